@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The language that server and agent share: kernel parameters, image
+//! manifests, heartbeats, names and units. No I/O, no async.
+//!
+//! | module | what crosses between server and agent |
+//! |---|---|
+//! | [`params`] | the kernel command line (one table: parser, renderer, docs) |
+//! | [`manifest`] | what the server knows about an image |
+//! | [`heartbeat`] | what a machine tells about itself while it boots |
+//! | [`name`], [`infohash`] | names that are safe in paths and URLs; torrent identity |
+//! | [`units`] | sizes, rates and times as people type and read them |
+
+pub mod cmdline;
+pub mod docs;
+pub mod exit;
+pub mod heartbeat;
+pub mod infohash;
+pub mod manifest;
+pub mod name;
+pub mod params;
+pub mod units;
+
+pub use exit::Exit;
+pub use heartbeat::{Heartbeat, Phase, Progress};
+pub use infohash::InfoHash;
+pub use manifest::ImageManifest;
+pub use name::ImageName;
+pub use params::Params;
+
+/// The one port on which the server speaks HTTP.
+pub const HTTP_PORT: u16 = 6980;
+/// The port on which server and agents listen for BitTorrent peers.
+pub const PEER_PORT: u16 = 6981;
+/// Where the agent keeps everything that must outlive the initramfs.
+pub const RUN_DIR: &str = "/run/boottorrent";

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the server knows about an image: `manifest.toml` beside its files.
+
+use crate::{ImageName, InfoHash};
+use serde::{Deserialize, Serialize};
+
+/// What a payload is, and so what the agent does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A root filesystem (squashfs, erofs, ext4): mounted read-only under an overlay.
+    Filesystem,
+}
+
+/// The filesystem inside a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// squashfs, version 4.
+    Squashfs,
+    /// erofs.
+    Erofs,
+    /// ext2, ext3 or ext4.
+    Ext4,
+}
+
+/// Bytes from the start of a payload that [`Format::recognise`] needs.
+pub const MAGIC_BYTES: usize = 2048;
+
+impl Format {
+    /// Recognise a filesystem by content. `head`: the first [`MAGIC_BYTES`]
+    /// bytes, or fewer if there are no more.
+    pub fn recognise(head: &[u8]) -> Option<Format> {
+        // squashfs: "hsqs" at 0. erofs: 0xE0F5E1E2 at 1024. ext: 0xEF53 at 1024 + 56.
+        let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
+        match () {
+            () if at(0, b"hsqs") => Some(Format::Squashfs),
+            () if at(1024, &0xE0F5_E1E2u32.to_le_bytes()) => Some(Format::Erofs),
+            () if at(1080, &0xEF53u16.to_le_bytes()) => Some(Format::Ext4),
+            () => None,
+        }
+    }
+
+    /// The name that mount(2) takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Squashfs => "squashfs",
+            Format::Erofs => "erofs",
+            Format::Ext4 => "ext4",
+        }
+    }
+}
+
+/// A file that firmware or iPXE loads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFile {
+    /// Bytes.
+    pub size: u64,
+    /// Where it was taken from: a path inside the image, or on the server.
+    pub from: String,
+}
+
+/// One published image. Its folder holds `manifest.toml`, `payload`,
+/// `vmlinuz`, `initrd` and `NAME.torrent`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageManifest {
+    /// The image's name.
+    pub name: ImageName,
+    /// What it is.
+    pub kind: Kind,
+    /// The filesystem in it.
+    pub format: Format,
+    /// The torrent's identity.
+    pub infohash: InfoHash,
+    /// The payload's size in bytes.
+    pub size: u64,
+    /// The piece length in bytes.
+    pub piece_length: u32,
+    /// Whether the torrent has the private flag (BEP 27).
+    #[serde(default)]
+    pub private: bool,
+    /// The kernel.
+    pub kernel: BootFile,
+    /// The initrd.
+    pub initrd: BootFile,
+    /// More kernel parameters for this image.
+    #[serde(default)]
+    pub append: String,
+    /// When it was added, RFC 3339 in UTC.
+    pub added: String,
+    /// The file or folder it was made from.
+    pub source: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognises_by_content() {
+        let mut head = vec![0u8; MAGIC_BYTES];
+        assert_eq!(Format::recognise(&head), None);
+        assert_eq!(Format::recognise(b"hsqs"), Some(Format::Squashfs));
+        assert_eq!(Format::recognise(b""), None);
+        head[1080..1082].copy_from_slice(&[0x53, 0xEF]);
+        assert_eq!(Format::recognise(&head), Some(Format::Ext4));
+        head[1024..1028].copy_from_slice(&[0xe2, 0xe1, 0xf5, 0xe0]);
+        assert_eq!(Format::recognise(&head), Some(Format::Erofs));
+    }
+
+    #[test]
+    fn survives_toml() {
+        let m = ImageManifest {
+            name: "lab".parse().unwrap(),
+            kind: Kind::Filesystem,
+            format: Format::Squashfs,
+            infohash: InfoHash([7; 20]),
+            size: 5 << 30,
+            piece_length: 1 << 20,
+            private: false,
+            kernel: BootFile { size: 1, from: "/boot/vmlinuz-6.1".into() },
+            initrd: BootFile { size: 2, from: "/boot/initrd.img-6.1".into() },
+            append: "quiet".into(),
+            added: "2026-11-22T18:00:00Z".into(),
+            source: "/srv/lab.squashfs".into(),
+        };
+        let text = toml::to_string(&m).unwrap();
+        assert_eq!(toml::from_str::<ImageManifest>(&text).unwrap(), m);
+    }
+}

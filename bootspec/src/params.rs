@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The kernel parameters of the agent: one [`TABLE`] from which come the
+//! parser, the renderer that the server uses, and docs/kernel-parameters.md.
+
+use crate::{ImageName, InfoHash, cmdline, units};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+/// What every parameter of ours begins with.
+pub const PREFIX: &str = "boottorrent.";
+
+/// Where the payload is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Target {
+    /// A tmpfs of our own.
+    #[default]
+    Ram,
+}
+
+/// What the payload is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KindParam {
+    /// Recognised by content.
+    #[default]
+    Auto,
+    /// A root filesystem.
+    Filesystem,
+}
+
+/// How long a machine that has booted goes on seeding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Seed {
+    /// Until power-off.
+    #[default]
+    Forever,
+    /// Not at all: the swarm is left when the root is mounted.
+    Off,
+    /// This long after the root was mounted.
+    For(Duration),
+}
+
+/// What the boot script does when the agent gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnFail {
+    /// What `panic=` says: a rescue shell without it, a reboot with it.
+    #[default]
+    Panic,
+    /// Reboot after ten seconds.
+    Reboot,
+    /// Power off after ten seconds.
+    Poweroff,
+}
+
+/// How much the agent tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Log {
+    /// Errors.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And one line for each step.
+    #[default]
+    Info,
+    /// And what the swarm does.
+    Debug,
+}
+
+/// The parameters of one boot. `Default` is what an empty command line means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// URL or path of the .torrent.
+    pub torrent: Option<String>,
+    /// The server: `HOST`, `HOST:PORT` or `http://HOST:PORT`.
+    pub server: Option<String>,
+    /// The image's name on the server.
+    pub image: Option<ImageName>,
+    /// The only infohash that may boot.
+    pub infohash: Option<InfoHash>,
+    /// Where the payload is kept.
+    pub target: Target,
+    /// What the payload is.
+    pub kind: KindParam,
+    /// Size of the writable layer in bytes; `None`: half of the RAM that is left.
+    pub overlay: Option<u64>,
+    /// How long to seed after the boot.
+    pub seed: Seed,
+    /// Bytes a second sent at most.
+    pub up: Option<u64>,
+    /// Bytes a second received at most.
+    pub down: Option<u64>,
+    /// Trackers besides those of the torrent.
+    pub tracker: Vec<String>,
+    /// Peers to start with.
+    pub peers: Vec<SocketAddr>,
+    /// Whether HTTP may serve what peers do not.
+    pub fallback: bool,
+    /// How long to wait without any progress; `None`: for ever.
+    pub timeout: Option<Duration>,
+    /// What to do when the boot fails.
+    pub onfail: OnFail,
+    /// Whether to send heartbeats to the server.
+    pub report: bool,
+    /// How much to tell.
+    pub log: Log,
+}
+
+/// How long the agent waits without progress when nothing else is said.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            torrent: None,
+            server: None,
+            image: None,
+            infohash: None,
+            target: Target::Ram,
+            kind: KindParam::Auto,
+            overlay: None,
+            seed: Seed::Forever,
+            up: None,
+            down: None,
+            tracker: Vec::new(),
+            peers: Vec::new(),
+            fallback: true,
+            timeout: Some(DEFAULT_TIMEOUT),
+            onfail: OnFail::Panic,
+            report: true,
+            log: Log::Info,
+        }
+    }
+}
+
+/// One row of the table.
+pub struct Spec {
+    /// The name without [`PREFIX`].
+    pub name: &'static str,
+    /// What may be written after `=`.
+    pub value: &'static str,
+    /// What holds when it is not given.
+    pub default: &'static str,
+    /// One or two sentences for the admin.
+    pub help: &'static str,
+    set: fn(&mut Params, &str) -> Result<(), String>,
+    get: fn(&Params) -> Option<String>,
+}
+
+/// Every `boottorrent.*` parameter.
+pub static TABLE: [Spec; 17] = [
+    Spec {
+        name: "torrent",
+        value: "URL|PATH",
+        default: "made from server and image",
+        help: "The .torrent of the image: an http:// URL, or a path inside the initramfs.",
+        set: |p, v| {
+            if v.starts_with("http://") || v.starts_with('/') {
+                p.torrent = Some(v.to_owned());
+                Ok(())
+            } else {
+                Err(format!("'{v}' is neither an http:// URL nor an absolute path"))
+            }
+        },
+        get: |p| p.torrent.clone(),
+    },
+    Spec {
+        name: "server",
+        value: "HOST[:PORT]",
+        default: "the DHCP next-server, port 6980",
+        help: "The machine that runs `boottorrent serve`. The .torrent is then http://HOST:PORT/images/IMAGE/IMAGE.torrent.",
+        set: |p, v| {
+            let host = v.strip_prefix("http://").unwrap_or(v).trim_end_matches('/');
+            let ok =
+                !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c));
+            p.server = Some(host.to_owned());
+            if ok { Ok(()) } else { Err(format!("'{v}' is no HOST or HOST:PORT")) }
+        },
+        get: |p| p.server.clone(),
+    },
+    Spec {
+        name: "image",
+        value: "NAME",
+        default: "none",
+        help: "The image's name on the server.",
+        set: |p, v| assign(&mut p.image, v),
+        get: |p| p.image.as_ref().map(ToString::to_string),
+    },
+    Spec {
+        name: "infohash",
+        value: "40 hex digits",
+        default: "any",
+        help: "Boot only the torrent with this infohash. This pins every byte of the image; use it wherever the network is not trusted.",
+        set: |p, v| assign(&mut p.infohash, v),
+        get: |p| p.infohash.map(|h| h.to_string()),
+    },
+    Spec {
+        name: "target",
+        value: "ram",
+        default: "ram",
+        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store.",
+        set: |p, v| choose(&mut p.target, v, &[("ram", Target::Ram)]),
+        get: |_| None,
+    },
+    Spec {
+        name: "kind",
+        value: "auto|filesystem",
+        default: "auto",
+        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay.",
+        set: |p, v| choose(&mut p.kind, v, KINDS),
+        get: |p| chosen(&p.kind, KINDS),
+    },
+    Spec {
+        name: "overlay",
+        value: "ram[:SIZE]",
+        default: "ram, half of the RAM that is left",
+        help: "Where what the booted system writes is kept, and how much that may be.",
+        set: |p, v| {
+            p.overlay = match v.strip_prefix("ram") {
+                Some("") => None,
+                Some(size) if size.starts_with(':') => Some(units::parse_size(&size[1..])?),
+                _ => return Err(format!("'{v}' is not ram or ram:SIZE, as in ram:512M")),
+            };
+            Ok(())
+        },
+        get: |p| p.overlay.map(|s| format!("ram:{s}")),
+    },
+    Spec {
+        name: "seed",
+        value: "forever|off|TIME",
+        default: "forever",
+        help: "How long the machine goes on sending to others after its root is mounted.",
+        set: |p, v| {
+            p.seed = match v {
+                "forever" => Seed::Forever,
+                "off" => Seed::Off,
+                time => Seed::For(
+                    units::parse_time(time)
+                        .map_err(|_| format!("'{v}' is not forever, off or a time such as 30m"))?,
+                ),
+            };
+            Ok(())
+        },
+        get: |p| match p.seed {
+            Seed::Forever => None,
+            Seed::Off => Some("off".into()),
+            Seed::For(t) => Some(units::render_time(t)),
+        },
+    },
+    Spec {
+        name: "up",
+        value: "RATE",
+        default: "unlimited",
+        help: "Send at most this much a second, as in 10MB/s.",
+        set: |p, v| units::parse_rate(v).map(|r| p.up = Some(r)),
+        get: |p| p.up.map(|r| r.to_string()),
+    },
+    Spec {
+        name: "down",
+        value: "RATE",
+        default: "unlimited",
+        help: "Receive at most this much a second.",
+        set: |p, v| units::parse_rate(v).map(|r| p.down = Some(r)),
+        get: |p| p.down.map(|r| r.to_string()),
+    },
+    Spec {
+        name: "tracker",
+        value: "URL[,URL…]",
+        default: "those of the torrent",
+        help: "More trackers, with http:// or udp:// URLs.",
+        set: |p, v| {
+            let all: Vec<String> = items(v).map(str::to_owned).collect();
+            match all.iter().find(|u| !u.starts_with("http://") && !u.starts_with("udp://")) {
+                Some(bad) => Err(format!("'{bad}' is no http:// or udp:// URL")),
+                None => Ok(p.tracker = all),
+            }
+        },
+        get: |p| (!p.tracker.is_empty()).then(|| p.tracker.join(",")),
+    },
+    Spec {
+        name: "peers",
+        value: "ADDRESS:PORT[,…]",
+        default: "none",
+        help: "Peers to start with, besides those that trackers, local discovery and other peers name.",
+        set: |p, v| {
+            p.peers = items(v)
+                .map(|a| a.parse().map_err(|_| format!("'{a}' is no ADDRESS:PORT, as in 192.168.1.5:6981")))
+                .collect::<Result<_, String>>()?;
+            Ok(())
+        },
+        get: |p| {
+            let all: Vec<String> = p.peers.iter().map(ToString::to_string).collect();
+            (!all.is_empty()).then(|| all.join(","))
+        },
+    },
+    Spec {
+        name: "fallback",
+        value: "on|off",
+        default: "on",
+        help: "Whether pieces that no peer sends are fetched from the server over HTTP.",
+        set: |p, v| choose(&mut p.fallback, v, SWITCH),
+        get: |p| (!p.fallback).then(|| "off".into()),
+    },
+    Spec {
+        name: "timeout",
+        value: "TIME|off",
+        default: "10m",
+        help: "Give up when nothing has come for this long (no server, no metainfo, no piece). off waits for ever.",
+        set: |p, v| {
+            p.timeout = match v {
+                "off" | "0" => None,
+                time => Some(units::parse_time(time)?),
+            };
+            Ok(())
+        },
+        get: |p| match p.timeout {
+            Some(DEFAULT_TIMEOUT) => None,
+            None => Some("off".into()),
+            Some(t) => Some(units::render_time(t)),
+        },
+    },
+    Spec {
+        name: "onfail",
+        value: "panic|reboot|poweroff",
+        default: "panic",
+        help: "What happens when the boot fails. panic does what panic= says: a rescue shell without it, a reboot after N seconds with panic=N.",
+        set: |p, v| choose(&mut p.onfail, v, ONFAIL),
+        get: |p| chosen(&p.onfail, ONFAIL),
+    },
+    Spec {
+        name: "report",
+        value: "on|off",
+        default: "on",
+        help: "Whether the machine tells the server how it is doing (boottorrent status).",
+        set: |p, v| choose(&mut p.report, v, SWITCH),
+        get: |p| (!p.report).then(|| "off".into()),
+    },
+    Spec {
+        name: "log",
+        value: "error|warn|info|debug",
+        default: "info; warn with quiet",
+        help: "How much goes to the kernel log and /run/boottorrent/agent.log.",
+        set: |p, v| choose(&mut p.log, v, LOGS),
+        get: |p| chosen(&p.log, LOGS),
+    },
+];
+
+const KINDS: &[(&str, KindParam)] = &[("auto", KindParam::Auto), ("filesystem", KindParam::Filesystem)];
+const SWITCH: &[(&str, bool)] =
+    &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];
+const ONFAIL: &[(&str, OnFail)] =
+    &[("panic", OnFail::Panic), ("reboot", OnFail::Reboot), ("poweroff", OnFail::Poweroff)];
+const LOGS: &[(&str, Log)] =
+    &[("info", Log::Info), ("error", Log::Error), ("warn", Log::Warn), ("debug", Log::Debug)];
+
+fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
+    *slot = Some(v.parse::<T>().map_err(|e| e.to_string())?);
+    Ok(())
+}
+
+fn choose<T: Copy>(slot: &mut T, v: &str, choices: &[(&str, T)]) -> Result<(), String> {
+    match choices.iter().find(|(name, _)| *name == v) {
+        Some((_, value)) => Ok(*slot = *value),
+        None => {
+            let names: Vec<&str> = choices.iter().map(|(n, _)| *n).filter(|n| n.len() > 1).collect();
+            Err(format!("'{v}' is none of: {}", names.join(", ")))
+        }
+    }
+}
+
+/// The word for a value that is not the default (the first of `choices`).
+fn chosen<T: PartialEq>(value: &T, choices: &[(&str, T)]) -> Option<String> {
+    choices[1..].iter().find(|(_, v)| v == value).map(|(name, _)| (*name).to_owned())
+}
+
+fn items(v: &str) -> impl Iterator<Item = &str> {
+    v.split(',').filter(|s| !s.is_empty())
+}
+
+/// Something about a command line that its author should hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// No such parameter: said, then ignored. The guess is the nearest name.
+    Unknown {
+        /// As it was written.
+        name: String,
+        /// What was meant, perhaps.
+        guess: Option<String>,
+    },
+    /// A value that cannot be understood: the boot stops.
+    Bad {
+        /// The parameter's name.
+        name: String,
+        /// What is wrong with the value, and what to write.
+        why: String,
+    },
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remark::Unknown { name, guess: Some(guess) } => {
+                write!(f, "unknown kernel parameter {name} ignored: did you mean {guess}?")
+            }
+            Remark::Unknown { name, guess: None } => write!(f, "unknown kernel parameter {name} ignored"),
+            Remark::Bad { name, why } => write!(f, "kernel parameter {name}: {why}"),
+        }
+    }
+}
+
+impl Params {
+    /// Read a kernel command line. The last one wins; words that are not ours
+    /// are left alone. Besides our own, only `quiet` and `debug` count: they
+    /// set the default of `boottorrent.log`.
+    pub fn parse(text: &str) -> (Params, Vec<Remark>) {
+        let mut params = Params::default();
+        let mut remarks = Vec::new();
+        let words = cmdline::split(text);
+        for (name, _) in &words {
+            match name.as_str() {
+                "quiet" => params.log = Log::Warn,
+                "debug" => params.log = Log::Debug,
+                _ => {}
+            }
+        }
+        for (name, value) in words.iter().filter(|(n, _)| n.starts_with(PREFIX)) {
+            let short = &name[PREFIX.len()..];
+            let Some(spec) = TABLE.iter().find(|s| cmdline::same_name(s.name, short)) else {
+                remarks.push(Remark::Unknown { name: name.clone(), guess: guess(short) });
+                continue;
+            };
+            if let Err(why) = (spec.set)(&mut params, value.as_deref().unwrap_or("")) {
+                remarks.push(Remark::Bad { name: name.clone(), why });
+            }
+        }
+        (params, remarks)
+    }
+
+    /// The command line that [`Params::parse`] reads back as this: only what is not the default.
+    pub fn render(&self) -> String {
+        let words: Vec<String> = TABLE
+            .iter()
+            .filter_map(|s| Some(cmdline::render(&format!("{PREFIX}{}", s.name), &(s.get)(self)?)))
+            .collect();
+        words.join(" ")
+    }
+}
+
+/// The parameter that a misspelt one is nearest to, if it is near.
+fn guess(short: &str) -> Option<String> {
+    let (distance, name) =
+        TABLE.iter().map(|s| (strsim::damerau_levenshtein(s.name, short), s.name)).min()?;
+    (distance <= 2.max(name.len() / 3) && distance < name.len()).then(|| format!("{PREFIX}{name}"))
+}
+
+#[cfg(test)]
+#[path = "params_tests.rs"]
+mod tests;

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use super::*;
+use proptest::{collection::vec, option::of, prelude::*};
+
+fn bad(text: &str) -> String {
+    let (_, remarks) = Params::parse(text);
+    match remarks.as_slice() {
+        [one @ Remark::Bad { .. }] => one.to_string(),
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn reads_a_real_line() {
+    let (p, remarks) = Params::parse(
+        "BOOT_IMAGE=/vmlinuz boot=boottorrent ip=dhcp quiet boottorrent.server=10.0.0.1 \
+         boottorrent.image=lab boottorrent.seed=30m boottorrent.up=\"10MB/s\" boottorrent.fallback",
+    );
+    assert_eq!(remarks, []);
+    assert_eq!(p.server.as_deref(), Some("10.0.0.1"));
+    assert_eq!(p.image.unwrap().as_str(), "lab");
+    assert_eq!(p.seed, Seed::For(Duration::from_secs(1800)));
+    assert_eq!(p.up, Some(10_000_000));
+    assert_eq!(p.log, Log::Warn, "quiet");
+    assert!(p.fallback);
+}
+
+#[test]
+fn last_one_wins_and_dashes_are_underscores() {
+    let (p, _) = Params::parse("boottorrent.image=a boottorrent.image=b quiet boottorrent.log=debug");
+    assert_eq!((p.image.unwrap().as_str(), p.log), ("b", Log::Debug));
+    assert!(cmdline::same_name("on-fail", "on_fail"));
+}
+
+#[test]
+fn a_misspelt_parameter_is_guessed_never_fatal() {
+    for (text, sentence) in [
+        (
+            "boottorrent.infohsah=x",
+            "unknown kernel parameter boottorrent.infohsah ignored: did you mean boottorrent.infohash?",
+        ),
+        (
+            "boottorrent.torent=x",
+            "unknown kernel parameter boottorrent.torent ignored: did you mean boottorrent.torrent?",
+        ),
+        ("boottorrent.zzzzzzzzz=1", "unknown kernel parameter boottorrent.zzzzzzzzz ignored"),
+    ] {
+        let (p, remarks) = Params::parse(text);
+        assert_eq!(p, Params::default());
+        assert_eq!(remarks[0].to_string(), sentence);
+    }
+}
+
+#[test]
+fn a_bad_value_is_one_sentence() {
+    assert_eq!(
+        bad("boottorrent.infohash=12"),
+        "kernel parameter boottorrent.infohash: '12' is no infohash: it has 40 hex digits"
+    );
+    assert_eq!(
+        bad("boottorrent.onfail=cry"),
+        "kernel parameter boottorrent.onfail: 'cry' is none of: panic, reboot, poweroff"
+    );
+    for text in [
+        "boottorrent.torrent=ftp://x",
+        "boottorrent.torrent",
+        "boottorrent.server=a/b",
+        "boottorrent.image=../x",
+        "boottorrent.target=/dev/sda",
+        "boottorrent.kind=iso",
+        "boottorrent.overlay=ram:big",
+        "boottorrent.seed=never",
+        "boottorrent.up=fast",
+        "boottorrent.down=0",
+        "boottorrent.tracker=wss://x",
+        "boottorrent.peers=10.0.0.1",
+        "boottorrent.fallback=maybe",
+        "boottorrent.timeout=soon",
+        "boottorrent.log=all",
+    ] {
+        bad(text);
+    }
+}
+
+#[test]
+fn every_row_is_reachable_and_told() {
+    for s in &TABLE {
+        assert!(!s.help.is_empty() && !s.value.is_empty() && !s.default.is_empty(), "{}", s.name);
+        assert_eq!(TABLE.iter().filter(|o| o.name == s.name).count(), 1, "{}", s.name);
+    }
+}
+
+fn params() -> impl Strategy<Value = Params> {
+    let text = (
+        of("http://[a-z0-9. ]{1,20}"),
+        of("[a-z0-9.]{1,20}(:[0-9]{1,4})?"),
+        of("[a-z0-9][a-z0-9._-]{0,20}"),
+        of(any::<[u8; 20]>()),
+        vec("(http|udp)://[a-z0-9. ]{1,12}", 0..3),
+        vec(any::<([u8; 4], u16)>(), 0..3),
+    );
+    let numbers = (of(any::<u64>()), of(1u64..), of(1u64..), of(1u64..1_000_000), 0u64..1_000_000);
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), 0..3usize, 0..3usize, 0..4usize);
+    (text, numbers, switches).prop_map(|(t, n, s)| Params {
+        torrent: t.0,
+        server: t.1,
+        image: t.2.map(|i| i.parse().unwrap()),
+        infohash: t.3.map(InfoHash),
+        target: Target::Ram,
+        kind: if s.0 { KindParam::Auto } else { KindParam::Filesystem },
+        overlay: n.0,
+        seed: [Seed::Forever, Seed::Off, Seed::For(Duration::from_secs(n.4))][s.3],
+        up: n.1,
+        down: n.2,
+        tracker: t.4,
+        peers: t.5.into_iter().map(SocketAddr::from).collect(),
+        fallback: s.1,
+        timeout: n.3.map(Duration::from_secs),
+        onfail: [OnFail::Panic, OnFail::Reboot, OnFail::Poweroff][s.4],
+        report: s.2,
+        log: [Log::Error, Log::Warn, Log::Info, Log::Debug][s.5],
+    })
+}
+
+proptest! {
+    #[test]
+    fn parse_undoes_render(p in params()) {
+        let line = p.render();
+        let (back, remarks) = Params::parse(&line);
+        prop_assert_eq!(remarks, vec![], "{}", line);
+        prop_assert_eq!(back, p, "{}", line);
+    }
+
+    #[test]
+    fn no_line_panics(line in "\\PC{0,200}", ours in "(boottorrent\\.[a-z]{1,9}(=[^ ]{0,9})? ?){0,9}") {
+        Params::parse(&line);
+        Params::parse(&ours);
+    }
+}
