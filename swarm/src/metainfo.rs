@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A .torrent, bounded and checked before anything believes it (BEP 3, BEP 12, BEP 27).
+
+use bootspec::InfoHash;
+use bytes::Bytes;
+use librqbit_core::torrent_metainfo::torrent_from_bytes;
+use std::sync::Arc;
+
+/// The largest .torrent that is read: enough for 3 TiB in 4 MiB pieces.
+pub const MAX_METAINFO: usize = 16 << 20;
+/// The piece lengths that are accepted, in bytes. BEP 3 has no bounds; these keep a piece in memory.
+pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 << 10..=64 << 20;
+
+/// Why bytes are no metainfo for us.
+#[derive(Debug, thiserror::Error)]
+pub enum MetainfoError {
+    /// Over [`MAX_METAINFO`].
+    #[error("it has {0} bytes, more than the {MAX_METAINFO} that a .torrent may have")]
+    TooLarge(usize),
+    /// Not bencoded, or not with the keys of BEP 3.
+    #[error("it is no .torrent ({0})")]
+    Malformed(String),
+    /// A folder.
+    #[error("it is a torrent of several files, and only one-file torrents can be booted")]
+    ManyFiles,
+    /// Numbers that contradict each other.
+    #[error("its numbers do not fit together: {0}")]
+    Inconsistent(String),
+}
+
+/// A parsed, checked .torrent of one file. Cheap to clone.
+#[derive(Clone)]
+pub struct Metainfo(Arc<Inner>);
+
+struct Inner {
+    bytes: Bytes,
+    info: Bytes,
+    infohash: InfoHash,
+    name: String,
+    size: u64,
+    piece_length: u32,
+    hashes: Bytes,
+    private: bool,
+    trackers: Vec<String>,
+}
+
+impl Metainfo {
+    /// Parse and check. Nothing is trusted: see [`MetainfoError`].
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, MetainfoError> {
+        let bytes = bytes.into();
+        if bytes.len() > MAX_METAINFO {
+            return Err(MetainfoError::TooLarge(bytes.len()));
+        }
+        let torrent = torrent_from_bytes(&bytes).map_err(|e| MetainfoError::Malformed(e.to_string()))?;
+        let info = &torrent.info.data;
+        if info.files.is_some() {
+            return Err(MetainfoError::ManyFiles);
+        }
+        let size = info.length.unwrap_or(0);
+        let inconsistent = |what: String| Err(MetainfoError::Inconsistent(what));
+        if size == 0 || size > 1 << 44 {
+            return inconsistent(format!("the file has {size} bytes"));
+        }
+        if !PIECE_LENGTHS.contains(&info.piece_length) {
+            return inconsistent(format!("the piece length is {} bytes", info.piece_length));
+        }
+        let pieces = size.div_ceil(info.piece_length.into());
+        let hashes = info.pieces.as_ref();
+        if hashes.len() as u64 != pieces * 20 {
+            return inconsistent(format!("{pieces} pieces, but {} bytes of hashes", hashes.len()));
+        }
+        let text =
+            |b: &[u8]| String::from_utf8_lossy(b).chars().filter(|c| !c.is_control()).take(255).collect();
+        let inner = Inner {
+            infohash: InfoHash(torrent.info_hash.0),
+            name: info.name.as_ref().map(|n| text(n.as_ref())).unwrap_or_default(),
+            size,
+            piece_length: info.piece_length,
+            hashes: Bytes::copy_from_slice(hashes),
+            private: info.private,
+            trackers: torrent.iter_announce().take(16).map(|t| text(t.as_ref())).collect(),
+            info: Bytes::copy_from_slice(torrent.info.raw_bytes.as_ref()),
+            bytes: bytes.clone(),
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The same torrent (same infohash) with one tracker: `url`.
+    pub fn with_announce(&self, url: &str) -> Self {
+        Self::assemble(&self.0.info, Some(url)).expect("the info dictionary was parsed before")
+    }
+
+    /// The same torrent without trackers.
+    pub(crate) fn without_announce(&self) -> Self {
+        Self::assemble(&self.0.info, None).expect("the info dictionary was parsed before")
+    }
+
+    /// A .torrent around a bencoded info dictionary.
+    pub(crate) fn assemble(info: &[u8], announce: Option<&str>) -> Result<Self, MetainfoError> {
+        let mut out = Vec::with_capacity(info.len() + 128);
+        out.push(b'd');
+        if let Some(url) = announce {
+            out.extend_from_slice(format!("8:announce{}:{url}", url.len()).as_bytes());
+        }
+        out.extend_from_slice(b"10:created by11:boottorrent4:info");
+        out.extend_from_slice(info);
+        out.push(b'e');
+        Self::parse(out)
+    }
+
+    /// SHA-1 of the info dictionary.
+    pub fn infohash(&self) -> InfoHash {
+        self.0.infohash
+    }
+
+    /// The suggested file name, without control characters.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The payload's size in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    /// The length in bytes of every piece but the last.
+    pub fn piece_length(&self) -> u32 {
+        self.0.piece_length
+    }
+
+    /// How many pieces there are.
+    pub fn pieces(&self) -> u32 {
+        (self.0.hashes.len() / 20) as u32
+    }
+
+    /// The SHA-1 of a piece.
+    pub fn piece_hash(&self, piece: u32) -> &[u8] {
+        &self.0.hashes[piece as usize * 20..][..20]
+    }
+
+    /// Where a piece lies in the payload, in bytes.
+    pub fn piece_range(&self, piece: u32) -> std::ops::Range<u64> {
+        let start = u64::from(piece) * u64::from(self.0.piece_length);
+        start..(start + u64::from(self.0.piece_length)).min(self.0.size)
+    }
+
+    /// Whether the private flag is set (BEP 27): no local discovery, no peer exchange.
+    pub fn private(&self) -> bool {
+        self.0.private
+    }
+
+    /// Tracker URLs, in order.
+    pub fn trackers(&self) -> &[String] {
+        &self.0.trackers
+    }
+
+    /// The .torrent as it is on the wire.
+    pub fn bytes(&self) -> &Bytes {
+        &self.0.bytes
+    }
+
+    /// Whether `data` is this piece.
+    pub fn verify(&self, piece: u32, data: &[u8]) -> bool {
+        sha1(data) == self.piece_hash(piece)
+    }
+}
+
+/// SHA-1, by the implementation that the engine uses too.
+pub(crate) fn sha1(data: &[u8]) -> [u8; 20] {
+    use librqbit_sha1_wrapper::{ISha1, Sha1};
+    let mut hash = Sha1::new();
+    hash.update(data);
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::create::{CreateOptions, create};
+    use proptest::prelude::*;
+
+    fn small() -> Metainfo {
+        let data = vec![7u8; 100_000];
+        let options = CreateOptions { name: "lab".into(), private: false, piece_length: Some(32 << 10) };
+        create(&mut &data[..], data.len() as u64, &options, &mut |_| ()).unwrap()
+    }
+
+    #[test]
+    fn announce_changes_nothing_but_the_announce() {
+        let m = small();
+        let a = m.with_announce("http://10.0.0.1:6980/announce");
+        assert_eq!(a.infohash(), m.infohash());
+        assert_eq!(a.trackers(), ["http://10.0.0.1:6980/announce"]);
+        assert_eq!((a.name(), a.size(), a.pieces()), ("lab", 100_000, 4));
+        assert_eq!(a.piece_range(3), 98_304..100_000);
+    }
+
+    #[test]
+    fn refuses_what_contradicts_itself() {
+        let hashes = "x".repeat(20);
+        let torrent = |length: u64, piece: u64| {
+            format!("d4:infod6:lengthi{length}e4:name1:a12:piece lengthi{piece}e6:pieces20:{hashes}ee")
+        };
+        assert!(Metainfo::parse(torrent(16384, 16384)).is_ok());
+        for (length, piece) in [(0, 16384), (16385, 16384), (5, 5), (1 << 50, 1 << 30)] {
+            assert!(Metainfo::parse(torrent(length, piece)).is_err(), "{length} {piece}");
+        }
+        let folder = format!(
+            "d4:infod5:filesld6:lengthi5e4:pathl1:aeee4:name1:a12:piece lengthi16384e6:pieces20:{hashes}ee"
+        );
+        assert!(matches!(Metainfo::parse(folder), Err(MetainfoError::ManyFiles)));
+        assert!(matches!(Metainfo::parse(vec![b'0'; MAX_METAINFO + 1]), Err(MetainfoError::TooLarge(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(noise in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..400, cut in 0usize..400) {
+            let mut bytes = small().bytes().to_vec();
+            let at = at % bytes.len();
+            bytes.truncate(bytes.len() - cut % bytes.len());
+            let end = (at + noise.len()).min(bytes.len());
+            if at < end { bytes[at..end].copy_from_slice(&noise[..end - at]); }
+            let _ = Metainfo::parse(bytes);
+            let _ = Metainfo::parse(noise);
+        }
+    }
+}

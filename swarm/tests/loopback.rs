@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Whole sessions in one process, over loopback.
+
+use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::IntoResponse, routing::get};
+use std::{
+    fs::File,
+    io::{Read, Seek, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use swarm::{CreateOptions, Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent, create};
+
+const SIZE: usize = 24 << 20;
+
+fn payload() -> (Vec<u8>, Metainfo) {
+    let data: Vec<u8> = (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let options = CreateOptions { name: "test".into(), private: false, piece_length: Some(256 << 10) };
+    let metainfo = create(&mut &data[..], SIZE as u64, &options, &mut |_| ()).unwrap();
+    (data, metainfo)
+}
+
+fn file_of(data: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(data).unwrap();
+    file
+}
+
+fn empty() -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(SIZE as u64).unwrap();
+    file
+}
+
+fn content(mut file: File) -> Vec<u8> {
+    let mut all = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut all).unwrap();
+    all
+}
+
+async fn session() -> Session {
+    Session::start(SessionConfig { port: 0, lsd: false, ..Default::default() }).await.unwrap()
+}
+
+fn at(session: &Session) -> SocketAddr {
+    ([127, 0, 0, 1], session.port()).into()
+}
+
+async fn complete(torrent: &Torrent) {
+    let done = async {
+        while !torrent.complete() {
+            assert_eq!(torrent.error(), None);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), done).await.expect("no completion within a minute");
+}
+
+fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<HttpSource>) -> Fetch {
+    Fetch {
+        metainfo: metainfo.clone(),
+        file: file.try_clone().unwrap(),
+        trackers: vec![],
+        peers,
+        servers: vec![],
+        http,
+    }
+}
+
+/// An HTTP server with ranges; `wrong`: it serves something else.
+async fn http_server(data: Vec<u8>) -> HttpSource {
+    async fn ranges(State(data): State<Arc<Vec<u8>>>, headers: HeaderMap) -> impl IntoResponse {
+        let range = headers["range"].to_str().unwrap().strip_prefix("bytes=").unwrap().to_owned();
+        let (from, to) = range.split_once('-').unwrap();
+        let (from, to): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap());
+        (StatusCode::PARTIAL_CONTENT, data[from..=to].to_vec())
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/payload", listener.local_addr().unwrap());
+    let app = Router::new().route("/payload", get(ranges)).with_state(Arc::new(data));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    HttpSource::new(reqwest::Client::new(), url.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn machines_that_start_empty_complete_from_a_seeder_and_each_other() {
+    let (data, metainfo) = payload();
+    let seeder = session().await;
+    seeder.seed(&metainfo, file_of(&data)).await.unwrap();
+
+    let (a, b) = (session().await, session().await);
+    let (file_a, file_b) = (empty(), empty());
+    let ta = a.fetch(fetch(&metainfo, &file_a, vec![at(&seeder), at(&b)], None)).await.unwrap();
+    let tb = b.fetch(fetch(&metainfo, &file_b, vec![at(&seeder), at(&a)], None)).await.unwrap();
+    complete(&ta).await;
+    complete(&tb).await;
+    assert!(content(file_a) == data && content(file_b) == data);
+
+    // The seeder goes; who comes late gets it from those who have it.
+    seeder.stop().await;
+    let late = session().await;
+    let file = empty();
+    let t = late.fetch(fetch(&metainfo, &file, vec![at(&a), at(&b)], None)).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_any_peer_http_serves_all() {
+    let (data, metainfo) = payload();
+    let http = http_server(data.clone()).await;
+    let file = empty();
+    let s = session().await;
+    let t = s.fetch(fetch(&metainfo, &file, vec![], Some(http))).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let p = t.progress();
+    assert_eq!((p.from_peers, p.from_server), (0, 0), "{p:?}");
+    assert_eq!(p.from_http, SIZE as u64, "nothing twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn wrong_bytes_over_http_are_never_taken() {
+    let (data, metainfo) = payload();
+    let http = http_server(vec![0; SIZE]).await;
+    assert!(http.piece(&metainfo, 3).await.unwrap_err().root_cause().to_string().contains("not this piece"));
+    let seeder = session().await;
+    seeder.seed(&metainfo, file_of(&data)).await.unwrap();
+    let (s, file) = (session().await, empty());
+    let t = s.fetch(fetch(&metainfo, &file, vec![at(&seeder)], Some(http))).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_payload_that_is_not_the_torrents_is_not_seeded() {
+    let (mut data, metainfo) = payload();
+    data[SIZE / 2] ^= 1;
+    let error = session().await.seed(&metainfo, file_of(&data)).await.err().expect("an error");
+    assert_eq!(error.to_string(), "the payload does not match its torrent");
+}
