@@ -1,1 +1,175 @@
-//! agent
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent-agent`: from a kernel command line to a mounted root, and a seeder that stays.
+//!
+//! [`launch`] starts the process that outlives the initramfs; [`story`] is
+//! what that process does, top to bottom; the modules below are its steps.
+
+pub mod beat;
+pub mod cli;
+pub mod download;
+pub mod engine_log;
+pub mod fail;
+pub mod fetch;
+pub mod identity;
+pub mod launch;
+pub mod link;
+pub mod locate;
+pub mod metainfo;
+pub mod net;
+pub mod report;
+pub mod root;
+pub mod status;
+pub mod stay;
+pub mod target;
+
+use anyhow::{Context, anyhow};
+use bootspec::{
+    Exit, Params, Phase, cmdline,
+    params::{Log, Remark},
+    units::human_size,
+};
+use cli::BootArgs;
+use fail::{Failure, Step};
+use report::Report;
+use std::{fs, path::Path};
+use swarm::Torrent;
+
+/// The process that stays: runs the story, tells the launcher how it ended, seeds on.
+pub fn boot_child(args: &BootArgs) -> Exit {
+    let report = Report::new(Some(&args.kmsg), Some(&args.run_dir.join("agent.log")));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()
+        .expect("starting the runtime");
+    runtime.block_on(async {
+        match story(args, &report).await {
+            Ok(booted) => {
+                report.leave_console();
+                launch::hand_over(Exit::Ok);
+                stay::seed(booted, &report).await;
+                Exit::Ok
+            }
+            Err(Failure { exit, error }) => {
+                report.fail(&error);
+                beat::last(&report).await;
+                launch::hand_over(exit);
+                exit
+            }
+        }
+    })
+}
+
+/// A machine whose root is mounted.
+pub struct Booted {
+    params: Params,
+    torrent: Torrent,
+    session: swarm::Session,
+}
+
+/// The boot story. Every step says what it does, and fails with its own exit code.
+pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> {
+    let line = fs::read_to_string(&args.cmdline_file)
+        .with_context(|| format!("reading {}", args.cmdline_file.display()))
+        .step(Exit::Params)?;
+    let params = parameters(&line, report)?;
+
+    report.phase(Phase::Network);
+    let net = net::read(&args.net_dir, net::bootif(&line).as_deref()).step(Exit::Network)?;
+    network_ready(&net, report);
+    let located = locate::locate(&params, net.server).step(Exit::Params)?;
+    let client = http_client().step(Exit::Network)?;
+    let reach = download::Reach::resolve(&located, &params).await;
+    beat::start(report, &client, reach.server.as_ref(), params.report);
+    status::listen(&args.run_dir, report).step(Exit::Storage)?;
+
+    report.phase(Phase::Metainfo);
+    let metainfo = metainfo::obtain(&client, &reach.torrent, params.infohash, params.timeout, report).await?;
+    let image = download::image_name(&metainfo, &params);
+    report.note(|b| {
+        b.image = Some(image.clone());
+        b.infohash = Some(metainfo.infohash());
+    });
+    report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
+
+    report.phase(Phase::Target);
+    let memory = fs::read_to_string(&args.meminfo)
+        .map_err(|e| anyhow!(e))
+        .and_then(|t| target::Memory::parse(&t))
+        .step(Exit::Room)?;
+    let plan = target::choose(&image, metainfo.size(), params.overlay, memory).step(Exit::Room)?;
+    let store = args.run_dir.join("store");
+    root::tmpfs(&store, plan.store, 0o755).step(Exit::Storage)?;
+
+    report.phase(Phase::Download);
+    let payload = store.join("payload");
+    let swarm = download::Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
+    let (session, torrent) = swarm.fetch(&payload, report).await?;
+
+    report.phase(Phase::Root);
+    let layout = root::Layout { run: &args.run_dir, root: &args.root_mnt };
+    let option =
+        |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
+    let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
+    let format = root::mount_filesystem(&payload, &layout, plan.overlay, &rootflags, init.as_deref())
+        .step(Exit::Root)?;
+    let hostname = identity::write(&args.root_mnt, &net).step(Exit::Root)?;
+    report.note(|b| b.hostname = Some(hostname.clone()));
+    report.info(&format!(
+        "root mounted ({} under an overlay of {}), host name {hostname}",
+        format.as_str(),
+        human_size(plan.overlay)
+    ));
+
+    report.phase(Phase::Seed);
+    Ok(Booted { params, torrent, session })
+}
+
+/// Read the parameters; say what is odd; stop at what cannot be understood.
+fn parameters(line: &str, report: &Report) -> Result<Params, Failure> {
+    let (params, remarks) = Params::parse(line);
+    report.set_level(params.log);
+    if params.log == Log::Debug {
+        engine_log::install(report);
+    }
+    for remark in &remarks {
+        match remark {
+            Remark::Unknown { .. } => report.warn(&remark.to_string()),
+            Remark::Bad { .. } => return Err(Failure::new(Exit::Params, remark.to_string())),
+        }
+    }
+    Ok(params)
+}
+
+/// Tell who we are; make what is missing: the loopback interface, name servers.
+fn network_ready(net: &net::Net, report: &Report) {
+    let address = net.address.map(|a| a.to_string()).unwrap_or_default();
+    report.note(|b| {
+        b.id = if net.mac.is_empty() { address.clone() } else { net.mac.clone() };
+        b.address = Some(address.clone());
+        b.hostname = net.hostname.clone();
+    });
+    report.info(&format!("network: {} has {address}", net.interface));
+    if let Err(e) = link::loopback_up() {
+        report.warn(&format!("{e:#}"));
+    }
+    // bookworm's initramfs leaves none, trixie's does.
+    let resolv = Path::new("/etc/resolv.conf");
+    if !net.dns.is_empty() && !resolv.exists() {
+        let lines: String = net.dns.iter().map(|d| format!("nameserver {d}\n")).collect();
+        if let Err(e) = fs::write(resolv, lines) {
+            report.warn(&format!("writing {}: {e}", resolv.display()));
+        }
+    }
+}
+
+/// One client for everything over HTTP.
+pub fn http_client() -> anyhow::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .user_agent(concat!("boottorrent-agent/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .no_proxy()
+        .build()
+        .context("starting the HTTP client")
+}

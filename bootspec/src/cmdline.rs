@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn splits_as_the_kernel_does() {
-        let cases: [(&str, &[(&str, Option<&str>)]); 8] = [
+        type Word = (&'static str, Option<&'static str>);
+        let cases: [(&str, &[Word]); 8] = [
             ("", &[]),
             ("  quiet\tro\n", &[("quiet", None), ("ro", None)]),
             ("a=1 b=", &[("a", Some("1")), ("b", Some(""))]),

@@ -48,7 +48,7 @@ const GENERIC: &str = "
 |---|---|
 | `ip=dhcp`, `ip=ADDRESS::GATEWAY:NETMASK:HOSTNAME:DEVICE:off` | how the network comes up; DHCP on any interface when it is not given |
 | `BOOTIF=01-aa-bb-cc-dd-ee-ff` | use the interface with this MAC address (iPXE: `BOOTIF=01-${mac:hexhyp}`) |
-| `ro`, `rw` | mount the overlay read-only or read-write (default: read-write) |
+| `ro`, `rw` | no effect: the image is always read-only, and the overlay above it writable |
 | `rootflags=` | mount options for the image's filesystem |
 | `init=` | the program that is started in the booted system |
 | `quiet`, `debug` | the default of `boottorrent.log=` becomes warn, or debug |

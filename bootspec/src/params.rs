@@ -269,7 +269,10 @@ pub static TABLE: [Spec; 17] = [
             let all: Vec<String> = items(v).map(str::to_owned).collect();
             match all.iter().find(|u| !u.starts_with("http://") && !u.starts_with("udp://")) {
                 Some(bad) => Err(format!("'{bad}' is no http:// or udp:// URL")),
-                None => Ok(p.tracker = all),
+                None => {
+                    p.tracker = all;
+                    Ok(())
+                }
             }
         },
         get: |p| (!p.tracker.is_empty()).then(|| p.tracker.join(",")),
@@ -357,7 +360,10 @@ fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Resul
 
 fn choose<T: Copy>(slot: &mut T, v: &str, choices: &[(&str, T)]) -> Result<(), String> {
     match choices.iter().find(|(name, _)| *name == v) {
-        Some((_, value)) => Ok(*slot = *value),
+        Some((_, value)) => {
+            *slot = *value;
+            Ok(())
+        }
         None => {
             let names: Vec<&str> = choices.iter().map(|(n, _)| *n).filter(|n| n.len() > 1).collect();
             Err(format!("'{v}' is none of: {}", names.join(", ")))

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The swarm step: from metainfo to a complete, verified file.
+
+use crate::{
+    fail::{Failure, Step},
+    locate::{Located, Place, payload_url},
+    report::Report,
+};
+use anyhow::Context;
+use bootspec::{Exit, ImageName, Params, units::human_size, units::human_time};
+use std::{
+    fs::File,
+    net::IpAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent};
+use url::{Host, Url};
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Nothing has come for this long: say so.
+const SAY_STALLED: Duration = Duration::from_secs(15);
+
+/// How long a name may take.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// Where things are, with addresses instead of names: after switch_root there is no resolver.
+pub struct Reach {
+    /// The .torrent.
+    pub torrent: Place,
+    /// `boottorrent serve`.
+    pub server: Option<Url>,
+    /// Where the server's own bytes come from.
+    pub servers: Vec<IpAddr>,
+}
+
+impl Reach {
+    /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
+    pub async fn resolve(located: &Located, params: &Params) -> Self {
+        let server = match &located.server {
+            Some(url) => Some(numeric(url, params.timeout).await),
+            None => None,
+        };
+        let torrent = match &located.torrent {
+            Place::Url(url) => Place::Url(numeric(url, params.timeout).await),
+            file => file.clone(),
+        };
+        let from_torrent = if let Place::Url(url) = &torrent { ip(url) } else { None };
+        let servers = server.as_ref().and_then(ip).into_iter().chain(from_torrent).collect();
+        Self { torrent, server, servers }
+    }
+}
+
+fn ip(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+        Host::Domain(_) => None,
+    }
+}
+
+/// The URL with its host's address, if that can be found.
+async fn numeric(url: &Url, limit: Option<Duration>) -> Url {
+    let mut numeric = url.clone();
+    if let Some(Host::Domain(name)) = url.host() {
+        let limit = limit.unwrap_or(LOOKUP).min(LOOKUP);
+        let lookup = tokio::time::timeout(limit, tokio::net::lookup_host((name, 0))).await;
+        if let Some(found) = lookup.ok().and_then(Result::ok).and_then(|mut all| all.next()) {
+            let _ = numeric.set_ip_host(found.ip());
+        }
+    }
+    numeric
+}
+
+/// What the image is called: the torrent's name where it is a name, else what the parameters say.
+pub fn image_name(metainfo: &Metainfo, params: &Params) -> String {
+    match metainfo.name().parse::<ImageName>() {
+        Ok(name) => name.to_string(),
+        Err(_) => params.image.as_ref().map_or_else(|| "image".into(), ToString::to_string),
+    }
+}
+
+/// Everything that joining takes.
+pub struct Join<'a> {
+    /// What to fetch.
+    pub metainfo: Metainfo,
+    /// How.
+    pub params: &'a Params,
+    /// From where.
+    pub reach: Reach,
+    /// For pieces over HTTP.
+    pub client: reqwest::Client,
+    /// The port for peers.
+    pub port: u16,
+    /// The image's name, for people.
+    pub image: &'a str,
+}
+
+impl Join<'_> {
+    /// Join the swarm, and return when the payload is complete in `file`.
+    pub async fn fetch(self, path: &Path, report: &Report) -> Result<(Session, Torrent), Failure> {
+        let Join { metainfo, params, reach, client, port, image } = self;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|f| f.set_len(metainfo.size()).map(|()| f))
+            .with_context(|| format!("creating {}", path.display()))
+            .step(Exit::Storage)?;
+        let mut trackers = Vec::new();
+        for text in metainfo.trackers().iter().chain(&params.tracker) {
+            match text.parse::<Url>() {
+                Ok(url) => trackers.push(numeric(&url, params.timeout).await.to_string()),
+                Err(_) => report.warn(&format!("the tracker '{text}' is no URL: ignored")),
+            }
+        }
+        let payload = match &reach.torrent {
+            Place::Url(url) if params.fallback => payload_url(url),
+            _ => None,
+        };
+        let config = SessionConfig { port, up: params.up, down: params.down, lsd: !metainfo.private() };
+        let session = Session::start(config).await.step(Exit::Swarm)?;
+        let torrent = session
+            .fetch(Fetch {
+                metainfo,
+                file,
+                trackers,
+                peers: params.peers.clone(),
+                servers: reach.servers,
+                http: payload.map(|url| HttpSource::new(client, url)),
+            })
+            .await
+            .context("joining the swarm")
+            .step(Exit::Swarm)?;
+        wait(&torrent, params, image, report).await?;
+        Ok((session, torrent))
+    }
+}
+
+/// Wait for the last piece. Gives up when nothing comes for `boottorrent.timeout`.
+async fn wait(torrent: &Torrent, params: &Params, image: &str, report: &Report) -> Result<(), Failure> {
+    let started = Instant::now();
+    let (mut have, mut since, mut said) = (0, Instant::now(), false);
+    while !torrent.complete() {
+        if let Some(error) = torrent.error() {
+            let last = error.lines().next().unwrap_or_default().to_owned();
+            return Err(Failure::new(Exit::Storage, format!("the image could not be written: {last}")));
+        }
+        let progress = torrent.progress();
+        report.progress(&progress, image);
+        if progress.have != have {
+            (have, since, said) = (progress.have, Instant::now(), false);
+        }
+        let still = since.elapsed();
+        if params.timeout.is_some_and(|limit| still >= limit) {
+            return Err(Failure::new(
+                Exit::Swarm,
+                format!(
+                    "nobody has sent a piece of {image} for {} ({} of {} are here, {} peers): \
+                     check that `boottorrent serve` seeds it and that port 6981 is open between machines",
+                    human_time(still),
+                    human_size(progress.have),
+                    human_size(progress.total),
+                    progress.peers
+                ),
+            ));
+        }
+        if still >= SAY_STALLED && !said {
+            said = true;
+            report.warn(&format!(
+                "nothing has come for {}, {} peers: waiting",
+                human_time(still),
+                progress.peers
+            ));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    // The tick that counts the last bytes.
+    let _ = torrent.watch().changed().await;
+    let p = torrent.progress();
+    report.progress(&p, image);
+    let seconds = started.elapsed().as_secs_f64();
+    report.info(&format!(
+        "{image}: {} verified in {seconds:.1} s; {} from the server, {} over HTTP, {} from other machines",
+        human_size(p.total),
+        human_size(p.from_server),
+        human_size(p.from_http),
+        human_size(p.from_peers)
+    ));
+    Ok(())
+}

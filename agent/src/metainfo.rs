@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Getting the .torrent: bounded, waited for while the server is not there,
+//! pinned to the infohash that the kernel command line names.
+
+use crate::{
+    fail::{Failure, Step, cause},
+    locate::Place,
+    report::Report,
+};
+use anyhow::{Context, bail};
+use bootspec::{Exit, InfoHash, units::human_time};
+use bytes::Bytes;
+use reqwest::StatusCode;
+use std::time::{Duration, Instant};
+use swarm::{MAX_METAINFO, Metainfo};
+use url::Url;
+
+/// Between two tries to reach a server that is not there yet.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(10);
+/// How often a line says that it is still waited.
+const SAY: Duration = Duration::from_secs(10);
+
+/// Obtain, parse and pin the metainfo.
+pub async fn obtain(
+    client: &reqwest::Client,
+    place: &Place,
+    pin: Option<InfoHash>,
+    limit: Option<Duration>,
+    report: &Report,
+) -> Result<Metainfo, Failure> {
+    let (bytes, from) = match place {
+        Place::File(path) => {
+            let from = path.display().to_string();
+            let bytes =
+                std::fs::read(path).with_context(|| format!("reading {from}")).step(Exit::Metainfo)?;
+            (Bytes::from(bytes), from)
+        }
+        Place::Url(url) => (wait_for(client, url, limit, report).await?, url.to_string()),
+    };
+    let metainfo = Metainfo::parse(bytes)
+        .map_err(|e| Failure::new(Exit::Metainfo, format!("{from} cannot be used: {e}")))?;
+    match pin {
+        Some(pin) if pin != metainfo.infohash() => Err(Failure::new(
+            Exit::Trust,
+            format!(
+                "{from} is not the image that this machine may boot: its infohash is {}, \
+                 but boottorrent.infohash={pin} was asked for",
+                metainfo.infohash()
+            ),
+        )),
+        _ => Ok(metainfo),
+    }
+}
+
+/// What one try brought.
+enum Answer {
+    Metainfo(Bytes),
+    /// The server is there and says no: waiting does not help.
+    No(String),
+}
+
+async fn wait_for(
+    client: &reqwest::Client,
+    url: &Url,
+    limit: Option<Duration>,
+    report: &Report,
+) -> Result<Bytes, Failure> {
+    let started = Instant::now();
+    let mut said: Option<Instant> = None;
+    let host = url.authority();
+    loop {
+        let error = match tokio::time::timeout(TRY, try_once(client, url)).await {
+            Ok(Ok(Answer::Metainfo(bytes))) => return Ok(bytes),
+            Ok(Ok(Answer::No(why))) => return Err(Failure::new(Exit::Metainfo, why)),
+            Ok(Err(e)) => cause(&e),
+            Err(_) => "no answer".into(),
+        };
+        let waited = started.elapsed();
+        if limit.is_some_and(|l| waited >= l) {
+            return Err(Failure::new(
+                Exit::Metainfo,
+                format!(
+                    "the server {host} did not answer within {} ({error}): check that `boottorrent serve` \
+                     runs there and that no firewall is between",
+                    human_time(limit.unwrap_or(waited))
+                ),
+            ));
+        }
+        if said.is_none_or(|t| t.elapsed() >= SAY) {
+            said = Some(Instant::now());
+            let until = limit.map(|l| format!("; giving up after {}", human_time(l))).unwrap_or_default();
+            report.warn(&format!(
+                "waiting for the server {host} ({error}), {} so far{until}",
+                human_time(waited)
+            ));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn try_once(client: &reqwest::Client, url: &Url) -> anyhow::Result<Answer> {
+    let mut response = client.get(url.clone()).send().await?;
+    let status = response.status();
+    if status.is_client_error()
+        && status != StatusCode::REQUEST_TIMEOUT
+        && status != StatusCode::TOO_MANY_REQUESTS
+    {
+        let host = url.authority();
+        let what = match (status, image_of(url)) {
+            (StatusCode::NOT_FOUND, Some(image)) => {
+                format!(
+                    "the server {host} has no image '{image}': see `boottorrent image list` there, and boottorrent.image="
+                )
+            }
+            (StatusCode::NOT_FOUND, None) => format!("there is nothing at {url}: check boottorrent.torrent="),
+            _ => format!("the server {host} refuses {url} with {status}"),
+        };
+        return Ok(Answer::No(what));
+    }
+    if !status.is_success() {
+        bail!("status {status}");
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > MAX_METAINFO {
+            return Ok(Answer::No(format!(
+                "{url} is larger than the {MAX_METAINFO} bytes that a .torrent may have"
+            )));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Answer::Metainfo(bytes.into()))
+}
+
+fn image_of(url: &Url) -> Option<&str> {
+    crate::locate::payload_url(url)?;
+    url.path_segments()?.nth(1)
+}

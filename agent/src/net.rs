@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The network as the initramfs left it: `/run/net-IFACE.conf` of klibc's
+//! ipconfig, else any interface that has an address.
+
+use anyhow::{Context, bail};
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
+
+/// What the boot needs to know about the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Net {
+    /// The interface.
+    pub interface: String,
+    /// Its MAC address, lower case with colons; empty where it cannot be read.
+    pub mac: String,
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// The DHCP next-server.
+    pub server: Option<Ipv4Addr>,
+    /// The name that DHCP gave this machine.
+    pub hostname: Option<String>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// The interface that the initramfs configured. With several, the one that `BOOTIF=` names.
+pub fn read(net_dir: &Path, bootif: Option<&str>) -> anyhow::Result<Net> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(net_dir).with_context(|| format!("reading {}", net_dir.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        if name.starts_with("net-") && name.ends_with(".conf") {
+            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+            found.extend(parse(&text));
+        }
+    }
+    found.extend(from_kernel());
+    for net in &mut found {
+        net.mac = mac(&net.interface);
+    }
+    let tried: Vec<String> = found.iter().map(|n| n.interface.clone()).collect();
+    found.retain(|n| n.address.is_some());
+    let bootif = bootif.map(|b| b.trim_start_matches("01-").replace('-', ":").to_lowercase());
+    // Stable, so that what DHCP said comes before what the kernel only knows an address of.
+    found.sort_by_key(|n| bootif.as_ref() != Some(&n.mac));
+    match found.into_iter().next() {
+        Some(net) => Ok(net),
+        None if tried.is_empty() => bail!(
+            "no network: no interface was configured; check the cable, and that the initrd has this machine's network driver"
+        ),
+        None => bail!("no network: no address on {}; check the cable and the DHCP server", tried.join(", ")),
+    }
+}
+
+/// The `BOOTIF=` of a kernel command line.
+pub fn bootif(cmdline: &str) -> Option<String> {
+    bootspec::cmdline::split(cmdline).into_iter().rev().find(|(n, _)| n == "BOOTIF")?.1
+}
+
+/// One net-*.conf: lines of `KEY='value'`, as ipconfig writes for the shell.
+fn parse(text: &str) -> Option<Net> {
+    let get = |key: &str| {
+        let line = text.lines().find_map(|l| l.trim().strip_prefix(key)?.strip_prefix('='))?;
+        Some(line.trim_matches(|c| c == '\'' || c == '"')).filter(|v| !v.is_empty())
+    };
+    let address = |key| get(key)?.parse::<Ipv4Addr>().ok().filter(|a| !a.is_unspecified());
+    Some(Net {
+        interface: get("DEVICE")?.to_owned(),
+        mac: String::new(),
+        address: address("IPV4ADDR").map(IpAddr::V4),
+        server: address("ROOTSERVER"),
+        hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
+        dns: ["IPV4DNS0", "IPV4DNS1"].into_iter().filter_map(address).collect(),
+    })
+}
+
+/// RFC 1123: what DHCP says goes into files of the booted system.
+fn hostname_ok(name: &str) -> bool {
+    name.len() <= 253
+        && name.split('.').all(|l| !l.is_empty() && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+}
+
+fn from_kernel() -> Vec<Net> {
+    let up = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    let Ok(all) = getifaddrs() else { return Vec::new() };
+    all.filter(|i| i.flags.contains(up) && !i.flags.contains(InterfaceFlags::IFF_LOOPBACK))
+        .filter_map(|i| {
+            let address = i.address?.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()))?;
+            Some(Net { interface: i.interface_name, address: Some(address), ..Net::default() })
+        })
+        .collect()
+}
+
+fn mac(interface: &str) -> String {
+    let path = format!("/sys/class/net/{interface}/address");
+    fs::read_to_string(path).map(|s| s.trim().to_lowercase()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONF: &str = "DEVICE='eth0'\nPROTO='dhcp'\nIPV4ADDR='10.77.0.23'\nIPV4NETMASK='255.255.255.0'\n\
+        IPV4DNS0='10.77.0.1'\nIPV4DNS1='0.0.0.0'\nHOSTNAME='pc-7'\nROOTSERVER='10.77.0.1'\nROOTPATH=''\nfilename='x'\n";
+
+    #[test]
+    fn reads_what_ipconfig_writes() {
+        let net = parse(CONF).unwrap();
+        assert_eq!(net.interface, "eth0");
+        assert_eq!(net.address, Some("10.77.0.23".parse().unwrap()));
+        assert_eq!(net.server, Some(Ipv4Addr::new(10, 77, 0, 1)));
+        assert_eq!((net.hostname.as_deref(), net.dns.len()), (Some("pc-7"), 1));
+        assert_eq!(parse("PROTO=none"), None);
+        assert_eq!(parse(&CONF.replace("pc-7", "a'; rm -rf /")).unwrap().hostname, None);
+    }
+
+    #[test]
+    fn an_interface_without_an_address_is_no_network() {
+        let net = parse(&CONF.replace("10.77.0.23", "0.0.0.0")).unwrap();
+        assert_eq!(net.address, None);
+    }
+
+    #[test]
+    fn bootif_is_the_last_one() {
+        assert_eq!(
+            bootif("BOOTIF=01-aa BOOTIF=01-52-54-00-00-00-01 x").as_deref(),
+            Some("01-52-54-00-00-00-01")
+        );
+        assert_eq!(bootif("quiet"), None);
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The payload becomes the root filesystem: loop device, read-only mount,
+//! overlay on the initramfs' root mount point.
+
+use anyhow::{Context, anyhow, bail};
+use bootspec::manifest::{Format, MAGIC_BYTES};
+use loopdev::LoopControl;
+use nix::sys::stat::{Mode, umask};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+use sys_mount::{FilesystemType, Mount, MountFlags};
+
+/// Where the pieces of the root are mounted.
+pub struct Layout<'a> {
+    /// The agent's own folder.
+    pub run: &'a Path,
+    /// The initramfs' root mount point.
+    pub root: &'a Path,
+}
+
+/// Mount a tmpfs. `size` in bytes.
+pub fn tmpfs(at: &Path, size: u64, mode: u32) -> anyhow::Result<()> {
+    fs::create_dir_all(at).with_context(|| format!("creating {}", at.display()))?;
+    Mount::builder()
+        .fstype(FilesystemType::Manual("tmpfs"))
+        .flags(MountFlags::NOSUID | MountFlags::NODEV)
+        .data(&format!("size={size},mode={mode:o}"))
+        .mount("boottorrent", at)
+        .map(drop)
+        .with_context(|| format!("mounting a tmpfs on {}", at.display()))
+}
+
+/// What filesystem a payload holds, by its first bytes.
+pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
+    let mut head = Vec::new();
+    let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
+    file.take(MAGIC_BYTES as u64)
+        .read_to_end(&mut head)
+        .with_context(|| format!("reading {}", payload.display()))?;
+    let begin: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    Format::recognise(&head).ok_or_else(|| {
+        anyhow!(
+            "the image is no root filesystem: it is neither squashfs, erofs nor ext4 (its first bytes are {}); \
+             add it again with `boottorrent image add`",
+            begin.join(" ")
+        )
+    })
+}
+
+/// Mount a filesystem payload under an overlay on the root mount point.
+/// `overlay`: bytes for what the booted system writes.
+pub fn mount_filesystem(
+    payload: &Path,
+    layout: &Layout,
+    overlay: u64,
+    rootflags: &str,
+    init: Option<&str>,
+) -> anyhow::Result<Format> {
+    umask(Mode::from_bits_truncate(0o022));
+    let format = recognise(payload)?;
+    let lower = layout.run.join("lower");
+    fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
+    let device = attach(payload)?;
+    Mount::builder()
+        .fstype(FilesystemType::Manual(format.as_str()))
+        .flags(MountFlags::RDONLY)
+        .data(rootflags)
+        .mount(&device, &lower)
+        .map(drop)
+        .with_context(|| {
+            format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
+        })?;
+    has_init(&lower, init)?;
+
+    let writes = layout.run.join("overlay");
+    tmpfs(&writes, overlay, 0o755)?;
+    let (upper, work) = (writes.join("upper"), writes.join("work"));
+    for dir in [&upper, &work] {
+        fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    let data =
+        format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+    Mount::builder()
+        .fstype(FilesystemType::Manual("overlay"))
+        .data(&data)
+        .mount("boottorrent", layout.root)
+        .map(drop)
+        .with_context(|| {
+            format!(
+                "mounting the overlay on {} (is the kernel module overlay in the initrd?)",
+                layout.root.display()
+            )
+        })?;
+    Ok(format)
+}
+
+/// A read-only loop device on the payload, gone with its last user.
+fn attach(payload: &Path) -> anyhow::Result<PathBuf> {
+    let control = LoopControl::open()
+        .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
+    let mut last = None;
+    // Somebody else may take the free device between the two calls.
+    for _ in 0..5 {
+        let device = control.next_free().context("finding a free loop device")?;
+        match device.with().read_only(true).autoclear(true).attach(payload) {
+            Ok(()) => return device.path().context("finding the loop device's path"),
+            Err(e) => last = Some(e),
+        }
+    }
+    Err(last.expect("five tries"))
+        .with_context(|| format!("attaching {} to a loop device", payload.display()))
+}
+
+/// The same programs that initramfs-tools tries: an image without any is no root.
+fn has_init(root: &Path, init: Option<&str>) -> anyhow::Result<()> {
+    let candidates: Vec<&str> =
+        init.into_iter().chain(["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"]).collect();
+    // Links are not followed: /sbin/init points to an absolute path inside the image.
+    let found = candidates.iter().any(|c| root.join(c.trim_start_matches('/')).symlink_metadata().is_ok());
+    if !found {
+        bail!(
+            "the image is a filesystem without an operating system: it has none of {}",
+            candidates.join(", ")
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_filesystem_is_said_with_its_first_bytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "hello, this is text").unwrap();
+        let e = recognise(file.path()).unwrap_err().to_string();
+        assert!(e.contains("68 65 6c 6c 6f 2c 20 74"), "{e}");
+        fs::write(file.path(), "").unwrap();
+        assert!(recognise(file.path()).is_err());
+        fs::write(file.path(), "hsqs").unwrap();
+        assert_eq!(recognise(file.path()).unwrap(), Format::Squashfs);
+    }
+
+    #[test]
+    fn a_root_without_init_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(has_init(dir.path(), None).unwrap_err().to_string().contains("/sbin/init, /etc/init"));
+        fs::create_dir(dir.path().join("sbin")).unwrap();
+        std::os::unix::fs::symlink("/lib/systemd/systemd", dir.path().join("sbin/init")).unwrap();
+        has_init(dir.path(), None).unwrap();
+    }
+}
