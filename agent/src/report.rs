@@ -126,7 +126,7 @@ impl Report {
         inner.say(Log::Error, &sentence);
         if error.chain().len() > 1 {
             for link in error.chain().skip(1) {
-                inner.to_kmsg(Log::Error, &format!("  because: {link}"));
+                inner.write_kmsg(Log::Error, &format!("  because: {link}"));
             }
         }
     }
@@ -148,8 +148,8 @@ impl Report {
         }
         if due(inner.last_kmsg_progress, 10_000) {
             inner.last_kmsg_progress = Some(Instant::now());
-            inner.to_log(&line);
-            inner.to_kmsg(Log::Debug, &line);
+            inner.write_log(&line);
+            inner.write_kmsg(Log::Debug, &line);
         }
     }
 }
@@ -158,12 +158,12 @@ impl Inner {
     fn say(&mut self, level: Log, text: &str) {
         // The file has each step even with `quiet`: it costs nothing and is read when it is too late.
         if level <= self.level.max(Log::Info) {
-            self.to_log(text);
+            self.write_log(text);
         }
         if level > self.level {
             return;
         }
-        self.to_kmsg(level, text);
+        self.write_kmsg(level, text);
         // The kernel shows what is below its console level: not twice. But an error always by ourselves.
         let kernel_shows = self.kmsg.is_some() && kernel_level(level) < self.console_loglevel;
         if self.console && (level == Log::Error || !kernel_shows) {
@@ -178,7 +178,7 @@ impl Inner {
         }
     }
 
-    fn to_kmsg(&mut self, level: Log, text: &str) {
+    fn write_kmsg(&mut self, level: Log, text: &str) {
         if level > self.level {
             return;
         }
@@ -189,7 +189,7 @@ impl Inner {
         }
     }
 
-    fn to_log(&mut self, text: &str) {
+    fn write_log(&mut self, text: &str) {
         let at = self.started.elapsed().as_secs_f64();
         if let Some(log) = &mut self.log {
             let _ = writeln!(log, "{at:8.2} {text}");
