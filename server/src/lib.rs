@@ -1,1 +1,32 @@
-//! server
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent`, the admin's program.
+//!
+//! | step | module |
+//! |---|---|
+//! | image file, directory or tarball becomes an image | [`import`] |
+//! | it appears in the catalogue, whole | [`catalogue`] |
+//! | the running server opens it | [`library`], [`serve`] |
+//! | tracker and seeder pick it up | [`tracker`], [`seed`] |
+//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
+//! | they say how they are doing | [`clients`], [`status`] |
+//! | dnsmasq sends machines here | [`setup`] |
+
+pub mod catalogue;
+pub mod cli;
+pub mod client;
+pub mod clients;
+pub mod config;
+pub mod http;
+pub mod import;
+pub mod interrupt;
+pub mod ipxe;
+pub mod library;
+pub mod meter;
+pub mod notify;
+pub mod seed;
+pub mod serve;
+pub mod setup;
+pub mod status;
+pub mod table;
+pub mod tool;
+pub mod tracker;

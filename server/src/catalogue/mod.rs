@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The catalogue: one folder an image, under `images/` of the root.
+//!
+//! ```text
+//! images/NAME/{manifest.toml,payload,vmlinuz,initrd,NAME.torrent}
+//! images/.staging-NAME-PID/    being made, or being thrown away
+//! images/.lock                 held while names change
+//! ```
+//! An image is there whole or not at all: it is made in a staging folder and
+//! renamed. Readers need no lock.
+
+mod staging;
+
+pub use staging::Staging;
+
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::{ImageManifest, ImageName};
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "manifest.toml";
+/// The payload's file name.
+pub const PAYLOAD: &str = "payload";
+/// The kernel's file name.
+pub const KERNEL: &str = "vmlinuz";
+/// The initrd's file name.
+pub const INITRD: &str = "initrd";
+
+/// A manifest is a few lines.
+const MAX_MANIFEST: u64 = 64 * 1024;
+
+/// The torrent's file name.
+pub fn torrent_name(name: &ImageName) -> String {
+    format!("{name}.torrent")
+}
+
+/// A catalogue on disk.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    images: PathBuf,
+}
+
+impl Catalogue {
+    /// The catalogue at `root`; nothing is made until an image is added.
+    pub fn at(root: &Path) -> Catalogue {
+        Catalogue { images: root.join("images") }
+    }
+
+    /// The folder with the images.
+    pub fn images_dir(&self) -> &Path {
+        &self.images
+    }
+
+    /// The folder of one image, whether it is there or not.
+    pub fn dir(&self, name: &ImageName) -> PathBuf {
+        self.images.join(name.as_str())
+    }
+
+    /// The names of all images, sorted.
+    pub fn names(&self) -> Result<Vec<ImageName>> {
+        let entries = match fs::read_dir(&self.images) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.with_context(|| format!("reading {}", self.images.display()))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(|| format!("reading {}", self.images.display()))?;
+            // What is no name is no image: staging folders, the lock, lost+found.
+            let name = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            names.extend(name.filter(|_| entry.path().join(MANIFEST).exists()));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The manifest of one image.
+    pub fn manifest(&self, name: &ImageName) -> Result<ImageManifest> {
+        let path = self.dir(name).join(MANIFEST);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => bail!("{}", self.no_such(name)?),
+            file => file.with_context(|| format!("opening {}", path.display()))?,
+        };
+        let mut text = String::new();
+        file.take(MAX_MANIFEST)
+            .read_to_string(&mut text)
+            .with_context(|| format!("reading {}", path.display()))?;
+        let manifest: ImageManifest =
+            toml::from_str(&text).map_err(|e| anyhow!("{}: {}", path.display(), e.message()))?;
+        if manifest.name != *name {
+            bail!("{}: the name in it is '{}', the folder's is '{name}'", path.display(), manifest.name);
+        }
+        Ok(manifest)
+    }
+
+    fn no_such(&self, name: &ImageName) -> Result<String> {
+        let names = self.names()?;
+        let list = names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+        let have = if list.is_empty() { "there are none".to_owned() } else { format!("there are: {list}") };
+        Ok(format!("no image '{name}' in {}: {have}", self.images.display()))
+    }
+
+    /// Take an image away. What is open of it stays readable for those who have it open.
+    pub fn remove(&self, name: &ImageName) -> Result<()> {
+        if !self.dir(name).exists() {
+            bail!("{}", self.no_such(name)?);
+        }
+        let lock = self.lock()?;
+        let away = staging::path(&self.images, name);
+        fs::rename(self.dir(name), &away)
+            .with_context(|| format!("renaming {}", self.dir(name).display()))?;
+        staging::sync_dir(&self.images)?;
+        drop(lock);
+        fs::remove_dir_all(&away).with_context(|| format!("deleting {}", away.display()))
+    }
+
+    /// Make a folder for a new image, and clean away what killed runs left.
+    pub fn stage(&self, name: &ImageName) -> Result<Staging> {
+        fs::create_dir_all(&self.images).with_context(|| format!("creating {}", self.images.display()))?;
+        let _lock = self.lock()?;
+        staging::clean(&self.images)?;
+        Staging::new(self.clone(), name)
+    }
+
+    /// One at a time may change names.
+    fn lock(&self) -> Result<Flock<File>> {
+        let path = self.images.join(".lock");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, e)| anyhow!(e).context(format!("locking {}", path.display())))
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

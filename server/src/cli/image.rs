@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent image …`
+
+use crate::{
+    catalogue::Catalogue,
+    client,
+    config::{Config, check_append},
+    http::host,
+    import::{self, Added, Request, pack::Compress},
+    interrupt, ipxe,
+    table::{Align, layout},
+};
+use anyhow::{Context, Result, bail};
+use bootspec::{ImageManifest, ImageName, units};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make an image from a filesystem image, a root directory or a root tarball
+    Add(Add),
+    /// List the images
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one image, and the kernel command line with which machines boot it
+    Show(Show),
+    /// Remove an image, unless machines run it
+    Remove(Remove),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SOURCE is recognised by content:
+  a squashfs, erofs or ext4 image     is taken as it is
+  a root directory                    is packed into a squashfs (zstd), or an erofs
+  a tarball (.tar, .tar.gz/xz/zst)    likewise; owners, devices and hard links are kept
+
+Examples:
+  boottorrent image add /srv/lab.squashfs
+  boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
+  boottorrent image add /srv/lab-root --name lab --replace
+
+The image needs a kernel (linux-image-amd64) and an initrd with BootTorrent in it
+(boottorrent-initramfs-tools). They are found in /boot, or given with --kernel and --initrd.")]
+pub struct Add {
+    /// A squashfs, erofs or ext4 image, a root directory or a root tarball
+    source: PathBuf,
+    /// The image's name [default: the file's, without its extensions]
+    #[arg(long)]
+    name: Option<ImageName>,
+    /// A kernel to boot instead of the one in SOURCE
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// An initrd to boot instead of the one in SOURCE
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// More kernel parameters for this image
+    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = append,
+          allow_hyphen_values = true)]
+    append: String,
+    /// Set the private flag (BEP 27): peers come from the tracker alone
+    #[arg(long)]
+    private: bool,
+    /// Bytes in a piece, a power of two [default: by size, 256K to 4M]
+    #[arg(long, value_name = "SIZE", value_parser = piece_length)]
+    piece_length: Option<u32>,
+    /// Replace the image of this name
+    #[arg(long)]
+    replace: bool,
+    /// What directories and tarballs are packed into
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    compress: Compress,
+    /// Print the new image as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The image
+    name: ImageName,
+    /// The server's address in the command line [default: this machine's]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    server: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The image
+    name: ImageName,
+    /// Remove it even when machines run it
+    #[arg(long)]
+    force: bool,
+    /// The server that knows the machines [default: the one on this machine]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    server: Option<String>,
+}
+
+fn append(text: &str) -> Result<String, String> {
+    check_append(text).map(|()| text.to_owned())
+}
+
+fn piece_length(text: &str) -> Result<u32, String> {
+    let bytes = units::parse_size(text)?;
+    match u32::try_from(bytes) {
+        Ok(n) if n.is_power_of_two() && (16 << 10..=64 << 20).contains(&n) => Ok(n),
+        _ => Err(format!("'{text}' is no piece length: take a power of two from 16K to 64M, as in 1M")),
+    }
+}
+
+impl Command {
+    pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
+        match self {
+            Command::Add(add) => add.run(catalogue),
+            Command::List { json } => list(catalogue, json),
+            Command::Show(show) => show.run(catalogue, config),
+            Command::Remove(remove) => remove.run(catalogue, config),
+        }
+    }
+}
+
+impl Add {
+    fn run(self, catalogue: &Catalogue) -> Result<()> {
+        interrupt::catch()?;
+        let json = self.json;
+        let added = import::add(
+            catalogue,
+            &Request {
+                source: self.source,
+                name: self.name,
+                kernel: self.kernel,
+                initrd: self.initrd,
+                append: self.append,
+                private: self.private,
+                piece_length: self.piece_length,
+                replace: self.replace,
+                compress: self.compress,
+            },
+        )?;
+        match json {
+            true => print_json(&added.manifest),
+            false => {
+                print!("{}", told(&added));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What was found and done.
+fn told(added: &Added) -> String {
+    let m = &added.manifest;
+    let size = units::human_size;
+    let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();
+    format!(
+        "image '{}': {}, {} in pieces of {}, infohash {}\n\
+         kernel {version}from {}, initrd from {}\n\
+         phase one (kernel and initrd, sent to each machine): {} + {} = {}\n\
+         next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n",
+        m.name,
+        m.format.as_str(),
+        size(m.size),
+        size(m.piece_length.into()),
+        m.infohash,
+        m.kernel.from,
+        m.initrd.from,
+        size(m.kernel.size),
+        size(m.initrd.size),
+        size(m.kernel.size + m.initrd.size)
+    )
+}
+
+fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
+    let manifests = catalogue.names()?.iter().map(|n| catalogue.manifest(n)).collect::<Result<Vec<_>>>()?;
+    if json {
+        return print_json(&manifests);
+    }
+    if manifests.is_empty() {
+        println!("no images in {}: add one with `boottorrent image add`", catalogue.images_dir().display());
+        return Ok(());
+    }
+    let head = [
+        ("NAME", Align::Left),
+        ("FORMAT", Align::Left),
+        ("SIZE", Align::Right),
+        ("PHASE ONE", Align::Right),
+        ("ADDED", Align::Left),
+        ("INFOHASH", Align::Left),
+    ];
+    let row = |m: &ImageManifest| {
+        let phase_one = units::human_size(m.kernel.size + m.initrd.size);
+        let words = [m.name.as_str(), m.format.as_str()].map(str::to_owned);
+        let sizes = [units::human_size(m.size), phase_one];
+        [&words[..], &sizes[..], &[m.added.clone(), m.infohash.to_string()]].concat()
+    };
+    print!("{}", layout(&head, &manifests.iter().map(row).collect::<Vec<_>>()));
+    Ok(())
+}
+
+impl Show {
+    fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
+        let m = catalogue.manifest(&self.name)?;
+        let server = match self.server {
+            Some(server) => server,
+            None => format!("{}:{}", own_address(), config.serve.listen.port()),
+        };
+        let cmdline = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
+        let dir = catalogue.dir(&self.name);
+        if self.json {
+            let mut value = serde_json::to_value(&m).context("writing JSON")?;
+            value["cmdline"] = cmdline.into();
+            value["dir"] = dir.display().to_string().into();
+            return print_json(&value);
+        }
+        let size = |bytes: u64| format!("{} ({bytes} bytes)", units::human_size(bytes));
+        let rows = [
+            ("name", m.name.to_string()),
+            ("format", m.format.as_str().into()),
+            ("size", size(m.size)),
+            (
+                "pieces",
+                format!(
+                    "{} of {}",
+                    m.size.div_ceil(m.piece_length.into()),
+                    units::human_size(m.piece_length.into())
+                ),
+            ),
+            ("infohash", m.infohash.to_string()),
+            ("private", if m.private { "yes" } else { "no" }.into()),
+            ("kernel", format!("{}, {}", m.kernel.from, size(m.kernel.size))),
+            ("initrd", format!("{}, {}", m.initrd.from, size(m.initrd.size))),
+            ("added", m.added.clone()),
+            ("source", m.source.clone()),
+            ("folder", dir.display().to_string()),
+            ("cmdline", cmdline),
+        ];
+        for (name, value) in rows {
+            println!("{name:<9} {value}");
+        }
+        Ok(())
+    }
+}
+
+/// The address by which machines are likely to reach us.
+fn own_address() -> String {
+    let addresses = crate::setup::net::interfaces().unwrap_or_default();
+    addresses.first().map_or("SERVER".into(), |i| i.address.to_string())
+}
+
+impl Remove {
+    fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
+        let manifest = catalogue.manifest(&self.name);
+        if let (Ok(m), false) = (&manifest, self.force) {
+            let url = client::url(self.server.as_deref(), config);
+            // No server, no machines that it knows of. A server that was named must answer.
+            let clients = match super::block_on(client::clients(&url)) {
+                Err(e) if self.server.is_some() => return Err(e),
+                clients => clients.unwrap_or_default(),
+            };
+            let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(m.infohash));
+            let machines: Vec<&str> =
+                runs.map(|c| c.heartbeat.hostname.as_deref().unwrap_or(&c.heartbeat.id)).collect();
+            if !machines.is_empty() {
+                bail!(
+                    "image '{}' is in use by {}: shut them down first, or give --force",
+                    m.name,
+                    machines.join(", ")
+                );
+            }
+        }
+        // With --force even an image with a damaged manifest can go.
+        match manifest {
+            Err(e) if !self.force || !catalogue.dir(&self.name).exists() => return Err(e),
+            _ => catalogue.remove(&self.name)?,
+        }
+        println!("image '{}' removed", self.name);
+        Ok(())
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
+    Ok(())
+}

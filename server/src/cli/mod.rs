@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The command line: what may be typed (here), and what each command does (beside).
+
+mod image;
+mod serve;
+mod setup;
+mod status;
+
+use crate::{catalogue::Catalogue, config};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Boot machines over the network from one image that they pass on to each other.
+#[derive(Debug, Parser)]
+#[command(name = "boottorrent", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+From nothing to machines that boot:
+  mmdebstrap --include=linux-image-amd64,boottorrent-initramfs-tools,systemd-sysv trixie lab.tar
+  boottorrent image add lab.tar
+  boottorrent setup                 shows what dnsmasq would be told; --write does it
+  boottorrent serve
+  boottorrent status --watch
+
+Exit codes: 0 done, 1 refused or failed (one sentence on stderr says why), 2 wrong usage,
+130 interrupted.";
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The settings [default: /etc/boottorrent/server.toml, where it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder with the images [default: /var/lib/boottorrent]
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add, list, show and remove images
+    #[command(subcommand)]
+    Image(image::Command),
+    /// Serve the images: boot script, boot files, tracker, seeder, machines' reports
+    Serve(serve::Serve),
+    /// Show, write or remove what dnsmasq and the TFTP folder need
+    Setup(setup::Setup),
+    /// Show every machine: phase, progress, and where its bytes came from
+    Status(status::Status),
+}
+
+impl Common {
+    fn config(&self) -> Result<config::Config> {
+        let mut config = config::load(self.config.as_deref())?;
+        if let Some(dir) = &self.dir {
+            config.catalogue.dir = dir.clone();
+        }
+        Ok(config)
+    }
+}
+
+impl Cli {
+    /// Do what was asked for.
+    pub fn run(self) -> Result<()> {
+        let config = self.common.config()?;
+        match self.command {
+            Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
+            Command::Serve(serve) => serve.run(config),
+            Command::Setup(setup) => setup.run(&config),
+            Command::Status(status) => status.run(&config),
+        }
+    }
+}
+
+/// One thread is enough to ask a server.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn clap_is_happy_and_help_fits() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        let mut all = vec![cli];
+        while let Some(mut command) = all.pop() {
+            all.extend(command.get_subcommands().cloned());
+            let help = command.render_long_help().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent serve`
+
+use crate::{config::Config, serve};
+use anyhow::{Context, Result};
+use bootspec::units::parse_rate;
+use clap::Args;
+use std::{io::IsTerminal, net::SocketAddr};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  boottorrent serve
+  boottorrent serve --listen 10.0.0.1:6980 --up 50MB/s
+  boottorrent serve --no-seed --no-payload    machines that have booted serve the others")]
+pub struct Serve {
+    /// Address and port for HTTP; port 0 takes any, and prints it [default: [::]:6980]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// The port on which the seeder listens [default: 6981]
+    #[arg(long, value_name = "N")]
+    peer_port: Option<u16>,
+    /// Bytes a second that the seeder sends at most, as in 50MB/s [default: unlimited]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    up: Option<u64>,
+    /// Do not seed
+    #[arg(long)]
+    no_seed: bool,
+    /// Do not give payloads over HTTP
+    #[arg(long)]
+    no_payload: bool,
+}
+
+impl Serve {
+    pub fn run(self, mut config: Config) -> Result<()> {
+        log();
+        let set = &mut config.serve;
+        set.listen = self.listen.unwrap_or(set.listen);
+        set.peer_port = self.peer_port.unwrap_or(set.peer_port);
+        set.up = self.up.or(set.up);
+        set.seed &= !self.no_seed;
+        set.payload &= !self.no_payload;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let served = runtime.block_on(serve::serve(config));
+        // Blocking reads of the engine are not waited for.
+        runtime.shutdown_background();
+        served
+    }
+}
+
+/// One line for each event, on stderr: ours all, the engine's only when something is wrong.
+fn log() {
+    let filter =
+        Targets::new().with_default(LevelFilter::ERROR).with_target("boottorrent_server", LevelFilter::INFO);
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry().with(filter).with(lines).init();
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `/etc/boottorrent/server.toml`: every key optional, unknown keys refused.
+
+use anyhow::{Context, Result, bail};
+use bootspec::{HTTP_PORT, ImageName, PEER_PORT, units};
+use serde::{Deserialize, Deserializer, de::Error};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where the config is when `--config` does not say otherwise.
+pub const PATH: &str = "/etc/boottorrent/server.toml";
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where images are kept.
+    pub catalogue: Catalogue,
+    /// The daemon.
+    pub serve: Serve,
+    /// The tracker in it.
+    pub tracker: Tracker,
+    /// What machines are told.
+    pub boot: Boot,
+}
+
+/// `[catalogue]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Catalogue {
+    /// The folder.
+    pub dir: PathBuf,
+}
+
+/// `[serve]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Serve {
+    /// Address and port of the one HTTP listener.
+    pub listen: SocketAddr,
+    /// The port on which the seeder listens.
+    pub peer_port: u16,
+    /// Bytes a second that the seeder sends at most.
+    #[serde(deserialize_with = "rate")]
+    pub up: Option<u64>,
+    /// Whether to seed.
+    pub seed: bool,
+    /// Whether to give payloads over HTTP.
+    pub payload: bool,
+}
+
+/// `[tracker]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tracker {
+    /// How often peers announce.
+    #[serde(deserialize_with = "time")]
+    pub interval: Duration,
+    /// How often they may.
+    #[serde(deserialize_with = "time")]
+    pub min_interval: Duration,
+}
+
+/// `[boot]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Boot {
+    /// Kernel parameters for every image.
+    #[serde(deserialize_with = "append")]
+    pub append: String,
+    /// The image that the menu starts by itself; the newest one if not given.
+    pub default: Option<ImageName>,
+    /// How long the menu waits.
+    #[serde(deserialize_with = "time")]
+    pub timeout: Duration,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { dir: "/var/lib/boottorrent".into() }
+    }
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        let listen = (std::net::Ipv6Addr::UNSPECIFIED, HTTP_PORT).into();
+        Self { listen, peer_port: PEER_PORT, up: None, seed: true, payload: true }
+    }
+}
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), min_interval: Duration::from_secs(15) }
+    }
+}
+
+impl Default for Boot {
+    fn default() -> Self {
+        Self { append: String::new(), default: None, timeout: Duration::from_secs(10) }
+    }
+}
+
+fn rate<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    units::parse_rate(&String::deserialize(d)?).map(Some).map_err(D::Error::custom)
+}
+
+fn time<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    units::parse_time(&String::deserialize(d)?).map_err(D::Error::custom)
+}
+
+fn append<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
+    let text = String::deserialize(d)?;
+    check_append(&text).map_err(D::Error::custom)?;
+    Ok(text)
+}
+
+/// Kernel parameters pass through an iPXE script: what would end the command there is refused.
+pub fn check_append(text: &str) -> Result<(), String> {
+    let word = text.split(' ').find(|w| matches!(*w, "&&" | "||"));
+    if word.is_some() || text.chars().any(char::is_control) {
+        return Err(format!(
+            "'{}' are no kernel parameters: write them in one line without && or ||",
+            text.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// Read a config's text.
+pub fn parse(text: &str) -> Result<Config, String> {
+    toml::from_str(text).map_err(|e| {
+        let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+        let at = line.map(|l| format!("line {l}: ")).unwrap_or_default();
+        // toml says "field" for what TOML itself calls a key.
+        format!("{at}{}", e.message().replace("unknown field", "unknown key").replace('\n', " "))
+    })
+}
+
+/// Read the config: `path`, which must exist, or [`PATH`], which need not.
+pub fn load(path: Option<&Path>) -> Result<Config> {
+    let file = path.unwrap_or(Path::new(PATH));
+    let text = match std::fs::read_to_string(file) {
+        Err(e) if path.is_none() && e.kind() == ErrorKind::NotFound => return Ok(Config::default()),
+        text => text.with_context(|| format!("reading {}", file.display()))?,
+    };
+    match parse(&text) {
+        Ok(config) => Ok(config),
+        Err(why) => bail!("{}: {why}", file.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../server.toml");
+
+    #[test]
+    fn the_example_is_the_defaults() {
+        assert_eq!(parse(EXAMPLE).unwrap(), Config::default());
+    }
+
+    /// The example with its keys switched on parses too: no key in it is stale.
+    #[test]
+    fn every_key_of_the_example_exists() {
+        let text: String = EXAMPLE
+            .lines()
+            .map(|l| match l.strip_prefix('#') {
+                Some(key) if !key.starts_with(' ') && !key.is_empty() => format!("{key}\n"),
+                _ => format!("{l}\n"),
+            })
+            .collect();
+        let config = parse(&text).unwrap_or_else(|e| panic!("{e}:\n{text}"));
+        assert_eq!((config.serve.up, config.boot.default.is_some()), (Some(50_000_000), true));
+        let shown = Config {
+            serve: Serve { up: None, ..config.serve },
+            boot: Boot { default: None, append: String::new(), ..config.boot },
+            ..config
+        };
+        assert_eq!(shown, Config::default(), "the example shows the defaults");
+    }
+
+    #[test]
+    fn errors_name_line_and_key() {
+        for (text, why) in [
+            (
+                "[serve]\nlisten-port = 1",
+                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `payload`",
+            ),
+            (
+                "[tracker]\ninterval = \"soon\"",
+                "line 2: 'soon' is no time: write a number with s, m or h, as in 10m",
+            ),
+            (
+                "[boot]\nappend = \"a || b\"",
+                "line 2: 'a || b' are no kernel parameters: write them in one line without && or ||",
+            ),
+        ] {
+            assert_eq!(parse(text), Err(why.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `/api/v1/…`: what machines report, and what programs may ask.
+
+use super::{From, Shared, sentence};
+use crate::clients::{Client, News, Refused};
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    extract::ConnectInfo,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bootspec::{Heartbeat, ImageManifest, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
+use serde_json::json;
+use std::time::Instant;
+
+pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Response {
+    let Ok(bytes) = to_bytes(body, MAX_HEARTBEAT).await else {
+        return sentence(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format_args!("a heartbeat has at most {MAX_HEARTBEAT} bytes"),
+        );
+    };
+    let heartbeat: Heartbeat = match serde_json::from_slice(&bytes) {
+        Ok(heartbeat) => heartbeat,
+        Err(e) => return sentence(StatusCode::BAD_REQUEST, format_args!("this is no heartbeat: {e}")),
+    };
+    let heard = state.clients().hear(heartbeat, ends.remote.ip(), Instant::now());
+    match heard {
+        Ok((news, heartbeat)) => {
+            if news == News::Phase {
+                tell(&heartbeat);
+            }
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(Refused::TooOften) => {
+            let mut slow = sentence(StatusCode::TOO_MANY_REQUESTS, "one heartbeat a second is enough");
+            slow.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            slow
+        }
+        Err(Refused::TooMany) => {
+            sentence(StatusCode::SERVICE_UNAVAILABLE, "too many machines report to this server")
+        }
+    }
+}
+
+/// One line for each step of a machine's boot.
+fn tell(h: &Heartbeat) {
+    let (id, image, p) = (&h.id, h.image.as_deref().unwrap_or("?"), &h.progress);
+    match h.phase {
+        Phase::Failed => {
+            tracing::warn!("{id} failed: {}", h.error.as_deref().unwrap_or("it does not say why"))
+        }
+        Phase::Seed => tracing::info!(
+            "{id} has booted {image} after {:.1} s: {} from the server, {} over HTTP, {} from other machines",
+            h.uptime,
+            human_size(p.from_server),
+            human_size(p.from_http),
+            human_size(p.from_peers)
+        ),
+        phase => tracing::info!("{id} is in phase {}, image {image}", phase.as_str()),
+    }
+}
+
+pub async fn clients(state: Shared) -> Json<Vec<Client>> {
+    Json(state.clients().list(Instant::now()))
+}
+
+pub async fn images(state: Shared) -> Json<Vec<ImageManifest>> {
+    Json(state.library().values().map(|i| i.manifest.clone()).collect())
+}
+
+pub async fn health(state: Shared) -> Json<serde_json::Value> {
+    Json(json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "images": state.library().len(),
+        "machines": state.clients().list(Instant::now()).iter().filter(|c| !c.gone).count(),
+        "seeding": state.tracker().seeded(),
+    }))
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `GET /images/NAME/{vmlinuz,initrd,NAME.torrent,payload}`, with ranges (RFC 9110 §14).
+
+use super::{From, Shared, host::host, sentence};
+use crate::{
+    catalogue::{INITRD, KERNEL, PAYLOAD, torrent_name},
+    library::{Library, Open},
+};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Path},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE},
+    },
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use std::{io, ops::Range, os::unix::fs::FileExt, sync::Arc};
+
+/// Bytes read at a time: two of these are in memory for each download.
+const CHUNK: u64 = 256 * 1024;
+
+pub async fn get(
+    state: Shared,
+    ConnectInfo(ends): From,
+    Path((name, file)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let library = state.library();
+    let Some(image) = name.parse().ok().and_then(|n| library.get(&n)) else {
+        return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &library));
+    };
+    let etag = |what: &str| format!("\"{}-{what}\"", image.manifest.infohash);
+    match file.as_str() {
+        KERNEL | INITRD => {
+            let open = if file == KERNEL { &image.kernel } else { &image.initrd };
+            if !headers.contains_key(RANGE) {
+                tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
+            }
+            // Several versions of kernel and initrd can go with one payload.
+            answer(open, &headers, &etag(&format!("{file}-{}-{}", open.size, image.manifest.added)))
+        }
+        PAYLOAD if !state.config.serve.payload => sentence(StatusCode::NOT_FOUND, "payload endpoint is off"),
+        PAYLOAD => answer(&image.payload, &headers, &etag(PAYLOAD)),
+        torrent if torrent == torrent_name(&image.manifest.name) => {
+            tracing::info!("{} asks for {torrent}", ends.remote.ip());
+            let bytes = image
+                .torrent
+                .with_announce(&format!("http://{}/announce", host(&headers, ends)))
+                .bytes()
+                .clone();
+            ([(CONTENT_TYPE, "application/x-bittorrent")], bytes).into_response()
+        }
+        _ => {
+            let torrent = torrent_name(&image.manifest.name);
+            let text = format!(
+                "image '{name}' has no such file: it has {KERNEL}, {INITRD}, {torrent} and {PAYLOAD}"
+            );
+            sentence(StatusCode::NOT_FOUND, text)
+        }
+    }
+}
+
+fn no_such_image(name: &str, library: &Library) -> String {
+    let name = crate::clients::text(name, 80);
+    let names: Vec<&str> = library.keys().map(|n| n.as_str()).take(20).collect();
+    match names.as_slice() {
+        [] => format!("no image '{name}' on this server: there are none"),
+        names => format!("no image '{name}' on this server: there are {}", names.join(", ")),
+    }
+}
+
+fn answer(open: &Open, headers: &HeaderMap, etag: &str) -> Response {
+    let size = open.size;
+    // A range of another version would be of no use.
+    let same = headers.get(IF_RANGE).is_none_or(|v| v.as_bytes() == etag.as_bytes());
+    let asked = headers.get(RANGE).filter(|_| same).and_then(|v| v.to_str().ok());
+    let (status, range) = match asked.map_or(Wanted::All, |r| wanted(r, size)) {
+        Wanted::All => (StatusCode::OK, 0..size),
+        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Wanted::Nothing => {
+            let mut refusal =
+                sentence(StatusCode::RANGE_NOT_SATISFIABLE, format_args!("the file has {size} bytes"));
+            put(refusal.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));
+            return refusal;
+        }
+    };
+    // axum answers HEAD with the same headers and drops the body unread.
+    let mut response = (status, Body::from_stream(stream(open.file.clone(), range.clone()))).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    put(headers, CONTENT_LENGTH, (range.end - range.start).to_string());
+    put(headers, ETAG, etag.to_owned());
+    if status == StatusCode::PARTIAL_CONTENT {
+        put(headers, CONTENT_RANGE, format!("bytes {}-{}/{size}", range.start, range.end - 1));
+    }
+    response
+}
+
+fn put(headers: &mut HeaderMap, name: axum::http::HeaderName, value: String) {
+    // Numbers, hex and RFC 3339 are always fit for a header.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    Part(Range<u64>),
+    Nothing,
+}
+
+/// What a `Range` header asks for. A header that is not understood is ignored,
+/// as the RFC has it, and so is one with several ranges: nobody who boots sends one.
+fn wanted(header: &str, size: u64) -> Wanted {
+    let Ok(parsed) = http_range_header::parse_range_header(header) else { return Wanted::All };
+    match parsed.validate(size).as_deref() {
+        Ok([one]) => Wanted::Part(*one.start()..one.end() + 1),
+        Ok(_) => Wanted::All,
+        Err(_) if !header.contains(',') => Wanted::Nothing,
+        Err(_) => Wanted::All,
+    }
+}
+
+/// The bytes of a range, read as they are sent.
+fn stream(file: Arc<std::fs::File>, range: Range<u64>) -> impl futures::Stream<Item = io::Result<Bytes>> {
+    futures::stream::try_unfold(range, move |left| {
+        let file = file.clone();
+        async move {
+            if left.is_empty() {
+                return Ok(None);
+            }
+            let n = CHUNK.min(left.end - left.start);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; n as usize];
+                file.read_exact_at(&mut chunk, left.start).map(|()| chunk)
+            });
+            let chunk = read.await.map_err(io::Error::other)??;
+            Ok(Some((Bytes::from(chunk), left.start + n..left.end)))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        for (header, want) in [
+            ("bytes=0-0", Wanted::Part(0..1)),
+            ("bytes=5-", Wanted::Part(5..100)),
+            ("bytes=-10", Wanted::Part(90..100)),
+            ("bytes=90-1000", Wanted::Part(90..100)),
+            ("bytes=100-", Wanted::Nothing),
+            ("bytes=0-1,3-4", Wanted::All),
+            ("lines=1-2", Wanted::All),
+            ("nonsense", Wanted::All),
+        ] {
+            assert_eq!(wanted(header, 100), want, "{header}");
+        }
+    }
+}

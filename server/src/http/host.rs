@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! How a client reaches us, for the URLs that we hand out.
+
+use super::Ends;
+use axum::http::{HeaderMap, header::HOST};
+use bootspec::HTTP_PORT;
+use std::net::{IpAddr, SocketAddr};
+
+/// `HOST:PORT` for URLs. An address in the client's `Host` header is what it
+/// typed, right even behind a port redirection. A name is not taken: a machine
+/// in its initramfs may have no way to resolve it; our end of the connection is right.
+pub fn host(headers: &HeaderMap, ends: Ends) -> String {
+    let asked = headers.get(HOST).and_then(|h| h.to_str().ok()).and_then(address);
+    asked.unwrap_or(ends.local).to_string()
+}
+
+fn address(host: &str) -> Option<SocketAddr> {
+    let with_port = host.parse::<SocketAddr>().ok();
+    let bare = || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    // Without a port in it, it is HTTP's own.
+    with_port.or_else(|| bare().map(|ip| SocketAddr::new(ip, 80)))
+}
+
+/// The host as an admin would type it: without the port when it is ours by default.
+pub fn short(host: &str) -> &str {
+    host.strip_suffix(&format!(":{HTTP_PORT}")).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_names_are_not() {
+        let ends = Ends { remote: "10.0.0.9:5".parse().unwrap(), local: "10.0.0.1:6980".parse().unwrap() };
+        for (header, url) in [
+            ("192.168.1.1:80", "192.168.1.1:80"),
+            ("192.168.1.1", "192.168.1.1:80"),
+            ("[fd00::1]:6980", "[fd00::1]:6980"),
+            ("boot.example:6980", "10.0.0.1:6980"),
+            ("x y\"", "10.0.0.1:6980"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, header.parse().unwrap());
+            assert_eq!(host(&headers, ends), url, "{header}");
+        }
+        assert_eq!(host(&HeaderMap::new(), ends), "10.0.0.1:6980");
+        assert_eq!((short("10.0.0.1:6980"), short("10.0.0.1:80")), ("10.0.0.1", "10.0.0.1:80"));
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The one HTTP port: boot script, boot files, torrents, payloads, tracker, machines' reports.
+
+mod api;
+mod boot;
+mod files;
+pub mod host;
+mod track;
+
+use crate::{clients::Clients, config::Config, library::Library, tracker::Tracker};
+use axum::{
+    Router,
+    extract::{ConnectInfo, connect_info::Connected},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::IncomingStream,
+};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+use tokio::net::TcpListener;
+
+/// What every request can see.
+pub struct State {
+    /// The settings.
+    pub config: Config,
+    /// The port on which our seeder really listens.
+    pub peer_port: u16,
+    library: RwLock<Arc<Library>>,
+    tracker: Mutex<Tracker>,
+    clients: Mutex<Clients>,
+}
+
+impl State {
+    /// A server with no images yet.
+    pub fn new(config: Config, peer_port: u16) -> State {
+        let tracker = Mutex::new(Tracker::new(config.tracker.interval));
+        State { config, peer_port, library: Default::default(), tracker, clients: Default::default() }
+    }
+
+    /// The images now.
+    pub fn library(&self) -> Arc<Library> {
+        self.library.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these are the images.
+    pub fn set_library(&self, library: Library) {
+        let torrents = library.values().map(|i| i.manifest.infohash).collect();
+        self.tracker().track(&torrents);
+        *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(library);
+    }
+
+    /// The tracker. Hold it shortly.
+    pub fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machines. Hold them shortly.
+    pub fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The address on which the client reached us.
+    pub local: SocketAddr,
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Ends {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Ends {
+        let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+        let remote = plain(*stream.remote_addr());
+        // It fails only when the client has gone already: then nobody reads the answer.
+        Ends { remote, local: stream.io().local_addr().map_or(remote, plain) }
+    }
+}
+
+type Shared = axum::extract::State<Arc<State>>;
+type From = ConnectInfo<Ends>;
+
+/// All routes.
+pub fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/boot.ipxe", get(boot::script))
+        .route("/images/{name}/{file}", get(files::get))
+        .route("/announce", get(track::announce))
+        .route("/scrape", get(track::scrape))
+        .route("/api/v1/heartbeat", post(api::heartbeat))
+        .route("/api/v1/clients", get(api::clients))
+        .route("/api/v1/images", get(api::images))
+        .route("/api/v1/health", get(api::health))
+        .fallback(nowhere)
+        .with_state(state)
+}
+
+/// A refusal: one sentence as text.
+fn sentence(status: StatusCode, text: impl std::fmt::Display) -> Response {
+    (status, format!("{text}\n")).into_response()
+}
+
+async fn nowhere(uri: Uri) -> Response {
+    let path: String = uri.path().chars().take(100).collect();
+    sentence(StatusCode::NOT_FOUND, format_args!("there is nothing at {path} on this BootTorrent server"))
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Looking into an initrd: is our boot script in it, and our agent?
+//!
+//! An initrd is cpio archives (newc) one after the other: perhaps some plain
+//! ones first (microcode, compressed modules), then a compressed one. All are
+//! read as streams; nothing is unpacked.
+
+use crate::{interrupt, tool::Tool};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs::File,
+    io::{self, BufReader, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+/// What must be inside, and what it is.
+const NEEDED: [(&str, &str); 2] = [
+    ("scripts/boottorrent", "BootTorrent's boot script"),
+    ("usr/bin/boottorrent-agent", "BootTorrent's agent"),
+];
+
+/// An initrd that unpacks to more than this is none.
+const MAX_UNPACKED: u64 = 8 << 30;
+/// The kernel's own limit of names in it (PATH_MAX).
+const MAX_NAME: u64 = 4096;
+
+/// Refuse an initrd with which a machine would not boot from us. `shown` names it in the error.
+pub fn check(initrd: &Path, shown: &str) -> Result<()> {
+    let mut missing: Vec<_> = NEEDED.into();
+    let archives = scan(initrd, &mut |name| {
+        // usr-merged images have the agent in /usr/bin, whatever the archive calls it.
+        missing.retain(|(path, _)| name != *path && Some(name) != path.strip_prefix("usr/"));
+        !missing.is_empty()
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    if archives == 0 {
+        bail!("{shown} is no initrd: there is no cpio archive in it");
+    }
+    if let Some((path, what)) = missing.first() {
+        bail!(
+            "the initrd {shown} lacks {what} ({path}): install boottorrent-initramfs-tools in the image \
+             and run `update-initramfs -u` in it"
+        );
+    }
+    Ok(())
+}
+
+/// Call `each` with every name in the initrd until it says `false`. The number of archives seen.
+fn scan(initrd: &Path, each: &mut dyn FnMut(&str) -> bool) -> Result<usize> {
+    let file = File::open(initrd).with_context(|| format!("opening {}", initrd.display()))?;
+    let mut plain = Stream { from: BufReader::with_capacity(1 << 16, file), at: 0 };
+    let mut archives = 0;
+    loop {
+        let Some(magic) = plain.skip_padding()? else { return Ok(archives) };
+        if is_newc(&magic) {
+            archives += 1;
+            if !archive(&mut plain, magic, each)? {
+                return Ok(archives);
+            }
+            continue;
+        }
+        let Some((program, package)) = decompressor(&magic) else {
+            // The kernel ignores what follows an archive, too; what does not begin with one is no initrd.
+            return Ok(archives);
+        };
+        let mut file = plain.from.into_inner();
+        file.seek(SeekFrom::Start(plain.at - magic.len() as u64)).context("seeking")?;
+        let running = Tool::new(program, package).arg("-dc").stdin(file).reader()?;
+        let mut unpacked = Stream { from: running, at: 0 };
+        while let Some(magic) = unpacked.skip_padding()? {
+            if !is_newc(&magic) {
+                break;
+            }
+            archives += 1;
+            if !archive(&mut unpacked, magic, each)? {
+                return Ok(archives);
+            }
+        }
+        if archives == 0 {
+            // It said why it could not unpack.
+            unpacked.from.wait(&mut || ())?;
+        }
+        return Ok(archives);
+    }
+}
+
+fn is_newc(magic: &[u8; 6]) -> bool {
+    matches!(magic, b"070701" | b"070702")
+}
+
+/// What the kernel can unpack (lib/decompress.c), with the program that does it here.
+fn decompressor(magic: &[u8; 6]) -> Option<(&'static str, &'static str)> {
+    Some(match magic {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd"),
+        [0x1f, 0x8b, ..] => ("gzip", "gzip"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] | [0x5d, 0, 0, ..] => ("xz", "xz-utils"),
+        [0x02, 0x21, 0x4c, 0x18, ..] => ("lz4", "lz4"),
+        [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2"),
+        [0x89, b'L', b'Z', b'O', ..] => ("lzop", "lzop"),
+        _ => return None,
+    })
+}
+
+/// A reader that knows how far it is.
+struct Stream<R> {
+    from: R,
+    at: u64,
+}
+
+impl<R: Read> Stream<R> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        self.from.read_exact(&mut out).context("the archive ends too early")?;
+        self.at += N as u64;
+        Ok(out)
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<()> {
+        self.at += bytes;
+        if self.at > MAX_UNPACKED {
+            bail!("it unpacks to more than {MAX_UNPACKED} bytes");
+        }
+        interrupt::check()?;
+        if io::copy(&mut self.from.by_ref().take(bytes), &mut io::sink()).context("reading")? < bytes {
+            bail!("the archive ends too early");
+        }
+        Ok(())
+    }
+
+    /// To the next multiple of four: cpio's members begin there.
+    fn align(&mut self) -> Result<()> {
+        self.skip(self.at.next_multiple_of(4) - self.at)
+    }
+
+    /// The first six bytes that do not begin with zero; `None` at the end.
+    fn skip_padding(&mut self) -> Result<Option<[u8; 6]>> {
+        let mut first = [0];
+        loop {
+            if self.from.read(&mut first).context("reading")? == 0 {
+                return Ok(None);
+            }
+            self.at += 1;
+            if self.at > MAX_UNPACKED {
+                return Ok(None);
+            }
+            if first[0] != 0 {
+                break;
+            }
+        }
+        let mut magic = [first[0], 0, 0, 0, 0, 0];
+        match self.from.read_exact(&mut magic[1..]) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            read => read.context("reading")?,
+        }
+        self.at += 5;
+        Ok(Some(magic))
+    }
+}
+
+/// Read one archive whose first magic is read already. `false`: `each` has enough.
+fn archive<R: Read>(
+    from: &mut Stream<R>,
+    magic: [u8; 6],
+    each: &mut dyn FnMut(&str) -> bool,
+) -> Result<bool> {
+    let mut magic = magic;
+    loop {
+        if !is_newc(&magic) {
+            bail!("a member of the archive begins with {:?}", String::from_utf8_lossy(&magic));
+        }
+        let fields = from.take::<104>()?;
+        let field = |n: usize| {
+            let digits = std::str::from_utf8(&fields[n * 8..n * 8 + 8]).unwrap_or("");
+            u64::from_str_radix(digits, 16).context("the archive has a damaged header")
+        };
+        let (size, name_size) = (field(6)?, field(11)?);
+        if name_size > MAX_NAME {
+            bail!("the archive has a name of {name_size} bytes");
+        }
+        let mut name = vec![0; name_size as usize];
+        from.from.read_exact(&mut name).context("the archive ends too early")?;
+        from.at += name_size;
+        let name = String::from_utf8_lossy(&name);
+        let name = name.trim_end_matches('\0').trim_start_matches("./").trim_start_matches('/');
+        if name == "TRAILER!!!" {
+            return Ok(true);
+        }
+        if !each(name) {
+            return Ok(false);
+        }
+        from.align()?;
+        from.skip(size)?;
+        from.align()?;
+        magic = from.take()?;
+    }
+}
+
+#[cfg(test)]
+#[path = "initrd_tests.rs"]
+mod tests;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use super::*;
+use proptest::prelude::*;
+use std::io::Write;
+
+/// A newc archive of small files.
+fn cpio(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, text) in files.iter().chain([&("TRAILER!!!", "")]) {
+        let fields = [1, 0o100755, 0, 0, 1, 0, text.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        write!(out, "070701{}", fields.map(|f| format!("{f:08X}")).concat()).unwrap();
+        write!(out, "{name}\0").unwrap();
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend_from_slice(text.as_bytes());
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
+}
+
+fn good() -> Vec<u8> {
+    cpio(&[("init", "#!/bin/sh"), ("./scripts/boottorrent", "x"), ("usr/bin/boottorrent-agent", "agent")])
+}
+
+fn packed(program: &str, args: &[&str], bytes: &[u8]) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    std::fs::write(&path, bytes).unwrap();
+    let mut running = Tool::new(program, program.to_owned().leak())
+        .args(args)
+        .stdin(File::open(path).unwrap())
+        .reader()
+        .unwrap();
+    let mut out = Vec::new();
+    running.read_to_end(&mut out).unwrap();
+    out
+}
+
+fn verdict(bytes: &[u8]) -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("initrd");
+    std::fs::write(&path, bytes).unwrap();
+    check(&path, "X").map_err(|e| format!("{e:#}"))
+}
+
+#[test]
+fn finds_ours_however_it_is_packed() {
+    let early = cpio(&[("kernel/x86/microcode/GenuineIntel.bin", "microcode")]);
+    assert_eq!(verdict(&good()), Ok(()));
+    for (program, args) in [("gzip", &["-c"][..]), ("zstd", &["-c"]), ("xz", &["-c", "--check=crc32"])] {
+        let main = packed(program, args, &good());
+        assert_eq!(verdict(&main), Ok(()), "{program}");
+        let padded = [&early[..], &[0; 512], &main].concat();
+        assert_eq!(verdict(&padded), Ok(()), "microcode, padding, {program}");
+    }
+    // Trixie: an uncompressed archive of modules between microcode and the main one.
+    let parts =
+        [early, cpio(&[("usr/bin/boottorrent-agent", "x")]), packed("zstd", &["-c"], &good())].concat();
+    assert_eq!(verdict(&parts), Ok(()));
+}
+
+#[test]
+fn says_what_is_missing() {
+    let mend = "install boottorrent-initramfs-tools in the image and run `update-initramfs -u` in it";
+    for (bytes, sentence) in [
+        (
+            cpio(&[("init", "x")]),
+            format!("the initrd X lacks BootTorrent's boot script (scripts/boottorrent): {mend}"),
+        ),
+        (
+            cpio(&[("scripts/boottorrent", "x")]),
+            format!("the initrd X lacks BootTorrent's agent (usr/bin/boottorrent-agent): {mend}"),
+        ),
+        (b"just text".to_vec(), "X is no initrd: there is no cpio archive in it".into()),
+        (Vec::new(), "X is no initrd: there is no cpio archive in it".into()),
+        (good()[..300].to_vec(), "reading the initrd X: the archive ends too early".into()),
+    ] {
+        let verdict = verdict(&bytes).unwrap_err();
+        assert!(verdict.starts_with(&sentence), "{verdict}");
+    }
+    let damaged = verdict(&[&packed("gzip", &["-c"], &good())[..20], b"oops"].concat()).unwrap_err();
+    assert!(damaged.starts_with("reading the initrd X: "), "{damaged}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(cut in 0usize..600, flips in proptest::collection::vec((0usize..600, any::<u8>()), 0..8)) {
+        let mut bytes = good();
+        bytes.truncate(cut);
+        for (at, to) in flips {
+            if let Some(b) = bytes.get_mut(at) {
+                *b = to;
+            }
+        }
+        let _ = verdict(&bytes);
+    }
+}

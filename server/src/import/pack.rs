@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Making the payload: a copy of an image, or a filesystem packed from a root
+//! directory or a root tarball. Owners, device nodes, extended attributes and
+//! hard links are kept.
+
+use super::tarball::Packing;
+use crate::{catalogue::Staging, interrupt, meter::Meter, tool::Tool};
+use anyhow::{Context, Result, bail};
+use bootspec::manifest::Format;
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Read},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
+
+/// Bytes copied between two looks at the clock and the interrupt flag.
+const STEP: u64 = 16 << 20;
+
+/// The filesystem that directories and tarballs are packed into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compress {
+    /// squashfs with zstd: the smallest.
+    #[default]
+    Squashfs,
+    /// erofs with lz4hc: larger, and faster to read.
+    Erofs,
+}
+
+impl Compress {
+    /// The payload's format.
+    pub fn format(self) -> Format {
+        match self {
+            Compress::Squashfs => Format::Squashfs,
+            Compress::Erofs => Format::Erofs,
+        }
+    }
+}
+
+/// Copy an image.
+pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
+    let shown = from.display();
+    let mut source = File::open(from).with_context(|| format!("opening {shown}"))?;
+    let mut to = staging.create(crate::catalogue::PAYLOAD)?;
+    let mut meter = Meter::new("copying", Some(size));
+    let mut done = 0;
+    loop {
+        interrupt::check()?;
+        // copy_file_range(2) by way of io::copy: no bytes move where the filesystem can share them.
+        match io::copy(&mut source.by_ref().take(STEP), &mut to)
+            .with_context(|| format!("copying {shown}"))?
+        {
+            0 => break,
+            n => done += n,
+        }
+        meter.update(done);
+    }
+    if done != size {
+        bail!("'{shown}' changed while it was read: it had {size} bytes, and now {done}");
+    }
+    Ok(())
+}
+
+/// Pack a root directory.
+pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<()> {
+    let payload = staging.path(crate::catalogue::PAYLOAD);
+    let tool = match compress {
+        Compress::Squashfs => {
+            squashfs(Tool::new("mksquashfs", "squashfs-tools").arg(root).arg(&payload)).arg("-noappend")
+        }
+        Compress::Erofs => Tool::new("mkfs.erofs", "erofs-utils").arg("-zlz4hc").arg(&payload).arg(root),
+    };
+    tool.run(&mut growing(&payload))
+}
+
+/// Pack a root tarball.
+pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &Staging) -> Result<()> {
+    let payload = staging.path(crate::catalogue::PAYLOAD);
+    let mut unpacking = packing.decompress(archive)?;
+    let stdin = match &mut unpacking {
+        Some(running) => running.take_stdout()?,
+        None => File::open(archive).with_context(|| format!("opening {}", archive.display()))?.into(),
+    };
+    match compress {
+        Compress::Squashfs => {
+            // sqfstar does not take the root folder's own entry ("./") from the archive: 0777 without these.
+            let root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", "0"];
+            let tool = squashfs(Tool::new("sqfstar", "squashfs-tools")).args(root).arg(&payload);
+            tool.stdin(stdin).run(&mut growing(&payload))?;
+        }
+        Compress::Erofs => {
+            if !nix::unistd::geteuid().is_root() {
+                bail!(
+                    "making an erofs from a tarball needs root, so that owners and devices are kept: use sudo, or --compress squashfs"
+                );
+            }
+            let scratch = staging.path("root");
+            DirBuilder::new()
+                .mode(0o755)
+                .create(&scratch)
+                .with_context(|| format!("creating {}", scratch.display()))?;
+            let keep =
+                ["--numeric-owner", "--same-owner", "--same-permissions", "--xattrs", "--xattrs-include=*"];
+            let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep).arg("-C").arg(&scratch);
+            tar.stdin(stdin).run(&mut || ())?;
+            directory(&scratch, compress, staging)?;
+            fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
+        }
+    }
+    // A damaged archive may still have looked whole to the program that read it.
+    unpacking.map_or(Ok(()), |running| running.wait(&mut || ()))
+}
+
+/// The same tree gives the same bytes, whenever and wherever it is packed.
+fn squashfs(tool: Tool) -> Tool {
+    tool.args(["-comp", "zstd", "-mkfs-time", "0", "-no-progress", "-quiet", "-exit-on-error"])
+}
+
+fn growing(payload: &Path) -> impl FnMut() {
+    let mut meter = Meter::new("packing, written so far", None);
+    move || meter.update(fs::metadata(payload).map_or(0, |m| m.len()))
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the admin gave us: recognised by content, whole, or refused in one sentence.
+
+use super::tarball::Packing;
+use anyhow::{Context, Result, bail};
+use bootspec::manifest::{Format, MAGIC_BYTES};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// The kinds of source.
+#[derive(Debug, PartialEq)]
+pub enum Kind {
+    /// A filesystem image of this format and this many bytes: the payload as it is.
+    Image(Format, u64),
+    /// A root directory.
+    Directory,
+    /// A root tarball.
+    Tarball(Packing),
+}
+
+/// A source that can become an image.
+#[derive(Debug)]
+pub struct Source {
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl Source {
+    /// Look at `path`.
+    pub fn recognise(path: &Path) -> Result<Source> {
+        let shown = path.display();
+        let absolute = path.canonicalize().with_context(|| format!("opening {shown}"))?;
+        let meta = absolute.metadata().with_context(|| format!("opening {shown}"))?;
+        if meta.is_dir() {
+            refuse_mounts_below(&absolute)?;
+            return Ok(Source { path: absolute, kind: Kind::Directory });
+        }
+        if !meta.is_file() {
+            bail!("'{shown}' is neither a file nor a directory");
+        }
+        if meta.len() == 0 {
+            bail!("'{shown}' is empty");
+        }
+        let mut head = Vec::new();
+        let file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
+        file.take(HEAD as u64).read_to_end(&mut head).with_context(|| format!("reading {shown}"))?;
+        let kind = match Format::recognise(&head) {
+            Some(format) => {
+                whole(format, &head, meta.len()).map_err(|why| anyhow::anyhow!("'{shown}' {why}"))?;
+                Kind::Image(format, meta.len())
+            }
+            None => match Packing::recognise(&absolute, &head)? {
+                Some(packing) => Kind::Tarball(packing),
+                None => bail!(
+                    "'{shown}' is {}: give a squashfs, erofs or ext4 image, a root directory or a root tarball",
+                    guess(&head)
+                ),
+            },
+        };
+        Ok(Source { path: absolute, kind })
+    }
+
+    /// The image's name when `--name` is not given: the file's, without what says its format.
+    pub fn default_name(&self) -> String {
+        const ENDS: [&str; 14] = [
+            ".gz",
+            ".xz",
+            ".zst",
+            ".tgz",
+            ".txz",
+            ".tzst",
+            ".tar",
+            ".squashfs",
+            ".sqfs",
+            ".sfs",
+            ".erofs",
+            ".ext4",
+            ".img",
+            ".raw",
+        ];
+        let mut name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if self.kind != Kind::Directory {
+            while let Some(short) = ENDS.iter().find_map(|e| name.strip_suffix(e)) {
+                name = short.to_owned();
+            }
+        }
+        name
+    }
+}
+
+/// Enough for every magic: an ISO 9660's is the farthest.
+const HEAD: usize = 0x8006;
+
+/// What a file without a root filesystem is.
+fn guess(head: &[u8]) -> &'static str {
+    let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
+    match () {
+        () if at(0x8001, b"CD001") => "an ISO image",
+        () if at(510, &[0x55, 0xAA]) => "a disk image with partitions",
+        () if at(0, b"070701") => "a cpio archive",
+        () if text(head) => "a text file",
+        () => "no filesystem that BootTorrent knows",
+    }
+}
+
+fn text(head: &[u8]) -> bool {
+    let head = &head[..head.len().min(MAGIC_BYTES)];
+    let valid = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        // Cut in the middle of a character.
+        Err(e) => e.error_len().is_none(),
+    };
+    valid && !head.iter().any(|b| *b < b' ' && !b"\t\n\r\x0c\x1b".contains(b))
+}
+
+/// Whether the file holds all that its superblock says. `head`: at least [`MAGIC_BYTES`] where there are so many.
+fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
+    // A file too short for its superblock has fields of zeros here, and is caught by its length.
+    let bytes = |at: usize| {
+        head.get(at..at + 4).map_or(0, |b| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])))
+    };
+    let need = match format {
+        Format::Squashfs => {
+            let version = bytes(28) & 0xffff;
+            if head.len() >= 96 && version != 4 {
+                return Err(format!("is a squashfs of version {version}: only version 4 can be booted"));
+            }
+            (bytes(40) | bytes(44) << 32).max(96)
+        }
+        Format::Erofs => {
+            let bits = bytes(1024 + 12) & 0xff;
+            bytes(1024 + 36).checked_shl(bits as u32).unwrap_or(u64::MAX).max(1024 + 128)
+        }
+        Format::Ext4 => {
+            let incompat = bytes(1024 + 0x60);
+            if incompat & 0x4 != 0 {
+                return Err("was not unmounted cleanly: run `e2fsck -f` on it first".into());
+            }
+            let high = if incompat & 0x80 != 0 { bytes(1024 + 0x150) } else { 0 };
+            let blocks = bytes(1024 + 4) | high << 32;
+            let block = 1024u64.checked_shl(bytes(1024 + 24) as u32).unwrap_or(u64::MAX);
+            blocks.saturating_mul(block).max(2048)
+        }
+    };
+    if len < need {
+        return Err(format!("is truncated: its {} needs {need} bytes, the file has {len}", format.as_str()));
+    }
+    Ok(())
+}
+
+/// A mounted /proc or /dev in a root directory would go into the image.
+fn refuse_mounts_below(root: &Path) -> Result<()> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("reading /proc/self/mountinfo")?;
+    match mounts(&table).into_iter().find(|m| m != root && m.starts_with(root)) {
+        Some(mount) => {
+            bail!("{} is a mount point inside the root directory: unmount it first", mount.display())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The mount points in a mountinfo table (proc(5)): the fifth field, spaces written as `\040`.
+fn mounts(table: &str) -> Vec<PathBuf> {
+    let field = |l: &str| l.split(' ').nth(4).map(|m| PathBuf::from(m.replace("\\040", " ")));
+    table.lines().filter_map(field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, bytes).unwrap();
+        Source::recognise(&path).unwrap_err().to_string().replace(&format!("'{}'", path.display()), "X")
+    }
+
+    #[test]
+    fn refuses_in_one_sentence() {
+        let want = ": give a squashfs, erofs or ext4 image, a root directory or a root tarball";
+        let mut disk = vec![0; 1024];
+        disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+        let mut iso = vec![0; 0x9000];
+        iso[0x8001..0x8006].copy_from_slice(b"CD001");
+        let mut old = vec![0; 4096];
+        old[..4].copy_from_slice(b"hsqs");
+        old[28] = 3;
+        let mut ext = vec![0; 4096];
+        ext[1080..1082].copy_from_slice(&[0x53, 0xEF]);
+        ext[1028..1032].copy_from_slice(&100u32.to_le_bytes());
+        let mut dirty = ext.clone();
+        dirty[1024 + 0x60] = 4;
+        let mut erofs = vec![0; 4096];
+        erofs[1024..1028].copy_from_slice(&[0xe2, 0xe1, 0xf5, 0xe0]);
+        erofs[1024 + 12] = 12;
+        erofs[1024 + 36] = 3;
+        for (bytes, sentence) in [
+            (&b""[..], "X is empty".to_owned()),
+            (b"hello\n", format!("X is a text file{want}")),
+            (&[0; 5000], format!("X is no filesystem that BootTorrent knows{want}")),
+            (&disk, format!("X is a disk image with partitions{want}")),
+            (&iso, format!("X is an ISO image{want}")),
+            (b"hsqs", "X is truncated: its squashfs needs 96 bytes, the file has 4".into()),
+            (&old, "X is a squashfs of version 3: only version 4 can be booted".into()),
+            (&ext, "X is truncated: its ext4 needs 102400 bytes, the file has 4096".into()),
+            (&dirty, "X was not unmounted cleanly: run `e2fsck -f` on it first".into()),
+            (&erofs, "X is truncated: its erofs needs 12288 bytes, the file has 4096".into()),
+        ] {
+            assert_eq!(refusal(bytes), sentence);
+        }
+    }
+
+    #[test]
+    fn names_come_from_files() {
+        for (path, kind, name) in [
+            ("/x/lab.squashfs", Kind::Image(Format::Squashfs, 1), "lab"),
+            ("/x/debian-13.1.tar.xz", Kind::Tarball(Packing::Xz), "debian-13.1"),
+            ("/x/root.img", Kind::Directory, "root.img"),
+            ("/x/13.1", Kind::Image(Format::Ext4, 1), "13.1"),
+        ] {
+            assert_eq!(Source { path: path.into(), kind }.default_name(), name);
+        }
+    }
+
+    #[test]
+    fn reads_mountinfo() {
+        let table = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:5 / /a\\040b/proc rw - proc proc rw\n";
+        assert_eq!(mounts(table), [PathBuf::from("/"), PathBuf::from("/a b/proc")]);
+    }
+}

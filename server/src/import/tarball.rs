@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Root tarballs, as mmdebstrap writes them: how they are packed, and how their bytes are had.
+
+use crate::tool::{Running, Tool};
+use anyhow::{Context, Result};
+use std::{fs::File, io::Read, path::Path};
+
+/// How a tarball is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// gzip.
+    Gzip,
+    /// xz.
+    Xz,
+    /// zstd.
+    Zstd,
+}
+
+impl Packing {
+    /// Recognise a tarball by content; `head` is how the file begins.
+    pub fn recognise(path: &Path, head: &[u8]) -> Result<Option<Packing>> {
+        let Some(packing) = compression(head) else {
+            return Ok(is_tar(head).then_some(Packing::Plain));
+        };
+        let mut unpacked = Vec::new();
+        let mut running = packing.decompress(path)?.context("a compressed file")?;
+        running.by_ref().take(512).read_to_end(&mut unpacked).context("reading the tarball's head")?;
+        Ok(is_tar(&unpacked).then_some(packing))
+    }
+
+    /// A program that prints the tar archive; `None`: it is the file itself.
+    pub fn decompress(self, path: &Path) -> Result<Option<Running>> {
+        let (program, package) = match self {
+            Packing::Plain => return Ok(None),
+            Packing::Gzip => ("gzip", "gzip"),
+            Packing::Xz => ("xz", "xz-utils"),
+            Packing::Zstd => ("zstd", "zstd"),
+        };
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        Tool::new(program, package).arg("-dc").stdin(file).reader().map(Some)
+    }
+}
+
+fn compression(head: &[u8]) -> Option<Packing> {
+    match head {
+        [0x1f, 0x8b, ..] => Some(Packing::Gzip),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Packing::Xz),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
+        _ => None,
+    }
+}
+
+/// POSIX and GNU archives both have "ustar" at 257.
+fn is_tar(head: &[u8]) -> bool {
+    head.get(257..).is_some_and(|b| b.starts_with(b"ustar"))
+}

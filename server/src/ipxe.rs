@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The iPXE script and the kernel command line, rendered from manifests. No I/O.
+
+use bootspec::{HTTP_PORT, ImageManifest, ImageName, Params, units::human_size};
+use std::fmt::Write;
+
+/// What the script is rendered from.
+pub struct Menu<'a> {
+    /// `HOST` or `HOST:PORT`, as the machine reaches us.
+    pub host: &'a str,
+    /// The images, in the order of the menu.
+    pub images: &'a [&'a ImageManifest],
+    /// The image that the script asks for, whether it exists or not.
+    pub wanted: Option<&'a str>,
+    /// The image that starts by itself.
+    pub default: Option<&'a ImageName>,
+    /// How long the menu waits, in milliseconds.
+    pub timeout: u128,
+    /// Kernel parameters for every image.
+    pub append: &'a str,
+}
+
+/// The kernel's parameters for an image; `mac` is the boot interface's address
+/// in the form that BOOTIF takes (iPXE fills in its own).
+pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> String {
+    let params = Params {
+        server: Some(host.strip_suffix(&format!(":{HTTP_PORT}")).unwrap_or(host).to_owned()),
+        image: Some(image.name.clone()),
+        infohash: Some(image.infohash),
+        ..Params::default()
+    };
+    let mut out = format!("boot=boottorrent ip=dhcp BOOTIF=01-{mac} {}", params.render());
+    for more in [image.append.trim(), append.trim()] {
+        if !more.is_empty() {
+            write!(out, " {more}").expect("a String");
+        }
+    }
+    out
+}
+
+/// The whole script.
+pub fn script(menu: &Menu) -> String {
+    let mut s = String::from("#!ipxe\n");
+    let one = match menu.wanted {
+        Some(name) => menu.images.iter().find(|i| i.name.as_str() == name).copied(),
+        None if menu.images.len() == 1 => Some(menu.images[0]),
+        None => None,
+    };
+    match (one, menu.images, menu.wanted) {
+        (Some(image), ..) => boot(&mut s, menu, image),
+        (None, _, Some(name)) => {
+            let names: Vec<&str> = menu.images.iter().map(|i| i.name.as_str()).collect();
+            let have = if names.is_empty() {
+                "there are none".to_owned()
+            } else {
+                format!("there are: {}", names.join(" "))
+            };
+            // The name came with the request: nothing of it may become a command.
+            let name: String =
+                name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
+            line(&mut s, &format!("echo BootTorrent: no image {name} on {}, {have}", menu.host));
+        }
+        (None, [], None) => {
+            line(
+                &mut s,
+                &format!(
+                    "echo BootTorrent: there is no image on {} yet: run `boottorrent image add` there",
+                    menu.host
+                ),
+            );
+        }
+        (None, images, None) => choose(&mut s, menu, images),
+    }
+    failed(&mut s, menu.host);
+    s
+}
+
+fn line(s: &mut String, text: &str) {
+    s.push_str(text);
+    s.push('\n');
+}
+
+/// What loads and starts one image.
+fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
+    let (host, name) = (menu.host, &image.name);
+    let phase_one = human_size(image.kernel.size + image.initrd.size);
+    line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
+    line(s, "imgfree");
+    // UEFI finds the initrd by the name on the command line; BIOS ignores the word.
+    let cmdline = cmdline(image, host, "${mac:hexhyp}", menu.append);
+    line(
+        s,
+        &format!("kernel http://{host}/images/{name}/vmlinuz initrd=initrd.img {cmdline} || goto failed"),
+    );
+    line(s, &format!("initrd --name initrd.img http://{host}/images/{name}/initrd || goto failed"));
+    line(s, "boot || goto failed");
+}
+
+fn choose(s: &mut String, menu: &Menu, images: &[&ImageManifest]) {
+    let newest =
+        images.iter().max_by(|a, b| a.added.cmp(&b.added).then(b.name.cmp(&a.name))).map(|i| &i.name);
+    let default = menu.default.filter(|d| images.iter().any(|i| i.name == **d)).or(newest);
+    line(s, ":menu");
+    line(s, &format!("menu BootTorrent on {}", menu.host));
+    for image in images {
+        line(s, &format!("item {0} {0} ({1})", image.name, human_size(image.size)));
+    }
+    line(s, "item --gap --");
+    line(s, "item :shell iPXE shell");
+    line(s, "item :exit  Leave, and boot what the firmware has next");
+    let timeout = menu.timeout;
+    let default = default.map(|d| format!("--default {d} ")).unwrap_or_default();
+    line(s, &format!("choose {default}--timeout {timeout} choice || goto failed"));
+    // No image's name begins with a colon.
+    line(s, "iseq ${choice} :shell && goto shell ||");
+    line(s, "iseq ${choice} :exit && exit ||");
+    line(s, "goto image-${choice}");
+    for image in images {
+        line(s, &format!(":image-{}", image.name));
+        boot(s, menu, image);
+    }
+}
+
+/// Where every failure ends: told, and tried again, since servers come back.
+fn failed(s: &mut String, host: &str) {
+    line(s, ":failed");
+    line(s, &format!("echo BootTorrent: nothing was booted from {host}"));
+    line(
+        s,
+        "prompt --key s --timeout 10000 Press s for a shell; trying again in 10 seconds && goto shell ||",
+    );
+    line(
+        s,
+        &format!("chain --autofree --replace http://{host}/boot.ipxe?mac=${{mac}}&platform=${{platform}} ||"),
+    );
+    line(s, "goto failed");
+    line(s, ":shell");
+    line(s, "echo Type exit to go on with the boot");
+    line(s, "shell");
+    line(s, "goto failed");
+}
+
+#[cfg(test)]
+#[path = "ipxe_tests.rs"]
+mod tests;

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use super::*;
+use bootspec::{
+    InfoHash,
+    manifest::{BootFile, Format, Kind},
+};
+
+fn image(name: &str, added: &str, append: &str) -> ImageManifest {
+    ImageManifest {
+        name: name.parse().unwrap(),
+        kind: Kind::Filesystem,
+        format: Format::Squashfs,
+        infohash: InfoHash([0xab; 20]),
+        size: 300 << 20,
+        piece_length: 1 << 18,
+        private: false,
+        kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },
+        initrd: BootFile { size: 30 << 20, from: "/boot/initrd.img-6".into() },
+        append: append.into(),
+        added: added.into(),
+        source: "/srv/x".into(),
+    }
+}
+
+fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
+    let default = "old".parse().unwrap();
+    script(&Menu {
+        host: "10.0.0.1:6980",
+        images,
+        wanted,
+        default: Some(&default),
+        timeout: 10_000,
+        append: "console=ttyS0",
+    })
+}
+
+/// Set UPDATE_GOLDEN=1 to write what is rendered now.
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    assert_eq!(
+        text,
+        std::fs::read_to_string(&path).unwrap(),
+        "{name}: run with UPDATE_GOLDEN=1 and read the diff"
+    );
+}
+
+#[test]
+fn scripts() {
+    let (new, old) =
+        (image("new", "2026-11-22T18:00:00Z", "quiet"), image("old", "2025-01-01T00:00:00Z", ""));
+    golden("ipxe-none.ipxe", &render(&[], None));
+    golden("ipxe-one.ipxe", &render(&[&new], None));
+    golden("ipxe-menu.ipxe", &render(&[&new, &old], None));
+    golden("ipxe-unknown.ipxe", &render(&[&new, &old], Some("x\nshell\n#${y}")));
+    assert!(render(&[&new, &old], Some("old")).contains("kernel http://10.0.0.1:6980/images/old/vmlinuz "));
+}
+
+#[test]
+fn the_menu_starts_the_newest_when_nothing_else_is_said() {
+    let (new, mid) = (image("new", "2026-11-22T18:00:00Z", ""), image("mid", "2026-01-01T00:00:00Z", ""));
+    assert!(render(&[&mid, &new], None).contains("choose --default new --timeout 10000 choice"));
+}
+
+#[test]
+fn the_agent_reads_back_what_is_rendered() {
+    let line =
+        cmdline(&image("lab", "", "boottorrent.seed=30m"), "10.0.0.1:8080", "52-54-00-00-00-01", "quiet");
+    let (params, remarks) = Params::parse(&line);
+    assert_eq!(remarks, []);
+    assert_eq!(params.server.as_deref(), Some("10.0.0.1:8080"));
+    assert_eq!((params.image.unwrap().as_str(), params.infohash), ("lab", Some(InfoHash([0xab; 20]))));
+    assert!(
+        cmdline(&image("lab", "", ""), "10.0.0.1:6980", "x", "").contains("boottorrent.server=10.0.0.1 ")
+    );
+    assert!(
+        cmdline(&image("lab", "", ""), "[fd00::1]:6980", "x", "").contains("boottorrent.server=[fd00::1] ")
+    );
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The catalogue as the running server has it: every image's files open. So an
+//! answer is always of one version of an image, however it changes on disk, and
+//! no request ever names a path.
+
+use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, torrent_name};
+use anyhow::{Context, Result, bail};
+use bootspec::{ImageManifest, ImageName};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::Arc,
+};
+use swarm::{MAX_METAINFO, Metainfo};
+
+/// An open file and its size.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The file.
+    pub file: Arc<File>,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One version of one image.
+pub struct Image {
+    /// What it is.
+    pub manifest: ImageManifest,
+    /// Its torrent, without a tracker.
+    pub torrent: Metainfo,
+    /// The kernel.
+    pub kernel: Open,
+    /// The initrd.
+    pub initrd: Open,
+    /// The payload.
+    pub payload: Open,
+    version: Version,
+}
+
+/// Tells a folder from the one that was there before: inode, and time of the last change in it.
+type Version = (u64, i64, i64);
+
+/// All images by name.
+pub type Library = BTreeMap<ImageName, Arc<Image>>;
+
+/// What [`load`] found.
+pub struct Loaded {
+    /// The images that can be served.
+    pub library: Library,
+    /// Whether it differs from what was there before.
+    pub changed: bool,
+    /// Why others cannot be served.
+    pub broken: Vec<String>,
+}
+
+/// Read the catalogue; what has not changed since `before` is kept.
+pub fn load(catalogue: &Catalogue, before: &Library) -> Result<Loaded> {
+    let mut loaded = Loaded { library: Library::new(), changed: false, broken: Vec::new() };
+    for name in catalogue.names()? {
+        let kept =
+            version(&catalogue.dir(&name)).ok().and_then(|v| before.get(&name).filter(|i| i.version == v));
+        match kept {
+            Some(image) => drop(loaded.library.insert(name, image.clone())),
+            None => match Image::open(catalogue, &name) {
+                Ok(image) => {
+                    loaded.library.insert(name, Arc::new(image));
+                    loaded.changed = true;
+                }
+                Err(e) => loaded.broken.push(format!("image '{name}' cannot be served: {e:#}")),
+            },
+        }
+    }
+    loaded.changed |= before.keys().any(|name| !loaded.library.contains_key(name));
+    Ok(loaded)
+}
+
+impl Image {
+    fn open(catalogue: &Catalogue, name: &ImageName) -> Result<Image> {
+        let dir = catalogue.dir(name);
+        let version = version(&dir)?;
+        let manifest = catalogue.manifest(name)?;
+        let path = dir.join(torrent_name(name));
+        let mut bytes = Vec::new();
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        file.take(MAX_METAINFO as u64 + 1)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("reading {}", path.display()))?;
+        let torrent = Metainfo::parse(bytes).with_context(|| format!("reading {}", path.display()))?;
+        let image = Image {
+            kernel: open(&dir.join(KERNEL))?,
+            initrd: open(&dir.join(INITRD))?,
+            payload: open(&dir.join(PAYLOAD))?,
+            torrent,
+            manifest,
+            version,
+        };
+        let (m, t) = (&image.manifest, &image.torrent);
+        if t.infohash() != m.infohash {
+            bail!(
+                "manifest.toml has the infohash {}, {} has {}",
+                m.infohash,
+                torrent_name(name),
+                t.infohash()
+            );
+        }
+        if image.payload.size != t.size() {
+            bail!("the payload has {} bytes, {} says {}", image.payload.size, torrent_name(name), t.size());
+        }
+        Ok(image)
+    }
+}
+
+fn open(path: &Path) -> Result<Open> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let size = file.metadata().with_context(|| format!("asking for the size of {}", path.display()))?.len();
+    Ok(Open { file: Arc::new(file), size })
+}
+
+fn version(dir: &Path) -> Result<Version> {
+    let m = fs::metadata(dir).with_context(|| format!("opening {}", dir.display()))?;
+    Ok((m.ino(), m.mtime(), m.mtime_nsec()))
+}

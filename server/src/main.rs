@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent`: everything is in the library.
+
+use boottorrent_server::{cli::Cli, interrupt};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("boottorrent: {e:#}");
+            ExitCode::from(if interrupt::wanted() { interrupt::EXIT } else { 1 })
+        }
+    }
+}

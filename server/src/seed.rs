@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The seeder: has in its session what the library has, and tells the tracker.
+
+use crate::{http::State, library::Image};
+use anyhow::{Context, Result};
+use bootspec::InfoHash;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use swarm::{Session, Torrent};
+
+/// What is seeded now.
+pub struct Seeder {
+    session: Session,
+    torrents: HashMap<InfoHash, Torrent>,
+    /// Payloads that cannot be seeded: told once, not each two seconds.
+    refused: HashSet<InfoHash>,
+}
+
+impl Seeder {
+    /// A seeder with nothing to seed yet.
+    pub fn new(session: Session) -> Seeder {
+        Seeder { session, torrents: HashMap::new(), refused: HashSet::new() }
+    }
+
+    /// Seed what the library has, and nothing else. Payloads are hashed first,
+    /// one after the other; each is in the tracker as soon as it is ready.
+    pub async fn follow(&mut self, state: &State) {
+        let library = state.library();
+        let wanted: HashMap<InfoHash, &Arc<Image>> =
+            library.values().map(|i| (i.manifest.infohash, i)).collect();
+        let gone: Vec<InfoHash> = self.torrents.keys().filter(|h| !wanted.contains_key(h)).copied().collect();
+        for hash in gone {
+            self.torrents.remove(&hash);
+            state.tracker().seeding(self.torrents.keys().copied().collect());
+            match self.session.remove(hash).await {
+                Ok(()) => tracing::info!("no longer seeding {hash}"),
+                Err(e) => tracing::warn!("removing {hash} from the seeder: {e:#}"),
+            }
+        }
+        self.refused.retain(|h| wanted.contains_key(h));
+        for (hash, image) in wanted {
+            if self.torrents.contains_key(&hash) || self.refused.contains(&hash) {
+                continue;
+            }
+            match self.seed(image).await {
+                Ok(torrent) => {
+                    tracing::info!("seeding {} ({hash})", image.manifest.name);
+                    self.torrents.insert(hash, torrent);
+                }
+                Err(e) => {
+                    tracing::error!("{e:#}");
+                    self.refused.insert(hash);
+                }
+            }
+            state.tracker().seeding(self.torrents.keys().copied().collect());
+        }
+    }
+
+    async fn seed(&self, image: &Image) -> Result<Torrent> {
+        let name = &image.manifest.name;
+        let file = image.payload.file.try_clone().context("duplicating a file handle")?;
+        self.session.seed(&image.torrent, file).await.with_context(|| format!("seeding image '{name}'"))
+    }
+
+    /// Leave all swarms.
+    pub async fn stop(self) {
+        self.session.stop().await;
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent serve`: listen, follow the catalogue, until SIGTERM.
+
+use crate::{
+    catalogue::Catalogue,
+    config::Config,
+    http::{self, Ends, State},
+    library,
+    notify::notify,
+    seed::Seeder,
+};
+use anyhow::{Context, Result};
+use std::{
+    collections::HashSet,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use swarm::{Session, SessionConfig};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// How often the catalogue is looked at.
+const POLL: Duration = Duration::from_secs(2);
+/// How long downloads under way may go on after SIGTERM.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Serve until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> Result<()> {
+    raise_file_limit();
+    let catalogue = Catalogue::at(&config.catalogue.dir);
+    let listener = listen(config.serve.listen).await?;
+    let address = listener.local_addr().context("asking for the listener's address")?;
+    let seeder = match config.serve.seed {
+        true => {
+            let up = config.serve.up;
+            let session =
+                Session::start(SessionConfig { port: config.serve.peer_port, up, ..Default::default() });
+            Some(
+                session
+                    .await
+                    .with_context(|| format!("starting the seeder on port {}", config.serve.peer_port))?,
+            )
+        }
+        false => None,
+    };
+    let peer_port = seeder.as_ref().map_or(config.serve.peer_port, Session::port);
+    let state = Arc::new(State::new(config, peer_port));
+    look(&catalogue, &state, &mut HashSet::new());
+
+    let (stop, stopped) = watch::channel(false);
+    let mut following = tokio::spawn(follow(catalogue, state.clone(), stopped.clone()));
+    let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
+    let app = http::router(state.clone()).into_make_service_with_connect_info::<Ends>();
+    let mut until = stopped.clone();
+    let graceful = async move { drop(until.wait_for(|s| *s).await) };
+    let http = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(graceful).into_future());
+    tracing::info!(
+        "listening on http://{address}, {} images in {}",
+        state.library().len(),
+        state.config.catalogue.dir.display()
+    );
+    notify("READY=1");
+
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => tracing::info!("stopping: SIGTERM"),
+        _ = int.recv() => tracing::info!("stopping: SIGINT"),
+        ended = &mut following => ended.context("following the catalogue")?,
+    }
+    notify("STOPPING=1");
+    stop.send_replace(true);
+    // Downloads that take longer are cut: the machines go on with other sources.
+    let _ = tokio::time::timeout(GRACE, async {
+        let _ = http.await;
+        if let Some(seeding) = seeding {
+            let _ = seeding.await;
+        }
+    })
+    .await;
+    Ok(())
+}
+
+/// On `[::]`, IPv4 comes too; without IPv6 in the kernel it is the only one.
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let listener = match TcpListener::bind(address).await {
+        Err(e)
+            if address.is_ipv6() && address.ip().is_unspecified() && e.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    listener.with_context(|| format!("listening on {address}"))
+}
+
+/// Look at the catalogue from time to time.
+async fn follow(catalogue: Catalogue, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    let mut told = HashSet::new();
+    while tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_err() {
+        look(&catalogue, &state, &mut told);
+    }
+}
+
+/// Seed what is in the library. Apart from [`follow`], since hashing a new payload takes its time.
+async fn seed(mut seeder: Seeder, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = seeder.follow(&state) => {}
+            _ = stopped.wait_for(|s| *s) => break,
+        }
+        if tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_ok() {
+            break;
+        }
+    }
+    seeder.stop().await;
+}
+
+/// Bring the library up to date. What is wrong is told once.
+fn look(catalogue: &Catalogue, state: &State, told: &mut HashSet<String>) {
+    let before = state.library();
+    match library::load(catalogue, &before) {
+        Ok(loaded) => {
+            for new in loaded.library.values().filter(|i| !before.values().any(|b| Arc::ptr_eq(i, b))) {
+                tracing::info!("image {} is served ({})", new.manifest.name, new.manifest.infohash);
+            }
+            for old in before.keys().filter(|n| !loaded.library.contains_key(n)) {
+                tracing::info!("image {old} is no longer served");
+            }
+            if loaded.changed {
+                state.set_library(loaded.library);
+            }
+            loaded.broken.iter().filter(|b| told.insert((*b).clone())).for_each(|b| tracing::error!("{b}"));
+            told.retain(|t| loaded.broken.contains(t));
+        }
+        Err(e) => {
+            let text = format!("{e:#}");
+            if told.insert(text.clone()) {
+                tracing::error!("{text}");
+            }
+        }
+    }
+}
+
+/// Every image keeps three files open, and every machine a connection.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Refused, the lower limit does for most sites.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

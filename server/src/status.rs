@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent status`: the table of machines.
+
+use crate::{
+    clients::Client,
+    table::{Align, layout},
+};
+use bootspec::{
+    Phase,
+    units::{human_rate, human_size, human_time},
+};
+use std::time::Duration;
+
+const HEAD: [(&str, Align); 13] = [
+    ("MACHINE", Align::Left),
+    ("ADDRESS", Align::Left),
+    ("IMAGE", Align::Left),
+    ("PHASE", Align::Left),
+    ("DONE", Align::Right),
+    ("DOWN", Align::Right),
+    ("UP", Align::Right),
+    ("FROM SERVER", Align::Right),
+    ("HTTP", Align::Right),
+    ("MACHINES", Align::Right),
+    ("PEERS", Align::Right),
+    ("HEARD", Align::Right),
+    ("", Align::Left),
+];
+
+/// The table, and a line that sums it up.
+pub fn render(clients: &[Client]) -> String {
+    if clients.is_empty() {
+        return "no machine has reported yet\n".into();
+    }
+    let rows: Vec<_> = clients.iter().map(row).collect();
+    format!("{}{}\n", layout(&HEAD, &rows), sum(clients))
+}
+
+fn row(c: &Client) -> Vec<String> {
+    let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
+    let address = h.address.clone().or(c.remote.map(|r| r.to_string()));
+    // A machine that is gone neither sends nor receives, whatever it said last.
+    let rate = |r| if r == 0 || c.gone { "-".to_owned() } else { human_rate(r) };
+    let bytes = |b| if b == 0 { "-".to_owned() } else { human_size(b) };
+    vec![
+        match &h.hostname {
+            Some(name) if !name.is_empty() => format!("{} ({name})", h.id),
+            _ => h.id.clone(),
+        },
+        address.unwrap_or_else(|| "-".into()),
+        h.image.clone().unwrap_or_else(|| "-".into()),
+        c.phase().into(),
+        if p.total == 0 { "-".into() } else { format!("{:.0} %", p.percent().floor()) },
+        rate(p.down_rate),
+        rate(p.up_rate),
+        bytes(p.from_server),
+        bytes(p.from_http),
+        bytes(p.from_peers),
+        p.peers.to_string(),
+        format!("{} ago", human_time(Duration::try_from_secs_f64(c.age).unwrap_or_default())),
+        h.error.clone().unwrap_or_default(),
+    ]
+}
+
+fn sum(clients: &[Client]) -> String {
+    let count = |is: &dyn Fn(&Client) -> bool| clients.iter().filter(|c| is(c)).count();
+    let alive = |phase| move |c: &Client| !c.gone && c.heartbeat.phase == phase;
+    let (booted, failed) = (count(&alive(Phase::Seed)), count(&alive(Phase::Failed)));
+    let gone = count(&|c| c.gone);
+    let under_way = clients.len() - booted - failed - gone;
+    let total = |f: &dyn Fn(&Client) -> u64| clients.iter().map(f).fold(0, u64::saturating_add);
+    let server = total(&|c| c.heartbeat.progress.from_server.saturating_add(c.heartbeat.progress.from_http));
+    let peers = total(&|c| c.heartbeat.progress.from_peers);
+    let all = server.saturating_add(peers);
+    let share = if all == 0 { 0.0 } else { peers as f64 * 100.0 / all as f64 };
+    format!(
+        "{} machines: {booted} booted, {under_way} under way, {failed} failed, {gone} gone; \
+         {} from the server, {} from other machines ({share:.0} %)",
+        clients.len(),
+        human_size(server),
+        human_size(peers)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bootspec::{Heartbeat, Progress};
+
+    #[test]
+    fn says_it_all() {
+        assert_eq!(render(&[]), "no machine has reported yet\n");
+        let progress = Progress {
+            have: 50 << 20,
+            total: 100 << 20,
+            from_server: 20 << 20,
+            from_peers: 30 << 20,
+            down_rate: 11_000_000,
+            peers: 2,
+            ..Default::default()
+        };
+        let busy = Heartbeat {
+            id: "52:54:00:00:00:01".into(),
+            hostname: Some("pc1".into()),
+            address: Some("10.0.0.11".into()),
+            image: Some("lab".into()),
+            phase: Phase::Download,
+            progress,
+            ..Default::default()
+        };
+        let failed = Heartbeat {
+            id: "02".into(),
+            phase: Phase::Failed,
+            error: Some("no room".into()),
+            ..Default::default()
+        };
+        let client = |heartbeat, age, gone| Client {
+            heartbeat,
+            remote: "10.0.0.12".parse().ok(),
+            age,
+            known: age,
+            gone,
+        };
+        let text =
+            render(&[client(busy.clone(), 0.4, false), client(failed, 3.0, false), client(busy, 90.0, true)]);
+        assert_eq!(
+            text,
+            "\
+MACHINE                  ADDRESS    IMAGE  PHASE     DONE       DOWN  UP  FROM SERVER  HTTP  MACHINES  PEERS           HEARD
+52:54:00:00:00:01 (pc1)  10.0.0.11  lab    download  50 %  11.0 MB/s   -     20.0 MiB     -  30.0 MiB      2         0 s ago
+02                       10.0.0.12  -      failed       -          -   -            -     -         -      0         3 s ago  no room
+52:54:00:00:00:01 (pc1)  10.0.0.11  lab    gone      50 %          -   -     20.0 MiB     -  30.0 MiB      2  1 min 30 s ago
+3 machines: 0 booted, 1 under way, 1 failed, 1 gone; 40.0 MiB from the server, 60.0 MiB from other machines (60 %)
+"
+        );
+    }
+}

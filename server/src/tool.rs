@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Other programs: how every one of them is run. An error names the whole
+//! command and ends with what the program said last; a program that is not
+//! there is asked for by its Debian package.
+
+use crate::interrupt;
+use anyhow::{Context, Result, anyhow, bail};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How much of a program's stderr goes into the error.
+const TAIL: usize = 1024;
+
+/// One run of another program.
+pub struct Tool {
+    command: Command,
+    package: &'static str,
+}
+
+impl Tool {
+    /// `program`, which the Debian package `package` has.
+    pub fn new(program: &str, package: &'static str) -> Tool {
+        let mut command = Command::new(program);
+        // debugfs and mkfs.erofs live in sbin, which plain users do not have in PATH.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
+        // squashfs-tools refuse -mkfs-time beside it.
+        command.env_remove("SOURCE_DATE_EPOCH");
+        command.stdin(Stdio::null());
+        Tool { command, package }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Tool {
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Tool {
+        self.command.args(args);
+        self
+    }
+
+    /// What the program reads.
+    pub fn stdin(mut self, from: impl Into<Stdio>) -> Tool {
+        self.command.stdin(from);
+        self
+    }
+
+    /// Run it; what it prints goes nowhere. `watch` is called a few times a second.
+    pub fn run(mut self, watch: &mut dyn FnMut()) -> Result<()> {
+        self.command.stdout(Stdio::null());
+        self.spawn()?.wait(watch)
+    }
+
+    /// Run it; what it prints goes into `file`.
+    pub fn run_into(mut self, file: &File) -> Result<()> {
+        self.command.stdout(file.try_clone().context("duplicating a file handle")?);
+        self.spawn()?.wait(&mut || ())
+    }
+
+    /// Run it; what it prints comes back, at most `limit` bytes of it.
+    pub fn output(mut self, limit: usize) -> Result<String> {
+        self.command.stdout(Stdio::piped());
+        let mut running = self.spawn()?;
+        let mut out = Vec::new();
+        let stdout = running.stdout.take().context("taking stdout")?;
+        stdout
+            .take(limit as u64 + 1)
+            .read_to_end(&mut out)
+            .with_context(|| format!("reading from `{}`", running.line))?;
+        if out.len() > limit {
+            bail!("`{}` printed more than {limit} bytes", running.line);
+        }
+        running.wait(&mut || ())?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// Start it; what it prints is read from what comes back.
+    pub fn reader(mut self) -> Result<Running> {
+        self.command.stdout(Stdio::piped());
+        self.spawn()
+    }
+
+    fn spawn(mut self) -> Result<Running> {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let line = words.map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        self.command.stderr(Stdio::piped());
+        let mut child = self.command.spawn().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                let program = self.command.get_program().to_string_lossy();
+                anyhow!("the program {program} is not installed: run `apt install {}`", self.package)
+            }
+            _ => anyhow!(e).context(format!("starting `{line}`")),
+        })?;
+        let stderr = child.stderr.take().map(|e| thread::spawn(move || tail(e)));
+        Ok(Running { stdout: child.stdout.take(), child, stderr, line })
+    }
+}
+
+/// A program that runs. Dropped before its end, it is killed.
+pub struct Running {
+    child: Child,
+    stdout: Option<ChildStdout>,
+    stderr: Option<JoinHandle<String>>,
+    line: String,
+}
+
+impl Running {
+    /// The stream of what it prints, for another program's stdin.
+    pub fn take_stdout(&mut self) -> Result<Stdio> {
+        Ok(self.stdout.take().context("taking stdout")?.into())
+    }
+
+    /// Wait for its end; killed if the user wants us to end.
+    pub fn wait(mut self, watch: &mut dyn FnMut()) -> Result<()> {
+        drop(self.stdout.take());
+        let status = loop {
+            if let Some(status) =
+                self.child.try_wait().with_context(|| format!("waiting for `{}`", self.line))?
+            {
+                break status;
+            }
+            interrupt::check()?;
+            watch();
+            thread::sleep(Duration::from_millis(20));
+        };
+        // A ^C on the terminal ends the program as well as us: then that is what happened.
+        interrupt::check()?;
+        self.judge(status)
+    }
+
+    fn judge(&mut self, status: ExitStatus) -> Result<()> {
+        if status.success() {
+            return Ok(());
+        }
+        let said = self.stderr.take().and_then(|t| t.join().ok()).unwrap_or_default();
+        let said = said.split('\n').map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ");
+        bail!(
+            "`{}` failed ({status}): {}",
+            self.line,
+            if said.is_empty() { "it said nothing" } else { &said }
+        )
+    }
+}
+
+impl Read for Running {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stdout.as_mut().map_or(Ok(0), |s| s.read(buf))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Read to the end, keep the last [`TAIL`] bytes.
+fn tail(mut stderr: ChildStderr) -> String {
+    let (mut kept, mut buf) = (Vec::new(), [0; 4096]);
+    while let Ok(n @ 1..) = stderr.read(&mut buf) {
+        kept.extend_from_slice(&buf[..n]);
+        let extra = kept.len().saturating_sub(TAIL);
+        kept.drain(..extra);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_command_and_reason() {
+        let e = Tool::new("ls", "coreutils").arg("/nonexistent").run(&mut || ()).unwrap_err().to_string();
+        assert!(e.starts_with("`ls /nonexistent` failed (exit status: 2): ls: cannot access"), "{e}");
+        let e = Tool::new("no-such-program", "nice-package").run(&mut || ()).unwrap_err().to_string();
+        assert_eq!(e, "the program no-such-program is not installed: run `apt install nice-package`");
+    }
+
+    #[test]
+    fn output_is_bounded() {
+        assert_eq!(Tool::new("echo", "coreutils").arg("hi").output(10).unwrap(), "hi\n");
+        let e = Tool::new("cat", "coreutils").arg("/dev/zero").output(10).unwrap_err().to_string();
+        assert_eq!(e, "`cat /dev/zero` printed more than 10 bytes");
+    }
+}

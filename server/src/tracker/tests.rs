@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use super::*;
+use rand::{SeedableRng, rngs::StdRng};
+
+const HASH: InfoHash = InfoHash([1; 20]);
+
+fn ask(port: u16) -> Announce {
+    Announce {
+        infohash: HASH,
+        peer_id: [port as u8; 20],
+        port,
+        left: Some(9),
+        event: Event::None,
+        numwant: None,
+        compact: true,
+    }
+}
+
+struct World {
+    tracker: Tracker,
+    now: Instant,
+    random: StdRng,
+}
+
+impl World {
+    fn new() -> World {
+        let mut tracker = Tracker::new(Duration::from_secs(30));
+        tracker.track(&HashSet::from([HASH]));
+        tracker.seeding(HashSet::from([HASH]));
+        World { tracker, now: Instant::now(), random: StdRng::seed_from_u64(1) }
+    }
+
+    fn tell(&mut self, ask: &Announce) -> Result<Peers, String> {
+        self.now += Duration::from_secs(1);
+        let seeder = "10.0.0.254:6981".parse().unwrap();
+        self.tracker.announce(ask, "::ffff:10.0.0.1".parse().unwrap(), seeder, self.now, &mut self.random)
+    }
+
+    fn ports(&mut self, ask: &Announce) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.tell(ask).unwrap().peers.iter().map(|(at, _)| at.port()).collect();
+        assert!(
+            ports.first().is_none_or(|p| *p == 6981) || ask.left == Some(0),
+            "our seeder comes first: {ports:?}"
+        );
+        ports.sort();
+        ports
+    }
+}
+
+#[test]
+fn tells_others_and_our_seeder_never_the_asker() {
+    let mut w = World::new();
+    assert_eq!(w.ports(&ask(1)), [6981]);
+    assert_eq!(w.ports(&ask(2)), [1, 6981]);
+    assert_eq!(w.ports(&ask(1)), [2, 6981]);
+    let first = w.tell(&ask(2)).unwrap();
+    assert_eq!(first.peers[1].0, "10.0.0.1:1".parse().unwrap(), "an IPv4 address, not a mapped one");
+    assert_eq!((first.complete, first.incomplete), (1, 2));
+    w.tracker.seeding(HashSet::new());
+    let none = w.tell(&ask(2)).unwrap();
+    assert_eq!((none.peers.len(), none.complete), (1, 0));
+}
+
+#[test]
+fn events() {
+    let mut w = World::new();
+    w.tell(&ask(1)).unwrap();
+    w.tell(&Announce { event: Event::Completed, left: Some(0), ..ask(1) }).unwrap();
+    w.tell(&Announce { event: Event::Completed, left: Some(0), ..ask(1) }).unwrap();
+    let (hash, now) = ([HASH], w.now);
+    let counts = w.tracker.scrape(&hash, now);
+    assert_eq!(counts, [Counts { infohash: HASH, complete: 2, incomplete: 0, downloaded: 1 }]);
+    w.tell(&Announce { left: Some(0), ..ask(3) }).unwrap();
+    assert_eq!(w.ports(&Announce { left: Some(0), ..ask(1) }), [] as [u16; 0], "seeders need no seeders");
+    assert_eq!(w.ports(&ask(2)), [1, 3, 6981]);
+    let gone = w.tell(&Announce { event: Event::Stopped, ..ask(1) }).unwrap();
+    assert_eq!((gone.peers.len(), gone.complete, gone.incomplete), (0, 2, 1));
+    assert_eq!(w.ports(&ask(2)), [3, 6981]);
+}
+
+#[test]
+fn forgets_who_is_silent_and_who_is_not_ours() {
+    let mut w = World::new();
+    w.tell(&ask(1)).unwrap();
+    w.now += Duration::from_secs(76);
+    assert_eq!(w.ports(&ask(2)), [6981]);
+    let e = w.tell(&Announce { infohash: InfoHash([2; 20]), ..ask(1) }).unwrap_err();
+    assert_eq!(e, "no image here has the infohash 0202020202020202020202020202020202020202");
+    w.tracker.track(&HashSet::new());
+    assert!(w.tell(&ask(2)).is_err());
+    let now = w.now;
+    assert_eq!(w.tracker.scrape(&[], now), []);
+}
+
+#[test]
+fn gives_as_many_as_are_wanted() {
+    let mut w = World::new();
+    for port in 1..=300 {
+        w.tell(&Announce { left: Some(u64::from(port)), ..ask(port) }).unwrap();
+        w.now -= Duration::from_millis(990); // all within the time that peers are kept
+    }
+    let count = |w: &mut World, numwant| w.tell(&Announce { numwant, ..ask(1) }).unwrap().peers.len();
+    assert_eq!((count(&mut w, None), count(&mut w, Some(7)), count(&mut w, Some(9999))), (50, 7, 200));
+    assert_eq!(count(&mut w, Some(0)), 0);
+}
