@@ -85,7 +85,10 @@ pub fn scrape(query: &str) -> Result<Vec<InfoHash>, String> {
     hashes.take(MAX_SCRAPE).map(|(_, value)| Ok(InfoHash(twenty("info_hash", &value)?))).collect()
 }
 
-fn pairs(query: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+/// A name and a value, both as raw bytes.
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn pairs(query: &str) -> Result<Vec<Pair>, String> {
     if query.len() > MAX_QUERY {
         return Err(format!("the query is longer than {MAX_QUERY} bytes"));
     }
