@@ -1,1 +1,44 @@
-//! tests
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The harness: a network of namespaces, machines in QEMU with their serial
+//! consoles, the real server, and real Debian roots. An end-to-end test reads:
+//!
+//! ```no_run
+//! # use boottorrent_tests::*;
+//! # fn main() -> anyhow::Result<()> {
+//! let image = assets::image(assets::Suite::own()?)?;
+//! let lab = Lab::new("example")?;
+//! let server = Server::start(&lab, &image, &[])?;
+//! let mut vm = Vm::pxe("one").start(&lab)?;
+//! vm.expect(MULTI_USER, BOOT)?;
+//! assert_eq!(server.clients()?.len(), 1);
+//! # Ok(()) }
+//! ```
+//!
+//! Everything that a lab makes belongs to namespaces that exist only as long
+//! as this process: nothing of it can be left behind, however the process ends.
+
+pub mod assets;
+mod cmd;
+mod console;
+mod lab;
+mod netns;
+mod paths;
+mod server;
+mod vm;
+
+pub use cmd::{Background, Cmd};
+pub use console::{Console, Line};
+pub use lab::{Host, Lab};
+pub use netns::Netns;
+pub use paths::{agent_binary, lab_dir, server_binary, workspace};
+pub use server::{Client, Server};
+pub use vm::{Vm, VmConfig};
+
+use std::time::Duration;
+
+/// What systemd says on the console when the boot is done.
+pub const MULTI_USER: &str = "Reached target multi-user.target";
+
+/// The longest that a machine may take to boot. Software emulation on two
+/// cores with three machines is slow; a hang must still be told from it.
+pub const BOOT: Duration = Duration::from_secs(420);

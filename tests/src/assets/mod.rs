@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Real Debian images, made once and shared by every test, the demo and the
+//! benchmarks: see [`image`] and [`catalogue`].
+
+mod apt;
+mod cache;
+mod root;
+
+pub use cache::{cached, key_of};
+
+use crate::{Cmd, server_binary, workspace};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// A Debian release that images are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+}
+
+impl Suite {
+    /// Every suite that is supported.
+    pub const ALL: [Suite; 2] = [Suite::Bookworm, Suite::Trixie];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Suite::Bookworm => "bookworm",
+            Suite::Trixie => "trixie",
+        }
+    }
+
+    /// The suite of this machine.
+    pub fn own() -> Result<Suite> {
+        let release = std::fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
+        let own = release.lines().find_map(|l| l.strip_prefix("VERSION_CODENAME=")).unwrap_or("unknown");
+        match Self::ALL.into_iter().find(|s| s.as_str() == own) {
+            Some(suite) => Ok(suite),
+            None => bail!("this machine runs {own}: images can be made on Debian bookworm and trixie"),
+        }
+    }
+}
+
+/// A Debian root with systemd, its stock kernel, our hook and our agent.
+#[derive(Clone, Debug)]
+pub struct Image {
+    suite: Suite,
+    dir: PathBuf,
+}
+
+/// The image's name in a catalogue.
+pub const IMAGE: &str = "debian";
+
+/// What the kernel command line of our images needs besides what the server writes. A kernel
+/// without mitigations is a third faster under emulation, and `panic=-1` makes a failure an end.
+pub const APPEND: &str = "console=ttyS0 mitigations=off panic=-1";
+
+impl Image {
+    /// The release.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The root as a squashfs.
+    pub fn payload(&self) -> PathBuf {
+        self.dir.join("payload.squashfs")
+    }
+
+    /// The kernel in it.
+    pub fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The initrd in it.
+    pub fn initrd(&self) -> PathBuf {
+        self.dir.join("initrd.img")
+    }
+
+    /// What `update-initramfs` said.
+    pub fn build_log(&self) -> PathBuf {
+        self.dir.join("update-initramfs.log")
+    }
+
+    /// The files in the initrd, as `lsinitramfs` of the suite lists them.
+    pub fn initrd_files(&self) -> Result<Vec<String>> {
+        self.lines("initrd.list")
+    }
+
+    /// The files of the modules that are built into the kernel.
+    pub fn built_in(&self) -> Result<Vec<String>> {
+        self.lines("modules.builtin")
+    }
+
+    fn lines(&self, file: &str) -> Result<Vec<String>> {
+        let path = self.dir.join(file);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+}
+
+/// The image of a suite, from the cache or made now: about a minute for the
+/// packages, and some twenty seconds when only the agent or the hook changed.
+pub fn image(suite: Suite) -> Result<Image> {
+    let base = root::base(suite)?;
+    let dir = root::finished(suite, &base)?;
+    Ok(Image { suite, dir })
+}
+
+/// A catalogue with one image, called [`IMAGE`], that real `boottorrent image
+/// add` made of it. Read-only, and shared: [`copy_catalogue`] gives one's own.
+pub fn catalogue(image: &Image) -> Result<PathBuf> {
+    let server = server_binary()?;
+    let key = key_of(&[&server], &[&image.dir.to_string_lossy(), APPEND])?;
+    cached(&format!("catalogue-{}", image.suite.as_str()), &key, |dir| {
+        Cmd::new(&server)
+            .args(["image", "add"])
+            .arg(image.payload())
+            .args(["--name", IMAGE, "--append", APPEND, "--dir"])
+            .arg(dir)
+            .run()
+            .map(drop)
+    })
+}
+
+/// A catalogue of one's own, with what another has (hard links: files in it are only ever replaced).
+pub fn copy_catalogue(from: &Path, to: &Path) -> Result<()> {
+    Cmd::new("cp").args(["-al", "--no-target-directory"]).arg(from).arg(to).run().map(drop)
+}
+
+/// The hook files of the workspace, which images are made with.
+fn hook_files() -> Vec<PathBuf> {
+    let hooks = workspace().join("initramfs-hooks/initramfs-tools");
+    vec![hooks.join("hooks/boottorrent"), hooks.join("scripts/boottorrent"), workspace().join("Makefile")]
+}

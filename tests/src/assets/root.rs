@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Making a Debian root in two steps: the packages (slow, rarely changed), and
+//! over them our agent and hook with a new initramfs.
+
+use super::{Suite, apt, cached, hook_files, key_of};
+use crate::{Cmd, agent_binary, workspace};
+use anyhow::{Context, Result};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+/// What is installed: what a server's root has at least. Debian's ordinary kernel, not the cloud one.
+const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,initramfs-tools,zstd";
+
+/// Nobody reads documentation in the lab, and every machine would have to fetch it.
+const LEAVE_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
+
+/// The serial console gives a root shell, as the tests and the demo's visitor want it.
+const AUTOLOGIN: &str = "\
+[Service]
+ExecStart=
+ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 %I $TERM
+";
+
+/// A root with the packages and nothing of ours.
+pub fn base(suite: Suite) -> Result<PathBuf> {
+    let key = key_of::<&str>(&[], &[PACKAGES, &LEAVE_OUT.concat(), AUTOLOGIN])?;
+    let dir = cached(&format!("base-{}", suite.as_str()), &key, |dir| {
+        let mirrors = apt::write(&apt::sources(suite)?, dir)?;
+        let root = dir.join("root");
+        Cmd::new("mmdebstrap")
+            .args(["--mode=root", "--variant=minbase"])
+            .arg("--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr")
+            .args(LEAVE_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
+            // The initramfs is made once, when our hook is there.
+            .env("INITRD", "No")
+            .arg(format!("--include={PACKAGES}"))
+            .arg(suite.as_str())
+            .arg(&root)
+            .args(mirrors)
+            .run_logged(Stdio::null(), &dir.join("mmdebstrap.log"))?;
+        let getty = root.join("etc/systemd/system/serial-getty@ttyS0.service.d");
+        fs::create_dir_all(&getty)?;
+        fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
+        Ok(())
+    })?;
+    Ok(dir.join("root"))
+}
+
+/// The base with agent, hook and initramfs: a folder with `payload.squashfs`, `vmlinuz` and `initrd.img`.
+pub fn finished(suite: Suite, base: &Path) -> Result<PathBuf> {
+    let mut files = hook_files();
+    files.push(agent_binary()?);
+    let key = key_of(&files, &[&base.to_string_lossy(), include_str!("root.rs")])?;
+    cached(&format!("image-{}", suite.as_str()), &key, |dir| {
+        // A thread, because a mount namespace belongs to one: its overlay is gone when it ends.
+        let (lower, made) = (base.to_owned(), dir.to_owned());
+        std::thread::spawn(move || finish(&lower, &made)).join().expect("no panic in finish")?;
+        for scaffold in ["upper", "work", "root"] {
+            fs::remove_dir_all(dir.join(scaffold))?;
+        }
+        Ok(())
+    })
+}
+
+fn finish(base: &Path, dir: &Path) -> Result<()> {
+    let root = dir.join("root");
+    let (upper, work) = (dir.join("upper"), dir.join("work"));
+    for d in [&root, &upper, &work] {
+        fs::create_dir(d)?;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace (this needs root)")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    let (lower, up, wk) = (base.display(), upper.display(), work.display());
+    let options = format!("lowerdir={lower},upperdir={up},workdir={wk}");
+    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        .context("mounting an overlay")?;
+
+    install(&root)?;
+    let all =
+        if fs::read_dir(root.join("boot"))?.flatten().any(|e| is_initrd(&e.path())) { "-u" } else { "-c" };
+    let chroot = |words: &[&str]| {
+        Cmd::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--mount-proc"])
+            .arg(format!("--root={}", root.display()))
+            .args(words)
+    };
+    chroot(&["update-initramfs", all, "-k", "all"])
+        .run_logged(Stdio::null(), &dir.join("update-initramfs.log"))?;
+    for entry in fs::read_dir(root.join("boot"))? {
+        let path = entry?.path();
+        let name = name_of(&path).into_owned();
+        if is_initrd(&path) {
+            fs::copy(&path, dir.join("initrd.img")).context("copying the initrd")?;
+            fs::write(dir.join("initrd.list"), chroot(&["lsinitramfs", &format!("/boot/{name}")]).run()?)?;
+        } else if let Some(version) = name.strip_prefix("vmlinuz-") {
+            fs::copy(&path, dir.join("vmlinuz")).context("copying the kernel")?;
+            let builtin = root.join("usr/lib/modules").join(version).join("modules.builtin");
+            fs::copy(builtin, dir.join("modules.builtin")).context("copying modules.builtin")?;
+        }
+    }
+    // Level 3: made in seconds, and not a third larger than the smallest.
+    Cmd::new("mksquashfs")
+        .args([&root, &dir.join("payload.squashfs")])
+        .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
+        .run()
+        .map(drop)
+}
+
+/// As an admin would from source: `make install`, which puts agent and hook in place.
+fn install(root: &Path) -> Result<()> {
+    Cmd::new("make")
+        .args(["--no-print-directory", "-C"])
+        .arg(workspace())
+        .arg("install-agent")
+        .arg(format!("DESTDIR={}", root.display()))
+        .arg(format!("AGENT={}", agent_binary()?.display()))
+        .run()
+        .map(drop)
+}
+
+fn is_initrd(path: &Path) -> bool {
+    name_of(path).starts_with("initrd.img-")
+}
+
+fn name_of(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}

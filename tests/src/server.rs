@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The real server in a lab: `boottorrent serve`, and stock dnsmasq with the
+//! configuration that `boottorrent setup` writes.
+
+use crate::{
+    Background, Cmd, Lab,
+    assets::{self, Image},
+    server_binary,
+};
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// What the server knows about a machine.
+pub type Client = bootspec::Heartbeat;
+
+/// The port of `boottorrent serve`.
+const PORT: u16 = 6980;
+
+/// A running server; everything of it ends when dropped.
+pub struct Server<'a> {
+    lab: &'a Lab,
+    catalogue: PathBuf,
+    serve: Option<Background>,
+    dnsmasq: Background,
+    starts: u32,
+}
+
+impl<'a> Server<'a> {
+    /// Start with a catalogue of its own that holds `image`. `flags` go to `boottorrent serve`.
+    pub fn start(lab: &'a Lab, image: &Image, flags: &[&str]) -> Result<Self> {
+        let catalogue = lab.dir().join("catalogue");
+        assets::copy_catalogue(&assets::catalogue(image)?, &catalogue)?;
+        let dnsmasq = dnsmasq(lab)?;
+        let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
+        server.restart(flags)?;
+        Ok(server)
+    }
+
+    /// Stop `boottorrent serve`; dnsmasq goes on.
+    pub fn stop(&mut self) {
+        self.serve = None;
+    }
+
+    /// Stop `boottorrent serve` if it runs, and start it with other flags.
+    pub fn restart(&mut self, flags: &[&str]) -> Result<()> {
+        self.stop();
+        self.starts += 1;
+        let cmd = Cmd::new(server_binary()?)
+            .arg("serve")
+            .arg("--dir")
+            .arg(&self.catalogue)
+            .args(["--listen", &format!("0.0.0.0:{PORT}")])
+            .args(flags);
+        let mut serve = self.lab.server().spawn(&format!("serve-{}", self.starts), &cmd)?;
+        let start = Instant::now();
+        while let Err(e) = self.get("/boot.ipxe") {
+            serve.check()?;
+            if start.elapsed() > Duration::from_secs(30) {
+                return Err(e.context("waiting for boottorrent serve"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.serve = Some(serve);
+        Ok(())
+    }
+
+    /// Run `boottorrent ARGS… --dir CATALOGUE` on the server's host.
+    pub fn boottorrent(&self, args: &[&str]) -> Result<String> {
+        let cmd = Cmd::new(server_binary()?).args(args).arg("--dir").arg(&self.catalogue);
+        self.lab.server().run(&cmd)
+    }
+
+    /// The server's catalogue.
+    pub fn catalogue(&self) -> &std::path::Path {
+        &self.catalogue
+    }
+
+    /// What the server says about every machine, as `/api/v1/clients` gives it.
+    pub fn clients(&self) -> Result<Vec<Client>> {
+        self.get_json("/api/v1/clients")
+    }
+
+    /// What it says about one machine.
+    pub fn client(&self, mac: &str) -> Result<Client> {
+        self.clients()?.into_iter().find(|c| c.id == mac).with_context(|| format!("{mac} is not known"))
+    }
+
+    /// An error when dnsmasq or the server does not run any more.
+    pub fn check(&mut self) -> Result<()> {
+        self.dnsmasq.check()?;
+        self.serve.as_mut().map_or(Ok(()), Background::check)
+    }
+
+    /// GET a path and read the JSON in it.
+    pub fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        serde_json::from_slice(&self.get(path)?).with_context(|| format!("reading the JSON of {path}"))
+    }
+
+    /// GET a path over HTTP from the server's own host.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let path = path.to_owned();
+        self.lab.server().netns().run(move || get(&path))
+    }
+}
+
+/// HTTP/1.0, so that the body ends where the connection does.
+fn get(path: &str) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect((Lab::SERVER, PORT)).context("connecting to the server")?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {}:{PORT}\r\n\r\n", Lab::SERVER)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("reading {path}"))?;
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").context("an answer without end of head")?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        bail!("GET {path}: {status}");
+    }
+    Ok(answer.split_off(end + 4))
+}
+
+/// Stock dnsmasq: DHCP and TFTP, configured by `boottorrent setup` alone.
+fn dnsmasq(lab: &Lab) -> Result<Background> {
+    let (tftp, conf) = (lab.dir().join("tftp"), lab.dir().join("dnsmasq.d"));
+    std::fs::create_dir_all(&conf)?;
+    let setup = Cmd::new(server_binary()?)
+        .args(["setup", "--write", "--mode", "authoritative", "--interface", "eth0"])
+        .args(["--subnet", &format!("{}/24", Lab::SERVER), "--range", "10.77.0.100,10.77.0.200"])
+        .arg("--tftp-root")
+        .arg(&tftp)
+        .arg("--dnsmasq-dir")
+        .arg(&conf);
+    lab.server().run(&setup)?;
+    let cmd = Cmd::new("dnsmasq")
+        // One that drops its rights could outlive us: the kernel then forgets to kill it with us.
+        .args(["--keep-in-foreground", "--user=root", "--group=root", "--log-facility=-", "--log-dhcp"])
+        .arg(format!("--conf-dir={},*.conf", conf.display()))
+        .arg("--conf-file=/dev/null")
+        .arg(format!("--dhcp-leasefile={}", lab.dir().join("leases").display()))
+        .arg("--pid-file=");
+    let mut dnsmasq = lab.server().spawn("dnsmasq", &cmd)?;
+    std::thread::sleep(Duration::from_millis(300));
+    dnsmasq.check()?;
+    Ok(dnsmasq)
+}

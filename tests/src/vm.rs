@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A machine in QEMU on a lab's network.
+
+use crate::{Background, Cmd, Console, Lab, Line, console::connect};
+use anyhow::{Context, Result, ensure};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// iPXE as it is in a virtio card's boot ROM (package ipxe-qemu).
+const ROM: &str = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
+
+/// What is done to a machine before it starts.
+#[derive(Clone, Debug)]
+pub struct VmConfig {
+    name: String,
+    memory: u32,
+    /// Kernel, initrd and command line; `None` boots from the network.
+    direct: Option<(PathBuf, PathBuf, String)>,
+}
+
+/// A running machine; it is killed when dropped.
+pub struct Vm {
+    name: String,
+    mac: String,
+    log: PathBuf,
+    socket: PathBuf,
+    console: Console,
+    qemu: Background,
+    started: Instant,
+}
+
+impl VmConfig {
+    /// RAM in MiB; 1024 if not said.
+    pub fn memory(mut self, mib: u32) -> Self {
+        self.memory = mib;
+        self
+    }
+
+    /// Switch the machine on.
+    pub fn start(&self, lab: &Lab) -> Result<Vm> {
+        let (tap, mac) = lab.tap()?;
+        let file = |suffix: &str| lab.dir().join(format!("{}.{suffix}", self.name));
+        let (log, socket) = (file("console"), file("sock"));
+        ensure!(Path::new(ROM).exists(), "{ROM} is not there: install ipxe-qemu (scripts/setup)");
+        let console = format!(
+            "socket,id=console,path={},server=on,wait=on,logfile={}",
+            socket.display(),
+            log.display()
+        );
+        let accel = std::env::var("BT_TEST_ACCEL").unwrap_or_else(|_| "tcg".into());
+        let mut cmd = Cmd::new("qemu-system-x86_64")
+            .args(["-name", &self.name, "-accel", &accel, "-cpu", "max"])
+            .args(["-m", &self.memory.to_string()])
+            // Firmware and iPXE write to the serial port too, with graphics=off.
+            .args(["-machine", "pc,graphics=off", "-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])
+            .args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")])
+            .args(["-device", "virtio-rng-pci"]);
+        let card = format!("virtio-net-pci,netdev=net,mac={mac},romfile=");
+        if let Some((kernel, initrd, append)) = &self.direct {
+            cmd = cmd
+                .args(["-device", &card])
+                .arg("-kernel")
+                .arg(kernel)
+                .arg("-initrd")
+                .arg(initrd)
+                .args(["-append", append]);
+        } else {
+            cmd = cmd.args(["-device", &format!("{card}{ROM},bootindex=0")]);
+        }
+        let mut qemu = lab.spawn_at_switch(&cmd, &file("qemu.log"))?;
+        // QEMU waits for this connection before the machine starts.
+        let stream = connect(&socket, Duration::from_secs(20)).or_else(|e| qemu.check().and(Err(e)))?;
+        let started = Instant::now();
+        let console = Console::new(stream, started)?;
+        Ok(Vm { name: self.name.clone(), mac, log, socket, console, qemu, started })
+    }
+}
+
+impl Vm {
+    /// A machine that boots from the network.
+    pub fn pxe(name: &str) -> VmConfig {
+        VmConfig { name: name.into(), memory: 1024, direct: None }
+    }
+
+    /// A machine that is given kernel, initrd and command line, as if firmware
+    /// and iPXE had loaded them.
+    pub fn direct(name: &str, kernel: &Path, initrd: &Path, append: &str) -> VmConfig {
+        let direct = Some((kernel.into(), initrd.into(), append.into()));
+        VmConfig { direct, ..Self::pxe(name) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its MAC address.
+    pub fn mac(&self) -> &str {
+        &self.mac
+    }
+
+    /// The socket of its serial console.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// When it was switched on.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Its console, to read what is there.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// Wait for a text on the console, after the last one that was waited for; give its line.
+    pub fn expect(&mut self, text: &str, limit: Duration) -> Result<Line> {
+        Ok(self.expect_any(&[text], limit)?.1)
+    }
+
+    /// Wait for one of several texts; give which one, and its line.
+    pub fn expect_any(&mut self, texts: &[&str], limit: Duration) -> Result<(usize, Line)> {
+        self.console.expect_any(texts, limit).with_context(|| {
+            format!(
+                "machine {}: the console's end, all of it in {}\n{}\n{}",
+                self.name,
+                self.log.display(),
+                self.console.last_lines(30),
+                String::from_utf8_lossy(&self.qemu.output())
+            )
+        })
+    }
+
+    /// Type a line on the console.
+    pub fn send_line(&mut self, line: &str) -> Result<()> {
+        self.console.send_line(line)
+    }
+
+    /// Wait for the shell on the console of our images, and make it quiet enough for [`Vm::sh`].
+    pub fn login(&mut self) -> Result<()> {
+        self.expect("root@", Duration::from_secs(120))?;
+        self.send_line("stty -echo; dmesg -n 1; PS1= PS2= TERM=dumb; echo ready-$((40+2))")?;
+        self.expect("ready-42", Duration::from_secs(60)).map(drop)
+    }
+
+    /// Run a command in that shell and give what it printed; anything but exit code 0 is an error.
+    pub fn sh(&mut self, command: &str) -> Result<String> {
+        let before = self.console.lines().len();
+        self.send_line(&format!("{command}; echo \"exit-code-$?-\""))?;
+        self.expect("exit-code-", Duration::from_secs(120))?;
+        let zero = self.expect_any(&["0-", "-"], Duration::from_secs(20))?.0 == 0;
+        let lines = self.console.lines();
+        let output: Vec<&str> = lines[before..].iter().map(|l| l.text.as_str()).collect();
+        let output = output.join("\n");
+        let output = output.split("exit-code-").next().unwrap_or_default().trim().to_owned();
+        ensure!(zero, "machine {}: `{command}` failed\n{output}", self.name);
+        Ok(output)
+    }
+
+    /// Wait until the machine has switched itself off (or would have rebooted).
+    pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
+        self.qemu.wait(limit).map(drop).with_context(|| format!("machine {} is to stop", self.name))
+    }
+
+    /// Whether it runs.
+    pub fn is_on(&mut self) -> Result<bool> {
+        Ok(self.qemu.ended()?.is_none())
+    }
+}

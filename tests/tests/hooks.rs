@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The initramfs-tools hook and boot script, on the real thing: roots of both
+//! Debian releases, in which `make install` and `update-initramfs` ran.
+
+use anyhow::{Result, ensure};
+use boottorrent_tests::{
+    Cmd,
+    assets::{Suite, image},
+    workspace,
+};
+use std::path::Path;
+
+/// What the agent needs of the kernel. A module may also be built in.
+const MODULES: [&str; 8] =
+    ["af_packet", "loop", "squashfs", "erofs", "overlay", "ext4", "isofs", "virtio_net"];
+
+/// Cards that this machine does not have: an image boots on any hardware.
+const DRIVERS: [&str; 5] = ["e1000e", "igb", "r8169", "tg3", "ixgbe"];
+
+#[test]
+fn bookworm_initramfs_is_complete() -> Result<()> {
+    complete(Suite::Bookworm)
+}
+
+#[test]
+fn trixie_initramfs_is_complete() -> Result<()> {
+    complete(Suite::Trixie)
+}
+
+fn complete(suite: Suite) -> Result<()> {
+    let image = image(suite)?;
+    let log = std::fs::read_to_string(image.build_log())?;
+    ensure!(log.contains("Generating /boot/initrd.img-"), "update-initramfs did not run: {log}");
+    ensure!(!log.contains("boottorrent"), "the hook warned: {log}");
+    let files = image.initrd_files()?;
+    for path in ["usr/bin/boottorrent-agent", "scripts/boottorrent"] {
+        ensure!(files.iter().any(|l| l == path), "{path} is not in the initramfs");
+    }
+    let built_in = image.built_in()?;
+    for module in MODULES.iter().chain(&DRIVERS) {
+        let there = files.iter().chain(&built_in).any(|path| is_module(path, module));
+        ensure!(there, "module {module} is neither in the initramfs nor built in");
+    }
+    Ok(())
+}
+
+fn is_module(path: &str, module: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split_once(".ko").is_some_and(|(name, _)| name.replace('-', "_") == module)
+}
+
+#[test]
+fn shell_is_small_and_clean() -> Result<()> {
+    let all = Cmd::new("git")
+        .args(["-C"])
+        .arg(workspace())
+        .args(["ls-files", "-co", "--exclude-standard"])
+        .run()?;
+    let mut checked = 0;
+    for path in all.lines().map(|f| workspace().join(f)).filter(|p| is_shell(p)) {
+        Cmd::new("sh").arg("-n").arg(&path).run()?;
+        Cmd::new("shellcheck").arg(&path).run()?;
+        let lines = std::fs::read_to_string(&path)?.lines().count();
+        ensure!(lines <= 60, "{} has {lines} lines: what is more belongs into Rust", path.display());
+        checked += 1;
+    }
+    ensure!(checked >= 4, "only {checked} shell files found");
+    Ok(())
+}
+
+fn is_shell(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    first.starts_with("#!/bin/sh") || first.starts_with("# shellcheck shell=")
+}
