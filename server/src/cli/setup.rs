@@ -1,15 +1,126 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent setup`
 
-use crate::config::Config;
-use anyhow::Result;
-use clap::Args;
+use crate::{
+    config::Config,
+    setup::{
+        net::{Subnet, interfaces},
+        plan::{Content, Plan, Wishes, plan},
+        survey::Survey,
+        write::{Removed, check, remove, write},
+    },
+};
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use std::{net::Ipv4Addr, path::PathBuf};
 
 #[derive(Debug, Args)]
-pub struct Setup {}
+#[command(after_help = "\
+Without --write nothing is changed: it shows what would be written.
+
+  proxy          another DHCP server gives the addresses and stays as it is
+  authoritative  this dnsmasq is the network's only DHCP server
+
+Examples:
+  boottorrent setup
+  boottorrent setup --interface eth1 --write
+  boottorrent setup --interface eth1 --mode authoritative --range 10.0.0.100,10.0.0.200 --write
+  boottorrent setup --remove")]
+pub struct Setup {
+    /// The interface to serve [default: the only one there is]
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+    /// The network to serve [default: the interface's]
+    #[arg(long, value_name = "ADDR/PREFIX")]
+    subnet: Option<Subnet>,
+    /// Who gives machines their addresses
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    mode: Mode,
+    /// The addresses to give, in authoritative mode
+    #[arg(long, value_name = "FROM,TO", value_parser = range)]
+    range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The folder that TFTP serves [default: what dnsmasq has, or /srv/tftp]
+    #[arg(long, value_name = "DIR")]
+    tftp_root: Option<PathBuf>,
+    /// Where dnsmasq's snippets are
+    #[arg(long, value_name = "DIR", default_value = "/etc/dnsmasq.d")]
+    dnsmasq_dir: PathBuf,
+    /// Where the iPXE loaders are
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe", hide = true)]
+    ipxe_dir: PathBuf,
+    /// Write it
+    #[arg(long, conflicts_with = "remove")]
+    write: bool,
+    /// Delete what was written, and nothing else
+    #[arg(long)]
+    remove: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    #[default]
+    Proxy,
+    Authoritative,
+}
+
+fn range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let bad = || format!("'{text}' is no range: write FROM,TO, as in 10.0.0.100,10.0.0.200");
+    let (from, to) = text.split_once(',').ok_or_else(bad)?;
+    Ok((from.parse().map_err(|_| bad())?, to.parse().map_err(|_| bad())?))
+}
+
+/// What makes dnsmasq read its files again: SIGHUP does not.
+const RESTART: &str = "now run: systemctl restart dnsmasq";
 
 impl Setup {
-    pub fn run(self, _config: &Config) -> Result<()> {
-        anyhow::bail!("not yet")
+    pub fn run(self, config: &Config) -> Result<()> {
+        let state = &config.catalogue.dir;
+        if self.remove {
+            let removed = remove(state)?;
+            if removed.is_empty() {
+                bail!("there is nothing to remove: `boottorrent setup --write` has written nothing here");
+            }
+            for one in removed {
+                match one {
+                    Removed::Gone(path) => println!("deleted {}", path.display()),
+                    Removed::Changed(path) => println!("left {}: it was changed since", path.display()),
+                }
+            }
+            println!("{RESTART}");
+            return Ok(());
+        }
+        let wishes = Wishes {
+            interface: self.interface,
+            subnet: self.subnet,
+            authoritative: self.mode == Mode::Authoritative,
+            range: self.range,
+            tftp_root: self.tftp_root,
+        };
+        let survey = Survey::read(&self.dnsmasq_dir)?;
+        let port = config.serve.listen.port();
+        let plan = plan(&wishes, &self.dnsmasq_dir, &survey, &interfaces()?, &self.ipxe_dir, port)?;
+        print!("{}", shown(&plan));
+        check(&plan, &self.dnsmasq_dir, &survey.files)?;
+        match self.write {
+            true => {
+                write(&plan, state)?;
+                println!("written, and checked with `dnsmasq --test`\n{RESTART}");
+            }
+            false => println!("checked with `dnsmasq --test`; nothing is written yet: add --write"),
+        }
+        Ok(())
     }
+}
+
+fn shown(plan: &Plan) -> String {
+    let mut out = String::new();
+    for item in &plan.items {
+        let path = item.path.display();
+        match &item.content {
+            Content::Text(text) => out.push_str(&format!("==> {path} <==\n{text}\n")),
+            Content::Copy(from) => out.push_str(&format!("==> {path} <== a copy of {}\n\n", from.display())),
+        }
+    }
+    plan.notes.iter().for_each(|n| out.push_str(&format!("note: {n}\n")));
+    out
 }

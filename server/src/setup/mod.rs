@@ -1,2 +1,12 @@
-//! stub
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent setup`: makes the site's stock dnsmasq send machines to us.
+//! Decided ([`plan`]), shown, checked by dnsmasq itself, written, and taken back again ([`write`](mod@write)).
+
+pub mod dnsmasq;
 pub mod net;
+pub mod plan;
+pub mod survey;
+pub mod write;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What dnsmasq is told. Rendering only.
+//!
+//! Two files. Some keywords (`port`, …) may appear only once over all of
+//! dnsmasq's files: a second one and dnsmasq does not start. They go into
+//! [`BASE`], which is written only with those that nobody else sets.
+
+use super::{net::Subnet, survey::Survey};
+use std::{fmt::Write, net::Ipv4Addr, path::Path};
+
+/// The snippet with what may stand in several files.
+pub const MAIN: &str = "boottorrent.conf";
+/// The snippet with what may not.
+pub const BASE: &str = "boottorrent-base.conf";
+/// The first line of all that we write as text.
+pub const MARK: &str = "# Written by `boottorrent setup`, removed by `boottorrent setup --remove`.";
+/// How long an address is lent.
+const LEASE: &str = "12h";
+
+/// Where machines get their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// From another DHCP server, which stays as it is.
+    Proxy,
+    /// From this dnsmasq, between these two.
+    Authoritative(Ipv4Addr, Ipv4Addr),
+}
+
+/// The loaders, as paths below the TFTP root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaders {
+    /// iPXE for BIOS.
+    pub bios: Option<&'static str>,
+    /// iPXE for 64-bit UEFI.
+    pub efi: Option<&'static str>,
+}
+
+/// The first iPXE script, below the TFTP root: the same for all machines.
+pub const SCRIPT: &str = "boottorrent/boot.ipxe";
+
+/// [`MAIN`].
+pub fn main(mode: Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loaders) -> String {
+    let mut s = format!("{MARK}\n");
+    let mut line = |text: &str| writeln!(s, "{text}").expect("a String");
+    if let Some(interface) = interface {
+        line(&format!("interface={interface}"));
+    }
+    line("enable-tftp");
+    match mode {
+        Mode::Proxy => {
+            line("\n# Another DHCP server gives the addresses; this one adds what to boot.");
+            line(&format!("dhcp-range=set:bt-proxy,{},proxy,{}", subnet.network, subnet.mask()));
+        }
+        Mode::Authoritative(from, to) => {
+            line("\n# This is the only DHCP server of the network.");
+            line("dhcp-authoritative");
+            line(&format!("dhcp-range=set:bt-range,{from},{to},{},{LEASE}", subnet.mask()));
+        }
+    }
+    line("\n# What the firmware is: BIOS, or 64-bit UEFI (7, and 9 by an erratum of RFC 4578).");
+    for (tag, arch) in [("bt-bios", 0), ("bt-efi", 7), ("bt-efi", 9)] {
+        line(&format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
+    }
+    line(
+        "\n# Whether an iPXE that can do all we need runs already (option 175): HTTP and menus, and either PXE\n\
+         # and bzImage, or EFI. An older one in a network card gets ours first.",
+    );
+    for (tag, feature) in [("http", 19), ("menu", 39), ("pxe", 33), ("bzimage", 24), ("uefi", 36)] {
+        line(&format!("dhcp-match=set:bt-ipxe-{tag},175,{feature}"));
+    }
+    line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-pxe,tag:bt-ipxe-bzimage");
+    line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-uefi");
+    let both =
+        [("bt-bios", &["X86PC"][..], loaders.bios), ("bt-efi", &["X86-64_EFI", "BC_EFI"], loaders.efi)];
+    if mode == Mode::Proxy {
+        // Only here: some UEFI firmware fails when a full DHCP server sends PXE services.
+        line("\n# First iPXE, then the script.");
+        for (_, types, loader) in both {
+            for kind in types {
+                if let Some(loader) = loader {
+                    line(&format!("pxe-service=tag:bt-proxy,tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"));
+                }
+                line(&format!("pxe-service=tag:bt-proxy,tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
+            }
+        }
+    } else {
+        line("\n# First iPXE, then the script.");
+        for (tag, _, loader) in both {
+            if let Some(loader) = loader {
+                line(&format!("dhcp-boot=tag:!bt-ipxe,tag:{tag},{loader}"));
+            }
+        }
+        line(&format!("dhcp-boot=tag:bt-ipxe,{SCRIPT}"));
+    }
+    s
+}
+
+/// [`BASE`]; `None` when all of it is settled elsewhere.
+pub fn base(survey: &Survey, tftp_root: &Path) -> Option<String> {
+    let mut lines = Vec::new();
+    if survey.unused() {
+        lines.push("# dnsmasq does nothing else here: it need not answer DNS.\nport=0".to_owned());
+    }
+    if !survey.sets("bind-interfaces") && !survey.sets("bind-dynamic") {
+        lines.push(
+            "# So that other dnsmasqs (libvirt, containers) can run on other interfaces.\nbind-dynamic"
+                .to_owned(),
+        );
+    }
+    if !survey.sets("tftp-root") {
+        lines.push(format!("tftp-root={}", tftp_root.display()));
+    }
+    (!lines.is_empty()).then(|| format!("{MARK}\n{}\n", lines.join("\n")))
+}
+
+/// [`SCRIPT`]: finds the server, and fetches the real script from it.
+pub fn script(port: u16) -> String {
+    format!("#!ipxe\n{MARK}\n{}", include_str!("boot.ipxe").replace("@PORT@", &port.to_string()))
+}

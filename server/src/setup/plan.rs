@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What would be written, from what was asked for and what is there.
+
+use super::{
+    dnsmasq::{self, BASE, Loaders, MAIN, Mode, SCRIPT},
+    net::{Interface, Subnet},
+    survey::Survey,
+};
+use anyhow::{Result, bail};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+/// Where TFTP serves from when nobody says otherwise (FHS, and LTSP's choice).
+pub const TFTP_ROOT: &str = "/srv/tftp";
+
+/// What the admin asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// The interface to serve.
+    pub interface: Option<String>,
+    /// The network to serve.
+    pub subnet: Option<Subnet>,
+    /// Whether this dnsmasq gives the addresses.
+    pub authoritative: bool,
+    /// The addresses that it gives.
+    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The folder that TFTP serves.
+    pub tftp_root: Option<PathBuf>,
+}
+
+/// A file to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub content: Content,
+}
+
+/// What a file is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text of ours.
+    Text(String),
+    /// A copy of another file.
+    Copy(PathBuf),
+}
+
+/// All that would be done.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The files.
+    pub items: Vec<Item>,
+    /// What the admin should know.
+    pub notes: Vec<String>,
+}
+
+impl Item {
+    /// The file's bytes.
+    pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
+        match &self.content {
+            Content::Text(text) => Ok(text.clone().into_bytes()),
+            Content::Copy(from) => fs::read(from),
+        }
+    }
+}
+
+/// Decide. `loaders_dir`: where Debian's package ipxe has its loaders; `port`: ours for HTTP.
+pub fn plan(
+    wishes: &Wishes,
+    dnsmasq_dir: &Path,
+    survey: &Survey,
+    interfaces: &[Interface],
+    loaders_dir: &Path,
+    port: u16,
+) -> Result<Plan> {
+    let (interface, subnet) = network(wishes, interfaces)?;
+    let mode = mode(wishes, subnet, interfaces)?;
+    let tftp_root = tftp_root(wishes, survey)?;
+    let mut notes = Vec::new();
+    let first = |names: &[&'static str]| names.iter().copied().find(|n| loaders_dir.join(n).is_file());
+    let (bios, efi) = (first(&["undionly.kpxe"]), first(&["snponly.efi", "ipxe.efi"]));
+    if bios.is_none() && efi.is_none() {
+        bail!("there is no iPXE in {}: run `apt install ipxe`", loaders_dir.display());
+    }
+    for (found, what) in [(bios, "BIOS"), (efi, "UEFI")] {
+        if found.is_none() {
+            notes.push(format!(
+                "no iPXE for {what} in {}: such machines will not boot",
+                loaders_dir.display()
+            ));
+        }
+    }
+    let below = |name: &'static str| match name {
+        "undionly.kpxe" => "boottorrent/undionly.kpxe",
+        "snponly.efi" => "boottorrent/snponly.efi",
+        _ => "boottorrent/ipxe.efi",
+    };
+    let loaders = Loaders { bios: bios.map(below), efi: efi.map(below) };
+    // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so.
+    let narrow = wishes.interface.as_deref().or(interface.as_deref().filter(|_| survey.unused()));
+    let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
+    let mut items = vec![text(dnsmasq_dir.join(MAIN), dnsmasq::main(mode, subnet, narrow, &loaders))];
+    items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(dnsmasq_dir.join(BASE), base)));
+    items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(port)));
+    for name in [bios, efi].into_iter().flatten() {
+        items
+            .push(Item { path: tftp_root.join(below(name)), content: Content::Copy(loaders_dir.join(name)) });
+    }
+    for keyword in ["dhcp-boot", "pxe-service"] {
+        if let Some((file, _)) = survey.find(keyword) {
+            notes.push(format!(
+                "{} has {keyword} too: machines may get what it names instead",
+                file.display()
+            ));
+        }
+    }
+    if let (Mode::Authoritative(..), Some((file, _))) = (mode, survey.find("dhcp-range")) {
+        notes.push(format!("{} has a dhcp-range too: mind that they do not overlap", file.display()));
+    }
+    Ok(Plan { items, notes })
+}
+
+fn network(wishes: &Wishes, interfaces: &[Interface]) -> Result<(Option<String>, Subnet)> {
+    let shown =
+        || interfaces.iter().map(|i| format!("{} ({})", i.name, i.subnet)).collect::<Vec<_>>().join(", ");
+    match (&wishes.interface, wishes.subnet) {
+        (Some(name), Some(subnet)) => Ok((Some(name.clone()), subnet)),
+        (Some(name), None) => match interfaces.iter().find(|i| i.name == *name) {
+            Some(i) => Ok((Some(name.clone()), i.subnet)),
+            None => bail!("the interface {name} has no IPv4 address: give --subnet, or one of: {}", shown()),
+        },
+        (None, Some(subnet)) => {
+            Ok((interfaces.iter().find(|i| i.subnet == subnet).map(|i| i.name.clone()), subnet))
+        }
+        (None, None) => match interfaces {
+            [one] => Ok((Some(one.name.clone()), one.subnet)),
+            [] => {
+                bail!("no interface here has an IPv4 address: give --subnet, as in --subnet 192.168.1.0/24")
+            }
+            _ => bail!("there are several networks here: give --interface with one of: {}", shown()),
+        },
+    }
+}
+
+fn mode(wishes: &Wishes, subnet: Subnet, interfaces: &[Interface]) -> Result<Mode> {
+    let (from, to) = match (wishes.authoritative, wishes.range) {
+        (false, None) => return Ok(Mode::Proxy),
+        (false, Some(_)) => {
+            bail!("--range is for --mode authoritative: in proxy mode another server gives the addresses")
+        }
+        (true, None) => {
+            bail!("authoritative mode needs the addresses to give: --range FROM,TO within {subnet}")
+        }
+        (true, Some(range)) => range,
+    };
+    if !subnet.has(from) || !subnet.has(to) || from > to {
+        bail!("the range {from},{to} is not within {subnet}: give --range FROM,TO with two addresses of it");
+    }
+    if let Some(own) = interfaces.iter().find(|i| (from..=to).contains(&i.address)) {
+        bail!("the range {from},{to} has this machine's own address {} in it: leave it out", own.address);
+    }
+    Ok(Mode::Authoritative(from, to))
+}
+
+fn tftp_root(wishes: &Wishes, survey: &Survey) -> Result<PathBuf> {
+    let set = survey.find("tftp-root").map(|(file, value)| {
+        // `tftp-root=DIR,INTERFACE` is possible.
+        (file, PathBuf::from(value.split(',').next().unwrap_or(value)))
+    });
+    match (&wishes.tftp_root, set) {
+        (Some(wish), Some((file, root))) if *wish != root => {
+            bail!("{} sets tftp-root={}: take that one, or change it there", file.display(), root.display())
+        }
+        (Some(wish), _) if !wish.is_absolute() => {
+            bail!("'{}' is no absolute path: TFTP needs one", wish.display())
+        }
+        (Some(wish), _) => Ok(wish.clone()),
+        (None, Some((_, root))) => Ok(root),
+        (None, None) => Ok(TFTP_ROOT.into()),
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use super::{
+    net::{Interface, Subnet},
+    plan::{Content, Plan, Wishes, plan},
+    survey::Survey,
+    write::{Record, Removed, check, remove, write},
+};
+use anyhow::Result;
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+
+/// A machine with iPXE, an /etc/dnsmasq.d and two networks.
+struct World {
+    dir: TempDir,
+    interfaces: Vec<Interface>,
+}
+
+impl World {
+    fn new(snippets: &[(&str, &str)]) -> World {
+        let world = World {
+            dir: tempfile::tempdir().unwrap(),
+            interfaces: vec![interface("eth0", "192.168.1.2/24"), interface("eth1", "10.0.0.1/16")],
+        };
+        for dir in ["dnsmasq.d", "ipxe"] {
+            fs::create_dir(world.path(dir)).unwrap();
+        }
+        for loader in ["undionly.kpxe", "snponly.efi", "ipxe.efi"] {
+            fs::write(world.path("ipxe").join(loader), loader).unwrap();
+        }
+        for (name, text) in snippets {
+            fs::write(world.path("dnsmasq.d").join(name), text).unwrap();
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn plan(&self, wishes: Wishes) -> Result<Plan> {
+        let dir = self.path("dnsmasq.d");
+        plan(&wishes, &dir, &Survey::read(&dir)?, &self.interfaces, &self.path("ipxe"), 6980)
+    }
+
+    /// The texts of a plan, with the temporary folder's name taken out.
+    fn texts(&self, plan: &Plan) -> String {
+        let root = self.dir.path().display().to_string();
+        let text = |i: &super::plan::Item| {
+            let content = match &i.content {
+                Content::Text(text) => text.clone(),
+                Content::Copy(from) => format!("(a copy of {})\n", from.display()),
+            };
+            format!("==> {} <==\n{content}", i.path.display()).replace(&root, "@")
+        };
+        plan.items.iter().map(text).collect::<Vec<_>>().join("\n")
+    }
+
+    fn check(&self, plan: &Plan) -> Result<()> {
+        let dir = self.path("dnsmasq.d");
+        check(plan, &dir, &Survey::read(&dir)?.files)
+    }
+
+    /// Every file below the folder, with its content.
+    fn all(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let (mut todo, mut out) = (vec![self.dir.path().to_owned()], Vec::new());
+        while let Some(path) = todo.pop() {
+            match fs::read_dir(&path) {
+                Ok(entries) => {
+                    out.push((path, Vec::new()));
+                    todo.extend(entries.map(|e| e.unwrap().path()));
+                }
+                Err(_) => out.push((path.clone(), fs::read(path).unwrap())),
+            }
+        }
+        out.sort();
+        out
+    }
+}
+
+fn interface(name: &str, address: &str) -> Interface {
+    let subnet: Subnet = address.parse().unwrap();
+    Interface { name: name.into(), address: address.split('/').next().unwrap().parse().unwrap(), subnet }
+}
+
+fn proxy() -> Wishes {
+    Wishes { interface: Some("eth0".into()), ..Default::default() }
+}
+
+fn authoritative(from: &str, to: &str) -> Wishes {
+    let range = Some((from.parse().unwrap(), to.parse().unwrap()));
+    Wishes { interface: Some("eth1".into()), authoritative: true, range, ..Default::default() }
+}
+
+const LTSP: &str = "port=0\nenable-tftp\ntftp-root=@/ltsp\nbind-dynamic\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,ltsp/ltsp.ipxe\n";
+
+/// Set UPDATE_GOLDEN=1 to write what is planned now.
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    assert_eq!(
+        text,
+        fs::read_to_string(&path).unwrap(),
+        "{name}: run with UPDATE_GOLDEN=1 and read the diff"
+    );
+}
+
+#[test]
+fn what_dnsmasq_is_told_and_that_it_understands() {
+    let fresh = World::new(&[("README", "# Debian's\n")]);
+    let dns = World::new(&[("lan.conf", "domain=lan\naddress=/nas/192.168.1.3\n")]);
+    let ltsp = World::new(&[]);
+    fs::write(ltsp.path("dnsmasq.d/ltsp.conf"), LTSP.replace('@', &ltsp.dir.path().display().to_string()))
+        .unwrap();
+    for (name, world, wishes) in [
+        ("dnsmasq-proxy", &fresh, proxy()),
+        ("dnsmasq-authoritative", &fresh, authoritative("10.0.1.0", "10.0.2.255")),
+        ("dnsmasq-beside-dns", &dns, Wishes { subnet: "192.168.1.0/24".parse().ok(), ..Default::default() }),
+        ("dnsmasq-beside-ltsp", &ltsp, proxy()),
+    ] {
+        let plan = world.plan(wishes).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        golden(&format!("{name}.txt"), &world.texts(&plan));
+        world.check(&plan).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+    }
+    let notes = ltsp.plan(proxy()).unwrap().notes.join("\n");
+    assert!(
+        notes.ends_with("ltsp.conf has dhcp-boot too: machines may get what it names instead"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn refuses_in_one_sentence() {
+    let world = World::new(&[]);
+    let nothing = || Wishes::default();
+    for (wishes, sentence) in [
+        (
+            nothing(),
+            "there are several networks here: give --interface with one of: eth0 (192.168.1.0/24), eth1 (10.0.0.0/16)",
+        ),
+        (
+            Wishes { interface: Some("wlan0".into()), ..nothing() },
+            "the interface wlan0 has no IPv4 address: give --subnet, or one of: eth0 (192.168.1.0/24), eth1 (10.0.0.0/16)",
+        ),
+        (
+            Wishes { authoritative: true, ..proxy() },
+            "authoritative mode needs the addresses to give: --range FROM,TO within 192.168.1.0/24",
+        ),
+        (
+            Wishes { authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
+            "--range is for --mode authoritative: in proxy mode another server gives the addresses",
+        ),
+        (
+            authoritative("10.1.1.0", "10.1.2.0"),
+            "the range 10.1.1.0,10.1.2.0 is not within 10.0.0.0/16: give --range FROM,TO with two addresses of it",
+        ),
+        (
+            authoritative("10.0.0.1", "10.0.0.9"),
+            "the range 10.0.0.1,10.0.0.9 has this machine's own address 10.0.0.1 in it: leave it out",
+        ),
+        (Wishes { tftp_root: Some("tftp".into()), ..proxy() }, "'tftp' is no absolute path: TFTP needs one"),
+    ] {
+        assert_eq!(world.plan(wishes).unwrap_err().to_string(), sentence);
+    }
+    let ltsp = World::new(&[("ltsp.conf", "tftp-root=/srv/ltsp\n")]);
+    let e = ltsp.plan(Wishes { tftp_root: Some("/srv/tftp".into()), ..proxy() }).unwrap_err().to_string();
+    assert!(e.ends_with("ltsp.conf sets tftp-root=/srv/ltsp: take that one, or change it there"), "{e}");
+    fs::remove_dir_all(world.path("ipxe")).unwrap();
+    let e = world.plan(proxy()).unwrap_err().to_string();
+    assert_eq!(e, format!("there is no iPXE in {}: run `apt install ipxe`", world.path("ipxe").display()));
+}
+
+#[test]
+fn a_conf_that_dnsmasq_does_not_take_is_refused() {
+    let world = World::new(&[("broken.conf", "no-such-keyword\n")]);
+    let e = format!("{:#}", world.check(&world.plan(proxy()).unwrap()).unwrap_err());
+    assert!(
+        e.starts_with("dnsmasq would not start with this beside what is there already: `dnsmasq --test"),
+        "{e}"
+    );
+    assert!(e.contains("bad option at line 1 of"), "{e}");
+}
+
+#[test]
+fn remove_takes_back_exactly_what_was_written() {
+    let world = World::new(&[("lan.conf", "domain=lan\n")]);
+    let state = world.path("state");
+    fs::create_dir(&state).unwrap();
+    let before = world.all();
+    let tftp = |at: &str| Wishes { tftp_root: Some(world.path(at)), ..proxy() };
+    write(&world.plan(tftp("tftp")).unwrap(), &state).unwrap();
+    assert_eq!(fs::read_to_string(world.path("tftp/boottorrent/undionly.kpxe")).unwrap(), "undionly.kpxe");
+    // Written again elsewhere, the files of the first time go.
+    write(&world.plan(tftp("tftp2")).unwrap(), &state).unwrap();
+    assert!(!world.path("tftp/boottorrent/undionly.kpxe").exists());
+    let removed = remove(&state).unwrap();
+    assert_eq!(removed.len(), 5, "{removed:?}");
+    assert_eq!(world.all(), before);
+    assert_eq!(remove(&state).unwrap(), []);
+}
+
+#[test]
+fn files_of_others_are_not_touched() {
+    let world = World::new(&[("boottorrent.conf", "# mine\n")]);
+    let state = world.path("state");
+    let wishes = Wishes { tftp_root: Some(world.path("tftp")), ..proxy() };
+    let e = write(&world.plan(wishes.clone()).unwrap(), &state).unwrap_err().to_string();
+    assert!(e.ends_with("dnsmasq.d/boottorrent.conf is there and is not ours: move it away first"), "{e}");
+    assert_eq!(Record::read(&state).unwrap(), Record::default());
+
+    fs::remove_file(world.path("dnsmasq.d/boottorrent.conf")).unwrap();
+    write(&world.plan(wishes).unwrap(), &state).unwrap();
+    let script = world.path("tftp/boottorrent/boot.ipxe");
+    fs::write(&script, "#!ipxe\nshell\n").unwrap();
+    let removed = remove(&state).unwrap();
+    assert_eq!(removed.iter().filter(|r| **r == Removed::Changed(script.clone())).count(), 1);
+    assert!(script.exists() && !world.path("dnsmasq.d/boottorrent.conf").exists());
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Writing what was planned, and taking back exactly what was written: a
+//! record in the state folder says which files are ours and what was in them.
+
+use super::plan::{Item, Plan};
+use crate::tool::Tool;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Permissions},
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// The record's file name, in the state folder.
+pub const RECORD: &str = "setup.toml";
+
+/// What we have written: the SHA-256 of each file, and the folders that we made.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// By path.
+    pub files: BTreeMap<PathBuf, String>,
+    /// In the order in which they were made.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Record {
+    /// Read the record; empty when nothing was written.
+    pub fn read(state: &Path) -> Result<Record> {
+        let path = state.join(RECORD);
+        match fs::read_to_string(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            text => {
+                let text = text.with_context(|| format!("reading {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
+            }
+        }
+    }
+
+    fn write(&self, state: &Path) -> Result<()> {
+        let path = state.join(RECORD);
+        if self.files.is_empty() && self.folders.is_empty() {
+            return gone(fs::remove_file(&path)).with_context(|| format!("deleting {}", path.display()));
+        }
+        let text = toml::to_string(self).context("writing the record as TOML")?;
+        put(&path, text.as_bytes(), &mut Vec::new())
+    }
+}
+
+/// Refuse a plan with which dnsmasq would not start: our files alone, and with all that is there.
+pub fn check(plan: &Plan, dnsmasq_dir: &Path, others: &[PathBuf]) -> Result<()> {
+    let scratch = tempfile::tempdir().context("creating a temporary folder")?;
+    let (alone, all) = (scratch.path().join("alone"), scratch.path().join("all"));
+    for dir in [&alone, &all] {
+        fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
+    }
+    let mut confs = Vec::new();
+    for item in plan.items.iter().filter(|i| i.path.parent() == Some(dnsmasq_dir)) {
+        let name = item.path.file_name().context("a conf without a name")?;
+        let bytes = item.bytes().with_context(|| format!("reading for {}", item.path.display()))?;
+        for dir in [&alone, &all] {
+            fs::write(dir.join(name), &bytes).context("writing into the temporary folder")?;
+        }
+        confs.push(alone.join(name));
+    }
+    for conf in &confs {
+        test(&[format!("--conf-file={}", conf.display())])?;
+    }
+    for other in others {
+        let name = other.file_name().context("a conf without a name")?;
+        // dnsmasq.conf stands beside the folder, and is read like the others.
+        fs::copy(other, all.join(name)).with_context(|| format!("copying {}", other.display()))?;
+    }
+    test(&["--conf-file=/dev/null".into(), format!("--conf-dir={}", all.display())])
+        .context("dnsmasq would not start with this beside what is there already")
+}
+
+fn test(args: &[String]) -> Result<()> {
+    Tool::new("dnsmasq", "dnsmasq").arg("--test").args(args).run(&mut || ())
+}
+
+/// Write the plan. Files of ours that are no longer in it go away; files of others are not touched.
+pub fn write(plan: &Plan, state: &Path) -> Result<()> {
+    let mut record = Record::read(state)?;
+    let bytes = |item: &Item| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
+    for item in &plan.items {
+        let ours = record.files.contains_key(&item.path);
+        if !ours && item.path.exists() && fs::read(&item.path).ok() != Some(bytes(item)?) {
+            bail!("{} is there and is not ours: move it away first", item.path.display());
+        }
+    }
+    fs::create_dir_all(state).with_context(|| format!("creating {}", state.display()))?;
+    for item in &plan.items {
+        let bytes = bytes(item)?;
+        // The record first: whatever happens, `--remove` knows the file.
+        let before = record.files.insert(item.path.clone(), sha256(&bytes));
+        if before.is_none() {
+            record.write(state)?;
+        }
+        put(&item.path, &bytes, &mut record.folders)?;
+        record.write(state)?;
+    }
+    let stale: Vec<_> =
+        record.files.keys().filter(|p| !plan.items.iter().any(|i| i.path == **p)).cloned().collect();
+    for path in stale {
+        gone(fs::remove_file(&path)).with_context(|| format!("deleting {}", path.display()))?;
+        record.files.remove(&path);
+    }
+    record.write(state)
+}
+
+/// What [`remove`] did with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It is gone.
+    Gone(PathBuf),
+    /// Somebody has changed it since: it stays.
+    Changed(PathBuf),
+}
+
+/// Take back what [`write`] has written.
+pub fn remove(state: &Path) -> Result<Vec<Removed>> {
+    let mut record = Record::read(state)?;
+    let mut done = Vec::new();
+    for (path, hash) in std::mem::take(&mut record.files) {
+        match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Ok(bytes) if sha256(&bytes) != hash => done.push(Removed::Changed(path)),
+            read => {
+                read.with_context(|| format!("reading {}", path.display()))?;
+                fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
+                done.push(Removed::Gone(path));
+            }
+        }
+    }
+    for folder in record.folders.drain(..).rev() {
+        // Not empty: somebody else uses it now.
+        let _ = fs::remove_dir(folder);
+    }
+    record.write(state)?;
+    Ok(done)
+}
+
+/// Write beside, sync, rename; world-readable, as dnsmasq drops its rights. New folders are added to `made`.
+fn put(path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
+    let folder = path.parent().context("a file without a folder")?;
+    let missing: Vec<_> = folder.ancestors().take_while(|a| !a.exists()).map(Path::to_owned).collect();
+    for folder in missing.into_iter().rev() {
+        fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o755))
+            .with_context(|| format!("chmod {}", folder.display()))?;
+        made.push(folder);
+    }
+    let mut file = tempfile::Builder::new()
+        // dnsmasq does not read names that begin with a dot.
+        .prefix(".boottorrent-")
+        .tempfile_in(folder)
+        .with_context(|| format!("creating a file in {}", folder.display()))?;
+    let shown = || format!("writing {}", path.display());
+    file.write_all(bytes).with_context(shown)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644)).with_context(shown)?;
+    file.as_file().sync_all().with_context(shown)?;
+    file.persist(path).with_context(shown)?;
+    File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("syncing {}", folder.display()))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn gone(deleted: io::Result<()>) -> io::Result<()> {
+    match deleted {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        deleted => deleted,
+    }
+}
