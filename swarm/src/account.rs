@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Who sent how much: the server's seeder, its HTTP, or other machines.
 
-use crate::{http::HttpSource, storage::Payload, webseed::OwnPeers};
+use crate::{http::HttpSource, storage::Payload, webseed::OwnPeer};
 use bootspec::Progress;
 use librqbit::ManagedTorrent;
 use std::{
@@ -12,7 +12,7 @@ use std::{
 /// Turns the engine's counters into [`Progress`], with rates since the last call.
 pub(crate) struct Account {
     servers: Vec<IpAddr>,
-    own: OwnPeers,
+    own: OwnPeer,
     last: Option<(Instant, u64, u64)>,
     down_rate: f64,
     up_rate: f64,
@@ -22,8 +22,8 @@ pub(crate) struct Account {
 const FRESH: f64 = 0.25;
 
 impl Account {
-    /// `servers`: addresses of the server. `own`: connections of our own web seed.
-    pub(crate) fn new(servers: Vec<IpAddr>, own: OwnPeers) -> Self {
+    /// `servers`: addresses of the server. `own`: the local peer.
+    pub(crate) fn new(servers: Vec<IpAddr>, own: OwnPeer) -> Self {
         Self { servers, own, last: None, down_rate: 0.0, up_rate: 0.0 }
     }
 
@@ -43,7 +43,7 @@ impl Account {
             for (address, peer) in live.per_peer_stats_snapshot(all).peers {
                 let Ok(address) = address.parse::<SocketAddr>() else { continue };
                 let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                if self.own.contains(&address) {
+                if self.own.is(&address) {
                     continue; // Hands on what came over HTTP: counted there.
                 }
                 let from =

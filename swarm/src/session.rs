@@ -185,18 +185,16 @@ impl Session {
         servers: Vec<IpAddr>,
         http: Option<HttpSource>,
     ) -> Torrent {
-        let own = webseed::OwnPeers::default();
+        let own = webseed::OwnPeer::default();
         let mut tasks =
             vec![tokio::spawn(steer::run(inner.clone(), payload.clone(), metainfo.piece_length()))];
-        if let Some(http) = http.clone() {
-            tasks.push(tokio::spawn(webseed::run(
-                self.port,
-                metainfo.clone(),
-                payload.clone(),
-                http,
-                own.clone(),
-            )));
-        }
+        tasks.push(tokio::spawn(webseed::run(
+            self.port,
+            metainfo.clone(),
+            payload.clone(),
+            http.clone(),
+            own.clone(),
+        )));
         let (tell, progress) = watch::channel(Progress { total: metainfo.size(), ..Default::default() });
         let mut account = Account::new(servers, own);
         let (torrent, storage, size) = (Arc::downgrade(&inner), payload.clone(), metainfo.size());

@@ -1,23 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A peer of our own that serves what nobody else does, from HTTP.
+//! A peer of our own that stands by with the server's HTTP.
 //!
-//! librqbit has no web seeds (BEP 19). So when the swarm stalls, a local
-//! connection joins our own session as a peer that has a few of the missing
-//! pieces, and answers requests with what it fetches from the server. The
-//! session verifies its pieces like any other's, and tells other machines of them.
+//! librqbit has no web seeds (BEP 19). So a local connection joins our own
+//! session as a peer that has some of the missing pieces. While the swarm moves
+//! it only stands by: ten times a second it takes a piece in hand, sees that
+//! nobody waits for it, and gives it back. When no piece has come for a while it
+//! fetches what it is asked for from the server, and the session verifies that
+//! like any other's and tells other machines of it.
+//!
+//! Standing by has a use of its own. A connection of librqbit's that finds
+//! nothing to ask for sleeps up to five seconds, even when its peer gets new
+//! pieces meanwhile; a piece that is given back wakes them all to look again.
 
 use crate::{http::HttpSource, metainfo::Metainfo, storage::Payload};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp::OwnedReadHalf},
+    net::{TcpSocket, TcpStream, tcp::OwnedReadHalf},
     sync::mpsc,
     task::JoinHandle,
     time::{sleep, timeout},
@@ -25,70 +34,106 @@ use tokio::{
 
 /// No new piece for this long: the swarm has stalled.
 const STALL: Duration = Duration::from_secs(3);
+/// How often a piece is taken in hand and given back, while it has not.
+const STAND_BY: Duration = Duration::from_millis(100);
 /// Pieces offered in the first round, and at most.
-const ROUND: std::ops::RangeInclusive<usize> = 4..=64;
+const ROUND: std::ops::RangeInclusive<usize> = 8..=64;
 /// The session has asked for nothing this long: the round is over.
 const IDLE: Duration = Duration::from_secs(3);
 /// The longest message from our own session: a bitfield of every piece, or a peer list.
 const MAX_MESSAGE: u32 = 4 << 20;
 
-/// Local addresses of web seed connections, so that accounting knows them.
+/// The address of the local peer, so that accounting knows it.
 #[derive(Clone, Default)]
-pub(crate) struct OwnPeers(Arc<Mutex<HashSet<SocketAddr>>>);
+pub(crate) struct OwnPeer(Arc<AtomicU16>);
 
-impl OwnPeers {
-    pub(crate) fn contains(&self, address: &SocketAddr) -> bool {
-        self.0.lock().expect("no panic under the lock").contains(address)
+impl OwnPeer {
+    /// Whether `address` is the local peer's.
+    pub(crate) fn is(&self, address: &SocketAddr) -> bool {
+        address.ip() == Ipv4Addr::LOCALHOST && address.port() == self.port()
     }
 
-    fn insert(&self, address: SocketAddr) {
-        self.0.lock().expect("no panic under the lock").insert(address);
+    fn port(&self) -> u16 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, address: SocketAddr) {
+        self.0.store(address.port(), Ordering::Relaxed);
     }
 }
 
 /// Watch over a download until it is complete; step in when it stalls, and
-/// stay in for as long as the others bring less than HTTP does.
+/// stay in for as long as the others bring less than HTTP does. Without
+/// `http`, only stand by.
 pub(crate) async fn run(
     port: u16,
     metainfo: Metainfo,
     payload: Arc<Payload>,
-    http: HttpSource,
-    own: OwnPeers,
+    http: Option<HttpSource>,
+    own: OwnPeer,
 ) {
-    loop {
-        wait_for_stall(&payload).await;
-        if payload.complete() {
-            return;
+    let (mut have, mut moved) = (payload.have_bytes(), Instant::now());
+    while !payload.complete() {
+        let now = payload.have_bytes();
+        if now != have {
+            (have, moved) = (now, Instant::now());
         }
-        let mut round = *ROUND.start();
-        loop {
-            let (have, received) = (payload.have_bytes(), http.received());
-            let offer = payload.missing(round);
-            if let Err(e) = serve(port, &metainfo, &offer, &http, &own).await {
-                tracing::debug!("web seed: {e:#}");
-            }
-            if payload.complete() {
-                return;
-            }
-            let (gained, ours) = (payload.have_bytes() - have, http.received() - received);
-            let swarm_is_back = gained > 2 * ours;
-            if swarm_is_back || ours == 0 {
-                break;
-            }
-            round = (round * 2).min(*ROUND.end());
+        let done = match &http {
+            Some(http) if moved.elapsed() >= STALL => step_in(port, &metainfo, &payload, http, &own).await,
+            _ => stand_by(port, &metainfo, &payload.missing(*ROUND.start()), &own).await,
+        };
+        if let Err(e) = done {
+            tracing::debug!("local peer: {e:#}");
         }
+        sleep(STAND_BY).await;
     }
 }
 
-/// Returns when no piece has come for [`STALL`].
-async fn wait_for_stall(payload: &Payload) {
+/// Take a piece in hand, and give it back.
+async fn stand_by(port: u16, metainfo: &Metainfo, offer: &[u32], own: &OwnPeer) -> anyhow::Result<()> {
+    let (reader, _writer) = join(port, metainfo, offer, own).await?.into_split();
+    let (tx, mut requests) = mpsc::unbounded_channel();
+    let _reading = AbortOnDrop(tokio::spawn(read_requests(reader, tx)));
+    // The first request says that the session has put the piece into our hand.
+    let _ = timeout(STAND_BY, requests.recv()).await;
+    Ok(())
+}
+
+/// Serve rounds of missing pieces from HTTP, until the swarm is back or HTTP brings nothing either.
+async fn step_in(
+    port: u16,
+    metainfo: &Metainfo,
+    payload: &Payload,
+    http: &HttpSource,
+    own: &OwnPeer,
+) -> anyhow::Result<()> {
+    let mut round = *ROUND.start();
     loop {
-        let before = payload.have_bytes();
-        sleep(STALL).await;
-        if payload.have_bytes() == before {
-            return;
+        let (have, received) = (payload.have_bytes(), http.received());
+        serve(port, metainfo, &payload.missing(round), http, own).await?;
+        let (gained, ours) = (payload.have_bytes() - have, http.received() - received);
+        if payload.complete() || ours == 0 || gained > 2 * ours {
+            return Ok(());
         }
+        round = (round * 2).min(*ROUND.end());
     }
+}
+
+/// Connect to our own session as a peer that has the pieces in `offer`.
+async fn join(port: u16, metainfo: &Metainfo, offer: &[u32], own: &OwnPeer) -> anyhow::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    // One address for all connections, or the session would remember a peer for each. A
+    // connection ends with a reset, so that the address is free again at once.
+    socket.set_reuseaddr(true)?;
+    socket.set_zero_linger()?;
+    socket.bind((Ipv4Addr::LOCALHOST, own.port()).into())?;
+    let session = (Ipv4Addr::LOCALHOST, port).into();
+    let mut stream = socket.connect(session).await.context("connecting to our own session")?;
+    own.set(stream.local_addr()?);
+    stream.write_all(&greeting(metainfo, offer)).await?;
+    let mut handshake = [0; 68];
+    stream.read_exact(&mut handshake).await.context("reading our own session's handshake")?;
+    Ok(stream)
 }
 
 /// One connection that offers some pieces, until all are served or nothing is asked for.
@@ -97,14 +142,9 @@ async fn serve(
     metainfo: &Metainfo,
     offer: &[u32],
     http: &HttpSource,
-    own: &OwnPeers,
+    own: &OwnPeer,
 ) -> anyhow::Result<()> {
-    let mut stream =
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.context("connecting to our own session")?;
-    own.insert(stream.local_addr()?);
-    stream.write_all(&greeting(metainfo, offer)).await?;
-    let mut handshake = [0; 68];
-    stream.read_exact(&mut handshake).await.context("reading our own session's handshake")?;
+    let stream = join(port, metainfo, offer, own).await?;
     let (reader, mut writer) = stream.into_split();
 
     // Requests are read while pieces are fetched, so that fetches overlap.
