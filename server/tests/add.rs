@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent image add`, by the real program, with real mksquashfs, mkfs.erofs and mke2fs.
+
+mod common;
+
+use common::{KERNEL, World, exists, initrd, noise, signal, tool, until};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    process::{Command, Stdio},
+};
+
+const WANT: &str = "give a squashfs, erofs or ext4 image, a root directory or a root tarball";
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Every kind of source becomes an image with the same kernel and initrd.
+#[test]
+fn every_kind_of_source() {
+    let w = World::new();
+    let root = w.root("lab");
+    let r = root.to_str().unwrap();
+    if is_root() {
+        tool("mknod", &[&format!("{r}/etc/null"), "c", "1", "3"]);
+        tool("chown", &["12:13", &format!("{r}/etc/secret")]);
+        tool("chmod", &["4750", &format!("{r}/etc/secret")]);
+    }
+    tool("mksquashfs", &[r, &w.shown("a.squashfs"), "-quiet", "-no-progress"]);
+    tool("mkfs.erofs", &["-zlz4hc", &w.shown("b.erofs"), r]);
+    tool("mke2fs", &["-q", "-t", "ext4", "-d", r, &w.shown("c.ext4"), "8M"]);
+    tool("tar", &["-C", r, "-cf", &w.shown("d.tar"), "."]);
+    for (program, end) in [("gzip", "gz"), ("xz", "xz"), ("zstd", "zst")] {
+        tool(program, &["-kq", &w.shown("d.tar")]);
+        fs::rename(w.path(&format!("d.tar.{end}")), w.path(&format!("d-{end}.tar.{end}"))).unwrap();
+    }
+    let sources = [
+        ("lab", "lab", "squashfs"),
+        ("a.squashfs", "a", "squashfs"),
+        ("b.erofs", "b", "erofs"),
+        ("c.ext4", "c", "ext4"),
+        ("d.tar", "d", "squashfs"),
+        ("d-gz.tar.gz", "d-gz", "squashfs"),
+        ("d-xz.tar.xz", "d-xz", "squashfs"),
+        ("d-zst.tar.zst", "d-zst", "squashfs"),
+    ];
+    for (source, name, format) in sources {
+        let json = w.run(&["image", "add", source, "--json"]).good();
+        let m: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((m["name"].as_str(), m["format"].as_str()), (Some(name), Some(format)));
+        assert_eq!(m["kernel"]["from"], format!("/boot/vmlinuz-{KERNEL}"));
+        let dir = w.path("cat/images").join(name);
+        assert_eq!(fs::read_to_string(dir.join("vmlinuz")).unwrap(), "the kernel of lab", "{source}");
+        assert_eq!(
+            fs::read(dir.join("initrd")).unwrap(),
+            fs::read(root.join(format!("boot/initrd.img-{KERNEL}"))).unwrap()
+        );
+        let torrent = swarm::Metainfo::parse(fs::read(dir.join(format!("{name}.torrent"))).unwrap()).unwrap();
+        assert_eq!(m["infohash"], torrent.infohash().to_string());
+        assert_eq!(
+            (torrent.size(), torrent.name(), torrent.trackers().len()),
+            (m["size"].as_u64().unwrap(), name, 0)
+        );
+        for entry in fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o644, "{:?}", entry.path());
+        }
+    }
+    assert_eq!(fs::read(w.path("a.squashfs")).unwrap(), fs::read(w.path("cat/images/a/payload")).unwrap());
+    // Packed twice, it is the same.
+    w.run(&["image", "add", "lab", "--name", "again"]).good();
+    assert_eq!(
+        fs::read(w.path("cat/images/lab/payload")).unwrap(),
+        fs::read(w.path("cat/images/again/payload")).unwrap()
+    );
+    for name in ["lab", "d-zst"] {
+        let out = w.path(&format!("out-{name}"));
+        tool(
+            "unsquashfs",
+            &["-q", "-n", "-d", out.to_str().unwrap(), &w.shown(&format!("cat/images/{name}/payload"))],
+        );
+        kept(&out);
+    }
+}
+
+/// Owners, modes, devices and hard links are as in the root.
+fn kept(out: &std::path::Path) {
+    let meta = |p: &str| fs::symlink_metadata(out.join(p)).unwrap();
+    assert_eq!(meta("etc/secret").permissions().mode() & 0o7777, 0o4750);
+    assert_eq!(meta("etc/secret").ino(), meta("etc/twin").ino());
+    assert_eq!(meta("").permissions().mode() & 0o777, 0o755, "the root folder itself");
+    if is_root() {
+        assert_eq!((meta("etc/secret").uid(), meta("etc/secret").gid()), (12, 13));
+        assert!(meta("etc/null").file_type().is_char_device());
+    }
+}
+
+#[test]
+fn erofs_on_request() {
+    let w = World::new();
+    let root = w.root("lab");
+    let m: Value =
+        serde_json::from_str(&w.run(&["image", "add", "lab", "--compress", "erofs", "--json"]).good())
+            .unwrap();
+    assert_eq!(m["format"], "erofs");
+    if is_root() {
+        tool("tar", &["-C", root.to_str().unwrap(), "-cf", &w.shown("t.tar"), "."]);
+        w.run(&["image", "add", "t.tar", "--compress", "erofs"]).good();
+        assert_eq!(
+            fs::read_dir(w.path("cat/images/t")).unwrap().count(),
+            5,
+            "what it was unpacked to is gone"
+        );
+    }
+}
+
+/// What it says at the end, what list and show say, replace, and remove.
+#[test]
+fn from_add_to_remove() {
+    let w = World::new();
+    w.squashfs("lab");
+    let said =
+        w.run(&["image", "add", "lab.squashfs", "--append", "quiet panic=5", "--piece-length", "32K"]).good();
+    let m: Value =
+        serde_json::from_str(&w.run(&["image", "show", "lab", "--json", "--server", "10.0.0.1"]).good())
+            .unwrap();
+    let infohash = m["infohash"].as_str().unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("image 'lab': squashfs, "), "{said}");
+    assert!(lines[0].ends_with(&format!(" in pieces of 32.0 KiB, infohash {infohash}")), "{said}");
+    assert_eq!(
+        lines[1],
+        format!("kernel {KERNEL} from /boot/vmlinuz-{KERNEL}, initrd from /boot/initrd.img-{KERNEL}")
+    );
+    assert!(lines[2].starts_with("phase one (kernel and initrd, sent to each machine): 22 B + "), "{said}");
+    assert_eq!(
+        m["cmdline"],
+        format!(
+            "boot=boottorrent ip=dhcp BOOTIF=01-${{mac:hexhyp}} boottorrent.server=10.0.0.1 boottorrent.image=lab \
+             boottorrent.infohash={infohash} quiet panic=5"
+        )
+    );
+    let before = w.catalogue();
+    w.run(&["image", "add", "lab.squashfs"])
+        .refused("there is an image 'lab' already: give --replace, or another --name");
+    assert_eq!(w.catalogue(), before);
+
+    w.run(&["image", "add", "lab.squashfs", "--replace", "--private"]).good();
+    let list: Value = serde_json::from_str(&w.run(&["image", "list", "--json"]).good()).unwrap();
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["private"]), (1, &Value::Bool(true)));
+    assert_ne!(list[0]["infohash"], infohash);
+    assert!(w.run(&["image", "list"]).good().contains("\nlab   squashfs  "));
+    w.run(&["image", "show", "lab2"])
+        .refused(&format!("no image 'lab2' in {}: there are: lab", w.shown("cat/images")));
+
+    assert_eq!(w.run(&["image", "remove", "lab"]).good(), "image 'lab' removed\n");
+    assert!(w.catalogue().is_empty());
+    assert_eq!(
+        w.run(&["image", "list"]).good(),
+        format!("no images in {}: add one with `boottorrent image add`\n", w.shown("cat/images"))
+    );
+}
+
+#[test]
+fn kernel_and_initrd_from_elsewhere() {
+    let w = World::new();
+    w.write("root/etc/hostname", "x");
+    let (kernel, good) =
+        (w.write("k", "kernel"), w.write("i", initrd(&["scripts/boottorrent", "bin/boottorrent-agent"])));
+    let given = ["--kernel", kernel.to_str().unwrap(), "--initrd", good.to_str().unwrap()];
+    w.run(&[&["image", "add", "root"][..], &given].concat()).good();
+    assert_eq!(fs::read(w.path("cat/images/root/initrd")).unwrap(), fs::read(good).unwrap());
+}
+
+/// Must hold 5: each refusal is one sentence, exit code 1, and the catalogue is as it was.
+#[test]
+fn refusals_leave_the_catalogue_as_it_was() {
+    let w = World::new();
+    let squashfs = fs::read(w.squashfs("lab")).unwrap();
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    let before = w.catalogue();
+
+    w.write("empty", "");
+    w.write("notes.txt", "milk\nbread\n");
+    w.write("cut.squashfs", &squashfs[..squashfs.len() / 2]);
+    w.write("bare/etc/hostname", "x");
+    let stock = w.root("stock").join(format!("boot/initrd.img-{KERNEL}"));
+    fs::write(&stock, initrd(&["init", "scripts/nfs"])).unwrap();
+    tool("mksquashfs", &[&w.shown("bare"), &w.shown("bare.squashfs"), "-quiet", "-no-progress"]);
+    tool("tar", &["-C", &w.shown("bare"), "-cf", &w.shown("bare.tar"), "."]);
+    tool("mke2fs", &["-q", "-t", "ext4", "-d", &w.shown("bare"), &w.shown("bare.ext4"), "1M"]);
+    tool("mkfs.erofs", &[&w.shown("bare.erofs"), &w.shown("bare")]);
+    let tar = fs::read(w.path("bare.tar")).unwrap();
+    let need = u64::from_le_bytes(squashfs[40..48].try_into().unwrap());
+    let no_kernel = |s: &str| {
+        format!(
+            "'{s}' has no kernel: there is no /boot/vmlinuz-* in it; install linux-image-amd64 in it, or give --kernel and --initrd"
+        )
+    };
+    for (args, sentence) in [
+        (vec!["empty"], "'empty' is empty".to_owned()),
+        (vec!["notes.txt"], format!("'notes.txt' is a text file: {WANT}")),
+        (
+            vec!["cut.squashfs"],
+            format!(
+                "'cut.squashfs' is truncated: its squashfs needs {need} bytes, the file has {}",
+                squashfs.len() / 2
+            ),
+        ),
+        (vec!["bare"], no_kernel("bare")),
+        (vec!["bare.squashfs"], no_kernel("bare.squashfs")),
+        (vec!["bare.ext4"], no_kernel("bare.ext4")),
+        (vec!["bare.erofs"], no_kernel("bare.erofs")),
+        (vec!["bare.tar"], no_kernel("bare.tar")),
+        (
+            vec!["stock"],
+            format!(
+                "the initrd /boot/initrd.img-{KERNEL} lacks BootTorrent's boot script (scripts/boottorrent): install \
+                 boottorrent-initramfs-tools in the image and run `update-initramfs -u` in it"
+            ),
+        ),
+        (vec!["nowhere"], "opening nowhere: No such file or directory (os error 2)".into()),
+        (vec!["/dev/null"], "'/dev/null' is neither a file nor a directory".into()),
+        (
+            vec!["lab-root", "--kernel", "empty", "--name", "x"],
+            "the file empty is empty: a machine could not boot with it".into(),
+        ),
+    ] {
+        w.run(&[&["image", "add"][..], &args].concat()).refused(&sentence);
+        assert_eq!(w.catalogue(), before, "{args:?}");
+    }
+    // A tarball that ends too early is the packer's to find.
+    w.write("cut.tar", &tar[..600]);
+    let said = w.run(&["image", "add", "cut.tar"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("sqfstar"), "{}", said.err);
+    assert_eq!(w.catalogue(), before);
+}
+
+#[test]
+fn bad_names_are_usage_errors() {
+    let w = World::new();
+    w.squashfs("lab");
+    for name in ["a/b", "..", "../x", "", ".hidden", "a b"] {
+        let said = w.run(&["image", "add", "lab.squashfs", "--name", name]);
+        assert_eq!(said.code, Some(2), "{name}");
+        let sentence = format!(
+            "'{name}' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit"
+        );
+        assert!(said.err.contains(&sentence), "{}", said.err);
+        assert!(!exists(&w.path("cat")));
+    }
+    fs::rename(w.path("lab.squashfs"), w.path("my image.squashfs")).unwrap();
+    w.run(&["image", "add", "my image.squashfs"]).refused(
+        "'my image' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit; give one with --name",
+    );
+}
+
+/// On a tmpfs of 2 MiB in a mount namespace of its own: an image that is seen
+/// to be too large, and a directory that turns out to be.
+#[test]
+fn a_full_disk() {
+    let w = World::new();
+    w.squashfs("small");
+    w.root("big");
+    w.write("big/noise", noise(6_000_000));
+    tool("mksquashfs", &[&w.shown("big"), &w.shown("big.squashfs"), "-quiet", "-no-progress"]);
+    fs::create_dir(w.path("cat")).unwrap();
+    let program = env!("CARGO_BIN_EXE_boottorrent");
+    let script = format!(
+        "mount -t tmpfs -o size=2M none cat && B='{program} --config server.toml --dir cat image add' && \
+         $B small.squashfs >/dev/null && state() {{ find cat -type f ! -name .lock | sort | xargs sha256sum; ls -A cat/images; }} && \
+         state >before; $B big.squashfs; echo $?; state | cmp - before && $B big; echo $?; state | cmp - before && echo same"
+    );
+    w.write("server.toml", "");
+    let unshare = if is_root() { "-m" } else { "-rm" };
+    let out = Command::new("unshare")
+        .args([unshare, "sh", "-c", &script])
+        .current_dir(w.dir.path())
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+    assert_eq!(out, "1\n1\nsame\n", "{err}");
+    let lines: Vec<&str> = err.lines().filter(|l| l.starts_with("boottorrent: ")).collect();
+    assert!(lines[0].starts_with("boottorrent: no room for 'big' in the catalogue: it needs 6."), "{err}");
+    assert!(lines[0].ends_with(" are free; free some, or choose another disk with --dir"), "{err}");
+    assert_eq!(
+        lines[1],
+        "boottorrent: no room for 'big' in the catalogue: the disk with cat/images is full; free some, or choose another one with --dir"
+    );
+    assert_eq!(lines.len(), 2, "{err}");
+}
+
+/// ^C in the middle of a copy of 1 GiB.
+#[test]
+fn interrupted_while_copying() {
+    let w = World::new();
+    let root = w.root("big-root");
+    w.run(&["image", "add", "big-root", "--name", "first"]).good();
+    let before = w.catalogue();
+    tool("mke2fs", &["-q", "-t", "ext4", "-d", root.to_str().unwrap(), &w.shown("big.ext4"), "1G"]);
+    for name in ["INT", "TERM"] {
+        let mut child = w.command(&["image", "add", "big.ext4"]).stderr(Stdio::piped()).spawn().unwrap();
+        let payload = w.path(&format!("cat/images/.staging-big-{}/payload", child.id()));
+        until("copying", || exists(&payload).then_some(()));
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let mut err = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut err).unwrap();
+        assert!(err.ends_with("boottorrent: interrupted: nothing was changed\n"), "{err}");
+        assert_eq!(w.catalogue(), before);
+    }
+}
+
+/// ^C while another program works, and kill -9, whose leavings the next run cleans.
+#[test]
+fn interrupted_while_packing() {
+    let w = World::new();
+    w.root("lab");
+    let slow = w.write("bin/mksquashfs", "#!/bin/sh\necho half >\"$2\"\nexec sleep 3\n");
+    fs::set_permissions(slow, fs::Permissions::from_mode(0o755)).unwrap();
+    let start = || {
+        let path = format!("{}:{}", w.shown("bin"), std::env::var("PATH").unwrap());
+        let mut command = w.command(&["image", "add", "lab"]);
+        let child = command.env("PATH", path).stderr(Stdio::null()).spawn().unwrap();
+        let staging = w.path(&format!("cat/images/.staging-lab-{}", child.id()));
+        until("packing", || exists(&staging.join("payload")).then_some(()));
+        (child, staging)
+    };
+    let (mut child, staging) = start();
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!exists(&staging));
+
+    let (mut child, staging) = start();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(exists(&staging), "kill -9 cannot clean");
+    assert_eq!(w.run(&["image", "list", "--json"]).good(), "[]\n", "and it is no image");
+    w.run(&["image", "add", "lab"]).good();
+    assert!(!exists(&staging), "the next run cleans");
+}
