@@ -17,8 +17,6 @@ use std::{
 use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent};
 use url::{Host, Url};
 
-/// How often progress is looked at.
-const LOOK: Duration = Duration::from_millis(250);
 /// Nothing has come for this long: say so.
 const SAY_STALLED: Duration = Duration::from_secs(15);
 
@@ -148,7 +146,7 @@ async fn wait(torrent: &Torrent, params: &Params, image: &str, report: &Report) 
             let last = error.lines().next().unwrap_or_default().to_owned();
             return Err(Failure::new(Exit::Storage, format!("the image could not be written: {last}")));
         }
-        let progress = torrent.progress();
+        let progress = torrent.next_progress().await;
         report.progress(&progress, image);
         if progress.have != have {
             (have, since, said) = (progress.have, Instant::now(), false);
@@ -175,10 +173,7 @@ async fn wait(torrent: &Torrent, params: &Params, image: &str, report: &Report) 
                 progress.peers
             ));
         }
-        tokio::time::sleep(LOOK).await;
     }
-    // The tick that counts the last bytes.
-    let _ = torrent.watch().changed().await;
     let p = torrent.progress();
     report.progress(&p, image);
     let seconds = started.elapsed().as_secs_f64();

@@ -6,7 +6,7 @@ use bootspec::Progress;
 use librqbit::ManagedTorrent;
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Turns the engine's counters into [`Progress`], with rates since the last call.
@@ -18,7 +18,9 @@ pub(crate) struct Account {
     up_rate: f64,
 }
 
-/// How much of a new rate sample counts: a sample is half a second, so this smooths over about two.
+/// The shortest time that a rate is taken over.
+const SAMPLE: Duration = Duration::from_millis(400);
+/// How much of a new sample counts, so that a rate is one of the last two seconds.
 const FRESH: f64 = 0.25;
 
 impl Account {
@@ -58,11 +60,14 @@ impl Account {
 
     fn rates(&mut self, p: &mut Progress) {
         let now = Instant::now();
-        if let Some((then, down, up)) = self.last.replace((now, p.received(), p.uploaded)) {
-            let seconds = now.duration_since(then).as_secs_f64().max(0.001);
-            let mix = |old: f64, bytes: u64| old * (1.0 - FRESH) + bytes as f64 / seconds * FRESH;
+        let (then, down, up) = *self.last.get_or_insert((now, p.received(), p.uploaded));
+        let elapsed = now.duration_since(then);
+        if elapsed >= SAMPLE {
+            let mix =
+                |old: f64, bytes: u64| old * (1.0 - FRESH) + bytes as f64 / elapsed.as_secs_f64() * FRESH;
             self.down_rate = mix(self.down_rate, p.received().saturating_sub(down));
             self.up_rate = mix(self.up_rate, p.uploaded.saturating_sub(up));
+            self.last = Some((now, p.received(), p.uploaded));
         }
         (p.down_rate, p.up_rate) = (self.down_rate as u64, self.up_rate as u64);
     }

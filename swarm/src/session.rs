@@ -22,10 +22,9 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinHandle};
 
 /// How a session listens and how fast it may be.
 #[derive(Clone, Debug)]
@@ -53,7 +52,7 @@ const REQUEST_WINDOW: usize = 32;
 /// have something to give each other; among the first, because the engine hashes all before it.
 const FIRST_PIECES: u32 = 16;
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(500);
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// A BitTorrent session. Cheap to clone.
 #[derive(Clone)]
@@ -78,12 +77,13 @@ pub struct Fetch {
     pub http: Option<HttpSource>,
 }
 
-/// A torrent in a session. Progress goes on after this is dropped, until the session ends.
+/// A torrent in a session. It goes on when this is dropped, until the session ends.
 pub struct Torrent {
     inner: Arc<ManagedTorrent>,
     payload: Arc<Payload>,
-    progress: watch::Receiver<Progress>,
-    _tasks: Vec<JoinHandle<()>>,
+    account: Mutex<Account>,
+    size: u64,
+    http: Option<HttpSource>,
 }
 
 impl Session {
@@ -186,26 +186,11 @@ impl Session {
         http: Option<HttpSource>,
     ) -> Torrent {
         let own = webseed::OwnPeer::default();
-        let mut tasks =
-            vec![tokio::spawn(steer::run(inner.clone(), payload.clone(), metainfo.piece_length()))];
-        tasks.push(tokio::spawn(webseed::run(
-            self.port,
-            metainfo.clone(),
-            payload.clone(),
-            http.clone(),
-            own.clone(),
-        )));
-        let (tell, progress) = watch::channel(Progress { total: metainfo.size(), ..Default::default() });
-        let mut account = Account::new(servers, own);
-        let (torrent, storage, size) = (Arc::downgrade(&inner), payload.clone(), metainfo.size());
-        tasks.push(tokio::spawn(async move {
-            while let Some(torrent) = torrent.upgrade() {
-                tell.send_replace(account.take(&torrent, &storage, size, http.as_ref()));
-                drop(torrent);
-                tokio::time::sleep(TELL_EVERY).await;
-            }
-        }));
-        Torrent { inner, payload, progress, _tasks: tasks }
+        // Both end with the last piece.
+        tokio::spawn(steer::run(inner.clone(), payload.clone(), metainfo.piece_length()));
+        tokio::spawn(webseed::run(self.port, metainfo.clone(), payload.clone(), http.clone(), own.clone()));
+        let account = Mutex::new(Account::new(servers, own));
+        Torrent { inner, payload, account, size: metainfo.size(), http }
     }
 
     /// Leave a swarm.
@@ -235,16 +220,20 @@ impl Torrent {
         InfoHash(self.inner.info_hash().0)
     }
 
-    /// Bytes, rates and peers, as of the last half second.
+    /// Bytes, rates and peers, now.
     pub fn progress(&self) -> Progress {
-        let mut progress = self.progress.borrow().clone();
-        progress.have = self.payload.have_bytes();
-        progress
+        let mut account = self.account.lock().expect("no panic under the lock");
+        account.take(&self.inner, &self.payload, self.size, self.http.as_ref())
     }
 
-    /// Progress as it comes, twice a second.
-    pub fn watch(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
+    /// Progress as a stream: the next state, a quarter of a second from now or at completion.
+    pub async fn next_progress(&self) -> Progress {
+        let until = Instant::now() + TELL_EVERY;
+        let was_complete = self.complete();
+        while Instant::now() < until && self.complete() == was_complete {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.progress()
     }
 
     /// Whether every piece is here and verified.

@@ -63,7 +63,7 @@ impl Lab {
         let n = self.port();
         let tap = format!("tap{n}");
         self.switch.ip(&format!("tuntap add dev {tap} mode tap"))?;
-        self.switch.ip(&format!("link set {tap} master br0 up"))?;
+        self.switch.ip(&format!("link set dev {tap} master br0 up"))?;
         Ok((tap, format!("52:54:00:77:00:{n:02x}")))
     }
 
@@ -92,7 +92,7 @@ impl Host {
         ns.ip(&format!("link add eth0 type veth peer name {name} netns {}", switch.path()))?;
         ns.ip(&format!("address add {address}/24 brd + dev eth0"))?;
         ns.ip("link set eth0 up")?;
-        switch.ip(&format!("link set {name} master br0 up"))?;
+        switch.ip(&format!("link set dev {name} master br0 up"))?;
         Ok(Self { ns, address: address.into(), dir: dir.into() })
     }
 
