@@ -39,6 +39,8 @@ pub fn boot(args: &BootArgs) -> Exit {
 }
 
 fn start(args: &BootArgs) -> anyhow::Result<Exit> {
+    // From the rescue shell the boot can be tried again: what the last try kept is given back first.
+    root::detach(&args.run_dir);
     root::tmpfs(&args.run_dir, HOME_SIZE, 0o755)?;
     let program = move_in(args)?;
     let mut child = Command::new(&program)

@@ -114,7 +114,9 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
     let format = root::mount_filesystem(&payload, &layout, plan.overlay, &rootflags, init.as_deref())
         .step(Exit::Root)?;
-    let hostname = identity::write(&args.root_mnt, &net).step(Exit::Root)?;
+    let hostname = identity::write(&args.root_mnt, &net)
+        .inspect_err(|_| root::detach(&args.root_mnt))
+        .step(Exit::Root)?;
     report.note(|b| b.hostname = Some(hostname.clone()));
     report.info(&format!(
         "root mounted ({} under an overlay of {}), host name {hostname}",

@@ -117,18 +117,13 @@ impl Report {
         self.lock().say(Log::Debug, text);
     }
 
-    /// The sentence that ends the boot, then the chain for the kernel log.
+    /// The sentence that ends the boot.
     pub fn fail(&self, error: &anyhow::Error) {
         self.phase(Phase::Failed);
         let mut inner = self.lock();
         let sentence = format!("{error:#}");
-        inner.beat.error = Some(sentence.clone());
         inner.say(Log::Error, &sentence);
-        if error.chain().len() > 1 {
-            for link in error.chain().skip(1) {
-                inner.write_kmsg(Log::Error, &format!("  because: {link}"));
-            }
-        }
+        inner.beat.error = Some(sentence);
     }
 
     /// Bytes and rates: a line each second on a terminal, each five seconds

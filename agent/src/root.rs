@@ -4,14 +4,14 @@
 
 use anyhow::{Context, anyhow, bail};
 use bootspec::manifest::{Format, MAGIC_BYTES};
-use loopdev::LoopControl;
+use loopdev::{LoopControl, LoopDevice};
 use nix::sys::stat::{Mode, umask};
 use std::{
     fs::{self, File},
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
 };
-use sys_mount::{FilesystemType, Mount, MountFlags};
+use sys_mount::{FilesystemType, Mount, MountFlags, UnmountFlags, unmount};
 
 /// Where the pieces of the root are mounted.
 pub struct Layout<'a> {
@@ -31,6 +31,11 @@ pub fn tmpfs(at: &Path, size: u64, mode: u32) -> anyhow::Result<()> {
         .mount("boottorrent", at)
         .map(drop)
         .with_context(|| format!("mounting a tmpfs on {}", at.display()))
+}
+
+/// Take away what an earlier try has mounted at `at`, with all that is mounted in it.
+pub fn detach(at: &Path) {
+    while unmount(at, UnmountFlags::DETACH).is_ok() {}
 }
 
 /// What filesystem a payload holds, by its first bytes.
@@ -63,12 +68,14 @@ pub fn mount_filesystem(
     let format = recognise(payload)?;
     let lower = layout.run.join("lower");
     fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
+    // Held until the mount holds it: without a user it would be gone (autoclear).
     let device = attach(payload)?;
+    let device_path = device.path().context("finding the loop device's path")?;
     Mount::builder()
         .fstype(FilesystemType::Manual(format.as_str()))
         .flags(MountFlags::RDONLY)
         .data(rootflags)
-        .mount(&device, &lower)
+        .mount(&device_path, &lower)
         .map(drop)
         .with_context(|| {
             format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
@@ -98,7 +105,7 @@ pub fn mount_filesystem(
 }
 
 /// A read-only loop device on the payload, gone with its last user.
-fn attach(payload: &Path) -> anyhow::Result<PathBuf> {
+fn attach(payload: &Path) -> anyhow::Result<LoopDevice> {
     let control = LoopControl::open()
         .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
     let mut last = None;
@@ -106,7 +113,7 @@ fn attach(payload: &Path) -> anyhow::Result<PathBuf> {
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
         match device.with().read_only(true).autoclear(true).attach(payload) {
-            Ok(()) => return device.path().context("finding the loop device's path"),
+            Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }
     }
