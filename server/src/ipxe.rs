@@ -107,7 +107,7 @@ fn choose(s: &mut String, menu: &Menu, images: &[&ImageManifest]) {
     }
     line(s, "item --gap --");
     line(s, "item :shell iPXE shell");
-    line(s, "item :exit  Leave, and boot what the firmware has next");
+    line(s, "item :exit Leave, and boot what the firmware has next");
     let timeout = menu.timeout;
     let default = default.map(|d| format!("--default {d} ")).unwrap_or_default();
     line(s, &format!("choose {default}--timeout {timeout} choice || goto failed"));

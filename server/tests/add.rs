@@ -4,6 +4,7 @@
 mod common;
 
 use common::{KERNEL, World, exists, initrd, noise, signal, tool, until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     fs,
@@ -301,7 +302,7 @@ fn interrupted_while_copying() {
     w.run(&["image", "add", "big-root", "--name", "first"]).good();
     let before = w.catalogue();
     tool("mke2fs", &["-q", "-t", "ext4", "-d", root.to_str().unwrap(), &w.shown("big.ext4"), "1G"]);
-    for name in ["INT", "TERM"] {
+    for name in [Signal::SIGINT, Signal::SIGTERM] {
         let mut child = w.command(&["image", "add", "big.ext4"]).stderr(Stdio::piped()).spawn().unwrap();
         let payload = w.path(&format!("cat/images/.staging-big-{}/payload", child.id()));
         until("copying", || exists(&payload).then_some(()));
@@ -330,7 +331,7 @@ fn interrupted_while_packing() {
         (child, staging)
     };
     let (mut child, staging) = start();
-    signal(&child, "INT");
+    signal(&child, Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!exists(&staging));
 

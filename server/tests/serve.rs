@@ -260,7 +260,7 @@ fn says_ready_to_systemd_and_stops_clean() {
     let mut buf = [0; 100];
     let n = socket.recv(&mut buf).unwrap();
     assert_eq!(&buf[..n], b"READY=1");
-    common::signal(&child, "TERM");
+    common::signal(&child, nix::sys::signal::Signal::SIGTERM);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let n = socket.recv(&mut buf).unwrap();
     assert_eq!(&buf[..n], b"STOPPING=1");

@@ -17,9 +17,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageManifest, ImageName};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{ErrorKind, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -121,10 +121,26 @@ impl Catalogue {
 
     /// Make a folder for a new image, and clean away what killed runs left.
     pub fn stage(&self, name: &ImageName) -> Result<Staging> {
-        fs::create_dir_all(&self.images).with_context(|| format!("creating {}", self.images.display()))?;
+        self.create()?;
         let _lock = self.lock()?;
         staging::clean(&self.images)?;
         Staging::new(self.clone(), name)
+    }
+
+    /// Make the folders, readable for the daemon whatever the umask.
+    fn create(&self) -> Result<()> {
+        let missing: Vec<_> =
+            self.images.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).collect();
+        for dir in missing.into_iter().rev() {
+            match fs::create_dir(dir) {
+                // Another run was faster.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
+                made => made.with_context(|| format!("creating {}", dir.display()))?,
+            }
+            fs::set_permissions(dir, Permissions::from_mode(0o755))
+                .with_context(|| format!("chmod {}", dir.display()))?;
+        }
+        Ok(())
     }
 
     /// One at a time may change names.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Boot machines over the network from one image that they pass on to each other.
 #[derive(Debug, Parser)]
-#[command(name = "boottorrent", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "boottorrent", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,

@@ -139,7 +139,13 @@ fn boot_files(
     open: impl FnOnce() -> Result<Box<dyn tree::Tree>>,
 ) -> Result<Boot> {
     let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
-    let inside = if wanted.kernel || wanted.initrd { Some(open()?) } else { None };
+    let looking = || {
+        format!(
+            "looking for kernel and initrd in '{}' (--kernel and --initrd do without)",
+            request.source.display()
+        )
+    };
+    let inside = if wanted.kernel || wanted.initrd { Some(open().with_context(looking)?) } else { None };
     let (kernel, initrd) = match &inside {
         Some(tree) => kernel::find(tree.as_ref(), wanted, &request.source.display().to_string())?,
         None => (None, None),

@@ -2,6 +2,7 @@
 //! What the tests share: a fake root, the real program, a running server, a small HTTP client.
 #![allow(dead_code, missing_docs)]
 
+use nix::{sys::signal::Signal, unistd::Pid};
 use std::{
     collections::BTreeMap,
     fs,
@@ -229,7 +230,7 @@ impl Server {
 
     /// Send SIGTERM and wait.
     pub fn stop(mut self) -> Option<i32> {
-        signal(&self.child, "TERM");
+        signal(&self.child, Signal::SIGTERM);
         self.child.wait().unwrap().code()
     }
 }
@@ -241,8 +242,8 @@ impl Drop for Server {
     }
 }
 
-pub fn signal(child: &Child, name: &str) {
-    tool("kill", &["-s", name, &child.id().to_string()]);
+pub fn signal(child: &Child, name: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(child.id() as i32), name).unwrap();
 }
 
 pub struct Answer {
