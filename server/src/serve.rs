@@ -32,14 +32,18 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Serve until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<()> {
     raise_file_limit();
+    // Before READY: who is told that we are ready may stop us at once.
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let catalogue = Catalogue::at(&config.catalogue.dir);
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
     let seeder = match config.serve.seed {
         true => {
             let up = config.serve.up;
-            let session =
-                Session::start(SessionConfig { port: config.serve.peer_port, up, ..Default::default() });
+            // No local discovery: the tracker names this seeder to everybody, and a second connection, in
+            // the other direction, would only fetch pieces twice.
+            let settings = SessionConfig { port: config.serve.peer_port, up, lsd: false, ..Default::default() };
+            let session = Session::start(settings);
             Some(
                 session
                     .await
@@ -66,7 +70,6 @@ pub async fn serve(config: Config) -> Result<()> {
     );
     notify("READY=1");
 
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = term.recv() => tracing::info!("stopping: SIGTERM"),
         _ = int.recv() => tracing::info!("stopping: SIGINT"),
