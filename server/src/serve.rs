@@ -42,7 +42,8 @@ pub async fn serve(config: Config) -> Result<()> {
             let up = config.serve.up;
             // No local discovery: the tracker names this seeder to everybody, and a second connection, in
             // the other direction, would only fetch pieces twice.
-            let settings = SessionConfig { port: config.serve.peer_port, up, lsd: false, ..Default::default() };
+            let settings =
+                SessionConfig { port: config.serve.peer_port, up, lsd: false, ..Default::default() };
             let session = Session::start(settings);
             Some(
                 session

@@ -5,10 +5,12 @@
 
 use crate::interrupt;
 use anyhow::{Context, Result, anyhow, bail};
+use signal_hook::consts::SIGPIPE;
 use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read},
+    os::unix::process::ExitStatusExt,
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::Duration,
@@ -101,7 +103,7 @@ impl Tool {
             _ => anyhow!(e).context(format!("starting `{line}`")),
         })?;
         let stderr = child.stderr.take().map(|e| thread::spawn(move || tail(e)));
-        Ok(Running { stdout: child.stdout.take(), child, stderr, line })
+        Ok(Running { stdout: child.stdout.take(), child, stderr, line, unread: false })
     }
 }
 
@@ -111,6 +113,7 @@ pub struct Running {
     stdout: Option<ChildStdout>,
     stderr: Option<JoinHandle<String>>,
     line: String,
+    unread: bool,
 }
 
 impl Running {
@@ -137,8 +140,15 @@ impl Running {
         self.judge(status)
     }
 
+    /// As [`Running::wait`], for a program whose reader has all it wanted: that
+    /// the end of what it printed was not read is no error.
+    pub fn wait_unread(mut self) -> Result<()> {
+        self.unread = true;
+        self.wait(&mut || ())
+    }
+
     fn judge(&mut self, status: ExitStatus) -> Result<()> {
-        if status.success() {
+        if status.success() || (self.unread && status.signal() == Some(SIGPIPE)) {
             return Ok(());
         }
         let said = self.stderr.take().and_then(|t| t.join().ok()).unwrap_or_default();
@@ -186,6 +196,20 @@ mod tests {
         assert!(e.starts_with("`ls /nonexistent` failed (exit status: 2): ls: cannot access"), "{e}");
         let e = Tool::new("no-such-program", "nice-package").run(&mut || ()).unwrap_err().to_string();
         assert_eq!(e, "the program no-such-program is not installed: run `apt install nice-package`");
+    }
+
+    #[test]
+    fn a_reader_may_have_enough() {
+        let run = |read: usize| {
+            let mut running = Tool::new("yes", "coreutils").reader().unwrap();
+            running.read_exact(&mut vec![0; read]).unwrap();
+            running
+        };
+        assert!(run(9).wait_unread().is_ok());
+        assert_eq!(
+            run(9).wait(&mut || ()).unwrap_err().to_string(),
+            "`yes` failed (signal: 13 (SIGPIPE)): it said nothing"
+        );
     }
 
     #[test]

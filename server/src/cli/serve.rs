@@ -7,7 +7,7 @@ use bootspec::units::parse_rate;
 use clap::Args;
 use std::{io::IsTerminal, net::SocketAddr};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -61,5 +61,10 @@ fn log() {
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
+    // The journal has times of its own.
+    let lines = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => lines.without_time().boxed(),
+        None => lines.boxed(),
+    };
     tracing_subscriber::registry().with(filter).with(lines).init();
 }

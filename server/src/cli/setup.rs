@@ -39,6 +39,12 @@ pub struct Setup {
     /// The addresses to give, in authoritative mode
     #[arg(long, value_name = "FROM,TO", value_parser = range)]
     range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The name servers that machines are told, in authoritative mode
+    #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
+    dns: Vec<Ipv4Addr>,
+    /// The router that machines are told, in authoritative mode [default: this machine]
+    #[arg(long, value_name = "ADDR")]
+    router: Option<Ipv4Addr>,
     /// The folder that TFTP serves [default: what dnsmasq has, or /srv/tftp]
     #[arg(long, value_name = "DIR")]
     tftp_root: Option<PathBuf>,
@@ -94,6 +100,8 @@ impl Setup {
             subnet: self.subnet,
             authoritative: self.mode == Mode::Authoritative,
             range: self.range,
+            dns: self.dns,
+            router: self.router,
             tftp_root: self.tftp_root,
         };
         let survey = Survey::read(&self.dnsmasq_dir)?;

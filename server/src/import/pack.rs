@@ -4,7 +4,12 @@
 //! hard links are kept.
 
 use super::tarball::Packing;
-use crate::{catalogue::Staging, interrupt, meter::Meter, tool::Tool};
+use crate::{
+    catalogue::Staging,
+    interrupt,
+    meter::Meter,
+    tool::{Running, Tool},
+};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::Format;
 use std::{
@@ -107,8 +112,9 @@ pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &S
             fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
         }
     }
-    // A damaged archive may still have looked whole to the program that read it.
-    unpacking.map_or(Ok(()), |running| running.wait(&mut || ()))
+    // A damaged archive may still have looked whole to the program that read it, which may stop
+    // reading at the archive's end mark, before the padding behind it.
+    unpacking.map_or(Ok(()), Running::wait_unread)
 }
 
 /// The same tree gives the same bytes, whenever and wherever it is packed.

@@ -15,15 +15,28 @@ pub const BASE: &str = "boottorrent-base.conf";
 /// The first line of all that we write as text.
 pub const MARK: &str = "# Written by `boottorrent setup`, removed by `boottorrent setup --remove`.";
 /// How long an address is lent.
-const LEASE: &str = "12h";
+const LEASE_TIME: &str = "12h";
 
 /// Where machines get their addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// From another DHCP server, which stays as it is.
     Proxy,
-    /// From this dnsmasq, between these two.
-    Authoritative(Ipv4Addr, Ipv4Addr),
+    /// From this dnsmasq.
+    Authoritative(Lease),
+}
+
+/// What machines are given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The first address.
+    pub from: Ipv4Addr,
+    /// The last address.
+    pub to: Ipv4Addr,
+    /// Name servers; none: dnsmasq names itself if it answers DNS.
+    pub dns: Vec<Ipv4Addr>,
+    /// The router; none: dnsmasq names itself.
+    pub router: Option<Ipv4Addr>,
 }
 
 /// The loaders, as paths below the TFTP root.
@@ -39,7 +52,7 @@ pub struct Loaders {
 pub const SCRIPT: &str = "boottorrent/boot.ipxe";
 
 /// [`MAIN`].
-pub fn main(mode: Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loaders) -> String {
+pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loaders) -> String {
     let mut s = format!("{MARK}\n");
     let mut line = |text: &str| writeln!(s, "{text}").expect("a String");
     if let Some(interface) = interface {
@@ -51,10 +64,17 @@ pub fn main(mode: Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loade
             line("\n# Another DHCP server gives the addresses; this one adds what to boot.");
             line(&format!("dhcp-range=set:bt-proxy,{},proxy,{}", subnet.network, subnet.mask()));
         }
-        Mode::Authoritative(from, to) => {
+        Mode::Authoritative(Lease { from, to, dns, router }) => {
             line("\n# This is the only DHCP server of the network.");
             line("dhcp-authoritative");
-            line(&format!("dhcp-range=set:bt-range,{from},{to},{},{LEASE}", subnet.mask()));
+            line(&format!("dhcp-range=set:bt-range,{from},{to},{},{LEASE_TIME}", subnet.mask()));
+            if let Some(router) = router {
+                line(&format!("dhcp-option=tag:bt-range,option:router,{router}"));
+            }
+            if !dns.is_empty() {
+                let list: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
+                line(&format!("dhcp-option=tag:bt-range,option:dns-server,{}", list.join(",")));
+            }
         }
     }
     line("\n# What the firmware is: BIOS, or 64-bit UEFI (7, and 9 by an erratum of RFC 4578).");
@@ -72,7 +92,7 @@ pub fn main(mode: Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loade
     line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-uefi");
     let both =
         [("bt-bios", &["X86PC"][..], loaders.bios), ("bt-efi", &["X86-64_EFI", "BC_EFI"], loaders.efi)];
-    if mode == Mode::Proxy {
+    if *mode == Mode::Proxy {
         // Only here: some UEFI firmware fails when a full DHCP server sends PXE services.
         line("\n# First iPXE, then the script.");
         for (_, types, loader) in both {

@@ -2,7 +2,7 @@
 //! What would be written, from what was asked for and what is there.
 
 use super::{
-    dnsmasq::{self, BASE, Loaders, MAIN, Mode, SCRIPT},
+    dnsmasq::{self, BASE, Lease, Loaders, MAIN, Mode, SCRIPT},
     net::{Interface, Subnet},
     survey::Survey,
 };
@@ -27,6 +27,10 @@ pub struct Wishes {
     pub authoritative: bool,
     /// The addresses that it gives.
     pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The name servers that machines are told, with the addresses.
+    pub dns: Vec<Ipv4Addr>,
+    /// The router that they are told.
+    pub router: Option<Ipv4Addr>,
     /// The folder that TFTP serves.
     pub tftp_root: Option<PathBuf>,
 }
@@ -103,7 +107,7 @@ pub fn plan(
     // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so.
     let narrow = wishes.interface.as_deref().or(interface.as_deref().filter(|_| survey.unused()));
     let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
-    let mut items = vec![text(dnsmasq_dir.join(MAIN), dnsmasq::main(mode, subnet, narrow, &loaders))];
+    let mut items = vec![text(dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, &loaders))];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(dnsmasq_dir.join(BASE), base)));
     items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(port)));
     for name in [bios, efi].into_iter().flatten() {
@@ -118,8 +122,13 @@ pub fn plan(
             ));
         }
     }
-    if let (Mode::Authoritative(..), Some((file, _))) = (mode, survey.find("dhcp-range")) {
-        notes.push(format!("{} has a dhcp-range too: mind that they do not overlap", file.display()));
+    if let Mode::Authoritative(lease) = &mode {
+        if let Some((file, _)) = survey.find("dhcp-range") {
+            notes.push(format!("{} has a dhcp-range too: mind that they do not overlap", file.display()));
+        }
+        if lease.dns.is_empty() && survey.unused() {
+            notes.push("machines are told no name server: give --dns for one".into());
+        }
     }
     Ok(Plan { items, notes })
 }
@@ -148,6 +157,9 @@ fn network(wishes: &Wishes, interfaces: &[Interface]) -> Result<(Option<String>,
 
 fn mode(wishes: &Wishes, subnet: Subnet, interfaces: &[Interface]) -> Result<Mode> {
     let (from, to) = match (wishes.authoritative, wishes.range) {
+        (false, None) if !wishes.dns.is_empty() || wishes.router.is_some() => {
+            bail!("--dns and --router are for --mode authoritative: in proxy mode another server tells them")
+        }
         (false, None) => return Ok(Mode::Proxy),
         (false, Some(_)) => {
             bail!("--range is for --mode authoritative: in proxy mode another server gives the addresses")
@@ -163,7 +175,7 @@ fn mode(wishes: &Wishes, subnet: Subnet, interfaces: &[Interface]) -> Result<Mod
     if let Some(own) = interfaces.iter().find(|i| (from..=to).contains(&i.address)) {
         bail!("the range {from},{to} has this machine's own address {} in it: leave it out", own.address);
     }
-    Ok(Mode::Authoritative(from, to))
+    Ok(Mode::Authoritative(Lease { from, to, dns: wishes.dns.clone(), router: wishes.router }))
 }
 
 fn tftp_root(wishes: &Wishes, survey: &Survey) -> Result<PathBuf> {

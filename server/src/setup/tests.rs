@@ -88,7 +88,9 @@ fn proxy() -> Wishes {
 
 fn authoritative(from: &str, to: &str) -> Wishes {
     let range = Some((from.parse().unwrap(), to.parse().unwrap()));
-    Wishes { interface: Some("eth1".into()), authoritative: true, range, ..Default::default() }
+    let dns = vec!["10.0.0.3".parse().unwrap(), "10.0.0.4".parse().unwrap()];
+    let router = "10.0.0.254".parse().ok();
+    Wishes { interface: Some("eth1".into()), authoritative: true, range, dns, router, ..Default::default() }
 }
 
 const LTSP: &str = "port=0\nenable-tftp\ntftp-root=@/ltsp\nbind-dynamic\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,ltsp/ltsp.ipxe\n";
@@ -150,6 +152,10 @@ fn refuses_in_one_sentence() {
         (
             Wishes { authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
             "--range is for --mode authoritative: in proxy mode another server gives the addresses",
+        ),
+        (
+            Wishes { range: None, authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
+            "--dns and --router are for --mode authoritative: in proxy mode another server tells them",
         ),
         (
             authoritative("10.1.1.0", "10.1.2.0"),
