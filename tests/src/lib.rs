@@ -36,8 +36,8 @@ pub use vm::{Vm, VmConfig};
 
 use std::time::Duration;
 
-/// What systemd says on the console when the boot is done.
-pub const MULTI_USER: &str = "Reached target multi-user.target";
+/// What our images say on the console when the boot is done.
+pub const MULTI_USER: &str = "lab: systemd reached multi-user.target";
 
 /// The longest that a machine may take to boot. Software emulation on two
 /// cores with three machines is slow; a hang must still be told from it.

@@ -8,6 +8,7 @@ use crate::{
     server_binary,
 };
 use anyhow::{Context, Result, bail};
+use bootspec::ImageManifest;
 use serde::de::DeserializeOwned;
 use std::{
     io::{Read, Write},
@@ -89,6 +90,12 @@ impl<'a> Server<'a> {
     /// What it says about one machine.
     pub fn client(&self, mac: &str) -> Result<Client> {
         self.clients()?.into_iter().find(|c| c.id == mac).with_context(|| format!("{mac} is not known"))
+    }
+
+    /// What it says about an image.
+    pub fn image(&self, name: &str) -> Result<ImageManifest> {
+        let images: Vec<ImageManifest> = self.get_json("/api/v1/images")?;
+        images.into_iter().find(|i| i.name.as_str() == name).with_context(|| format!("no image {name}"))
     }
 
     /// An error when dnsmasq or the server does not run any more.

@@ -43,7 +43,6 @@ impl VmConfig {
         let (tap, mac) = lab.tap()?;
         let file = |suffix: &str| lab.dir().join(format!("{}.{suffix}", self.name));
         let (log, socket) = (file("console"), file("sock"));
-        ensure!(Path::new(ROM).exists(), "{ROM} is not there: install ipxe-qemu (scripts/setup)");
         let console = format!(
             "socket,id=console,path={},server=on,wait=on,logfile={}",
             socket.display(),
@@ -68,7 +67,7 @@ impl VmConfig {
                 .arg(initrd)
                 .args(["-append", append]);
         } else {
-            cmd = cmd.args(["-device", &format!("{card}{ROM},bootindex=0")]);
+            cmd = cmd.args(["-device", &format!("{card}{ROM},bootindex=0{}", rom_mode()?)]);
         }
         let mut qemu = lab.spawn_at_switch(&cmd, &file("qemu.log"))?;
         // QEMU waits for this connection before the machine starts.
@@ -77,6 +76,16 @@ impl VmConfig {
         let console = Console::new(stream, started)?;
         Ok(Vm { name: self.name.clone(), mac, log, socket, console, qemu, started })
     }
+}
+
+/// The BIOS runs a boot ROM only on a card of the very type that the ROM names, and which of
+/// virtio's two types that is differs between releases of ipxe-qemu.
+fn rom_mode() -> Result<&'static str> {
+    let rom = std::fs::read(ROM).with_context(|| format!("reading {ROM} (package ipxe-qemu)"))?;
+    // The PCI header that is pointed to at 0x18: "PCIR", vendor, device.
+    let header = rom.get(0x18..0x1a).map(|p| usize::from(p[0]) | usize::from(p[1]) << 8).unwrap_or(0);
+    let modern = rom.get(header..).is_some_and(|h| h.starts_with(b"PCIR\xf4\x1a\x41\x10"));
+    Ok(if modern { ",disable-legacy=on" } else { ",disable-modern=on" })
 }
 
 impl Vm {
@@ -142,7 +151,13 @@ impl Vm {
 
     /// Wait for the shell on the console of our images, and make it quiet enough for [`Vm::sh`].
     pub fn login(&mut self) -> Result<()> {
-        self.expect("root@", Duration::from_secs(120))?;
+        // Its prompt may have come long ago: ask for another.
+        for _ in 0..30 {
+            self.send_line("")?;
+            if self.console.expect_any(&["root@"], Duration::from_secs(4)).is_ok() {
+                break;
+            }
+        }
         self.send_line("stty -echo; dmesg -n 1; PS1= PS2= TERM=dumb; echo ready-$((40+2))")?;
         self.expect("ready-42", Duration::from_secs(60)).map(drop)
     }

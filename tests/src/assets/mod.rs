@@ -127,7 +127,9 @@ pub fn catalogue(image: &Image) -> Result<PathBuf> {
 
 /// A catalogue of one's own, with what another has (hard links: files in it are only ever replaced).
 pub fn copy_catalogue(from: &Path, to: &Path) -> Result<()> {
-    Cmd::new("cp").args(["-al", "--no-target-directory"]).arg(from).arg(to).run().map(drop)
+    Cmd::new("cp").args(["-al", "--no-target-directory"]).arg(from).arg(to).run()?;
+    // A lock is by file, and a linked one would be shared.
+    Cmd::new("find").arg(to).args(["-name", ".lock", "-delete"]).run().map(drop)
 }
 
 /// The hook files of the workspace, which images are made with.

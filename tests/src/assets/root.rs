@@ -11,6 +11,7 @@ use nix::{
 };
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -28,9 +29,19 @@ ExecStart=
 ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 %I $TERM
 ";
 
+/// Says the verdict on the console. systemd's own line is lost there when the login comes first.
+const VERDICT: &str = "\
+[Unit]
+DefaultDependencies=no
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo \"<4>lab: systemd reached multi-user.target\" >/dev/kmsg'
+";
+
 /// A root with the packages and nothing of ours.
 pub fn base(suite: Suite) -> Result<PathBuf> {
-    let key = key_of::<&str>(&[], &[PACKAGES, &LEAVE_OUT.concat(), AUTOLOGIN])?;
+    let key = key_of::<&str>(&[], &[PACKAGES, &LEAVE_OUT.concat()])?;
     let dir = cached(&format!("base-{}", suite.as_str()), &key, |dir| {
         let mirrors = apt::write(&apt::sources(suite)?, dir)?;
         let root = dir.join("root");
@@ -44,11 +55,7 @@ pub fn base(suite: Suite) -> Result<PathBuf> {
             .arg(suite.as_str())
             .arg(&root)
             .args(mirrors)
-            .run_logged(Stdio::null(), &dir.join("mmdebstrap.log"))?;
-        let getty = root.join("etc/systemd/system/serial-getty@ttyS0.service.d");
-        fs::create_dir_all(&getty)?;
-        fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
-        Ok(())
+            .run_logged(Stdio::null(), &dir.join("mmdebstrap.log"))
     })?;
     Ok(dir.join("root"))
 }
@@ -83,6 +90,13 @@ fn finish(base: &Path, dir: &Path) -> Result<()> {
         .context("mounting an overlay")?;
 
     install(&root)?;
+    let units = root.join("etc/systemd/system");
+    let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
+    fs::create_dir_all(&getty)?;
+    fs::create_dir_all(&wants)?;
+    fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
+    fs::write(units.join("lab-verdict.service"), VERDICT)?;
+    symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
     let all =
         if fs::read_dir(root.join("boot"))?.flatten().any(|e| is_initrd(&e.path())) { "-u" } else { "-c" };
     let chroot = |words: &[&str]| {

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The whole chain, nothing faked: stock dnsmasq, iPXE, HTTP, the agent, the
+//! swarm, systemd. Three machines together, then a fourth without a seeder.
+
+use anyhow::{Context, Result, ensure};
+use bootspec::Phase;
+use boottorrent_tests::{
+    BOOT, Client, Lab, MULTI_USER, Server, Vm,
+    assets::{Suite, image},
+};
+
+#[test]
+fn three_machines_help_each_other_and_then_a_fourth() -> Result<()> {
+    let image = image(Suite::own()?)?;
+    let lab = Lab::new("pxe")?;
+    let mut server = Server::start(&lab, &image, &[])?;
+
+    let mut machines = ["one", "two", "three"]
+        .map(|name| Vm::pxe(name).start(&lab))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        vm.expect(MULTI_USER, BOOT)?;
+    }
+    let clients = machines.iter().map(|vm| server.client(vm.mac())).collect::<Result<Vec<_>>>()?;
+    let received: u64 = clients.iter().map(|c| c.progress.received()).sum();
+    let from_peers: u64 = clients.iter().map(|c| c.progress.from_peers).sum();
+    println!("received {received} bytes, {from_peers} of them from other machines");
+    ensure!(from_peers * 3 >= received, "less than a third came from other machines: {clients:#?}");
+    for (vm, client) in machines.iter_mut().zip(&clients) {
+        looks_right(vm, client)?;
+    }
+
+    // Tracker and boot files stay; neither the seeder nor the payload is there any more.
+    server.restart(&["--no-seed", "--no-payload"])?;
+    let mut fourth = Vm::pxe("four").start(&lab)?;
+    fourth.expect(MULTI_USER, BOOT)?;
+    let client = server.client(fourth.mac())?;
+    println!("the fourth: {:?}", client.progress);
+    ensure!(client.progress.from_server == 0 && client.progress.from_http == 0, "{client:#?}");
+    ensure!(client.progress.from_peers >= client.progress.total, "{client:#?}");
+    looks_right(&mut fourth, &client)?;
+    server.check()
+}
+
+/// The root is an overlay over the image, and the agent can be asked.
+fn looks_right(vm: &mut Vm, client: &Client) -> Result<()> {
+    ensure!(client.phase == Phase::Seed, "{client:#?}");
+    vm.login()?;
+    let root = vm.sh("findmnt -n -o FSTYPE /; systemctl is-active multi-user.target")?;
+    ensure!(root == "overlay\nactive", "{root}");
+    let loop_device = vm.sh("losetup -n -O BACK-FILE,RO")?;
+    println!("{}: {loop_device}", vm.name());
+    let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
+    let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
+    ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
+    Ok(())
+}
