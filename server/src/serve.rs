@@ -65,7 +65,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let graceful = async move { drop(until.wait_for(|s| *s).await) };
     let http = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(graceful).into_future());
     tracing::info!(
-        "listening on http://{address}, {} images in {}",
+        "listening on http://{address}, {} image(s) in {}",
         state.library().len(),
         state.config.catalogue.dir.display()
     );
