@@ -79,6 +79,12 @@ impl Console {
         self.writer.write_all(format!("{line}\n").as_bytes()).context("typing on the console")
     }
 
+    /// Whether a text has appeared.
+    pub fn has(&self, text: &str) -> bool {
+        let state = self.shared.0.lock().expect("the reader does not panic");
+        state.lines.iter().any(|l| l.text.contains(text))
+    }
+
     /// Every line so far.
     pub fn lines(&self) -> Vec<Line> {
         self.shared.0.lock().expect("the reader does not panic").lines.clone()

@@ -24,6 +24,7 @@ mod lab;
 mod netns;
 mod paths;
 mod server;
+mod timeline;
 mod vm;
 
 pub use cmd::{Background, Cmd};
@@ -32,6 +33,7 @@ pub use lab::{Host, Lab};
 pub use netns::Netns;
 pub use paths::{agent_binary, lab_dir, server_binary, workspace};
 pub use server::{Client, Server};
+pub use timeline::{Timeline, table};
 pub use vm::{Vm, VmConfig};
 
 use std::time::Duration;

@@ -49,8 +49,12 @@ fn looks_right(vm: &mut Vm, client: &Client) -> Result<()> {
     vm.login()?;
     let root = vm.sh("findmnt -n -o FSTYPE /; systemctl is-active multi-user.target")?;
     ensure!(root == "overlay\nactive", "{root}");
-    let loop_device = vm.sh("losetup -n -O BACK-FILE,RO")?;
-    println!("{}: {loop_device}", vm.name());
+    let layers = vm.sh("findmnt -n -o OPTIONS /; losetup -n -O BACK-FILE,RO")?;
+    ensure!(layers.contains("lowerdir=/run/boottorrent/lower"), "{layers}");
+    ensure!(
+        layers.contains("/run/boottorrent/store/payload  1"),
+        "the lower layer is not the image: {layers}"
+    );
     let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
     let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
     ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");

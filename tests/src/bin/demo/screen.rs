@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Live progress: a table that is redrawn on a terminal, lines elsewhere.
+
+use crate::State;
+use bootspec::{
+    Progress,
+    units::{human_rate, human_size},
+};
+use boottorrent_tests::table;
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
+
+/// Where progress is drawn.
+pub struct Screen {
+    terminal: bool,
+    drawn: usize,
+    /// What each machine's phase was when a line was last printed, and when that was.
+    last: Vec<(&'static str, Duration)>,
+}
+
+/// Without a terminal, a phase that takes long is told again this often.
+const REPEAT: Duration = Duration::from_secs(15);
+
+impl Screen {
+    /// Look whether standard output is a terminal.
+    pub fn new() -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), drawn: 0, last: Vec::new() }
+    }
+
+    /// Show how the machines are.
+    pub fn draw(&mut self, now: Duration, machines: &[State]) {
+        if self.terminal { self.redraw(now, machines) } else { self.lines(now, machines) }
+    }
+
+    fn redraw(&mut self, now: Duration, machines: &[State]) {
+        let rows: Vec<Vec<String>> =
+            machines.iter().map(|m| vec![format!("  {}  {:<22}{}", m.name, m.phase, m.detail)]).collect();
+        let mut out = std::io::stdout().lock();
+        if self.drawn > 0 {
+            // Up to the first of our lines, and clear from there.
+            let _ = write!(out, "\x1b[{}A\x1b[J", self.drawn);
+        }
+        let _ = writeln!(out, "{:4} s", now.as_secs());
+        for line in table(&rows) {
+            let _ = writeln!(out, "{line}");
+        }
+        self.drawn = rows.len() + 1;
+    }
+
+    fn lines(&mut self, now: Duration, machines: &[State]) {
+        self.last.resize(machines.len(), ("", Duration::ZERO));
+        for (m, (phase, told)) in machines.iter().zip(&mut self.last) {
+            if *phase != m.phase || (!m.up && now - *told >= REPEAT) {
+                (*phase, *told) = (m.phase, now);
+                println!("{:4} s  {}  {:<22}{}", now.as_secs(), m.name, m.phase, m.detail);
+            }
+        }
+    }
+}
+
+/// A download in one line.
+pub fn detail(p: &Progress) -> String {
+    if p.total == 0 {
+        return String::new();
+    }
+    format!(
+        "{:5.1} %  down {:>9}  up {:>9}  {} from server, {} from machines",
+        p.percent(),
+        human_rate(p.down_rate),
+        human_rate(p.up_rate),
+        human_size(p.from_server + p.from_http),
+        human_size(p.from_peers)
+    )
+}
