@@ -7,13 +7,20 @@ use bootspec::InfoHash;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 use swarm::{Session, Torrent};
+
+/// How long a version is seeded after it was replaced or removed: machines that
+/// have begun with it finish with it. Its files are open, and take disk space as long.
+const KEEP: Duration = Duration::from_secs(600);
 
 /// What is seeded now.
 pub struct Seeder {
     session: Session,
     torrents: HashMap<InfoHash, Torrent>,
+    /// When those that the library has no more left it.
+    retired: HashMap<InfoHash, Instant>,
     /// Payloads that cannot be seeded: told once, not each two seconds.
     refused: HashSet<InfoHash>,
 }
@@ -21,18 +28,24 @@ pub struct Seeder {
 impl Seeder {
     /// A seeder with nothing to seed yet.
     pub fn new(session: Session) -> Seeder {
-        Seeder { session, torrents: HashMap::new(), refused: HashSet::new() }
+        Seeder { session, torrents: HashMap::new(), retired: HashMap::new(), refused: HashSet::new() }
     }
 
-    /// Seed what the library has, and nothing else. Payloads are hashed first,
-    /// one after the other; each is in the tracker as soon as it is ready.
+    /// Seed what the library has, and what it had a moment ago. Payloads are hashed
+    /// first, one after the other; each is in the tracker as soon as it is ready.
     pub async fn follow(&mut self, state: &State) {
         let library = state.library();
         let wanted: HashMap<InfoHash, &Arc<Image>> =
             library.values().map(|i| (i.manifest.infohash, i)).collect();
-        let gone: Vec<InfoHash> = self.torrents.keys().filter(|h| !wanted.contains_key(h)).copied().collect();
+        self.retired.retain(|h, _| !wanted.contains_key(h));
+        for hash in self.torrents.keys().filter(|h| !wanted.contains_key(h)) {
+            self.retired.entry(*hash).or_insert_with(Instant::now);
+        }
+        let gone: Vec<InfoHash> =
+            self.retired.iter().filter(|(_, since)| since.elapsed() >= KEEP).map(|(h, _)| *h).collect();
         for hash in gone {
             self.torrents.remove(&hash);
+            self.retired.remove(&hash);
             state.tracker().seeding(self.torrents.keys().copied().collect());
             match self.session.remove(hash).await {
                 Ok(()) => tracing::info!("no longer seeding {hash}"),

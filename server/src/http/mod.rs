@@ -48,7 +48,7 @@ impl State {
     /// From now on these are the images.
     pub fn set_library(&self, library: Library) {
         let torrents = library.values().map(|i| i.manifest.infohash).collect();
-        self.tracker().track(&torrents);
+        self.tracker().track(torrents);
         *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(library);
     }
 

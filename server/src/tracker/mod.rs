@@ -66,6 +66,8 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Tracker {
     swarms: HashMap<InfoHash, Swarm>,
+    /// Torrents of the catalogue as it is now.
+    current: HashSet<InfoHash>,
     /// Torrents that our own seeder has.
     seeded: HashSet<InfoHash>,
     forget_after: Duration,
@@ -77,15 +79,29 @@ impl Tracker {
     pub fn new(interval: Duration) -> Tracker {
         // Two announces may get lost.
         let forget_after = interval * 2 + interval / 2;
-        Tracker { swarms: HashMap::new(), seeded: HashSet::new(), forget_after, cleaned: None }
+        Tracker {
+            swarms: HashMap::new(),
+            current: HashSet::new(),
+            seeded: HashSet::new(),
+            forget_after,
+            cleaned: None,
+        }
     }
 
-    /// From now on these torrents are tracked, and no others.
-    pub fn track(&mut self, torrents: &HashSet<InfoHash>) {
-        self.swarms.retain(|hash, _| torrents.contains(hash));
-        for hash in torrents {
+    /// From now on these torrents are in the catalogue. Others are tracked no
+    /// longer than they are seeded, or somebody is in their swarm: a machine that
+    /// is half way through when its image is replaced can finish.
+    pub fn track(&mut self, torrents: HashSet<InfoHash>) {
+        for hash in &torrents {
             self.swarms.entry(*hash).or_default();
         }
+        self.current = torrents;
+        self.forget_swarms();
+    }
+
+    fn forget_swarms(&mut self) {
+        let used = |hash: &InfoHash| self.current.contains(hash) || self.seeded.contains(hash);
+        self.swarms.retain(|hash, swarm| used(hash) || !swarm.peers.is_empty());
     }
 
     /// From now on our own seeder has these torrents.
@@ -174,6 +190,7 @@ impl Tracker {
         for swarm in self.swarms.values_mut() {
             swarm.peers.retain(|_, p| now.saturating_duration_since(p.seen) < self.forget_after);
         }
+        self.forget_swarms();
     }
 }
 

@@ -25,7 +25,7 @@ struct World {
 impl World {
     fn new() -> World {
         let mut tracker = Tracker::new(Duration::from_secs(30));
-        tracker.track(&HashSet::from([HASH]));
+        tracker.track(HashSet::from([HASH]));
         tracker.seeding(HashSet::from([HASH]));
         World { tracker, now: Instant::now(), random: StdRng::seed_from_u64(1) }
     }
@@ -86,7 +86,12 @@ fn forgets_who_is_silent_and_who_is_not_ours() {
     assert_eq!(w.ports(&ask(2)), [6981]);
     let e = w.tell(&Announce { infohash: InfoHash([2; 20]), ..ask(1) }).unwrap_err();
     assert_eq!(e, "no image here has the infohash 0202020202020202020202020202020202020202");
-    w.tracker.track(&HashSet::new());
+    // Out of the catalogue: as long as it is seeded, and then as long as somebody is heard.
+    w.tracker.track(HashSet::new());
+    assert_eq!(w.ports(&ask(1)), [2, 6981]);
+    w.tracker.seeding(HashSet::new());
+    assert_eq!(w.tell(&ask(1)).unwrap().peers.len(), 1);
+    w.now += Duration::from_secs(76);
     assert!(w.tell(&ask(2)).is_err());
     let now = w.now;
     assert_eq!(w.tracker.scrape(&[], now), []);
