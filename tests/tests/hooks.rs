@@ -4,8 +4,8 @@
 
 use anyhow::{Result, ensure};
 use boottorrent_tests::{
-    Cmd,
-    assets::{Suite, image},
+    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
+    assets::{APPEND, IMAGE, Suite, image},
     workspace,
 };
 use std::path::Path;
@@ -47,6 +47,25 @@ fn complete(suite: Suite) -> Result<()> {
 fn is_module(path: &str, module: &str) -> bool {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split_once(".ko").is_some_and(|(name, _)| name.replace('-', "_") == module)
+}
+
+/// The suite of this machine boots in pxe.rs; here the others do.
+#[test]
+fn other_releases_boot_too() -> Result<()> {
+    let own = Suite::own()?;
+    for suite in Suite::ALL.into_iter().filter(|s| *s != own) {
+        let image = image(suite)?;
+        let lab = Lab::new(suite.as_str())?;
+        let _server = Server::start(&lab, &image, &[])?;
+        let append = format!("{APPEND} boot=boottorrent ip=dhcp boottorrent.image={IMAGE}");
+        let mut vm = Vm::direct("vm", &image.kernel(), &image.initrd(), &append).start(&lab)?;
+        vm.expect(MULTI_USER, BOOT)?;
+        vm.login()?;
+        let release = vm.sh("cat /etc/os-release")?;
+        ensure!(release.contains(&format!("VERSION_CODENAME={}", suite.as_str())), "{release}");
+        vm.sh("/run/boottorrent/boottorrent-agent status")?;
+    }
+    Ok(())
 }
 
 #[test]

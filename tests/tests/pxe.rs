@@ -55,6 +55,14 @@ fn looks_right(vm: &mut Vm, client: &Client) -> Result<()> {
         layers.contains("/run/boottorrent/store/payload  1"),
         "the lower layer is not the image: {layers}"
     );
+    // What must not come from the image: disks, identity, name. And the name that a systemd initrd spares.
+    let fstab = vm.sh("grep -v '^#' /etc/fstab")?;
+    ensure!(fstab == "overlay / overlay rw 0 0", "{fstab}");
+    let identity = vm.sh("wc -c </etc/machine-id; hostname; grep -c 127.0.1.1 /etc/hosts")?;
+    let name = format!("boot-{}", vm.mac().replace(':', "").split_off(6));
+    ensure!(identity == format!("33\n{name}\n1"), "{identity}");
+    let argv0 = vm.sh("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep '^@'")?;
+    ensure!(argv0 == "@boottorrent-agent", "{argv0}");
     let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
     let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
     ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
