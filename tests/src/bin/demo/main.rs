@@ -134,7 +134,7 @@ impl State {
             None if seen("/vmlinuz... ") => "loading kernel+initrd",
             None => "firmware, iPXE",
         };
-        let detail = client.map(|c| screen::detail(&c.progress)).unwrap_or_default();
+        let detail = client.map(|c| screen::detail(&c.progress, phase == "download")).unwrap_or_default();
         Self { name: vm.name().into(), phase, detail, up }
     }
 }

@@ -6,7 +6,6 @@ use bootspec::{
     Progress,
     units::{human_rate, human_size},
 };
-use boottorrent_tests::table;
 use std::{
     io::{IsTerminal, Write},
     time::Duration,
@@ -35,18 +34,16 @@ impl Screen {
     }
 
     fn redraw(&mut self, now: Duration, machines: &[State]) {
-        let rows: Vec<Vec<String>> =
-            machines.iter().map(|m| vec![format!("  {}  {:<22}{}", m.name, m.phase, m.detail)]).collect();
         let mut out = std::io::stdout().lock();
         if self.drawn > 0 {
             // Up to the first of our lines, and clear from there.
             let _ = write!(out, "\x1b[{}A\x1b[J", self.drawn);
         }
         let _ = writeln!(out, "{:4} s", now.as_secs());
-        for line in table(&rows) {
-            let _ = writeln!(out, "{line}");
+        for m in machines {
+            let _ = writeln!(out, "  {}  {:<22}{}", m.name, m.phase, m.detail);
         }
-        self.drawn = rows.len() + 1;
+        self.drawn = machines.len() + 1;
     }
 
     fn lines(&mut self, now: Duration, machines: &[State]) {
@@ -60,17 +57,16 @@ impl Screen {
     }
 }
 
-/// A download in one line.
-pub fn detail(p: &Progress) -> String {
+/// A machine's bytes in one line; rates only while they mean something.
+pub fn detail(p: &Progress, rates: bool) -> String {
     if p.total == 0 {
         return String::new();
     }
-    format!(
-        "{:5.1} %  down {:>9}  up {:>9}  {} from server, {} from machines",
-        p.percent(),
-        human_rate(p.down_rate),
-        human_rate(p.up_rate),
-        human_size(p.from_server + p.from_http),
-        human_size(p.from_peers)
-    )
+    let (server, machines) = (human_size(p.from_server + p.from_http), human_size(p.from_peers));
+    let from = format!("{server} from server, {machines} from machines");
+    if !rates {
+        return from;
+    }
+    let (down, up) = (human_rate(p.down_rate), human_rate(p.up_rate));
+    format!("{:3.0} %  down {down:>9}  up {up:>9}  {from}", p.percent())
 }
