@@ -58,5 +58,7 @@ install-agent:
 
 install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
+	[ -e $(DESTDIR)/etc/boottorrent/server.toml ] || \
+		install -D -m 644 server/server.toml $(DESTDIR)/etc/boottorrent/server.toml
 
 .PHONY: all build agent server check lint setup test test-full demo bench docs install install-agent install-server
