@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// iPXE as it is in a virtio card's boot ROM (package ipxe-qemu).
-const ROM: &str = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
+/// iPXE as it is in a virtio card's boot ROM (package ipxe-qemu): in bookworm, in trixie.
+const ROMS: [&str; 2] = ["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/pxe-virtio.rom"];
 
 /// What is done to a machine before it starts.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ impl VmConfig {
                 .arg(initrd)
                 .args(["-append", append]);
         } else {
-            cmd = cmd.args(["-device", &format!("{card}{ROM},bootindex=0{}", rom_mode()?)]);
+            cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]);
         }
         let mut qemu = lab.spawn_at_switch(&cmd, &file("qemu.log"))?;
         // QEMU waits for this connection before the machine starts.
@@ -78,14 +78,16 @@ impl VmConfig {
     }
 }
 
-/// The BIOS runs a boot ROM only on a card of the very type that the ROM names, and which of
-/// virtio's two types that is differs between releases of ipxe-qemu.
-fn rom_mode() -> Result<&'static str> {
-    let rom = std::fs::read(ROM).with_context(|| format!("reading {ROM} (package ipxe-qemu)"))?;
+/// The boot ROM and the card that it fits. The BIOS runs a ROM only on a card of the very type that
+/// the ROM names, and which of virtio's two types that is differs between releases of ipxe-qemu.
+fn rom() -> Result<String> {
+    let path = ROMS.into_iter().find(|p| Path::new(p).exists());
+    let path = path.with_context(|| format!("none of {ROMS:?} is there: install ipxe-qemu"))?;
+    let rom = std::fs::read(path).with_context(|| format!("reading {path}"))?;
     // The PCI header that is pointed to at 0x18: "PCIR", vendor, device.
-    let header = rom.get(0x18..0x1a).map(|p| usize::from(p[0]) | usize::from(p[1]) << 8).unwrap_or(0);
+    let header = rom.get(0x18..0x1a).map_or(0, |p| usize::from(p[0]) | usize::from(p[1]) << 8);
     let modern = rom.get(header..).is_some_and(|h| h.starts_with(b"PCIR\xf4\x1a\x41\x10"));
-    Ok(if modern { ",disable-legacy=on" } else { ",disable-modern=on" })
+    Ok(format!("{path},{}", if modern { "disable-legacy=on" } else { "disable-modern=on" }))
 }
 
 impl Vm {
