@@ -115,7 +115,7 @@ pub struct Heartbeat {
     pub uptime: f64,
     /// The kernel's uptime in seconds when the agent started: firmware and iPXE are before that.
     pub kernel_uptime: f64,
-    /// Memory of the agent beyond the payload, in bytes (resident set, RssAnon + RssFile).
+    /// Memory of the agent beyond the payload, in bytes, at its highest (VmHWM).
     pub memory: u64,
     /// The agent's version.
     pub version: String,

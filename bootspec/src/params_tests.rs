@@ -99,7 +99,7 @@ fn params() -> impl Strategy<Value = Params> {
         vec("(http|udp)://[a-z0-9. ]{1,12}", 0..3),
         vec(any::<([u8; 4], u16)>(), 0..3),
     );
-    let numbers = (of(any::<u64>()), of(1u64..), of(1u64..), of(1u64..1_000_000), 0u64..1_000_000);
+    let numbers = (of(any::<u64>()), of(16384u64..), of(16384u64..), of(1u64..1_000_000), 0u64..1_000_000);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>(), 0..3usize, 0..3usize, 0..4usize);
     (text, numbers, switches).prop_map(|(t, n, s)| Params {
         torrent: t.0,

@@ -41,10 +41,15 @@ pub fn parse_size(s: &str) -> Result<u64, String> {
     if bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(bad()) }
 }
 
-/// Parse a rate in bytes a second: `10MB/s`, `500K`.
+/// The lowest rate that can be held, in bytes a second: one block.
+pub const MIN_RATE: u64 = 16 << 10;
+
+/// Parse a rate in bytes a second: `10MB/s`, `500K`; at least [`MIN_RATE`].
 pub fn parse_rate(s: &str) -> Result<u64, String> {
-    parse_size(s.strip_suffix("/s").unwrap_or(s)).ok().filter(|r| *r > 0).ok_or_else(|| {
-        format!("'{s}' is no rate: write bytes a second with K, M, G (or KB, MB, GB), as in 10MB/s")
+    parse_size(s.strip_suffix("/s").unwrap_or(s)).ok().filter(|r| *r >= MIN_RATE).ok_or_else(|| {
+        format!(
+            "'{s}' is no rate: write bytes a second with K, M, G (or KB, MB, GB), at least 16K, as in 10MB/s"
+        )
     })
 }
 
@@ -125,7 +130,7 @@ mod tests {
     fn rates_and_times() {
         assert_eq!(parse_rate("10MB/s"), Ok(10_000_000));
         assert_eq!(parse_rate("500K"), Ok(512_000));
-        assert!(parse_rate("0").is_err());
+        assert!(parse_rate("0").is_err() && parse_rate("10K").is_err());
         assert_eq!(parse_time("90"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_time("10m"), Ok(Duration::from_secs(600)));
         assert!(parse_time("soon").is_err());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Making a .torrent of one file (BEP 3).
 
-use crate::metainfo::{Metainfo, PIECE_LENGTHS, sha1};
+use crate::metainfo::{MAX_PIECES, Metainfo, PIECE_LENGTHS, sha1};
 use anyhow::{Context, bail};
 use std::io::Read;
 
@@ -35,6 +35,11 @@ pub fn create(
     let piece_length = options.piece_length.unwrap_or_else(|| piece_length_for(size));
     if !PIECE_LENGTHS.contains(&piece_length) || !piece_length.is_power_of_two() {
         bail!("a piece length of {piece_length} bytes cannot be used: take a power of two from 16K to 64M");
+    }
+    if size.div_ceil(piece_length.into()) > MAX_PIECES {
+        bail!(
+            "a piece length of {piece_length} bytes makes more than {MAX_PIECES} pieces of {size} bytes: take a larger one"
+        );
     }
     let mut hashes = Vec::new();
     let mut piece = vec![0; piece_length as usize];
@@ -84,6 +89,14 @@ mod tests {
         assert!(make(true).private() && !make(false).private());
         assert_ne!(make(true).infohash(), make(false).infohash());
         assert!(make(true).verify(0, b"hello"));
+        let tiny = CreateOptions { piece_length: Some(16 << 10), ..Default::default() };
+        assert!(
+            create(&mut &b""[..], 3 << 30, &tiny, &mut |_| ())
+                .err()
+                .expect("an error")
+                .to_string()
+                .contains("take a larger one")
+        );
         let short = create(&mut &b"hell"[..], 5, &CreateOptions::default(), &mut |_| ());
         assert!(short.is_err());
     }

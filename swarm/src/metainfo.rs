@@ -6,8 +6,10 @@ use bytes::Bytes;
 use librqbit_core::torrent_metainfo::torrent_from_bytes;
 use std::sync::Arc;
 
-/// The largest .torrent that is read: enough for 3 TiB in 4 MiB pieces.
-pub const MAX_METAINFO: usize = 16 << 20;
+/// The largest .torrent that is read.
+pub const MAX_METAINFO: usize = 4 << 20;
+/// The most pieces that a torrent may have: their bitfield must fit into one message of the engine's.
+pub const MAX_PIECES: u64 = 8 * (16 << 10);
 /// The piece lengths that are accepted, in bytes. BEP 3 has no bounds; these keep a piece in memory.
 pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 << 10..=64 << 20;
 
@@ -65,6 +67,9 @@ impl Metainfo {
             return inconsistent(format!("the piece length is {} bytes", info.piece_length));
         }
         let pieces = size.div_ceil(info.piece_length.into());
+        if pieces > MAX_PIECES {
+            return inconsistent(format!("{pieces} pieces are more than {MAX_PIECES}"));
+        }
         let hashes = info.pieces.as_ref();
         if hashes.len() as u64 != pieces * 20 {
             return inconsistent(format!("{pieces} pieces, but {} bytes of hashes", hashes.len()));

@@ -37,14 +37,18 @@ pub struct SessionConfig {
     pub down: Option<u64>,
     /// Local service discovery by multicast.
     pub lsd: bool,
+    /// Connections at most.
+    pub peers: usize,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { port: PEER_PORT, up: None, down: None, lsd: true }
+        Self { port: PEER_PORT, up: None, down: None, lsd: true, peers: 512 }
     }
 }
 
+/// Bytes a second: a block.
+const MIN_RATE: u64 = bootspec::units::MIN_RATE;
 /// Blocks of 16 KiB asked for ahead of each peer. Few, so that a slow server's
 /// queue stays short and little is fetched twice when a faster peer takes over.
 const REQUEST_WINDOW: usize = 32;
@@ -90,7 +94,8 @@ impl Session {
     /// Listen. Errors: the port is taken.
     pub async fn start(config: SessionConfig) -> anyhow::Result<Self> {
         let limit = |rate: Option<u64>| {
-            rate.map(|r| NonZeroU32::new(r.min(u32::MAX.into()) as u32).unwrap_or(NonZeroU32::MIN))
+            // The engine's limiter never lets a block through that is larger than a second's worth.
+            rate.and_then(|r| NonZeroU32::new(r.clamp(MIN_RATE, u32::MAX.into()) as u32))
         };
         let ipv4_only = !Path::new("/proc/net/if_inet6").exists();
         let options = SessionOptions {
@@ -104,14 +109,18 @@ impl Session {
             connect: Some(ConnectionOptions {
                 peer_opts: Some(PeerConnectionOptions {
                     connect_timeout: Some(Duration::from_secs(3)),
+                    // A seeder that is limited serves many in turn: silence is no death. Who is really
+                    // gone loses its pieces to faster peers long before.
+                    read_write_timeout: Some(Duration::from_secs(60)),
+                    keep_alive_interval: Some(Duration::from_secs(20)),
                     max_request_window: Some(REQUEST_WINDOW),
-                    ..Default::default()
                 }),
                 ..Default::default()
             }),
             // Blocking file I/O permits; a steering stream holds one all the time.
             runtime_worker_threads: Some(16),
             ratelimits: LimitsConfig { upload_bps: limit(config.up), download_bps: limit(config.down) },
+            peer_limit: Some(config.peers),
             disable_local_service_discovery: !config.lsd,
             ipv4_only,
             client_name_and_version: Some(concat!("boottorrent ", env!("CARGO_PKG_VERSION")).into()),
@@ -135,8 +144,11 @@ impl Session {
         let have = vec![true; metainfo.pieces() as usize];
         let payload = Payload::new(file, metainfo.size(), metainfo.piece_length(), have);
         let inner = self.add(metainfo, &payload, Vec::new(), Vec::new()).await?;
-        inner.wait_until_initialized().await?;
-        anyhow::ensure!(inner.stats().finished, "the payload does not match its torrent");
+        let checked = inner.wait_until_initialized().await;
+        if checked.is_err() || !inner.stats().finished {
+            self.remove(metainfo.infohash()).await?;
+            anyhow::bail!("the payload does not match its torrent");
+        }
         Ok(self.tend(inner, payload, metainfo, Vec::new(), None))
     }
 

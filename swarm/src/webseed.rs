@@ -40,6 +40,10 @@ const STAND_BY: Duration = Duration::from_millis(100);
 const ROUND: std::ops::RangeInclusive<usize> = 8..=64;
 /// The session has asked for nothing this long: the round is over.
 const IDLE: Duration = Duration::from_secs(3);
+/// While a piece is fetched, the session is told this often that we are alive (BEP 3, keep-alive).
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// HTTP has failed: it is tried again after this long.
+const HTTP_RETRY: Duration = Duration::from_secs(5);
 /// The longest message from our own session: a bitfield of every piece, or a peer list.
 const MAX_MESSAGE: u32 = 4 << 20;
 
@@ -73,13 +77,20 @@ pub(crate) async fn run(
     own: OwnPeer,
 ) {
     let (mut have, mut moved) = (payload.have_bytes(), Instant::now());
+    let mut http_from = Instant::now();
     while !payload.complete() {
         let now = payload.have_bytes();
         if now != have {
             (have, moved) = (now, Instant::now());
         }
         let done = match &http {
-            Some(http) if moved.elapsed() >= STALL => step_in(port, &metainfo, &payload, http, &own).await,
+            Some(http) if moved.elapsed() >= STALL && Instant::now() >= http_from => {
+                let done = step_in(port, &metainfo, &payload, http, &own).await;
+                if done.is_err() {
+                    http_from = Instant::now() + HTTP_RETRY;
+                }
+                done
+            }
             _ => stand_by(port, &metainfo, &payload.missing(*ROUND.start()), &own).await,
         };
         if let Err(e) = done {
@@ -150,7 +161,7 @@ async fn serve(
     // Requests are read while pieces are fetched, so that fetches overlap.
     let (requests_tx, mut requests) = mpsc::unbounded_channel();
     let reading = AbortOnDrop(tokio::spawn(read_requests(reader, requests_tx)));
-    let mut fetches: HashMap<u32, JoinHandle<anyhow::Result<Bytes>>> = HashMap::new();
+    let mut fetches: HashMap<u32, AbortOnDrop<anyhow::Result<Bytes>>> = HashMap::new();
     let mut fetched: HashMap<u32, Bytes> = HashMap::new();
     let mut queue = std::collections::VecDeque::new();
     let mut unserved: u64 = offer.iter().map(|p| metainfo.piece_range(*p)).map(|r| r.end - r.start).sum();
@@ -167,12 +178,20 @@ async fn serve(
         for Request { piece, .. } in &queue {
             if offer.contains(piece) && !fetched.contains_key(piece) && !fetches.contains_key(piece) {
                 let (http, metainfo, piece) = (http.clone(), metainfo.clone(), *piece);
-                fetches.insert(piece, tokio::spawn(async move { http.piece(&metainfo, piece).await }));
+                let fetch = tokio::spawn(async move { http.piece(&metainfo, piece).await });
+                fetches.insert(piece, AbortOnDrop(fetch));
             }
         }
         let Some(Request { piece, begin, length }) = queue.pop_front() else { continue };
-        if let Some(fetch) = fetches.remove(&piece) {
-            fetched.insert(piece, fetch.await??);
+        if let Some(mut fetch) = fetches.remove(&piece) {
+            let data = loop {
+                match timeout(KEEP_ALIVE, &mut fetch.0).await {
+                    Ok(done) => break done??,
+                    // The session ends a connection that is silent for long, however slow the link is.
+                    Err(_) => writer.write_all(&[0; 4]).await?,
+                }
+            };
+            fetched.insert(piece, data);
         }
         let data = fetched.get(&piece).context("a piece was requested that was not offered")?;
         let block = data
