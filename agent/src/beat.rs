@@ -35,7 +35,7 @@ pub fn start(report: &Report, client: &reqwest::Client, server: Option<&Url>, wa
                 sent = Some((Instant::now(), beat.phase));
                 send(&beat).await;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(if beat.phase == Phase::Seed { BOOTED } else { LOOK }).await;
         }
     });
 }

@@ -118,7 +118,13 @@ impl Join<'_> {
             Place::Url(url) if params.fallback => payload_url(url),
             _ => None,
         };
-        let config = SessionConfig { port, up: params.up, down: params.down, lsd: !metainfo.private() };
+        let config = SessionConfig {
+            port,
+            up: params.up,
+            down: params.down,
+            lsd: !metainfo.private(),
+            ..SessionConfig::default()
+        };
         let session = Session::start(config).await.step(Exit::Swarm)?;
         let torrent = session
             .fetch(Fetch {

@@ -13,7 +13,7 @@ use bootspec::{
     Exit, Params,
     params::{Log, Seed},
 };
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 use swarm::Torrent;
 
 /// The command.
@@ -57,7 +57,9 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let reach = Reach::resolve(&located, &params).await;
     let metainfo = metainfo::obtain(&client, &reach.torrent, None, params.timeout, report).await?;
     let image = image_name(&metainfo, &params);
-    let part = args.to.with_extension("part");
+    let mut part = args.to.clone().into_os_string();
+    part.push(".part");
+    let part = PathBuf::from(part);
     let join = Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
     // An unfinished file of an earlier run is ours to replace; a finished one is not touched before the end.
     let _ = std::fs::remove_file(&part);

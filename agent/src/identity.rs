@@ -22,9 +22,14 @@ pub fn write(root: &Path, net: &Net) -> anyhow::Result<String> {
     put(root, "etc/machine-id", "")?;
     let name = hostname(net);
     put(root, "etc/hostname", &format!("{name}\n"))?;
-    let hosts =
-        fs::read_to_string(resolve(root, "etc/hosts")?).unwrap_or_else(|_| "127.0.0.1\tlocalhost\n".into());
+    let hosts = plain_file(&resolve(root, "etc/hosts")?).unwrap_or_else(|| "127.0.0.1\tlocalhost\n".into());
     put(root, "etc/hosts", &hosts_with(&hosts, &name))?;
+    // The name servers that DHCP named: what is in the image is its builder's. A link belongs to a resolver of its own.
+    if !net.dns.is_empty() && !resolve(root, "etc/resolv.conf")?.is_symlink() {
+        let domain = net.domain.as_ref().map(|d| format!("search {d}\n")).unwrap_or_default();
+        let servers: String = net.dns.iter().map(|d| format!("nameserver {d}\n")).collect();
+        put(root, "etc/resolv.conf", &format!("{domain}{servers}"))?;
+    }
     // The swarm needs the interface as it is: ifupdown (and NetworkManager with it) keeps off.
     if !net.interface.is_empty() && resolve(root, "etc/network/interfaces")?.exists() {
         put(root, "etc/network/interfaces", &interfaces(&net.interface))?;
@@ -41,8 +46,15 @@ fn hostname(net: &Net) -> String {
     net.hostname.as_deref().and_then(|h| h.split('.').next()).map_or_else(from_mac, str::to_owned)
 }
 
+/// What a file of the image says; not a link, which would be followed outside of it, nor a device.
+fn plain_file(path: &Path) -> Option<String> {
+    let is_file = path.symlink_metadata().is_ok_and(|m| m.is_file());
+    is_file.then(|| fs::read(path).ok())?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn hosts_with(hosts: &str, name: &str) -> String {
-    let mut lines: Vec<&str> = hosts.lines().filter(|l| !l.starts_with("127.0.1.1")).collect();
+    let mut lines: Vec<&str> =
+        hosts.lines().filter(|l| l.split_whitespace().next() != Some("127.0.1.1")).collect();
     let own = format!("127.0.1.1\t{name}");
     lines.push(&own);
     lines.join("\n") + "\n"
@@ -93,6 +105,8 @@ mod tests {
             interface: "eth0".into(),
             mac: "52:54:00:ab:cd:ef".into(),
             hostname: hostname.map(Into::into),
+            dns: vec![std::net::Ipv4Addr::new(10, 0, 0, 1)],
+            domain: Some("school.lan".into()),
             ..Net::default()
         }
     }
@@ -111,14 +125,20 @@ mod tests {
         fs::create_dir_all(etc.join("network")).unwrap();
         fs::write(etc.join("fstab"), "UUID=1 / ext4 defaults 0 1").unwrap();
         fs::write(etc.join("machine-id"), "abc\n").unwrap();
-        fs::write(etc.join("hosts"), "127.0.0.1 localhost\n127.0.1.1 old\n10.0.0.9 files\n").unwrap();
+        fs::write(
+            etc.join("hosts"),
+            "127.0.0.1 localhost\n127.0.1.1 old\n127.0.1.10 other\n10.0.0.9 files\n",
+        )
+        .unwrap();
         fs::write(etc.join("network/interfaces"), "iface eth0 inet dhcp\n").unwrap();
+        fs::write(etc.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
         assert_eq!(write(dir.path(), &net(Some("pc-7"))).unwrap(), "pc-7");
         let read = |f: &str| fs::read_to_string(etc.join(f)).unwrap();
         assert!(!read("fstab").contains("UUID"));
         assert_eq!(read("machine-id"), "");
         assert_eq!(read("hostname"), "pc-7\n");
-        assert_eq!(read("hosts"), "127.0.0.1 localhost\n10.0.0.9 files\n127.0.1.1\tpc-7\n");
+        assert_eq!(read("hosts"), "127.0.0.1 localhost\n127.0.1.10 other\n10.0.0.9 files\n127.0.1.1\tpc-7\n");
+        assert_eq!(read("resolv.conf"), "search school.lan\nnameserver 10.0.0.1\n");
         assert!(read("network/interfaces").contains("iface eth0 inet manual"));
     }
 

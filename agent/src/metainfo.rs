@@ -7,18 +7,19 @@ use crate::{
     locate::Place,
     report::Report,
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bootspec::{Exit, InfoHash, units::human_time};
 use bytes::Bytes;
 use reqwest::StatusCode;
 use std::time::{Duration, Instant};
 use swarm::{MAX_METAINFO, Metainfo};
+use tokio::time::timeout;
 use url::Url;
 
 /// Between two tries to reach a server that is not there yet.
 const RETRY: Duration = Duration::from_secs(2);
-/// How long one try may take.
-const TRY: Duration = Duration::from_secs(10);
+/// No byte for this long: the try has failed.
+const IDLE: Duration = Duration::from_secs(10);
 /// How often a line says that it is still waited.
 const SAY: Duration = Duration::from_secs(10);
 
@@ -71,11 +72,10 @@ async fn wait_for(
     let mut said: Option<Instant> = None;
     let host = url.authority();
     loop {
-        let error = match tokio::time::timeout(TRY, try_once(client, url)).await {
-            Ok(Ok(Answer::Metainfo(bytes))) => return Ok(bytes),
-            Ok(Ok(Answer::No(why))) => return Err(Failure::new(Exit::Metainfo, why)),
-            Ok(Err(e)) => cause(&e),
-            Err(_) => "no answer".into(),
+        let error = match try_once(client, url).await {
+            Ok(Answer::Metainfo(bytes)) => return Ok(bytes),
+            Ok(Answer::No(why)) => return Err(Failure::new(Exit::Metainfo, why)),
+            Err(e) => cause(&e),
         };
         let waited = started.elapsed();
         if limit.is_some_and(|l| waited >= l) {
@@ -101,7 +101,8 @@ async fn wait_for(
 }
 
 async fn try_once(client: &reqwest::Client, url: &Url) -> anyhow::Result<Answer> {
-    let mut response = client.get(url.clone()).send().await?;
+    let request = client.get(url.clone()).send();
+    let mut response = timeout(IDLE, request).await.map_err(|_| anyhow!("no answer"))??;
     let status = response.status();
     if status.is_client_error()
         && status != StatusCode::REQUEST_TIMEOUT
@@ -123,7 +124,9 @@ async fn try_once(client: &reqwest::Client, url: &Url) -> anyhow::Result<Answer>
         bail!("status {status}");
     }
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(chunk) =
+        timeout(IDLE, response.chunk()).await.map_err(|_| anyhow!("it stopped sending"))??
+    {
         if bytes.len() + chunk.len() > MAX_METAINFO {
             return Ok(Answer::No(format!(
                 "{url} is larger than the {MAX_METAINFO} bytes that a .torrent may have"

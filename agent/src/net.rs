@@ -25,6 +25,8 @@ pub struct Net {
     pub hostname: Option<String>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// The domain that names without a dot are looked up in.
+    pub domain: Option<String>,
 }
 
 /// The interface that the initramfs configured. With several, the one that `BOOTIF=` names.
@@ -74,6 +76,7 @@ fn parse(text: &str) -> Option<Net> {
         address: address("IPV4ADDR").map(IpAddr::V4),
         server: address("ROOTSERVER"),
         hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
+        domain: get("DNSDOMAIN").filter(|d| hostname_ok(d)).map(str::to_owned),
         dns: ["IPV4DNS0", "IPV4DNS1"].into_iter().filter_map(address).collect(),
     })
 }

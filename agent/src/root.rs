@@ -71,10 +71,11 @@ pub fn mount_filesystem(
     // Held until the mount holds it: without a user it would be gone (autoclear).
     let device = attach(payload)?;
     let device_path = device.path().context("finding the loop device's path")?;
+    let (flags, data) = mount_options(rootflags);
     Mount::builder()
         .fstype(FilesystemType::Manual(format.as_str()))
-        .flags(MountFlags::RDONLY)
-        .data(rootflags)
+        .flags(flags)
+        .data(&data)
         .mount(&device_path, &lower)
         .map(drop)
         .with_context(|| {
@@ -102,6 +103,26 @@ pub fn mount_filesystem(
             )
         })?;
     Ok(format)
+}
+
+/// `rootflags=` as mount(2) takes it: words that every filesystem knows are flags, the rest is its own.
+fn mount_options(rootflags: &str) -> (MountFlags, String) {
+    let mut flags = MountFlags::RDONLY;
+    let mut own = Vec::new();
+    for word in rootflags.split(',').filter(|w| !w.is_empty()) {
+        match word {
+            // The image is always read-only.
+            "ro" | "rw" | "defaults" | "auto" | "noauto" => {}
+            "noatime" => flags |= MountFlags::NOATIME,
+            "nodiratime" => flags |= MountFlags::NODIRATIME,
+            "relatime" => flags |= MountFlags::RELATIME,
+            "nodev" => flags |= MountFlags::NODEV,
+            "nosuid" => flags |= MountFlags::NOSUID,
+            "noexec" => flags |= MountFlags::NOEXEC,
+            other => own.push(other),
+        }
+    }
+    (flags, own.join(","))
 }
 
 /// A read-only loop device on the payload, gone with its last user.
@@ -150,6 +171,14 @@ mod tests {
         assert!(recognise(file.path()).is_err());
         fs::write(file.path(), "hsqs").unwrap();
         assert_eq!(recognise(file.path()).unwrap(), Format::Squashfs);
+    }
+
+    #[test]
+    fn rootflags_as_admins_write_them() {
+        assert_eq!(mount_options(""), (MountFlags::RDONLY, String::new()));
+        let (flags, data) = mount_options("noatime,ro,errors=continue,threads=multi");
+        assert_eq!(flags, MountFlags::RDONLY | MountFlags::NOATIME);
+        assert_eq!(data, "errors=continue,threads=multi");
     }
 
     #[test]

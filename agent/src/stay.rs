@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How often numbers are brought up to date.
-const EVERY: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// Returns when seeding is over.
 pub async fn seed(booted: Booted, report: &Report) {
@@ -46,16 +46,13 @@ impl Memory {
         File::open("/proc/self/status").ok().map(Self)
     }
 
-    /// Bytes: RssAnon + RssFile of proc_pid_status(5).
+    /// Bytes at the highest, the download included: VmHWM of proc_pid_status(5). The payload is written, not mapped.
     fn read(&self) -> Option<u64> {
         let mut buf = vec![0; 8192];
         let n = self.0.read_at(&mut buf, 0).ok()?;
         let text = String::from_utf8_lossy(&buf[..n]);
-        let kib = |key: &str| -> Option<u64> {
-            let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
-            line.split_whitespace().next()?.parse().ok()
-        };
-        Some((kib("RssAnon")? + kib("RssFile")?) << 10)
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
     }
 }
 
