@@ -21,8 +21,9 @@ pub struct Seeder {
     torrents: HashMap<InfoHash, Torrent>,
     /// When those that the library has no more left it.
     retired: HashMap<InfoHash, Instant>,
-    /// Payloads that cannot be seeded: told once, not each two seconds.
-    refused: HashSet<InfoHash>,
+    /// Payloads that cannot be seeded: told once, not each two seconds. With the time
+    /// when they were added, for the same image may be added again, whole.
+    refused: HashSet<(InfoHash, String)>,
 }
 
 impl Seeder {
@@ -52,9 +53,10 @@ impl Seeder {
                 Err(e) => tracing::warn!("removing {hash} from the seeder: {e:#}"),
             }
         }
-        self.refused.retain(|h| wanted.contains_key(h));
+        self.refused.retain(|(h, _)| wanted.contains_key(h));
         for (hash, image) in wanted {
-            if self.torrents.contains_key(&hash) || self.refused.contains(&hash) {
+            let version = (hash, image.manifest.added.clone());
+            if self.torrents.contains_key(&hash) || self.refused.contains(&version) {
                 continue;
             }
             match self.seed(image).await {
@@ -64,7 +66,7 @@ impl Seeder {
                 }
                 Err(e) => {
                     tracing::error!("{e:#}");
-                    self.refused.insert(hash);
+                    self.refused.insert(version);
                 }
             }
             state.tracker().seeding(self.torrents.keys().copied().collect());

@@ -24,6 +24,8 @@ use tokio::{
     sync::watch,
 };
 
+/// Machines that the seeder talks to at once.
+const MACHINES: usize = 4000;
 /// How often the catalogue is looked at.
 const POLL: Duration = Duration::from_secs(2);
 /// How long downloads under way may go on after SIGTERM.
@@ -42,8 +44,13 @@ pub async fn serve(config: Config) -> Result<()> {
             let up = config.serve.up;
             // No local discovery: the tracker names this seeder to everybody, and a second connection, in
             // the other direction, would only fetch pieces twice.
-            let settings =
-                SessionConfig { port: config.serve.peer_port, up, lsd: false, ..Default::default() };
+            let settings = SessionConfig {
+                port: config.serve.peer_port,
+                up,
+                lsd: false,
+                peers: MACHINES,
+                ..Default::default()
+            };
             let session = Session::start(settings);
             Some(
                 session

@@ -43,8 +43,8 @@ Examples:
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
 
-The image needs a kernel (linux-image-amd64) and an initrd with BootTorrent in it
-(boottorrent-initramfs-tools). They are found in /boot, or given with --kernel and --initrd.")]
+The image needs a kernel (linux-image-amd64) and an initrd with BootTorrent's hook in
+it (see docs/quickstart.md). They are found in /boot, or given with --kernel and --initrd.")]
 pub struct Add {
     /// A squashfs, erofs or ext4 image, a root directory or a root tarball
     source: PathBuf,

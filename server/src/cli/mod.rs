@@ -23,7 +23,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 From nothing to machines that boot:
-  mmdebstrap --include=linux-image-amd64,boottorrent-initramfs-tools,systemd-sysv trixie lab.tar
+  make a Debian root with a kernel and BootTorrent's hook: docs/quickstart.md
   boottorrent image add lab.tar
   boottorrent setup                 shows what dnsmasq would be told; --write does it
   boottorrent serve

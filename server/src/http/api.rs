@@ -12,10 +12,17 @@ use axum::{
 };
 use bootspec::{Heartbeat, ImageManifest, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
 use serde_json::json;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// How long a heartbeat's body may take.
+const BODY: Duration = Duration::from_secs(10);
 
 pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Response {
-    let Ok(bytes) = to_bytes(body, MAX_HEARTBEAT).await else {
+    let Ok(read) = timeout(BODY, to_bytes(body, MAX_HEARTBEAT)).await else {
+        return sentence(StatusCode::REQUEST_TIMEOUT, "the heartbeat did not come");
+    };
+    let Ok(bytes) = read else {
         return sentence(
             StatusCode::PAYLOAD_TOO_LARGE,
             format_args!("a heartbeat has at most {MAX_HEARTBEAT} bytes"),

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use std::{io, ops::Range, os::unix::fs::FileExt, sync::Arc};
 
 /// Bytes read at a time: two of these are in memory for each download.
-const CHUNK: u64 = 256 * 1024;
+const CHUNK: u64 = 64 * 1024;
 
 pub async fn get(
     state: Shared,

@@ -14,6 +14,12 @@ pub fn host(headers: &HeaderMap, ends: Ends) -> String {
     asked.unwrap_or(ends.local).to_string()
 }
 
+/// The address under which this client reaches us, for peers.
+pub fn seeder_ip(headers: &HeaderMap, ends: Ends) -> IpAddr {
+    let asked = headers.get(HOST).and_then(|h| h.to_str().ok()).and_then(address);
+    asked.map_or(ends.local.ip(), |a| a.ip())
+}
+
 fn address(host: &str) -> Option<SocketAddr> {
     let with_port = host.parse::<SocketAddr>().ok();
     let bare = || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();

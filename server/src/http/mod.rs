@@ -19,8 +19,9 @@ use axum::{
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// What every request can see.
 pub struct State {
@@ -74,11 +75,23 @@ pub struct Ends {
 
 impl Connected<IncomingStream<'_, TcpListener>> for Ends {
     fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Ends {
+        give_up_on_the_silent(stream.io());
         let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
         let remote = plain(*stream.remote_addr());
         // It fails only when the client has gone already: then nobody reads the answer.
         Ends { remote, local: stream.io().local_addr().map_or(remote, plain) }
     }
+}
+
+/// A client that takes nothing for this long, or is not there any more, loses its connection (tcp(7)).
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn give_up_on_the_silent(stream: &TcpStream) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    // Refused, the connection only lives longer.
+    let _ = setsockopt(stream, sockopt::TcpUserTimeout, &(PATIENCE.as_millis() as u32));
+    let _ = setsockopt(stream, sockopt::KeepAlive, &true);
+    let _ = setsockopt(stream, sockopt::TcpKeepIdle, &(PATIENCE.as_secs() as u32));
 }
 
 type Shared = axum::extract::State<Arc<State>>;

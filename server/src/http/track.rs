@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /announce` and `GET /scrape`.
 
-use super::{From, Shared};
+use super::{From, Shared, host::seeder_ip};
 use crate::tracker::{
     query::{self, Announce},
     reply,
 };
 use axum::{
     extract::{ConnectInfo, RawQuery},
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use std::{net::SocketAddr, time::Instant};
 
-pub async fn announce(state: Shared, ConnectInfo(ends): From, RawQuery(query): RawQuery) -> Response {
+pub async fn announce(
+    state: Shared,
+    ConnectInfo(ends): From,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
     let tracker = &state.config.tracker;
     let told = Announce::parse(&query.unwrap_or_default()).and_then(|ask| {
-        let seeder = SocketAddr::new(ends.local.ip(), state.peer_port);
+        let seeder = SocketAddr::new(seeder_ip(&headers, ends), state.peer_port);
         let peers =
             state.tracker().announce(&ask, ends.remote.ip(), seeder, Instant::now(), &mut rand::rng())?;
         Ok(reply::announce(&peers, ask.compact, tracker.interval, tracker.min_interval))

@@ -87,9 +87,14 @@ pub fn write(plan: &Plan, state: &Path) -> Result<()> {
     let mut record = Record::read(state)?;
     let bytes = |item: &Item| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
     for item in &plan.items {
-        let ours = record.files.contains_key(&item.path);
-        if !ours && item.path.exists() && fs::read(&item.path).ok() != Some(bytes(item)?) {
-            bail!("{} is there and is not ours: move it away first", item.path.display());
+        let Ok(there) = fs::read(&item.path) else { continue };
+        match record.files.get(&item.path) {
+            _ if there == bytes(item)? => {}
+            None => bail!("{} is there and is not ours: move it away first", item.path.display()),
+            Some(hash) if *hash != sha256(&there) => {
+                bail!("{} was changed since `setup` wrote it: move it away first", item.path.display())
+            }
+            Some(_) => {}
         }
     }
     fs::create_dir_all(state).with_context(|| format!("creating {}", state.display()))?;

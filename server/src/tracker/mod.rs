@@ -22,6 +22,8 @@ const MAX_WANT: usize = 200;
 /// Peers remembered for one torrent, and for all of them.
 const MAX_PEERS: usize = 10_000;
 const MAX_TOTAL: usize = 50_000;
+/// Peers of one torrent behind one address.
+const MAX_PER_HOST: usize = 16;
 
 /// A peer as it was last heard.
 #[derive(Clone, Debug)]
@@ -36,6 +38,13 @@ struct Peer {
 struct Swarm {
     peers: HashMap<SocketAddr, Peer>,
     downloaded: u64,
+}
+
+impl Swarm {
+    /// One host cannot fill the table with ports of its own.
+    fn room_for(&self, ip: IpAddr) -> bool {
+        self.peers.keys().filter(|at| at.ip() == ip).count() < MAX_PER_HOST
+    }
 }
 
 /// What an announce is answered with.
@@ -136,7 +145,9 @@ impl Tracker {
         }
         if ask.event == Event::Stopped {
             swarm.peers.remove(&asker);
-        } else if swarm.peers.contains_key(&asker) || (swarm.peers.len() < MAX_PEERS && total < MAX_TOTAL) {
+        } else if swarm.peers.contains_key(&asker)
+            || (swarm.peers.len() < MAX_PEERS && total < MAX_TOTAL && swarm.room_for(asker.ip()))
+        {
             // A full tracker still answers: the newcomer finds others, who then tell of it.
             swarm.peers.insert(asker, Peer { id: ask.peer_id, complete, seen: now });
         }

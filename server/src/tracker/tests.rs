@@ -31,9 +31,13 @@ impl World {
     }
 
     fn tell(&mut self, ask: &Announce) -> Result<Peers, String> {
+        self.tell_from("::ffff:10.0.0.1".parse().unwrap(), ask)
+    }
+
+    fn tell_from(&mut self, from: IpAddr, ask: &Announce) -> Result<Peers, String> {
         self.now += Duration::from_secs(1);
         let seeder = "10.0.0.254:6981".parse().unwrap();
-        self.tracker.announce(ask, "::ffff:10.0.0.1".parse().unwrap(), seeder, self.now, &mut self.random)
+        self.tracker.announce(ask, from, seeder, self.now, &mut self.random)
     }
 
     fn ports(&mut self, ask: &Announce) -> Vec<u16> {
@@ -100,11 +104,23 @@ fn forgets_who_is_silent_and_who_is_not_ours() {
 #[test]
 fn gives_as_many_as_are_wanted() {
     let mut w = World::new();
-    for port in 1..=300 {
-        w.tell(&Announce { left: Some(u64::from(port)), ..ask(port) }).unwrap();
+    for n in 1..=300u16 {
+        let from = IpAddr::from([10, 1, (n >> 8) as u8, n as u8]);
+        w.tell_from(from, &Announce { left: Some(u64::from(n)), ..ask(n) }).unwrap();
         w.now -= Duration::from_millis(990); // all within the time that peers are kept
     }
     let count = |w: &mut World, numwant| w.tell(&Announce { numwant, ..ask(1) }).unwrap().peers.len();
     assert_eq!((count(&mut w, None), count(&mut w, Some(7)), count(&mut w, Some(9999))), (50, 7, 200));
     assert_eq!(count(&mut w, Some(0)), 0);
+}
+
+#[test]
+fn one_host_cannot_fill_the_table() {
+    let mut w = World::new();
+    for port in 1..=100 {
+        w.tell(&ask(port)).unwrap();
+        w.now -= Duration::from_millis(990);
+    }
+    let found = w.tell_from("10.2.0.1".parse().unwrap(), &Announce { numwant: Some(200), ..ask(1) }).unwrap();
+    assert_eq!(found.peers.len(), 1 + MAX_PER_HOST, "our seeder, and what one host may have");
 }
