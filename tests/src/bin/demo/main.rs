@@ -51,7 +51,8 @@ fn demo() -> Result<()> {
     let lab = Lab::new("demo")?;
     let mut server = Server::start(&lab, &image, &[])?;
     println!("demo: image of {}; dnsmasq and boottorrent serve run on {}", human_size(size), Lab::SERVER);
-    println!("demo: {count} machines are switched on; consoles and logs are in {}", lab.dir().display());
+    let machines = if count == 1 { "one machine is".into() } else { format!("{count} machines are") };
+    println!("demo: {machines} switched on; consoles and logs are in {}", lab.dir().display());
 
     let mut machines = (1..=count)
         .map(|i| Vm::pxe(&format!("pc{i:02}")).memory(MEMORY).start(&lab))

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Images that are no squashfs: erofs and ext4 boot too, recognised by content.
+
+use anyhow::{Result, ensure};
+use boottorrent_tests::{
+    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
+    assets::{self, APPEND, Image, Suite},
+};
+use std::path::{Path, PathBuf};
+
+#[test]
+fn erofs_and_ext4_boot() -> Result<()> {
+    let image = assets::image(Suite::own()?)?;
+    let folder = small_roots(&image)?;
+    let lab = Lab::new("formats")?;
+    let mut server = Server::start(&lab, &image, &[])?;
+    let formats = ["erofs", "ext4"];
+    for format in formats {
+        let (payload, kernel, initrd) = (folder.join(format), image.kernel(), image.initrd());
+        let [payload, kernel, initrd] = [&payload, &kernel, &initrd].map(|p| p.to_string_lossy());
+        let files = ["--kernel", &kernel, "--initrd", &initrd];
+        server.boottorrent(&[&["image", "add", &payload, "--name", format], &files[..]].concat())?;
+    }
+    server.restart(&[])?;
+    let boot = |format: &&str| {
+        let append = format!("{APPEND} boot=boottorrent ip=dhcp boottorrent.image={format}");
+        Vm::direct(format, &image.kernel(), &image.initrd(), &append).start(&lab)
+    };
+    let mut machines = formats.iter().map(boot).collect::<Result<Vec<_>>>()?;
+    for (vm, format) in machines.iter_mut().zip(formats) {
+        vm.expect(MULTI_USER, BOOT)?;
+        vm.login()?;
+        let lower = vm.sh("grep ' /run/boottorrent/lower ' /proc/self/mounts")?;
+        ensure!(lower.contains(&format!(" {format} ro")), "{lower}");
+    }
+    Ok(())
+}
+
+/// The root without kernel and modules, which the initrd of the real image has: small in any format.
+fn small_roots(image: &Image) -> Result<PathBuf> {
+    let key = assets::key_of(&[image.payload()], &[include_str!("formats.rs")])?;
+    assets::cached("formats", &key, |dir| {
+        let root = dir.join("root");
+        Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&root).arg(image.payload()).run()?;
+        for left_out in ["boot", "usr/lib/modules", "vmlinuz", "initrd.img"] {
+            Cmd::new("rm").arg("-rf").arg(root.join(left_out)).run()?;
+        }
+        Cmd::new("mkfs.erofs").args(["-zlz4", "--quiet"]).arg(dir.join("erofs")).arg(&root).run()?;
+        ext4(&root, &dir.join("ext4"))?;
+        Cmd::new("rm").arg("-rf").arg(&root).run().map(drop)
+    })
+}
+
+fn ext4(root: &Path, image: &Path) -> Result<()> {
+    let used = Cmd::new("du").args(["-sm"]).arg(root).run()?;
+    let mib: u64 = used.split_whitespace().next().unwrap_or_default().parse()?;
+    let size = format!("{}M", mib + mib / 8 + 16);
+    Cmd::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
+        .args([root, image])
+        .arg(size)
+        .run()
+        .map(drop)
+}
