@@ -81,10 +81,11 @@ impl Payload {
 /// librqbit's view of a [`Payload`].
 pub(crate) struct Storage {
     payload: Arc<Payload>,
-    /// During librqbit's initial check, reading beyond the last known piece
-    /// fails on purpose: the check then takes the rest for missing at once,
-    /// instead of hashing gigabytes of holes.
-    checking: bool,
+    /// During librqbit's initial check only pieces that are known are read. Before
+    /// the last of them, others read as noise: a hole in the file would read as
+    /// zeros, and pass for a piece of zeros. After it, reading fails on purpose: the
+    /// check then takes the rest for missing at once, instead of hashing gigabytes.
+    checking: Option<[u8; 16]>,
 }
 
 impl Storage {
@@ -100,7 +101,7 @@ impl StorageFactory for Factory {
     type Storage = Storage;
 
     fn create(&self, _: &ManagedTorrentShared, _: &TorrentMetadata) -> anyhow::Result<Storage> {
-        Ok(Storage { payload: self.0.clone(), checking: true })
+        Ok(Storage { payload: self.0.clone(), checking: Some(rand::random()) })
     }
 
     fn clone_box(&self) -> BoxStorageFactory {
@@ -114,11 +115,15 @@ impl TorrentStorage for Storage {
     }
 
     fn pread_exact(&self, _: usize, offset: u64, buf: &mut [u8]) -> anyhow::Result<()> {
-        if self.checking {
+        if let Some(noise) = &self.checking {
             let have = self.payload.have.read().expect("no panic under the lock");
             let piece = (offset / self.payload.piece_length) as usize;
             if !have[piece..].contains(&true) {
                 bail!("no piece from {piece} on");
+            }
+            if !have[piece] {
+                buf.chunks_mut(noise.len()).for_each(|part| part.copy_from_slice(&noise[..part.len()]));
+                return Ok(());
             }
         }
         self.payload
@@ -147,7 +152,7 @@ impl TorrentStorage for Storage {
     }
 
     fn take(&self) -> anyhow::Result<Box<dyn TorrentStorage>> {
-        Ok(Box::new(Storage { payload: self.payload.clone(), checking: false }))
+        Ok(Box::new(Storage { payload: self.payload.clone(), checking: None }))
     }
 
     fn on_piece_completed(&self, piece: ValidPieceIndex) -> anyhow::Result<()> {

@@ -15,9 +15,13 @@ const SIZE: usize = 24 << 20;
 
 fn payload() -> (Vec<u8>, Metainfo) {
     let data: Vec<u8> = (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let options = CreateOptions { name: "test".into(), private: false, piece_length: Some(256 << 10) };
-    let metainfo = create(&mut &data[..], SIZE as u64, &options, &mut |_| ()).unwrap();
+    let metainfo = torrent_of(&data);
     (data, metainfo)
+}
+
+fn torrent_of(data: &[u8]) -> Metainfo {
+    let options = CreateOptions { name: "test".into(), private: false, piece_length: Some(256 << 10) };
+    create(&mut &data[..], data.len() as u64, &options, &mut |_| ()).unwrap()
 }
 
 fn file_of(data: &[u8]) -> File {
@@ -119,6 +123,21 @@ async fn without_any_peer_http_serves_all() {
     let p = t.progress();
     assert_eq!((p.from_peers, p.from_server), (0, 0), "{p:?}");
     assert_eq!(p.from_http, SIZE as u64, "nothing twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pieces_of_zeros_count_like_others() {
+    // Before the first piece that a machine has, its file reads as zeros.
+    let (mut data, _) = payload();
+    data[..15 * (256 << 10)].fill(0);
+    let metainfo = torrent_of(&data);
+    let http = http_server(data.clone()).await;
+    let seeder = session().await;
+    seeder.seed(&metainfo, file_of(&data)).await.unwrap();
+    let (s, file) = (session().await, empty());
+    let t = s.fetch(fetch(&metainfo, &file, vec![at(&seeder)], Some(http))).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
