@@ -66,5 +66,12 @@ fn looks_right(vm: &mut Vm, client: &Client) -> Result<()> {
     let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
     let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
     ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
+    let root = status.phases.iter().find(|p| p.phase == Phase::Seed).context("no root")?.at;
+    println!(
+        "{}: root mounted {root:.1} s after the agent's start; {} KiB of memory beyond the image at the highest",
+        vm.name(),
+        status.memory >> 10
+    );
+    ensure!(status.memory > 0 && status.memory <= 48 << 20, "{status:#?}");
     Ok(())
 }
