@@ -142,7 +142,10 @@ fn dnsmasq(lab: &Lab) -> Result<Background> {
         .arg("--tftp-root")
         .arg(&tftp)
         .arg("--dnsmasq-dir")
-        .arg(&conf);
+        .arg(&conf)
+        // Its record of what it wrote: one for all labs would make each take back what the last one wrote.
+        .arg("--dir")
+        .arg(lab.dir().join("setup"));
     lab.server().run(&setup)?;
     let cmd = Cmd::new("dnsmasq")
         // One that drops its rights could outlive us: the kernel then forgets to kill it with us.
