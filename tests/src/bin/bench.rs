@@ -23,11 +23,12 @@ fn main() -> Result<()> {
     let image = assets::image(assets::Suite::own()?)?;
     let mut page = String::from(HEAD);
     writeln!(page, "{}\n", machine()?)?;
-    sizes(&mut page, &image)?;
-    boots(&mut page, &image)?;
-    swarms(&mut page, &image)?;
     let path = workspace().join("docs/benchmarks.md");
-    std::fs::write(&path, &page).with_context(|| format!("writing {}", path.display()))?;
+    // Written after each part: an interrupted run has what it has measured.
+    for part in [sizes, boots, swarms] {
+        part(&mut page, &image)?;
+        std::fs::write(&path, &page).with_context(|| format!("writing {}", path.display()))?;
+    }
     println!("{page}\nwritten to {}", path.display());
     Ok(())
 }
