@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `make bench`: measures, prints, and writes docs/benchmarks.md. Ratios are
-//! of one run on one machine, medians of three; only those mean anything elsewhere.
+//! of one run on one machine, medians of several rounds; only those mean anything elsewhere.
 
 use anyhow::{Context, Result, ensure};
 use bootspec::{Phase, Progress, units::human_size};
@@ -13,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 3;
 /// The server's link in the swarm benchmark.
 const LINK_MBIT: u64 = 200;
 const MACHINES: [usize; 4] = [1, 2, 4, 8];
@@ -33,8 +32,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Three, or `$BENCH_ROUNDS`.
+fn rounds() -> usize {
+    std::env::var("BENCH_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(3)
+}
+
 const HEAD: &str = "# Benchmarks\n\n<!-- Made by `make bench`. Do not edit. -->\n\n\
-    Medians of three rounds, contestants in turn. Machines are emulated in software (QEMU TCG), so seconds of a boot\n\
+    Medians (of an even number of rounds: the worse of the middle two), contestants in turn. Machines are emulated in software (QEMU TCG), so seconds of a boot\n\
     compare with each other and not with a real machine's.\n\n";
 
 fn machine() -> Result<String> {
@@ -47,11 +51,12 @@ fn machine() -> Result<String> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let run = |cmd: &Cmd| Ok::<_, anyhow::Error>(cmd.run()?.trim().to_owned());
     Ok(format!(
-        "{}, {}, {} cores ({model}), load {} at the start.",
+        "{}, {}, {} cores ({model}), load {} at the start, {} rounds.",
         run(&Cmd::new("date").args(["-u", "+%F"]))?,
         run(&Cmd::new("git").arg("-C").arg(workspace()).args(["log", "-1", "--format=commit %h"]))?,
         std::thread::available_parallelism()?,
         load.split(' ').next().unwrap_or("?"),
+        rounds(),
     ))
 }
 
@@ -83,7 +88,7 @@ fn sizes(page: &mut String, image: &assets::Image) -> Result<()> {
 /// Machines that boot by PXE to multi-user: seconds from the agent's start to its root.
 fn boots(page: &mut String, image: &assets::Image) -> Result<()> {
     let (mut one, mut three) = (Boots::default(), Boots::default());
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds() {
         for (n, boots) in [(1, &mut one), (3, &mut three)] {
             boot(image, n, boots).with_context(|| format!("round {round}, {n} machines"))?;
             eprintln!("boots, round {round}, {n} machines: {:?}", boots.seconds);
@@ -150,7 +155,7 @@ fn swarms(page: &mut String, image: &assets::Image) -> Result<()> {
     for n in MACHINES {
         let (mut http, mut ours) = (Vec::new(), Vec::new());
         let (mut copies, mut waste) = (Vec::new(), Vec::new());
-        for round in 1..=ROUNDS {
+        for round in 1..=rounds() {
             let all = race(image, n, &agent)?;
             let sum =
                 |of: fn(&Progress) -> u64| all.progress.iter().map(of).sum::<u64>() as f64 / size as f64;
