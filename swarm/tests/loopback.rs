@@ -87,6 +87,16 @@ async fn http_server(data: Vec<u8>) -> HttpSource {
     HttpSource::new(reqwest::Client::new(), url.parse().unwrap())
 }
 
+/// One machine fetches everything from a seeder, with an HTTP source beside it.
+async fn from_a_seeder_and(http: HttpSource, data: &[u8], metainfo: &Metainfo) {
+    let seeder = session().await;
+    seeder.seed(metainfo, file_of(data)).await.unwrap();
+    let (s, file) = (session().await, empty());
+    let t = s.fetch(fetch(metainfo, &file, vec![at(&seeder)], Some(http))).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn machines_that_start_empty_complete_from_a_seeder_and_each_other() {
     let (data, metainfo) = payload();
@@ -132,12 +142,7 @@ async fn pieces_of_zeros_count_like_others() {
     data[..15 * (256 << 10)].fill(0);
     let metainfo = torrent_of(&data);
     let http = http_server(data.clone()).await;
-    let seeder = session().await;
-    seeder.seed(&metainfo, file_of(&data)).await.unwrap();
-    let (s, file) = (session().await, empty());
-    let t = s.fetch(fetch(&metainfo, &file, vec![at(&seeder)], Some(http))).await.unwrap();
-    complete(&t).await;
-    assert!(content(file) == data);
+    from_a_seeder_and(http, &data, &metainfo).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -145,12 +150,7 @@ async fn wrong_bytes_over_http_are_never_taken() {
     let (data, metainfo) = payload();
     let http = http_server(vec![0; SIZE]).await;
     assert!(http.piece(&metainfo, 3).await.unwrap_err().root_cause().to_string().contains("not this piece"));
-    let seeder = session().await;
-    seeder.seed(&metainfo, file_of(&data)).await.unwrap();
-    let (s, file) = (session().await, empty());
-    let t = s.fetch(fetch(&metainfo, &file, vec![at(&seeder)], Some(http))).await.unwrap();
-    complete(&t).await;
-    assert!(content(file) == data);
+    from_a_seeder_and(http, &data, &metainfo).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
