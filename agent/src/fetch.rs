@@ -18,7 +18,7 @@ use swarm::Torrent;
 
 /// The command.
 pub fn run(args: &FetchArgs) -> Exit {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let report = Report::new(None, None);
     if args.verbose {
         report.set_level(Log::Debug);
@@ -74,7 +74,7 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
         Seed::Forever => std::future::pending().await,
     }
     tell(args, &torrent);
-    session.stop().await;
+    session.stop();
     Ok(())
 }
 

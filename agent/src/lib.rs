@@ -37,12 +37,8 @@ use swarm::Torrent;
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
     let report = Report::new(Some(&args.kmsg), Some(&args.run_dir.join("agent.log")));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)))
-        .max_blocking_threads(64)
-        .enable_all()
-        .build()
-        .expect("starting the runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starting the runtime");
     runtime.block_on(async {
         match story(args, &report).await {
             Ok(booted) => {

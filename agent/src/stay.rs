@@ -34,7 +34,7 @@ pub async fn seed(booted: Booted, report: &Report) {
     }
     report.info("seeding is over (boottorrent.seed)");
     beat::last(report).await;
-    session.stop().await;
+    session.stop();
 }
 
 /// The agent's own memory: what is not the payload, which lies in a tmpfs.

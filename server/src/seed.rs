@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use swarm::{Session, Torrent};
+use swarm::{Seeding, Session, Torrent};
 
 /// How long a version is seeded after it was replaced or removed: machines that
 /// have begun with it finish with it. Its files are open, and take disk space as long.
@@ -48,10 +48,8 @@ impl Seeder {
             self.torrents.remove(&hash);
             self.retired.remove(&hash);
             state.tracker().seeding(self.torrents.keys().copied().collect());
-            match self.session.remove(hash).await {
-                Ok(()) => tracing::info!("no longer seeding {hash}"),
-                Err(e) => tracing::warn!("removing {hash} from the seeder: {e:#}"),
-            }
+            self.session.remove(hash);
+            tracing::info!("no longer seeding {hash}");
         }
         self.refused.retain(|(h, _)| wanted.contains_key(h));
         for (hash, image) in wanted {
@@ -76,11 +74,12 @@ impl Seeder {
     async fn seed(&self, image: &Image) -> Result<Torrent> {
         let name = &image.manifest.name;
         let file = image.payload.file.try_clone().context("duplicating a file handle")?;
-        self.session.seed(&image.torrent, file).await.with_context(|| format!("seeding image '{name}'"))
+        let how = Seeding { deal: true, weight: 1 };
+        self.session.seed(&image.torrent, file, how).await.with_context(|| format!("seeding image '{name}'"))
     }
 
     /// Leave all swarms.
     pub async fn stop(self) {
-        self.session.stop().await;
+        self.session.stop();
     }
 }

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Who sent how much: the server's seeder, its HTTP, or other machines.
+//! Counters become [`Progress`], with rates since the last look.
 
-use crate::{http::HttpSource, storage::Payload, webseed::OwnPeer};
+use crate::torrent::Shared;
 use bootspec::Progress;
-use librqbit::ManagedTorrent;
 use std::{
-    net::{IpAddr, SocketAddr},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-/// Turns the engine's counters into [`Progress`], with rates since the last call.
+/// Rates, as they were.
+#[derive(Default)]
 pub(crate) struct Account {
-    servers: Vec<IpAddr>,
-    own: OwnPeer,
     last: Option<(Instant, u64, u64)>,
     down_rate: f64,
     up_rate: f64,
@@ -24,36 +22,18 @@ const SAMPLE: Duration = Duration::from_millis(400);
 const FRESH: f64 = 0.25;
 
 impl Account {
-    /// `servers`: addresses of the server. `own`: the local peer.
-    pub(crate) fn new(servers: Vec<IpAddr>, own: OwnPeer) -> Self {
-        Self { servers, own, last: None, down_rate: 0.0, up_rate: 0.0 }
-    }
-
-    pub(crate) fn take(
-        &mut self,
-        torrent: &ManagedTorrent,
-        payload: &Payload,
-        size: u64,
-        http: Option<&HttpSource>,
-    ) -> Progress {
-        let mut p = Progress { have: payload.have_bytes(), total: size, ..Progress::default() };
-        p.from_http = http.map_or(0, HttpSource::received);
-        if let Some(live) = torrent.live() {
-            p.uploaded = live.get_uploaded_bytes();
-            // Dead peers too: what they sent is here. The filter's type has no public name, only its JSON form.
-            let all = serde_json::from_str(r#"{"state":"all"}"#).expect("a filter");
-            for (address, peer) in live.per_peer_stats_snapshot(all).peers {
-                let Ok(address) = address.parse::<SocketAddr>() else { continue };
-                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-                if self.own.is(&address) {
-                    continue; // Hands on what came over HTTP: counted there.
-                }
-                let from =
-                    if self.servers.contains(&address.ip()) { &mut p.from_server } else { &mut p.from_peers };
-                *from += peer.counters.fetched_bytes;
-                p.peers += u32::from(peer.state == "live");
-            }
-        }
+    pub(crate) fn take(&mut self, shared: &Shared) -> Progress {
+        let counters = &shared.counters;
+        let mut p = Progress {
+            have: counters.have.load(Ordering::Relaxed),
+            total: shared.metainfo.size(),
+            from_server: counters.from_server.load(Ordering::Relaxed),
+            from_peers: counters.from_peers.load(Ordering::Relaxed),
+            from_http: shared.http.as_ref().map_or(0, crate::HttpSource::received),
+            uploaded: counters.uploaded.load(Ordering::Relaxed),
+            peers: shared.state().conns.len() as u32,
+            ..Progress::default()
+        };
         self.rates(&mut p);
         p
     }

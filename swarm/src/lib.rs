@@ -1,30 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The LAN swarm, on librqbit's public API: sources in, verified bytes out, progress.
+//! The LAN swarm: sources in, verified bytes out, progress.
 //!
 //! | step | module |
 //! |---|---|
 //! | a .torrent becomes a checked [`Metainfo`] | [`metainfo`] |
 //! | the server makes one | [`create`](mod@create) |
-//! | a [`Session`] joins swarms and seeds | [`session`] |
-//! | pieces land in a file | `storage` |
-//! | every machine wants other pieces first | `steer` |
-//! | the first piece, and what no peer sends, comes over HTTP | [`http`], `webseed` |
-//! | who sent how much | `account` |
+//! | a [`Session`] listens, joins swarms and seeds | [`session`] |
+//! | what is fetched, shown and served next: decisions without I/O | [`plan`] |
+//! | peers are found and called | `discover`, `known` |
+//! | messages, and a connection's life | `wire`, `conn`, `peer` |
+//! | what the connections of a torrent share | `torrent` |
+//! | who may send now, and how fast | `gate` |
+//! | pieces land in a file, and are verified there | `store` |
+//! | what no peer sends comes over HTTP | [`http`], `fallback` |
 //!
-//! The rules come from measurements of librqbit 9.1.0 in flash crowds: a peer
-//! that starts empty is taken for a full one and never told of new pieces, and
-//! pieces go in file order, so that everybody asks the server for the same one.
+//! Protocol, tracker and local discovery are librqbit's crates; piece order, dealing
+//! and turns are ours, since they are what a flash crowd stands or falls with.
 
 mod account;
+mod conn;
 pub mod create;
+mod discover;
+mod fallback;
+mod gate;
 pub mod http;
+mod known;
 pub mod metainfo;
+mod peer;
+pub mod plan;
 pub mod session;
-mod steer;
-mod storage;
-mod webseed;
+mod store;
+mod torrent;
+mod wire;
 
 pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
-pub use session::{Fetch, Session, SessionConfig, Torrent};
+pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};

@@ -95,9 +95,9 @@ impl Metainfo {
         Self::assemble(&self.0.info, Some(url)).expect("the info dictionary was parsed before")
     }
 
-    /// The same torrent without trackers.
-    pub(crate) fn without_announce(&self) -> Self {
-        Self::assemble(&self.0.info, None).expect("the info dictionary was parsed before")
+    /// The info dictionary, bencoded: what the infohash is the hash of.
+    pub(crate) fn info(&self) -> &Bytes {
+        &self.0.info
     }
 
     /// A .torrent around a bencoded info dictionary.

@@ -1,30 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The LAN session: one port, no DHT, no public tracker; tracker, local
-//! service discovery (BEP 14) and peer exchange (BEP 11) together.
+//! The LAN session: one port for all torrents, and what they share.
 
 use crate::{
     account::Account,
+    discover, fallback,
+    gate::Gate,
     http::HttpSource,
     metainfo::Metainfo,
-    steer,
-    storage::{Payload, Storage},
-    webseed,
+    peer,
+    plan::Bits,
+    store::Store,
+    torrent::{Setup, Shared},
+    wire,
 };
 use anyhow::Context;
-use bootspec::{InfoHash, PEER_PORT, Progress};
-use librqbit::{
-    AddTorrent, AddTorrentOptions, ConnectionOptions, ListenerMode, ListenerOptions, ManagedTorrent,
-    PeerConnectionOptions, SessionOptions, api::TorrentIdOrHash, limits::LimitsConfig,
-};
+use bootspec::{InfoHash, PEER_PORT, Progress, units::MIN_RATE};
 use librqbit_core::hash_id::Id20;
+use librqbit_lsd::{LocalServiceDiscovery, LocalServiceDiscoveryOptions};
 use std::{
+    collections::HashMap,
     fs::File,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
 
 /// How a session listens and how fast it may be.
 #[derive(Clone, Debug)]
@@ -37,32 +42,37 @@ pub struct SessionConfig {
     pub down: Option<u64>,
     /// Local service discovery by multicast.
     pub lsd: bool,
-    /// Connections at most.
+    /// Connections of one torrent at most. About as many for each machine, so that all have as much to do.
     pub peers: usize,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { port: PEER_PORT, up: None, down: None, lsd: true, peers: 512 }
+        Self { port: PEER_PORT, up: None, down: None, lsd: true, peers: 24 }
     }
 }
 
-/// Bytes a second: a block.
-const MIN_RATE: u64 = bootspec::units::MIN_RATE;
-/// Blocks of 16 KiB asked for ahead of each peer. Few, so that a slow server's
-/// queue stays short and little is fetched twice when a faster peer takes over.
-const REQUEST_WINDOW: usize = 32;
-/// Pieces from which the first one is picked, over HTTP. Random, so that machines
-/// have something to give each other; among the first, because the engine hashes all before it.
-const FIRST_PIECES: u32 = 16;
+/// How often HAVEs go out, which wait for company.
+const FLUSH: Duration = Duration::from_millis(25);
+/// How often everybody looks whether there is more to ask for, or to show.
+const LOOK: Duration = Duration::from_millis(100);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
+/// Calls that may be greeting us at once.
+const GREETING: usize = 256;
 
 /// A BitTorrent session. Cheap to clone.
 #[derive(Clone)]
-pub struct Session {
-    inner: Arc<librqbit::Session>,
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    config: SessionConfig,
     port: u16,
+    peer_id: Id20,
+    gate: Arc<Gate>,
+    torrents: Mutex<HashMap<InfoHash, Arc<Shared>>>,
+    lsd: Option<LocalServiceDiscovery>,
+    end: CancellationToken,
 }
 
 /// What to fetch, where to, and from whom.
@@ -81,180 +91,232 @@ pub struct Fetch {
     pub http: Option<HttpSource>,
 }
 
+/// How to seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeding {
+    /// Show each piece to one machine first (the server's seeder), or everything to everybody.
+    pub deal: bool,
+    /// The share of this torrent when several are wanted at once.
+    pub weight: u8,
+}
+
 /// A torrent in a session. It goes on when this is dropped, until the session ends.
 pub struct Torrent {
-    inner: Arc<ManagedTorrent>,
-    payload: Arc<Payload>,
+    shared: Arc<Shared>,
     account: Mutex<Account>,
-    size: u64,
-    http: Option<HttpSource>,
 }
 
 impl Session {
     /// Listen. Errors: the port is taken.
     pub async fn start(config: SessionConfig) -> anyhow::Result<Self> {
-        let limit = |rate: Option<u64>| {
-            // The engine's limiter never lets a block through that is larger than a second's worth.
-            rate.and_then(|r| NonZeroU32::new(r.clamp(MIN_RATE, u32::MAX.into()) as u32))
-        };
-        let ipv4_only = !Path::new("/proc/net/if_inet6").exists();
-        let options = SessionOptions {
-            dht: None,
-            listen: Some(ListenerOptions {
-                mode: ListenerMode::TcpOnly,
-                listen_addr: (Ipv6Addr::UNSPECIFIED, config.port).into(),
-                ipv4_only,
-                ..Default::default()
-            }),
-            connect: Some(ConnectionOptions {
-                peer_opts: Some(PeerConnectionOptions {
-                    connect_timeout: Some(Duration::from_secs(3)),
-                    // A seeder that is limited serves many in turn: silence is no death. Who is really
-                    // gone loses its pieces to faster peers long before.
-                    read_write_timeout: Some(Duration::from_secs(60)),
-                    keep_alive_interval: Some(Duration::from_secs(20)),
-                    max_request_window: Some(REQUEST_WINDOW),
-                }),
-                ..Default::default()
-            }),
-            // Blocking file I/O permits; a steering stream holds one all the time.
-            runtime_worker_threads: Some(16),
-            ratelimits: LimitsConfig { upload_bps: limit(config.up), download_bps: limit(config.down) },
-            peer_limit: Some(config.peers),
-            disable_local_service_discovery: !config.lsd,
-            ipv4_only,
-            client_name_and_version: Some(concat!("boottorrent ", env!("CARGO_PKG_VERSION")).into()),
-            ..Default::default()
-        };
-        let inner = librqbit::Session::new_with_opts(PathBuf::from("/nonexistent"), options)
+        let listener = listen(config.port)
             .await
             .with_context(|| format!("listening for peers on port {}", config.port))?;
-        let port = inner.listen_addr().map_or(config.port, |a| a.port());
-        Ok(Self { inner, port })
+        let port = listener.local_addr().context("asking for the port")?.port();
+        let end = CancellationToken::new();
+        let lsd = match config.lsd {
+            true => {
+                let options =
+                    LocalServiceDiscoveryOptions { cancel_token: end.clone(), ..Default::default() };
+                // Without multicast there is still the tracker.
+                LocalServiceDiscovery::new(options).await.map_err(|e| tracing::debug!("{e:#}")).ok()
+            }
+            false => None,
+        };
+        let limited = |rate: u64| rate.max(MIN_RATE);
+        let inner = Arc::new(Inner {
+            port,
+            peer_id: peer_id(),
+            gate: Gate::new(config.up.map(limited), config.down.map(limited)),
+            torrents: Mutex::default(),
+            lsd,
+            end,
+            config,
+        });
+        tokio::spawn(accept(inner.clone(), listener));
+        Ok(Self(inner))
     }
 
     /// The port for peers.
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port
     }
 
     /// Seed a complete payload. It is hashed first. No tracker is told: the
     /// server's own tracker knows its own seeder.
-    pub async fn seed(&self, metainfo: &Metainfo, file: File) -> anyhow::Result<Torrent> {
-        let have = vec![true; metainfo.pieces() as usize];
-        let payload = Payload::new(file, metainfo.size(), metainfo.piece_length(), have);
-        let inner = self.add(metainfo, &payload, Vec::new(), Vec::new()).await?;
-        let checked = inner.wait_until_initialized().await;
-        if checked.is_err() || !inner.stats().finished {
-            self.remove(metainfo.infohash()).await?;
-            anyhow::bail!("the payload does not match its torrent");
-        }
-        Ok(self.tend(inner, payload, metainfo, Vec::new(), None))
+    pub async fn seed(&self, metainfo: &Metainfo, file: File, how: Seeding) -> anyhow::Result<Torrent> {
+        let store = Store::new(file, metainfo.clone());
+        let checked = tokio::task::spawn_blocking(move || Shared::check(&store).map(|()| store));
+        let store = checked.await.context("hashing the payload")??;
+        let have = Bits::all(store.layout().pieces());
+        let shared = self.add(metainfo, store, have, Vec::new(), None, how);
+        Ok(Torrent { shared, account: Mutex::default() })
     }
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
         let Fetch { metainfo, file, trackers, peers, servers, http } = fetch;
-        let mut have = vec![false; metainfo.pieces() as usize];
-        if let Some(http) = &http {
-            match first_piece(&metainfo, &file, http).await {
-                Ok(piece) => have[piece as usize] = true,
-                Err(e) => tracing::debug!("starting empty: {e:#}"),
-            }
-        }
-        let payload = Payload::new(file, metainfo.size(), metainfo.piece_length(), have);
-        let inner = self.add(&metainfo, &payload, trackers, peers).await?;
-        Ok(self.tend(inner, payload, &metainfo, servers, http))
+        let store = Store::new(file, metainfo.clone());
+        let have = Bits::none(store.layout().pieces());
+        let how = Seeding { deal: false, weight: 1 };
+        let shared = self.add(&metainfo, store, have, servers, http, how);
+        shared.known.add(peers.into_iter());
+        let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
+        tokio::spawn(discover::listen(shared.clone(), trackers, lsd));
+        tokio::spawn(discover::call(shared.clone()));
+        tokio::spawn(fallback::run(shared.clone()));
+        Ok(Torrent { shared, account: Mutex::default() })
     }
 
-    async fn add(
+    fn add(
         &self,
         metainfo: &Metainfo,
-        payload: &Arc<Payload>,
-        trackers: Vec<String>,
-        peers: Vec<SocketAddr>,
-    ) -> anyhow::Result<Arc<ManagedTorrent>> {
-        let options = AddTorrentOptions {
-            overwrite: true,
-            output_folder: Some("/nonexistent".into()),
-            storage_factory: Some(Storage::factory(payload.clone())),
-            trackers: Some(trackers),
-            initial_peers: Some(peers),
-            ..Default::default()
-        };
-        // Without its own announce list: who to announce to is the caller's decision.
-        let bare = metainfo.without_announce();
-        let added =
-            self.inner.add_torrent(AddTorrent::from_bytes(bare.bytes().clone()), Some(options)).await?;
-        added.into_handle().context("the engine took no torrent")
-    }
-
-    fn tend(
-        &self,
-        inner: Arc<ManagedTorrent>,
-        payload: Arc<Payload>,
-        metainfo: &Metainfo,
+        store: Store,
+        have: Bits,
         servers: Vec<IpAddr>,
         http: Option<HttpSource>,
-    ) -> Torrent {
-        let own = webseed::OwnPeer::default();
-        // Both end with the last piece.
-        tokio::spawn(steer::run(inner.clone(), payload.clone(), metainfo.piece_length()));
-        tokio::spawn(webseed::run(self.port, metainfo.clone(), payload.clone(), http.clone(), own.clone()));
-        let account = Mutex::new(Account::new(servers, own));
-        Torrent { inner, payload, account, size: metainfo.size(), http }
+        how: Seeding,
+    ) -> Arc<Shared> {
+        let shared = Shared::new(Setup {
+            metainfo: metainfo.clone(),
+            store,
+            have,
+            deal: how.deal,
+            gate: self.0.gate.clone(),
+            servers,
+            http,
+            peer_id: self.0.peer_id,
+            port: self.0.port,
+            weight: how.weight.into(),
+            limit: self.0.config.peers,
+            end: self.0.end.child_token(),
+        });
+        tokio::spawn(tick(shared.clone()));
+        self.torrents().insert(metainfo.infohash(), shared.clone());
+        shared
+    }
+
+    fn torrents(&self) -> MutexGuard<'_, HashMap<InfoHash, Arc<Shared>>> {
+        self.0.torrents.lock().expect("no panic under the lock")
     }
 
     /// Leave a swarm.
-    pub async fn remove(&self, infohash: InfoHash) -> anyhow::Result<()> {
-        self.inner.delete(TorrentIdOrHash::Hash(Id20::new(infohash.0)), false).await
+    pub fn remove(&self, infohash: InfoHash) {
+        if let Some(shared) = self.torrents().remove(&infohash) {
+            shared.end.cancel();
+        }
     }
 
     /// Leave all swarms and stop listening.
-    pub async fn stop(&self) {
-        self.inner.stop().await;
+    pub fn stop(&self) {
+        self.0.end.cancel();
     }
 }
 
-/// A machine that starts with a piece is known as one that has not everything
-/// (it sends a bitfield), so that others tell it of theirs.
-async fn first_piece(metainfo: &Metainfo, file: &File, http: &HttpSource) -> anyhow::Result<u32> {
-    use std::os::unix::fs::FileExt;
-    let piece = rand::random_range(0..metainfo.pieces().min(FIRST_PIECES));
-    let data = http.piece(metainfo, piece).await?;
-    file.write_all_at(&data, metainfo.piece_range(piece).start).context("writing the first piece")?;
-    Ok(piece)
+/// On `[::]`, IPv4 comes too; without IPv6 in the kernel it is the only one.
+async fn listen(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(e) if e.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
+}
+
+/// BEP 20: who we are, then chance.
+fn peer_id() -> Id20 {
+    let mut id = *b"-BT0100-            ";
+    id[8..].copy_from_slice(&rand::random::<[u8; 12]>());
+    Id20::new(id)
+}
+
+async fn accept(inner: Arc<Inner>, listener: TcpListener) {
+    let greeting = Arc::new(tokio::sync::Semaphore::new(GREETING));
+    let all = async {
+        loop {
+            let Ok((stream, address)) = listener.accept().await else {
+                // Out of file descriptors: others end meanwhile.
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let Ok(permit) = greeting.clone().try_acquire_owned() else { continue };
+            let inner = inner.clone();
+            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            tokio::spawn(async move {
+                let greeted = greet(&inner, stream).await;
+                drop(permit);
+                let ended = match greeted {
+                    Ok((shared, stream, id)) => peer::run(&shared, stream, address, id, true).await,
+                    Err(e) => Err(e),
+                };
+                if let Err(e) = ended {
+                    tracing::debug!("{address}, which called: {e:#}");
+                }
+            });
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = inner.end.cancelled() => {}
+    }
+}
+
+async fn greet(inner: &Inner, mut stream: TcpStream) -> anyhow::Result<(Arc<Shared>, TcpStream, Id20)> {
+    let theirs = wire::read_handshake(&mut stream).await?;
+    let infohash = InfoHash(theirs.info_hash.0);
+    let shared = inner.torrents.lock().expect("no panic under the lock").get(&infohash).cloned();
+    let shared = shared.with_context(|| format!("no torrent {infohash}"))?;
+    let hello = wire::write_handshake(&mut stream, theirs.info_hash, inner.peer_id);
+    timeout(Duration::from_secs(5), hello).await.context("it does not listen")??;
+    Ok((shared, stream, theirs.peer_id))
+}
+
+/// What happens by the clock.
+async fn tick(shared: Arc<Shared>) {
+    let (mut looked, dealing) = (shared.now(), shared.state().deal.is_some());
+    while !shared.end.is_cancelled() {
+        shared.flush();
+        let busy = dealing || !shared.complete();
+        if busy && shared.now().saturating_sub(looked) >= LOOK {
+            looked = shared.now();
+            let conns: Vec<_> = shared.state().conns.values().cloned().collect();
+            for conn in conns {
+                shared.want_from(&conn);
+                shared.show(&conn);
+            }
+        }
+        sleep(if busy { FLUSH } else { LOOK }).await;
+    }
 }
 
 impl Torrent {
     /// The torrent's identity.
     pub fn infohash(&self) -> InfoHash {
-        InfoHash(self.inner.info_hash().0)
+        self.shared.metainfo.infohash()
     }
 
     /// Bytes, rates and peers, now.
     pub fn progress(&self) -> Progress {
-        let mut account = self.account.lock().expect("no panic under the lock");
-        account.take(&self.inner, &self.payload, self.size, self.http.as_ref())
+        self.account.lock().expect("no panic under the lock").take(&self.shared)
     }
 
     /// Progress as a stream: the next state, a quarter of a second from now or at completion.
     pub async fn next_progress(&self) -> Progress {
-        let until = Instant::now() + TELL_EVERY;
-        let was_complete = self.complete();
-        while Instant::now() < until && self.complete() == was_complete {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        if self.complete() {
+            sleep(TELL_EVERY).await;
+        } else {
+            let _ = timeout(TELL_EVERY, self.shared.until_done()).await;
         }
         self.progress()
     }
 
     /// Whether every piece is here and verified.
     pub fn complete(&self) -> bool {
-        self.payload.complete()
+        self.shared.complete()
     }
 
-    /// Why the engine stopped, if it did: the payload could not be written or read.
+    /// Why nothing more will come, if so: the payload could not be written or read.
     pub fn error(&self) -> Option<String> {
-        self.inner.stats().error
+        self.shared.error()
     }
 }

@@ -9,9 +9,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use swarm::{CreateOptions, Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent, create};
+use swarm::{CreateOptions, Fetch, HttpSource, Metainfo, Seeding, Session, SessionConfig, Torrent, create};
 
 const SIZE: usize = 24 << 20;
+const DEALING: Seeding = Seeding { deal: true, weight: 1 };
 
 fn payload() -> (Vec<u8>, Metainfo) {
     let data: Vec<u8> = (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -90,7 +91,7 @@ async fn http_server(data: Vec<u8>) -> HttpSource {
 /// One machine fetches everything from a seeder, with an HTTP source beside it.
 async fn from_a_seeder_and(http: HttpSource, data: &[u8], metainfo: &Metainfo) {
     let seeder = session().await;
-    seeder.seed(metainfo, file_of(data)).await.unwrap();
+    seeder.seed(metainfo, file_of(data), DEALING).await.unwrap();
     let (s, file) = (session().await, empty());
     let t = s.fetch(fetch(metainfo, &file, vec![at(&seeder)], Some(http))).await.unwrap();
     complete(&t).await;
@@ -101,7 +102,7 @@ async fn from_a_seeder_and(http: HttpSource, data: &[u8], metainfo: &Metainfo) {
 async fn machines_that_start_empty_complete_from_a_seeder_and_each_other() {
     let (data, metainfo) = payload();
     let seeder = session().await;
-    seeder.seed(&metainfo, file_of(&data)).await.unwrap();
+    seeder.seed(&metainfo, file_of(&data), DEALING).await.unwrap();
 
     let (a, b) = (session().await, session().await);
     let (file_a, file_b) = (empty(), empty());
@@ -112,7 +113,7 @@ async fn machines_that_start_empty_complete_from_a_seeder_and_each_other() {
     assert!(content(file_a) == data && content(file_b) == data);
 
     // The seeder goes; who comes late gets it from those who have it.
-    seeder.stop().await;
+    seeder.stop();
     let late = session().await;
     let file = empty();
     let t = late.fetch(fetch(&metainfo, &file, vec![at(&a), at(&b)], None)).await.unwrap();
@@ -157,6 +158,6 @@ async fn wrong_bytes_over_http_are_never_taken() {
 async fn a_payload_that_is_not_the_torrents_is_not_seeded() {
     let (mut data, metainfo) = payload();
     data[SIZE / 2] ^= 1;
-    let error = session().await.seed(&metainfo, file_of(&data)).await.err().expect("an error");
-    assert_eq!(error.to_string(), "the payload does not match its torrent");
+    let error = session().await.seed(&metainfo, file_of(&data), DEALING).await.err().expect("an error");
+    assert_eq!(error.to_string(), "the payload does not match its torrent (piece 48)");
 }

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One connection as others see it: what is to go out, and what is known of the other side.
+
+use crate::{
+    plan::{Key, Meter},
+    wire,
+};
+use librqbit_peer_protocol::{Message, Request, extended::PeerExtendedMessageIds};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Requests of one peer that are kept. Who sends more is out of his mind, or ours.
+const MAX_REQUESTS: usize = 4096;
+
+/// What waits to be sent.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// Messages, serialised.
+    pub control: Vec<u8>,
+    /// Pieces to announce, with the next message or the next tick.
+    pub haves: Vec<u32>,
+    /// Blocks that were asked for.
+    pub uploads: VecDeque<Request>,
+    /// Others could be asked for now: look again.
+    pub look: bool,
+    /// What the other side calls its extensions.
+    pub theirs: PeerExtendedMessageIds,
+}
+
+/// A connection.
+pub(crate) struct Conn {
+    pub key: Key,
+    /// The other end.
+    pub address: SocketAddr,
+    pub peer_id: [u8; 20],
+    /// It called us.
+    pub incoming: bool,
+    /// Where it listens: known from its extension handshake, or from our call. 0: unknown.
+    pub port: AtomicU16,
+    /// It is one of ours, and tells that it lives while we wait.
+    pub ours: AtomicBool,
+    /// We have said that we want something.
+    pub interested: AtomicBool,
+    /// What comes in, by its own clock.
+    pub down: Mutex<Meter>,
+    outbox: Mutex<Outbox>,
+    wake: Notify,
+    /// Ends the connection.
+    pub end: CancellationToken,
+}
+
+impl Conn {
+    pub(crate) fn new(key: Key, address: SocketAddr, peer_id: [u8; 20], incoming: bool) -> Self {
+        Self {
+            key,
+            address,
+            peer_id,
+            incoming,
+            port: AtomicU16::new(if incoming { 0 } else { address.port() }),
+            ours: AtomicBool::new(false),
+            interested: AtomicBool::new(false),
+            down: Mutex::default(),
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+            end: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.ip()
+    }
+
+    /// Where others can call it.
+    pub(crate) fn listens(&self) -> Option<SocketAddr> {
+        let port = self.port.load(Ordering::Relaxed);
+        (port != 0).then(|| SocketAddr::new(self.ip(), port))
+    }
+
+    pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().expect("no panic under the lock")
+    }
+
+    /// Something is in the outbox.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Wait until something is in the outbox.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Send a message soon.
+    pub(crate) fn say(&self, message: &Message<'_>) {
+        let mut outbox = self.outbox();
+        let theirs = outbox.theirs;
+        wire::put(&mut outbox.control, message, theirs);
+        drop(outbox);
+        self.wake();
+    }
+
+    /// Ask for blocks.
+    pub(crate) fn ask(&self, requests: impl Iterator<Item = Request>) {
+        self.say_all(requests.map(Message::Request));
+    }
+
+    /// Take requests back.
+    pub(crate) fn cancel(&self, requests: impl Iterator<Item = Request>) {
+        self.say_all(requests.map(Message::Cancel));
+    }
+
+    fn say_all(&self, messages: impl Iterator<Item = Message<'static>>) {
+        let mut outbox = self.outbox();
+        messages.for_each(|m| wire::put(&mut outbox.control, &m, PeerExtendedMessageIds::default()));
+        drop(outbox);
+        self.wake();
+    }
+
+    /// Announce a piece with the next flush.
+    pub(crate) fn have(&self, piece: u32) {
+        self.outbox().haves.push(piece);
+    }
+
+    /// Let another look be taken at what can be asked for.
+    pub(crate) fn look(&self) {
+        self.outbox().look = true;
+        self.wake();
+    }
+
+    /// A request has come. False: too many.
+    pub(crate) fn requested(&self, request: Request) -> bool {
+        let mut outbox = self.outbox();
+        outbox.uploads.push_back(request);
+        let fits = outbox.uploads.len() <= MAX_REQUESTS;
+        drop(outbox);
+        self.wake();
+        fits
+    }
+
+    /// A request is taken back.
+    pub(crate) fn cancelled(&self, r: Request) {
+        self.outbox().uploads.retain(|u| (u.index, u.begin, u.length) != (r.index, r.begin, r.length));
+    }
+
+    /// Count what came in.
+    pub(crate) fn received(&self, now: Duration, bytes: usize) {
+        self.down.lock().expect("no panic under the lock").add(now, bytes as u64);
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Finding peers, and calling them: tracker (BEP 3, 15), local service discovery
+//! (BEP 14), peer exchange (BEP 11, in [`crate::peer`]). Never the DHT.
+
+use crate::{peer, torrent::Shared, wire};
+use anyhow::Context;
+use librqbit_core::hash_id::Id20;
+use librqbit_lsd::LocalServiceDiscovery;
+use librqbit_tracker_comms::{
+    TorrentStatsProvider, TrackerComms, TrackerCommsStats, TrackerCommsStatsState, UdpTrackerClient,
+};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_stream::StreamExt;
+use url::Url;
+
+/// Connections that a machine looks for: far more than ln N, which keeps a random swarm
+/// of N machines together, few enough to talk to, and about as many for each.
+const WANTED: usize = 16;
+/// How long a call may take.
+const CONNECT: Duration = Duration::from_secs(3);
+/// How often somebody new is looked for without any news.
+const LOOK: Duration = Duration::from_millis(250);
+/// Without a new piece for this long, one more is called, each time.
+const DRY: Duration = Duration::from_secs(2);
+
+/// Call peers until the torrent is complete. A seeder waits to be called.
+pub(crate) async fn call(shared: Arc<Shared>) {
+    let (mut more, mut since) = (0, shared.now());
+    loop {
+        let moved = Duration::from_millis(shared.moved.load(Ordering::Relaxed)).max(since);
+        if shared.now().saturating_sub(moved) >= DRY {
+            (more, since) = (more + 1, shared.now());
+        }
+        let connected = shared.state().conns.len();
+        if let Some(address) = shared.known.next(connected < shared.limit.min(WANTED + more)) {
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                let called = one(&shared, address).await;
+                if let Err(e) = &called {
+                    tracing::debug!("{address}: {e:#}");
+                }
+            });
+            // Who was just called counts from now on.
+            sleep(Duration::from_millis(1)).await;
+            continue;
+        }
+        tokio::select! {
+            () = shared.until_done() => return,
+            () = shared.end.cancelled() => return,
+            () = shared.known.news() => {}
+            () = sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn one(shared: &Arc<Shared>, address: SocketAddr) -> anyhow::Result<()> {
+    let greeted = greet(shared, address).await;
+    let worked = greeted.is_ok();
+    let ended = match greeted {
+        Ok((stream, peer_id)) => peer::run(shared, stream, address, peer_id, false).await,
+        Err(e) => Err(e),
+    };
+    shared.known.over(address, worked);
+    ended
+}
+
+async fn greet(shared: &Shared, address: SocketAddr) -> anyhow::Result<(TcpStream, Id20)> {
+    let mut stream = timeout(CONNECT, TcpStream::connect(address)).await.context("no answer")??;
+    let infohash = Id20::new(shared.metainfo.infohash().0);
+    wire::write_handshake(&mut stream, infohash, shared.peer_id).await?;
+    let theirs = wire::read_handshake(&mut stream).await?;
+    anyhow::ensure!(theirs.info_hash == infohash, "it answers for another torrent");
+    Ok((stream, theirs.peer_id))
+}
+
+/// Listen to the trackers, and to the network.
+pub(crate) async fn listen(shared: Arc<Shared>, trackers: Vec<String>, lsd: Option<LocalServiceDiscovery>) {
+    let infohash = Id20::new(shared.metainfo.infohash().0);
+    let local = async {
+        let Some(lsd) = lsd else { return };
+        let mut found = Box::pin(lsd.announce(infohash, Some(shared.port)));
+        while let Some(address) = found.next().await {
+            shared.known.add(std::iter::once(address));
+        }
+    };
+    let tracked = async {
+        let urls = trackers.iter().filter_map(|t| t.parse::<Url>().ok()).collect();
+        let Ok(udp) = UdpTrackerClient::new(shared.end.clone(), None).await else { return };
+        let stats = Box::new(Stats(shared.clone()));
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(15)).build();
+        let Ok(client) = client else { return };
+        let found =
+            TrackerComms::start(infohash, shared.peer_id, urls, stats, None, shared.port, client, udp);
+        let Some(mut found) = found else { return };
+        while let Some(address) = found.next().await {
+            shared.known.add(std::iter::once(address));
+        }
+    };
+    let both = async { tokio::join!(local, tracked) };
+    tokio::select! {
+        _ = both => {}
+        () = shared.end.cancelled() => {}
+    }
+}
+
+struct Stats(Arc<Shared>);
+
+impl TorrentStatsProvider for Stats {
+    fn get(&self) -> TrackerCommsStats {
+        TrackerCommsStats {
+            uploaded_bytes: self.0.counters.uploaded.load(Ordering::Relaxed),
+            downloaded_bytes: self.0.counters.have.load(Ordering::Relaxed),
+            total_bytes: self.0.metainfo.size(),
+            torrent_state: TrackerCommsStatsState::Live,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The decisions of a swarm, without its I/O: which piece is fetched next and from
+//! whom ([`Picker`]), what a seeder shows to whom ([`Deal`]), how many are served at
+//! once ([`Slots`]). All run on the caller's clock, a time since any beginning, so
+//! that unit tests and the simulator (`examples/flashcrowd.rs`) decide what time it is.
+
+mod bits;
+mod deal;
+mod layout;
+mod meter;
+mod picker;
+mod slots;
+
+pub use bits::Bits;
+pub use deal::Deal;
+pub use layout::{BLOCK, Layout};
+pub use meter::Meter;
+pub use picker::{Key, Landed, Order, Picker};
+pub use slots::{Slots, Ticket};

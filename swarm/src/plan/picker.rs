@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which piece is fetched next, and from whom.
+//!
+//! A piece is asked of one peer (a *flight*), so that nothing is fetched twice and
+//! whoever sends a wrong piece is known. What is rare goes first, ties by chance, so that
+//! machines have something to give each other. When a flight takes too long, and
+//! sooner at the very end, a second peer is asked too, beginning with the last block:
+//! the two meet, and each block that comes from one is cancelled at the other.
+//!
+//! Pure: no I/O, and time is what the caller says, so tests and the flash crowd
+//! simulator run it on a clock of their own.
+
+use super::{BLOCK, Bits, Layout, Meter};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::{collections::HashMap, time::Duration};
+
+/// A peer, for as long as its connection lasts.
+pub type Key = u64;
+
+/// Candidates that are compared for rarity; with more, a random stretch of them.
+const COMPARED: usize = 512;
+/// Blocks that are asked for ahead: what comes in this time.
+const AHEAD: Duration = Duration::from_millis(100);
+/// And at least, and at most.
+const AHEAD_BLOCKS: std::ops::RangeInclusive<u32> = 2..=512;
+/// All that is asked for: what comes in this time. With more, requests only wait in the peers'
+/// queues, and what is rarest is decided long before it is fetched.
+const QUEUED: Duration = Duration::from_millis(300);
+/// And at least so many pieces.
+const FLIGHTS: u32 = 6;
+/// A flight of which nothing has come for this long may go to anybody.
+const STALLED: Duration = Duration::from_secs(2);
+/// What asking a second peer costs: less is not worth it.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// What a piece takes, before one has come.
+const USUAL: Duration = Duration::from_millis(300);
+/// Peers that are asked for one piece at a time.
+const HOLDERS: usize = 2;
+
+/// Blocks of one piece to ask a peer for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The piece.
+    pub piece: u32,
+    /// Its blocks that are missing, in the order in which they are asked for.
+    pub blocks: Vec<u32>,
+    /// Who was asked before, and must not send them any more.
+    pub instead_of: Option<Key>,
+}
+
+/// What becomes of a block that has arrived and is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Landed {
+    /// More are missing.
+    Partial,
+    /// It was the last: the piece can be verified.
+    Whole,
+}
+
+struct Peer {
+    has: Bits,
+    choking: bool,
+    asked: u32,
+    meter: Meter,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    Missing,
+    Writing,
+    Here,
+}
+
+struct Flight {
+    /// Who is asked for it, the longest first.
+    holders: Vec<Key>,
+    blocks: Vec<Block>,
+    missing: u32,
+    here: u32,
+    since: Duration,
+    last: Duration,
+    senders: Vec<Key>,
+}
+
+/// See the module's text.
+pub struct Picker {
+    layout: Layout,
+    have: Bits,
+    flying: Bits,
+    seen: Vec<u16>,
+    peers: HashMap<Key, Peer>,
+    flights: HashMap<u32, Flight>,
+    /// How long a piece took, as of late.
+    usual: Duration,
+    /// What comes from all.
+    meter: Meter,
+    rng: SmallRng,
+}
+
+impl Picker {
+    /// `have`: pieces that are verified already. `seed`: of the random order.
+    pub fn new(layout: Layout, have: Bits, seed: u64) -> Self {
+        let pieces = layout.pieces();
+        Self {
+            layout,
+            have,
+            flying: Bits::none(pieces),
+            seen: vec![0; pieces as usize],
+            peers: HashMap::new(),
+            flights: HashMap::new(),
+            usual: USUAL,
+            meter: Meter::default(),
+            rng: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    /// The pieces that are verified.
+    pub fn have(&self) -> &Bits {
+        &self.have
+    }
+
+    /// A peer that has nothing yet, and lets us ask when it says so.
+    pub fn join(&mut self, key: Key) {
+        let has = Bits::none(self.layout.pieces());
+        self.peers.insert(key, Peer { has, choking: true, asked: 0, meter: Meter::default() });
+    }
+
+    /// A peer is gone. True: it held something that others can take now.
+    pub fn leave(&mut self, key: Key) -> bool {
+        let Some(peer) = self.peers.remove(&key) else { return false };
+        peer.has.iter().for_each(|i| self.seen[i as usize] -= 1);
+        self.drop_flights(key)
+    }
+
+    /// A peer will answer no requests, or will again. True: it held something that others can take now.
+    pub fn choke(&mut self, key: Key, choking: bool) -> bool {
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        peer.choking = choking;
+        if choking {
+            peer.asked = 0;
+        }
+        choking && self.drop_flights(key)
+    }
+
+    fn drop_flights(&mut self, key: Key) -> bool {
+        let mut any = false;
+        for flight in self.flights.values_mut().filter(|f| f.holders.contains(&key)) {
+            flight.holders.retain(|k| *k != key);
+            any = true;
+        }
+        any
+    }
+
+    /// A peer has a piece. True: one that we lack.
+    pub fn has(&mut self, key: Key, piece: u32) -> bool {
+        let Some(peer) = self.peers.get_mut(&key) else { return false };
+        if peer.has.insert(piece) {
+            self.seen[piece as usize] += 1;
+        }
+        piece < self.layout.pieces() && !self.have.has(piece)
+    }
+
+    /// Whether a peer has a piece.
+    pub fn peer_has(&self, key: Key, piece: u32) -> bool {
+        self.peers.get(&key).is_some_and(|p| p.has.has(piece))
+    }
+
+    /// Whether a peer has all pieces.
+    pub fn peer_is_complete(&self, key: Key) -> bool {
+        self.peers.get(&key).is_some_and(|p| p.has.is_full())
+    }
+
+    /// Whether a peer has something that we lack.
+    pub fn interesting(&self, key: Key) -> bool {
+        self.peers.get(&key).is_some_and(|p| p.has.exceeds(&self.have))
+    }
+
+    /// Blocks that a peer was asked for, and still owes.
+    pub fn asked(&self, key: Key) -> u32 {
+        self.peers.get(&key).map_or(0, |p| p.asked)
+    }
+
+    /// What to ask a peer for now: nothing while it owes enough.
+    pub fn pick(&mut self, key: Key, now: Duration) -> Option<Order> {
+        let peer = self.peers.get_mut(&key)?;
+        let ahead = peer.meter.rate(now) * AHEAD.as_secs_f64() / f64::from(BLOCK);
+        if peer.choking || peer.asked > (ahead as u32).clamp(*AHEAD_BLOCKS.start(), *AHEAD_BLOCKS.end()) {
+            return None;
+        }
+        let idle = peer.asked == 0;
+        let asked: u32 = self.peers.values().map(|p| p.asked).sum();
+        let enough = self.meter.rate(now) * QUEUED.as_secs_f64() / f64::from(BLOCK);
+        let enough = (enough as u32).max(FLIGHTS * self.layout.blocks(0));
+        let piece = self.unfinished(key).or_else(|| self.rarest(key));
+        // What only this peer has is asked for at once.
+        let piece = piece.filter(|p| asked < enough || self.seen[*p as usize] == 1);
+        let order = match piece {
+            Some(piece) => Some(self.give(piece, key, now)),
+            // Only who has nothing else to do takes over.
+            None if idle && asked < enough => self.slowest(key, now).map(|piece| self.give(piece, key, now)),
+            None => None,
+        };
+        if let Some(order) = &order {
+            self.peers.get_mut(&key)?.asked += order.blocks.len() as u32;
+        }
+        order
+    }
+
+    /// A piece that somebody began and left.
+    fn unfinished(&self, key: Key) -> Option<u32> {
+        let peer = self.peers.get(&key)?;
+        let left = |(piece, f): (&u32, &Flight)| {
+            (f.holders.is_empty() && f.missing > 0 && peer.has.has(*piece)).then_some(*piece)
+        };
+        self.flights.iter().find_map(left)
+    }
+
+    fn rarest(&mut self, key: Key) -> Option<u32> {
+        let from = self.rng.random_range(0..self.layout.pieces());
+        let peer = self.peers.get(&key)?;
+        let mut best: Option<(u16, u32, u32)> = None;
+        for piece in peer.has.without([&self.have, &self.flying], from).take(COMPARED) {
+            let score = (self.seen[piece as usize], self.rng.random(), piece);
+            if best.is_none_or(|b| score < b) {
+                best = Some(score);
+            }
+        }
+        best.map(|b| b.2)
+    }
+
+    /// The flight that will take longest, if this peer would be done much sooner.
+    fn slowest(&mut self, key: Key, now: Duration) -> Option<u32> {
+        let rate = self.peers.get_mut(&key)?.meter.rate(now);
+        let peer = self.peers.get(&key)?;
+        // Nothing is left but what is asked for: then it only costs what is idle anyway.
+        let endgame = self.flights.len() as u32 == self.layout.pieces() - self.have.count();
+        let mut worst: Option<(Duration, u32)> = None;
+        for (piece, flight) in &self.flights {
+            if flight.missing == 0 || flight.holders.contains(&key) || !peer.has.has(*piece) {
+                continue;
+            }
+            let ours = match rate {
+                r if r < 1.0 => self.usual,
+                r => Duration::from_secs_f64(f64::from(flight.missing) * f64::from(BLOCK) / r),
+            };
+            let ours = if endgame { ours } else { ours.max(self.usual) * 4 };
+            let theirs = flight.expected(now);
+            let stalled = now.saturating_sub(flight.last) >= STALLED.max(self.usual * 4);
+            if (stalled || theirs > ours + PATIENCE) && worst.is_none_or(|w| theirs > w.0) {
+                worst = Some((theirs, *piece));
+            }
+        }
+        worst.map(|w| w.1)
+    }
+
+    fn give(&mut self, piece: u32, key: Key, now: Duration) -> Order {
+        self.flying.insert(piece);
+        let count = self.layout.blocks(piece);
+        let flight = self.flights.entry(piece).or_insert_with(|| Flight {
+            holders: Vec::new(),
+            blocks: vec![Block::Missing; count as usize],
+            missing: count,
+            here: 0,
+            since: now,
+            last: now,
+            senders: Vec::new(),
+        });
+        let mut blocks: Vec<u32> =
+            (0..count).filter(|b| flight.blocks[*b as usize] == Block::Missing).collect();
+        if !flight.holders.is_empty() {
+            blocks.reverse();
+        }
+        let instead_of = (flight.holders.len() >= HOLDERS).then(|| flight.holders.remove(0));
+        flight.holders.push(key);
+        (flight.since, flight.last) = (now, now);
+        if let Some(before) = instead_of.and_then(|k| self.peers.get_mut(&k)) {
+            before.asked = before.asked.saturating_sub(blocks.len() as u32);
+        }
+        Order { piece, blocks, instead_of }
+    }
+
+    /// A block has arrived and is about to be written. `None`: it is not wanted, or here already.
+    /// Else who else was asked for it.
+    pub fn claim(&mut self, key: Key, piece: u32, block: u32, now: Duration) -> Option<Vec<Key>> {
+        let len = self.layout.block_len(piece, block);
+        self.meter.add(now, len.into());
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.meter.add(now, len.into());
+        }
+        let flight = self.flights.get_mut(&piece)?;
+        let state = flight.blocks.get_mut(block as usize).filter(|b| **b == Block::Missing)?;
+        *state = Block::Writing;
+        flight.missing -= 1;
+        flight.last = now;
+        if !flight.senders.contains(&key) {
+            flight.senders.push(key);
+        }
+        for holder in &flight.holders {
+            if let Some(peer) = self.peers.get_mut(holder) {
+                peer.asked = peer.asked.saturating_sub(1);
+            }
+        }
+        Some(flight.holders.iter().copied().filter(|h| *h != key).collect())
+    }
+
+    /// A claimed block is written.
+    pub fn landed(&mut self, piece: u32, block: u32) -> Landed {
+        let Some(flight) = self.flights.get_mut(&piece) else { return Landed::Partial };
+        flight.blocks[block as usize] = Block::Here;
+        flight.here += 1;
+        if flight.here == self.layout.blocks(piece) { Landed::Whole } else { Landed::Partial }
+    }
+
+    /// A piece that another source (HTTP) fetches whole: nobody else is asked for it
+    /// meanwhile. One that nobody fetches, or that nobody has sent a block of for long.
+    pub fn reserve(&mut self, now: Duration) -> Option<u32> {
+        let from = self.rng.random_range(0..self.layout.pieces());
+        let all = Bits::all(self.layout.pieces());
+        let idle = all.without([&self.have, &self.flying], from).next();
+        if let Some(piece) = idle {
+            self.flying.insert(piece);
+            return Some(piece);
+        }
+        // Not a whole one, which is being verified, nor one that is being written to.
+        let stalled = |f: &Flight| {
+            f.missing > 0
+                && f.missing + f.here == f.blocks.len() as u32
+                && now.saturating_sub(f.last) >= STALLED
+        };
+        let piece = self.flights.iter().find_map(|(piece, f)| stalled(f).then_some(*piece))?;
+        let flight = self.flights.remove(&piece)?;
+        for holder in flight.holders {
+            if let Some(peer) = self.peers.get_mut(&holder) {
+                peer.asked = peer.asked.saturating_sub(flight.missing);
+            }
+        }
+        Some(piece)
+    }
+
+    /// A piece is verified.
+    pub fn verified(&mut self, piece: u32, now: Duration) {
+        if let Some(flight) = self.flights.remove(&piece) {
+            self.usual = (self.usual * 7 + now.saturating_sub(flight.since)) / 8;
+        }
+        self.flying.remove(piece);
+        self.have.insert(piece);
+    }
+
+    /// A piece did not verify, or its source gave up: it is fetched again. Who had sent parts of it.
+    pub fn failed(&mut self, piece: u32) -> Vec<Key> {
+        self.flying.remove(piece);
+        self.flights.remove(&piece).map_or_else(Vec::new, |f| f.senders)
+    }
+}
+
+impl Flight {
+    /// How long it will still take, judged by its own past: no news is bad news.
+    fn expected(&self, now: Duration) -> Duration {
+        let flown = now.saturating_sub(self.since);
+        match self.here {
+            0 => flown,
+            here => flown * self.missing / here,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "picker_tests.rs"]
+mod tests;

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! One torrent in a session: what all its connections share. Decisions are in
+//! [`crate::plan`]; here they meet the connections and the file.
+
+use crate::{
+    conn::Conn,
+    gate::Gate,
+    http::HttpSource,
+    known::Known,
+    metainfo::Metainfo,
+    plan::{BLOCK, Bits, Deal, Key, Landed, Order, Picker},
+    store::Store,
+};
+use anyhow::{Context, bail};
+use librqbit_core::hash_id::Id20;
+use librqbit_peer_protocol::{Message, Request};
+use std::{
+    collections::{HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Wrong pieces that a peer had part in before it is banned. Who sent one alone is at once.
+const STRIKES: u32 = 3;
+
+/// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
+const HASHED_HERE: u32 = 512 << 10;
+
+/// Everything that changes.
+pub(crate) struct State {
+    pub picker: Picker,
+    /// The server's seeder deals; others show what they have.
+    pub deal: Option<Deal>,
+    pub conns: HashMap<Key, Arc<Conn>>,
+    strikes: HashMap<IpAddr, u32>,
+    banned: HashSet<IpAddr>,
+    next_key: Key,
+}
+
+/// Bytes by where they came from, repeats included.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub from_server: AtomicU64,
+    pub from_peers: AtomicU64,
+    pub uploaded: AtomicU64,
+    pub have: AtomicU64,
+}
+
+/// See the module's text.
+pub(crate) struct Shared {
+    pub metainfo: Metainfo,
+    pub store: Store,
+    pub gate: Arc<Gate>,
+    pub counters: Counters,
+    /// Addresses of the server.
+    pub servers: Vec<IpAddr>,
+    pub http: Option<HttpSource>,
+    pub known: Known,
+    /// Ours, as we say it in handshakes.
+    pub peer_id: Id20,
+    /// Our port.
+    pub port: u16,
+    /// The share when several torrents are wanted at once.
+    pub weight: u64,
+    /// Connections at most.
+    pub limit: usize,
+    pub end: CancellationToken,
+    state: Mutex<State>,
+    began: Instant,
+    error: OnceLock<String>,
+    done: Notify,
+    /// When a peer last brought a new piece, in milliseconds since `began`.
+    pub moved: AtomicU64,
+}
+
+/// What makes a [`Shared`].
+pub(crate) struct Setup {
+    pub metainfo: Metainfo,
+    pub store: Store,
+    pub have: Bits,
+    pub deal: bool,
+    pub gate: Arc<Gate>,
+    pub servers: Vec<IpAddr>,
+    pub http: Option<HttpSource>,
+    pub peer_id: Id20,
+    pub port: u16,
+    pub weight: u64,
+    pub limit: usize,
+    pub end: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) fn new(setup: Setup) -> Arc<Self> {
+        let Setup { metainfo, store, have, deal, gate, servers, http, peer_id, port, weight, limit, end } =
+            setup;
+        let layout = store.layout();
+        let bytes = have.iter().map(|p| u64::from(layout.len(p))).sum();
+        let state = State {
+            picker: Picker::new(layout, have, rand::random()),
+            deal: deal.then(|| Deal::new(layout.pieces(), rand::random())),
+            conns: HashMap::new(),
+            strikes: HashMap::new(),
+            banned: HashSet::new(),
+            next_key: 0,
+        };
+        Arc::new(Self {
+            metainfo,
+            store,
+            gate,
+            counters: Counters { have: AtomicU64::new(bytes), ..Counters::default() },
+            known: Known::new(servers.clone()),
+            servers,
+            http,
+            peer_id,
+            port,
+            weight,
+            limit,
+            end,
+            state: Mutex::new(state),
+            began: Instant::now(),
+            error: OnceLock::new(),
+            done: Notify::new(),
+            moved: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under the lock")
+    }
+
+    /// The torrent's clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Which queue of the [`Gate`] is ours.
+    pub(crate) fn class(&self) -> u64 {
+        let hash = self.metainfo.infohash().0;
+        u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
+    }
+
+    pub(crate) fn complete(&self) -> bool {
+        self.counters.have.load(Ordering::Relaxed) == self.metainfo.size()
+    }
+
+    /// Returns when all is verified, or nothing more will be.
+    pub(crate) async fn until_done(&self) {
+        loop {
+            let notified = self.done.notified();
+            if self.complete() || self.error.get().is_some() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Why nothing more will come.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.get().cloned()
+    }
+
+    /// The payload cannot be written or read: the end.
+    pub(crate) fn fail(&self, error: &std::io::Error) {
+        let _ = self.error.set(error.to_string());
+        self.done.notify_waiters();
+    }
+
+    /// A connection has shaken hands. Errors: it is not wanted, with the reason.
+    pub(crate) fn join(
+        &self,
+        address: SocketAddr,
+        peer_id: Id20,
+        incoming: bool,
+    ) -> anyhow::Result<Arc<Conn>> {
+        if peer_id == self.peer_id {
+            bail!("this is ourselves");
+        }
+        let mut state = self.state();
+        if state.banned.contains(&address.ip()) {
+            bail!("it has sent wrong pieces before");
+        }
+        if let Some(other) = state.conns.values().find(|c| c.peer_id == peer_id.0) {
+            // Of two connections to one peer, both ends keep the one that the smaller id began.
+            let ours_wins = (self.peer_id.0 < peer_id.0) != incoming;
+            if other.incoming == incoming || !ours_wins {
+                bail!("there is a connection already");
+            }
+            other.end.cancel();
+        } else if state.conns.len() >= self.limit {
+            bail!("there are {} connections already", self.limit);
+        }
+        let key = state.next_key;
+        state.next_key += 1;
+        let conn = Arc::new(Conn::new(key, address, peer_id.0, incoming));
+        state.picker.join(key);
+        if let Some(deal) = &mut state.deal {
+            deal.join(key);
+        }
+        state.conns.insert(key, conn.clone());
+        Ok(conn)
+    }
+
+    /// A connection is over.
+    pub(crate) fn leave(&self, conn: &Conn) {
+        let mut state = self.state();
+        state.conns.remove(&conn.key);
+        let freed = state.picker.leave(conn.key);
+        if let Some(deal) = &mut state.deal {
+            deal.leave(conn.key);
+        }
+        if freed {
+            state.conns.values().for_each(|c| c.look());
+        }
+    }
+
+    /// A peer has pieces.
+    pub(crate) fn peer_has(&self, conn: &Conn, pieces: impl Iterator<Item = u32>) {
+        let now = self.now();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        for piece in pieces {
+            state.picker.has(conn.key, piece);
+            if let Some(deal) = &mut state.deal {
+                deal.has(conn.key, piece, now);
+            }
+        }
+        let over = self.complete() && state.picker.peer_is_complete(conn.key);
+        drop(guard);
+        // Two that have everything have nothing to say to each other.
+        if over {
+            conn.end.cancel();
+        } else {
+            self.show(conn);
+        }
+    }
+
+    /// Show a peer the next pieces, if we deal.
+    pub(crate) fn show(&self, conn: &Conn) {
+        let now = self.now();
+        let pieces = match &mut self.state().deal {
+            Some(deal) => deal.show(conn.key, now),
+            None => return,
+        };
+        if !pieces.is_empty() {
+            conn.outbox().haves.extend(pieces);
+            conn.wake();
+        }
+    }
+
+    /// Ask a peer for as much as it should owe us.
+    pub(crate) fn want_from(&self, conn: &Conn) {
+        if self.complete() {
+            return;
+        }
+        let now = self.now();
+        let mut state = self.state();
+        if !conn.interested.load(Ordering::Relaxed) && state.picker.interesting(conn.key) {
+            conn.interested.store(true, Ordering::Relaxed);
+            conn.say(&Message::Interested);
+        }
+        while let Some(order) = state.picker.pick(conn.key, now) {
+            let victim = order.instead_of.and_then(|k| state.conns.get(&k).cloned());
+            if let Some(victim) = victim {
+                victim.cancel(self.requests(&order));
+                victim.look();
+            }
+            conn.ask(self.requests(&order));
+        }
+    }
+
+    fn requests(&self, order: &Order) -> impl Iterator<Item = Request> {
+        let (piece, layout) = (order.piece, self.store.layout());
+        order.blocks.iter().map(move |b| Request::new(piece, b * BLOCK, layout.block_len(piece, *b)))
+    }
+
+    /// A block has arrived.
+    pub(crate) fn received(self: &Arc<Self>, conn: &Conn, piece: u32, begin: u32, data: &[u8]) {
+        let from = match self.servers.contains(&conn.ip()) {
+            true => &self.counters.from_server,
+            false => &self.counters.from_peers,
+        };
+        from.fetch_add(data.len() as u64, Ordering::Relaxed);
+        let now = self.now();
+        conn.received(now, data.len());
+        let block = begin / BLOCK;
+        let len = self.store.layout().block_len(piece, block);
+        if begin % BLOCK != 0 || data.len() != len as usize || len == 0 {
+            return; // Never asked for.
+        }
+        {
+            let mut state = self.state();
+            let Some(asked) = state.picker.claim(conn.key, piece, block, now) else { return };
+            for other in asked.iter().filter_map(|k| state.conns.get(k)) {
+                other.cancel(std::iter::once(Request::new(piece, begin, len)));
+            }
+        }
+        if let Err(e) = self.store.write_block(piece, block, data) {
+            return self.fail(&e);
+        }
+        if self.state().picker.landed(piece, block) == Landed::Whole {
+            if self.store.layout().len(piece) <= HASHED_HERE {
+                self.verify(piece);
+            } else {
+                let this = self.clone();
+                tokio::task::spawn_blocking(move || this.verify(piece));
+            }
+        }
+    }
+
+    fn verify(&self, piece: u32) {
+        match self.store.verify(piece) {
+            Ok(true) => {
+                self.moved.store(self.now().as_millis() as u64, Ordering::Relaxed);
+                self.have(piece);
+            }
+            Ok(false) => self.wrong(piece),
+            Err(e) => self.fail(&e),
+        }
+    }
+
+    /// A piece is verified and in the file: tell those who lack it.
+    pub(crate) fn have(&self, piece: u32) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.picker.have().has(piece) {
+            return;
+        }
+        state.picker.verified(piece, self.now());
+        let len = u64::from(self.store.layout().len(piece));
+        let have = self.counters.have.fetch_add(len, Ordering::Relaxed) + len;
+        let complete = have == self.metainfo.size();
+        for conn in state.conns.values() {
+            if complete && state.picker.peer_is_complete(conn.key) {
+                conn.end.cancel();
+            } else if state.deal.is_none() && !state.picker.peer_has(conn.key, piece) {
+                conn.have(piece);
+            }
+        }
+        drop(guard);
+        if complete {
+            tracing::debug!("complete");
+            self.flush();
+            self.done.notify_waiters();
+        }
+    }
+
+    /// A piece was wrong: it is fetched again, and who sent it is not trusted.
+    fn wrong(&self, piece: u32) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let senders = state.picker.failed(piece);
+        let blame = if senders.len() == 1 { STRIKES } else { 1 };
+        for key in senders {
+            let Some(conn) = state.conns.get(&key) else { continue };
+            let strikes = state.strikes.entry(conn.ip()).or_default();
+            *strikes += blame;
+            if *strikes >= STRIKES {
+                tracing::debug!("{} has sent wrong pieces: banned", conn.address);
+                state.banned.insert(conn.ip());
+                conn.end.cancel();
+            }
+        }
+        state.conns.values().for_each(|c| c.look());
+    }
+
+    /// Send the HAVEs that wait.
+    pub(crate) fn flush(&self) {
+        self.state().conns.values().filter(|c| !c.outbox().haves.is_empty()).for_each(|c| c.wake());
+    }
+
+    /// Whether a peer may have a block: it exists, we have it, and we have shown it.
+    pub(crate) fn may_have(&self, conn: &Conn, request: &Request) -> bool {
+        let len = self.store.layout().len(request.index);
+        let within = request.length > 0
+            && request.length <= MAX_REQUEST
+            && request.begin.checked_add(request.length).is_some_and(|end| end <= len);
+        let state = self.state();
+        within
+            && match &state.deal {
+                Some(deal) => deal.shown(conn.key, request.index),
+                None => state.picker.have().has(request.index),
+            }
+    }
+
+    /// A block has gone out.
+    pub(crate) fn sent(&self, conn: &Conn, request: &Request) {
+        self.counters.uploaded.fetch_add(request.length.into(), Ordering::Relaxed);
+        self.gate.sent(self.class(), request.length as usize);
+        let (now, len) = (self.now(), self.store.layout().len(request.index));
+        if let Some(deal) = &mut self.state().deal {
+            deal.sent(conn.key, request.index, request.length, len, now);
+        }
+        self.show(conn);
+    }
+
+    /// Take a piece from the file and hash it: what a seeder does with all of them first.
+    pub(crate) fn check(store: &Store) -> anyhow::Result<()> {
+        for piece in 0..store.layout().pieces() {
+            if !store.verify(piece).context("reading the payload")? {
+                bail!("the payload does not match its torrent (piece {piece})");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The longest block that is answered: what other clients ask for at most.
+const MAX_REQUEST: u32 = 128 << 10;
