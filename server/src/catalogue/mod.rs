@@ -41,6 +41,13 @@ pub fn torrent_name(name: &ImageName) -> String {
     format!("{name}.torrent")
 }
 
+/// A manifest for programs: with the priority also where it is the usual one, which manifest.toml leaves out.
+pub fn as_json(manifest: &ImageManifest) -> serde_json::Value {
+    let mut value = serde_json::to_value(manifest).expect("a manifest is JSON");
+    value["priority"] = manifest.priority.get().into();
+    value
+}
+
 /// A catalogue on disk.
 #[derive(Clone, Debug)]
 pub struct Catalogue {

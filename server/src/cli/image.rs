@@ -2,7 +2,7 @@
 //! `boottorrent image …`
 
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, as_json},
     client,
     config::{Config, check_append},
     http::host,
@@ -167,7 +167,7 @@ impl Add {
             },
         )?;
         match json {
-            true => print_json(&whole(&added.manifest)?),
+            true => print_json(&as_json(&added.manifest)),
             false => {
                 print!("{}", told(&added));
                 Ok(())
@@ -202,7 +202,7 @@ fn told(added: &Added) -> String {
 fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let manifests = catalogue.names()?.iter().map(|n| catalogue.manifest(n)).collect::<Result<Vec<_>>>()?;
     if json {
-        return print_json(&manifests.iter().map(whole).collect::<Result<Vec<_>>>()?);
+        return print_json(&manifests.iter().map(as_json).collect::<Vec<_>>());
     }
     if manifests.is_empty() {
         println!("no images in {}: add one with `boottorrent image add`", catalogue.images_dir().display());
@@ -237,7 +237,7 @@ impl Show {
         let cmdline = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
         let dir = catalogue.dir(&self.name);
         if self.json {
-            let mut value = whole(&m)?;
+            let mut value = as_json(&m);
             value["cmdline"] = cmdline.into();
             value["dir"] = dir.display().to_string().into();
             return print_json(&value);
@@ -318,13 +318,6 @@ impl Remove {
         println!("image '{}' removed", self.name);
         Ok(())
     }
-}
-
-/// A manifest for programs: with the priority also where it is the usual one, which manifest.toml leaves out.
-fn whole(manifest: &ImageManifest) -> Result<serde_json::Value> {
-    let mut value = serde_json::to_value(manifest).context("writing JSON")?;
-    value["priority"] = manifest.priority.get().into();
-    Ok(value)
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
