@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line.
 
-use bootspec::{PEER_PORT, RUN_DIR, params::Seed};
+use crate::report::Show;
+use bootspec::{InfoHash, PEER_PORT, RUN_DIR, Seed, params, seed::VALUE as SEED_VALUE, units::parse_rate};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// Fetches a boot image over BitTorrent from inside the initramfs, mounts it as
 /// the root filesystem, and goes on seeding it to other machines.
@@ -70,21 +71,40 @@ pub struct StatusArgs {
 
 /// Arguments of `fetch`.
 #[derive(Args)]
+#[command(after_help = FETCH_HELP)]
 pub struct FetchArgs {
     /// The .torrent: an http:// URL or a file.
     #[arg(long, value_name = "URL|FILE")]
     pub torrent: String,
-    /// The file to write.
-    #[arg(long, value_name = "FILE")]
+    /// The file to write, or a folder: the file in it is called as the torrent says.
+    #[arg(long, value_name = "FILE|DIR")]
     pub to: PathBuf,
-    /// How long to seed when it is complete: forever, off, or a time such as 30m.
-    #[arg(long, value_name = "TIME", default_value = "off", value_parser = parse_seed)]
-    pub seed: SeedArg,
+    /// Take no other torrent than the one with this infohash.
+    #[arg(long, value_name = "40 HEX DIGITS")]
+    pub infohash: Option<InfoHash>,
+    /// How long to seed when it is complete, as boottorrent.seed=.
+    #[arg(long, value_name = SEED_VALUE, default_value = "off")]
+    pub seed: Seed,
+    /// Send at most this many bytes a second, as in 10MB/s.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub up: Option<u64>,
+    /// Receive at most this many bytes a second.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub down: Option<u64>,
+    /// Peers to start with.
+    #[arg(long, value_name = "ADDRESS:PORT,…", value_delimiter = ',', value_parser = params::peer)]
+    pub peers: Vec<SocketAddr>,
+    /// Trackers besides those of the torrent.
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = params::tracker)]
+    pub tracker: Vec<String>,
     /// Give up when nothing has come for this many seconds; 0 waits for ever.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,
-    /// Print progress as JSON lines on standard output.
-    #[arg(long)]
+    /// How to show progress, each second [default: text on a terminal, else none].
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub progress: Option<Show>,
+    /// Print progress as JSON twice: at completion, and at the end of seeding.
+    #[arg(long, hide = true, conflicts_with = "progress")]
     pub json: bool,
     /// Tell what the engine does.
     #[arg(long, short)]
@@ -97,23 +117,72 @@ pub struct FetchArgs {
     pub no_http: bool,
 }
 
-/// A seeding time on the command line.
-#[derive(Clone, Copy, Debug)]
-pub struct SeedArg(pub Seed);
+/// Examples and exit codes of `fetch`.
+const FETCH_HELP: &str = "\
+The file appears under its name when it is complete and verified; until then it is called
+FILE.part. With --progress json standard output has one object a line, each second, at
+completion, and at the end of seeding; everything else is on standard error.
 
-fn parse_seed(text: &str) -> Result<SeedArg, String> {
-    let (params, remarks) = bootspec::Params::parse(&format!("boottorrent.seed={text}"));
-    match remarks.first() {
-        None => Ok(SeedArg(params.seed)),
-        Some(_) => Err("write forever, off, or a time such as 30m".into()),
-    }
-}
+Examples:
+  boottorrent-agent fetch --torrent http://10.0.0.1:6980/images/lab/lab.torrent --to /srv/cache
+  boottorrent-agent fetch --torrent lab.torrent --to lab.img --seed ratio:2 --up 10MB/s
+  boottorrent-agent fetch --torrent lab.torrent --to . --progress json | jq .down_rate
+
+Exit codes:
+   0  the file is complete, and seeding is over
+   2  an argument cannot be understood
+  10  no network
+  11  the metainfo (.torrent) could not be had
+  12  the metainfo is not the one that was asked for (--infohash)
+  14  nobody sends the image
+  15  writing or reading the image failed on this machine";
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use bootspec::Exit;
+
     #[test]
     fn arguments_are_consistent() {
         use clap::CommandFactory;
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    fn fetch(words: &str) -> Result<FetchArgs, String> {
+        let line = format!("boottorrent-agent fetch --torrent a --to b {words}");
+        match Cli::try_parse_from(line.split_whitespace()) {
+            Ok(Cli { command: Command::Fetch(args) }) => Ok(args),
+            Ok(_) => panic!("{line}"),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    #[test]
+    fn fetch_takes_what_the_kernel_command_line_takes() {
+        let args =
+            fetch("--seed ratio:1.5 --up 10MB/s --peers 10.0.0.1:1,[fd00::1]:2 --tracker udp://x").unwrap();
+        assert_eq!((args.seed, args.up, args.down), (Seed::Ratio(150), Some(10_000_000), None));
+        assert_eq!(args.peers, ["10.0.0.1:1".parse().unwrap(), "[fd00::1]:2".parse().unwrap()]);
+        assert_eq!((args.tracker, args.progress), (vec!["udp://x".to_owned()], None));
+        assert_eq!(fetch("--progress json").unwrap().progress, Some(Show::Json));
+        for (words, why) in [
+            ("--seed never", "'never' is not forever, off, a time such as 30m, ratio:2 or idle:50KB/s"),
+            ("--up 5", "'5' is no rate"),
+            ("--peers 10.0.0.1", "'10.0.0.1' is no ADDRESS:PORT"),
+            ("--tracker wss://x", "'wss://x' is no http:// or udp:// URL"),
+            ("--infohash 12", "'12' is no infohash"),
+            ("--json --progress json", "cannot be used with"),
+        ] {
+            let said = fetch(words).err().unwrap_or_default();
+            assert!(said.contains(why), "{words}: {said}");
+        }
+    }
+
+    #[test]
+    fn help_tells_the_exit_codes_of_fetch() {
+        let told = |e: &Exit| FETCH_HELP.contains(&format!("\n{:4}  ", e.code()));
+        for (exit, _) in Exit::ALL {
+            assert_eq!(told(&exit), !matches!(exit, Exit::Room | Exit::Root), "{exit:?}");
+        }
     }
 }

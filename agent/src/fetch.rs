@@ -3,23 +3,27 @@
 
 use crate::{
     cli::FetchArgs,
+    destination,
     download::{Join, Reach, image_name},
     fail::{Failure, Step},
     http_client, locate, metainfo,
-    report::Report,
+    report::{Report, Show, json_line},
+    stay,
 };
 use anyhow::Context;
-use bootspec::{
-    Exit, Params,
-    params::{Log, Seed},
-};
-use std::{path::PathBuf, time::Duration};
+use bootspec::{Exit, Params, Seed, params::Log};
+use std::{io::IsTerminal, path::PathBuf, time::Duration};
 use swarm::Torrent;
 
 /// The command.
 pub fn run(args: &FetchArgs) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let report = Report::new(None, None);
+    report.show(match args.progress {
+        Some(show) => show,
+        None if args.json || std::io::stderr().is_terminal() => Show::Text,
+        None => Show::None,
+    });
     if args.verbose {
         report.set_level(Log::Debug);
         crate::engine_log::install(&report);
@@ -45,7 +49,12 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let params = Params {
         torrent: Some(torrent),
         timeout: (args.timeout > 0).then(|| Duration::from_secs(args.timeout)),
-        seed: args.seed.0,
+        infohash: args.infohash,
+        seed: args.seed,
+        up: args.up,
+        down: args.down,
+        tracker: args.tracker.clone(),
+        peers: args.peers.clone(),
         fallback: !args.no_http,
         ..Params::default()
     };
@@ -55,31 +64,39 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let located = locate::locate(&params, None).step(Exit::Params)?;
     let client = http_client().step(Exit::Network)?;
     let reach = Reach::resolve(&located, &params).await;
-    let metainfo = metainfo::obtain(&client, &reach.torrent, None, params.timeout, report).await?;
+    let metainfo = metainfo::obtain(&client, &reach.torrent, params.infohash, params.timeout, report).await?;
     let image = image_name(&metainfo, &params);
-    let mut part = args.to.clone().into_os_string();
+    let file = destination::file(&args.to, metainfo.name()).step(Exit::Params)?;
+    let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
     let join = Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
     // An unfinished file of an earlier run is ours to replace; a finished one is not touched before the end.
     let _ = std::fs::remove_file(&part);
     let (session, torrent) = join.fetch(&part, report).await?;
-    std::fs::rename(&part, &args.to)
-        .with_context(|| format!("renaming {} to {}", part.display(), args.to.display()))
+    std::fs::rename(&part, &file)
+        .with_context(|| format!("renaming {} to {}", part.display(), file.display()))
         .step(Exit::Storage)?;
     tell(args, &torrent);
-    match params.seed {
-        Seed::Off => {}
-        Seed::For(time) => tokio::time::sleep(time).await,
-        Seed::Forever => std::future::pending().await,
+    let why = stay::until_over(args.seed, EVERY, &torrent, |progress| {
+        if !args.json {
+            report.progress(&progress, &image);
+        }
+    });
+    let why = why.await;
+    if args.seed != Seed::Off {
+        report.info(&format!("seeding is over: {why} (--seed {})", args.seed));
     }
     tell(args, &torrent);
     session.stop();
     Ok(())
 }
 
+/// How often progress is shown while seeding.
+const EVERY: Duration = Duration::from_secs(1);
+
 fn tell(args: &FetchArgs, torrent: &Torrent) {
-    if args.json {
-        println!("{}", serde_json::to_string(&torrent.progress()).expect("progress is JSON"));
+    if args.json || args.progress == Some(Show::Json) {
+        json_line(&torrent.progress());
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod beat;
 pub mod cli;
+pub mod destination;
 pub mod download;
 pub mod engine_log;
 pub mod fail;

@@ -20,10 +20,22 @@ use std::{
 #[derive(Clone)]
 pub struct Report(Arc<Mutex<Inner>>);
 
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Show {
+    /// A line for people on standard error.
+    Text,
+    /// One JSON object a line on standard output.
+    Json,
+    /// Not at all.
+    None,
+}
+
 struct Inner {
     started: Instant,
     level: Log,
     console: bool,
+    show: Show,
     tty: bool,
     /// Messages below this kernel level reach the console through the kernel already.
     console_loglevel: u8,
@@ -52,6 +64,7 @@ impl Report {
             started: Instant::now(),
             level: Log::Info,
             console: true,
+            show: Show::Text,
             tty: std::io::stderr().is_terminal(),
             console_loglevel: kmsg.and(first(&printk)).and_then(|s| s.parse().ok()).unwrap_or(0),
             on_progress_line: false,
@@ -74,6 +87,11 @@ impl Report {
     /// How much to tell.
     pub fn set_level(&self, level: Log) {
         self.lock().level = level;
+    }
+
+    /// How to show progress.
+    pub fn show(&self, show: Show) {
+        self.lock().show = show;
     }
 
     /// The console is the booted system's now.
@@ -126,8 +144,8 @@ impl Report {
         inner.beat.error = Some(sentence);
     }
 
-    /// Bytes and rates: a line each second on a terminal, each five seconds
-    /// elsewhere, each ten in the kernel log.
+    /// Bytes and rates: a line each second on a terminal or as JSON, each five
+    /// seconds elsewhere, each ten in the kernel log.
     pub fn progress(&self, progress: &Progress, image: &str) {
         let mut inner = self.lock();
         inner.beat.progress = progress.clone();
@@ -135,11 +153,16 @@ impl Report {
         let due = |last: Option<Instant>, every: u64| {
             last.is_none_or(|t| t.elapsed() >= Duration::from_millis(every))
         };
-        if inner.console && due(inner.last_line, if inner.tty { 950 } else { 4900 }) {
+        let every = if inner.tty || inner.show == Show::Json { 950 } else { 4900 };
+        if inner.console && inner.show != Show::None && due(inner.last_line, every) {
             inner.last_line = Some(Instant::now());
-            let mut err = std::io::stderr().lock();
-            let _ = if inner.tty { write!(err, "\r{line}\x1b[K") } else { writeln!(err, "{line}") };
-            inner.on_progress_line = inner.tty;
+            if inner.show == Show::Json {
+                json_line(progress);
+            } else {
+                let mut err = std::io::stderr().lock();
+                let _ = if inner.tty { write!(err, "\r{line}\x1b[K") } else { writeln!(err, "{line}") };
+                inner.on_progress_line = inner.tty;
+            }
         }
         if due(inner.last_kmsg_progress, 10_000) {
             inner.last_kmsg_progress = Some(Instant::now());
@@ -206,6 +229,12 @@ fn kernel_level(level: Log) -> u8 {
 fn cut(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len())).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
     &text[..end]
+}
+
+/// Progress for programs, on standard output. Nobody reads it any more: then nobody misses it.
+pub fn json_line(progress: &Progress) {
+    let line = serde_json::to_string(progress).expect("progress is JSON");
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// The console's progress line: fits into 80 columns with a name of 12.

@@ -34,7 +34,8 @@ In names `-` and `_` are the same, of two the last one counts, and values with s
 A parameter that does not exist is ignored with a warning that guesses what was meant; a value that cannot be
 understood stops the boot with exit code 2.
 
-Sizes: `512M`, `1.5G` (powers of 1024), `100MB` (powers of 1000). Rates: a size, `/s` optional. Times: `30s`, `10m`, `2h`.
+Sizes: `512M`, `1.5G` (powers of 1024), `100MB` (powers of 1000). Rates: bytes (not bits) a second, written as a
+size, `/s` optional. Times: `30s`, `10m`, `2h`.
 Never write a secret here: every process of the booted machine can read the kernel command line.
 
 | parameter | default | meaning |

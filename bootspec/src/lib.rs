@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`params`] | the kernel command line (one table: parser, renderer, docs) |
 //! | [`manifest`] | what the server knows about an image |
+//! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; torrent identity |
 //! | [`units`] | sizes, rates and times as people type and read them |
@@ -18,6 +19,8 @@ pub mod infohash;
 pub mod manifest;
 pub mod name;
 pub mod params;
+pub mod priority;
+pub mod seed;
 pub mod units;
 
 pub use exit::Exit;
@@ -26,6 +29,8 @@ pub use infohash::InfoHash;
 pub use manifest::ImageManifest;
 pub use name::ImageName;
 pub use params::Params;
+pub use priority::Priority;
+pub use seed::Seed;
 
 /// The one port on which the server speaks HTTP.
 pub const HTTP_PORT: u16 = 6980;

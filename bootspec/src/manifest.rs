@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the server knows about an image: `manifest.toml` beside its files.
 
-use crate::{ImageName, InfoHash};
+use crate::{ImageName, InfoHash, Priority};
 use serde::{Deserialize, Serialize};
 
 /// What a payload is, and so what the agent does with it.
@@ -87,6 +87,9 @@ pub struct ImageManifest {
     /// More kernel parameters for this image.
     #[serde(default)]
     pub append: String,
+    /// Its share of the server's link. The usual one is not written, so that manifests stay as they were.
+    #[serde(default, skip_serializing_if = "Priority::is_default")]
+    pub priority: Priority,
     /// When it was added, RFC 3339 in UTC.
     pub added: String,
     /// The file or folder it was made from.
@@ -122,10 +125,17 @@ mod tests {
             kernel: BootFile { size: 1, from: "/boot/vmlinuz-6.1".into() },
             initrd: BootFile { size: 2, from: "/boot/initrd.img-6.1".into() },
             append: "quiet".into(),
+            priority: Priority::default(),
             added: "2026-11-22T18:00:00Z".into(),
             source: "/srv/lab.squashfs".into(),
         };
         let text = toml::to_string(&m).unwrap();
         assert_eq!(toml::from_str::<ImageManifest>(&text).unwrap(), m);
+        assert!(!text.contains("priority"), "what is usual is not written: {text}");
+        let urgent = ImageManifest { priority: "9".parse().unwrap(), ..m };
+        let text = toml::to_string(&urgent).unwrap();
+        assert_eq!(toml::from_str::<ImageManifest>(&text).unwrap(), urgent);
+        let e = toml::from_str::<ImageManifest>(&text.replace("priority = 9", "priority = 0")).unwrap_err();
+        assert!(e.message().starts_with("'0' is no priority: "), "{e}");
     }
 }

@@ -2,8 +2,10 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
-use crate::{ImageName, InfoHash, cmdline, units};
+use crate::{ImageName, InfoHash, cmdline, seed, units};
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+pub use crate::seed::Seed;
 
 /// What every parameter of ours begins with.
 pub const PREFIX: &str = "boottorrent.";
@@ -24,18 +26,6 @@ pub enum KindParam {
     Auto,
     /// A root filesystem.
     Filesystem,
-}
-
-/// How long a machine that has booted goes on seeding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Seed {
-    /// Until power-off.
-    #[default]
-    Forever,
-    /// Not at all: the swarm is left when the root is mounted.
-    Off,
-    /// This long after the root was mounted.
-    For(Duration),
 }
 
 /// What the boot script does when the agent gives up.
@@ -224,31 +214,17 @@ pub static TABLE: [Spec; 17] = [
     },
     Spec {
         name: "seed",
-        value: "forever|off|TIME",
+        value: seed::VALUE,
         default: "forever",
-        help: "How long the machine goes on sending to others after its root is mounted.",
-        set: |p, v| {
-            p.seed = match v {
-                "forever" => Seed::Forever,
-                "off" => Seed::Off,
-                time => Seed::For(
-                    units::parse_time(time)
-                        .map_err(|_| format!("'{v}' is not forever, off or a time such as 30m"))?,
-                ),
-            };
-            Ok(())
-        },
-        get: |p| match p.seed {
-            Seed::Forever => None,
-            Seed::Off => Some("off".into()),
-            Seed::For(t) => Some(units::render_time(t)),
-        },
+        help: "How long the machine goes on sending to others after its root is mounted. ratio:2: until it has sent twice the image's size. idle:50KB/s: until for a minute nobody has wanted more than that.",
+        set: |p, v| v.parse().map(|seed| p.seed = seed),
+        get: |p| (p.seed != Seed::Forever).then(|| p.seed.to_string()),
     },
     Spec {
         name: "up",
         value: "RATE",
         default: "unlimited",
-        help: "Send at most this much a second, as in 10MB/s; at least 16K.",
+        help: "Send at most this many bytes a second to all peers together, as in 10MB/s; at least 16K.",
         set: |p, v| units::parse_rate(v).map(|r| p.up = Some(r)),
         get: |p| p.up.map(|r| r.to_string()),
     },
@@ -256,7 +232,7 @@ pub static TABLE: [Spec; 17] = [
         name: "down",
         value: "RATE",
         default: "unlimited",
-        help: "Receive at most this much a second; at least 16K.",
+        help: "Receive at most this many bytes a second; at least 16K.",
         set: |p, v| units::parse_rate(v).map(|r| p.down = Some(r)),
         get: |p| p.down.map(|r| r.to_string()),
     },
@@ -266,14 +242,8 @@ pub static TABLE: [Spec; 17] = [
         default: "those of the torrent",
         help: "More trackers, with http:// or udp:// URLs.",
         set: |p, v| {
-            let all: Vec<String> = items(v).map(str::to_owned).collect();
-            match all.iter().find(|u| !u.starts_with("http://") && !u.starts_with("udp://")) {
-                Some(bad) => Err(format!("'{bad}' is no http:// or udp:// URL")),
-                None => {
-                    p.tracker = all;
-                    Ok(())
-                }
-            }
+            p.tracker = items(v).map(tracker).collect::<Result<_, String>>()?;
+            Ok(())
         },
         get: |p| (!p.tracker.is_empty()).then(|| p.tracker.join(",")),
     },
@@ -283,9 +253,7 @@ pub static TABLE: [Spec; 17] = [
         default: "none",
         help: "Peers to start with, besides those that trackers, local discovery and other peers name.",
         set: |p, v| {
-            p.peers = items(v)
-                .map(|a| a.parse().map_err(|_| format!("'{a}' is no ADDRESS:PORT, as in 192.168.1.5:6981")))
-                .collect::<Result<_, String>>()?;
+            p.peers = items(v).map(peer).collect::<Result<_, String>>()?;
             Ok(())
         },
         get: |p| {
@@ -378,6 +346,19 @@ fn chosen<T: PartialEq>(value: &T, choices: &[(&str, T)]) -> Option<String> {
 
 fn items(v: &str) -> impl Iterator<Item = &str> {
     v.split(',').filter(|s| !s.is_empty())
+}
+
+/// Read the URL of a tracker.
+pub fn tracker(url: &str) -> Result<String, String> {
+    match url.starts_with("http://") || url.starts_with("udp://") {
+        true => Ok(url.to_owned()),
+        false => Err(format!("'{url}' is no http:// or udp:// URL")),
+    }
+}
+
+/// Read the address of a peer.
+pub fn peer(address: &str) -> Result<SocketAddr, String> {
+    address.parse().map_err(|_| format!("'{address}' is no ADDRESS:PORT, as in 192.168.1.5:6981"))
 }
 
 /// Something about a command line that its author should hear.

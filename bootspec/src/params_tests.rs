@@ -61,6 +61,11 @@ fn a_bad_value_is_one_sentence() {
         bad("boottorrent.onfail=cry"),
         "kernel parameter boottorrent.onfail: 'cry' is none of: panic, reboot, poweroff"
     );
+    assert_eq!(
+        bad("boottorrent.seed=ratio:all"),
+        "kernel parameter boottorrent.seed: 'ratio:all' is not forever, off, a time such as 30m, ratio:2 or idle:50KB/s: \
+         write one of these"
+    );
     for text in [
         "boottorrent.torrent=ftp://x",
         "boottorrent.torrent",
@@ -70,6 +75,8 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.kind=iso",
         "boottorrent.overlay=ram:big",
         "boottorrent.seed=never",
+        "boottorrent.seed=ratio:0",
+        "boottorrent.seed",
         "boottorrent.up=fast",
         "boottorrent.down=0",
         "boottorrent.tracker=wss://x",
@@ -100,7 +107,7 @@ fn params() -> impl Strategy<Value = Params> {
         vec(any::<([u8; 4], u16)>(), 0..3),
     );
     let numbers = (of(any::<u64>()), of(16384u64..), of(16384u64..), of(1u64..1_000_000), 0u64..1_000_000);
-    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), 0..3usize, 0..3usize, 0..4usize);
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5usize, 0..3usize, 0..4usize);
     (text, numbers, switches).prop_map(|(t, n, s)| Params {
         torrent: t.0,
         server: t.1,
@@ -109,7 +116,13 @@ fn params() -> impl Strategy<Value = Params> {
         target: Target::Ram,
         kind: if s.0 { KindParam::Auto } else { KindParam::Filesystem },
         overlay: n.0,
-        seed: [Seed::Forever, Seed::Off, Seed::For(Duration::from_secs(n.4))][s.3],
+        seed: [
+            Seed::Forever,
+            Seed::Off,
+            Seed::For(Duration::from_secs(n.4)),
+            Seed::Ratio(n.4 as u32 + 1),
+            Seed::Idle(n.4),
+        ][s.3],
         up: n.1,
         down: n.2,
         tracker: t.4,

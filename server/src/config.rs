@@ -49,8 +49,21 @@ pub struct Serve {
     pub up: Option<u64>,
     /// Whether to seed.
     pub seed: bool,
+    /// How the seeder chooses what to show to whom.
+    pub seeder: SeederKind,
     /// Whether to give payloads over HTTP.
     pub payload: bool,
+}
+
+/// How the seeder chooses what to show to whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SeederKind {
+    /// Shows each piece to one machine first, so that the server's link carries every piece about once.
+    #[default]
+    Dealing,
+    /// Shows everything to everybody.
+    Librqbit,
 }
 
 /// `[tracker]`
@@ -88,7 +101,14 @@ impl Default for Catalogue {
 impl Default for Serve {
     fn default() -> Self {
         let listen = (std::net::Ipv6Addr::UNSPECIFIED, HTTP_PORT).into();
-        Self { listen, peer_port: PEER_PORT, up: None, seed: true, payload: true }
+        Self {
+            listen,
+            peer_port: PEER_PORT,
+            up: None,
+            seed: true,
+            seeder: SeederKind::default(),
+            payload: true,
+        }
     }
 }
 
@@ -189,7 +209,11 @@ mod tests {
         for (text, why) in [
             (
                 "[serve]\nlisten-port = 1",
-                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `payload`",
+                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`",
+            ),
+            (
+                "[serve]\nseeder = \"fair\"",
+                "line 2: unknown variant `fair`, expected `dealing` or `librqbit`",
             ),
             (
                 "[tracker]\ninterval = \"soon\"",

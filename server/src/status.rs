@@ -9,7 +9,7 @@ use bootspec::{
     Phase,
     units::{human_rate, human_size, human_time},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 const HEAD: [(&str, Align); 13] = [
     ("MACHINE", Align::Left),
@@ -27,13 +27,13 @@ const HEAD: [(&str, Align); 13] = [
     ("", Align::Left),
 ];
 
-/// The table, and a line that sums it up.
+/// The table, a line that sums it up, and one for each image.
 pub fn render(clients: &[Client]) -> String {
     if clients.is_empty() {
         return "no machine has reported yet\n".into();
     }
     let rows: Vec<_> = clients.iter().map(row).collect();
-    format!("{}{}\n", layout(&HEAD, &rows), sum(clients))
+    format!("{}{}\n{}", layout(&HEAD, &rows), sum(clients), copies(clients))
 }
 
 fn row(c: &Client) -> Vec<String> {
@@ -80,6 +80,23 @@ fn sum(clients: &[Client]) -> String {
         human_size(server),
         human_size(peers)
     )
+}
+
+/// How often the server has sent each image to the machines that it knows: the figure that should stay near one.
+fn copies(clients: &[Client]) -> String {
+    let mut images: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+    for h in clients.iter().map(|c| &c.heartbeat) {
+        let (p, Some(image)) = (&h.progress, &h.image) else { continue };
+        if p.total > 0 {
+            let (machines, copies) = images.entry(image).or_default();
+            *machines += 1;
+            *copies += p.from_server.saturating_add(p.from_http) as f64 / p.total as f64;
+        }
+    }
+    let line = |(image, (machines, copies)): (&&str, &(usize, f64))| {
+        format!("{image}: the server has sent {copies:.2} copies to {machines} machines\n")
+    };
+    images.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -131,6 +148,7 @@ MACHINE                  ADDRESS    IMAGE  PHASE     DONE       DOWN  UP  FROM S
 02                       10.0.0.12  -      failed       -          -   -            -     -         -      0         3 s ago  no room
 52:54:00:00:00:01 (pc1)  10.0.0.11  lab    gone      50 %          -   -     20.0 MiB     -  30.0 MiB      2  1 min 30 s ago
 3 machines: 0 booted, 1 under way, 1 failed, 1 gone; 40.0 MiB from the server, 60.0 MiB from other machines (60 %)
+lab: the server has sent 0.40 copies to 2 machines
 "
         );
     }

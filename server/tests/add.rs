@@ -153,6 +153,27 @@ fn from_add_to_remove() {
     assert_eq!((list.as_array().unwrap().len(), &list[0]["private"]), (1, &Value::Bool(true)));
     assert_ne!(list[0]["infohash"], infohash);
     assert!(w.run(&["image", "list"]).good().contains("\nlab   squashfs  "));
+    assert_eq!(list[0]["priority"], 5);
+
+    let manifest = w.path("cat/images/lab/manifest.toml");
+    let usual = fs::read_to_string(&manifest).unwrap();
+    assert!(!usual.contains("priority"), "{usual}");
+    assert_eq!(
+        w.run(&["image", "set", "lab", "--priority", "9"]).good(),
+        "image 'lab' has priority 9; a running server has seen it within 2 seconds\n"
+    );
+    assert!(w.run(&["image", "show", "lab"]).good().contains("\npriority  9\n"));
+    w.run(&["image", "set", "lab", "--priority", "5"]).good();
+    assert_eq!(fs::read_to_string(&manifest).unwrap(), usual);
+    let bad = w.run(&["image", "set", "lab", "--priority", "10"]);
+    assert!(
+        bad.code == Some(2) && bad.err.contains("'10' is no priority: write a number from 1"),
+        "{}",
+        bad.err
+    );
+    w.run(&["image", "set", "lab2", "--priority", "1"])
+        .refused(&format!("no image 'lab2' in {}: there are: lab", w.shown("cat/images")));
+
     w.run(&["image", "show", "lab2"])
         .refused(&format!("no image 'lab2' in {}: there are: lab", w.shown("cat/images")));
 

@@ -183,6 +183,18 @@ fn tracker_and_seeder() {
     assert_eq!(server.get("/announce").text(), "d14:failure reason20:info_hash is missinge");
 }
 
+/// A running server takes a new priority, and goes on seeding what it seeds.
+#[test]
+fn priority_of_a_running_image() {
+    let w = World::new();
+    let server = seeding(&w, &["--seeder", "dealing"]);
+    let priority = || json(&server.get("/api/v1/images"))[0]["priority"].as_u64();
+    assert_eq!(priority(), Some(5));
+    w.run(&["image", "set", "lab", "--priority", "8"]).good();
+    until("the new priority", || (priority() == Some(8)).then_some(()));
+    assert_eq!(json(&server.get("/api/v1/health"))["seeding"], 1);
+}
+
 /// The seeder answers a BitTorrent handshake for this torrent.
 fn handshake(port: u16, hash: &[u8; 20]) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -4,7 +4,8 @@
 //! ```text
 //! images/NAME/{manifest.toml,payload,vmlinuz,initrd,NAME.torrent}
 //! images/.staging-NAME-PID/    being made, or being thrown away
-//! images/.lock                 held while names change
+//! images/.lock                 held while names or manifests change
+//! images/.manifest             a changed manifest, before it is renamed
 //! ```
 //! An image is there whole or not at all: it is made in a staging folder and
 //! renamed. Readers need no lock.
@@ -18,7 +19,7 @@ use bootspec::{ImageManifest, ImageName};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{ErrorKind, Read},
+    io::{ErrorKind, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -38,6 +39,13 @@ const MAX_MANIFEST: u64 = 64 * 1024;
 /// The torrent's file name.
 pub fn torrent_name(name: &ImageName) -> String {
     format!("{name}.torrent")
+}
+
+/// A manifest for programs: with the priority also where it is the usual one, which manifest.toml leaves out.
+pub fn as_json(manifest: &ImageManifest) -> serde_json::Value {
+    let mut value = serde_json::to_value(manifest).expect("a manifest is JSON");
+    value["priority"] = manifest.priority.get().into();
+    value
 }
 
 /// A catalogue on disk.
@@ -103,6 +111,29 @@ impl Catalogue {
         let list = names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
         let have = if list.is_empty() { "there are none".to_owned() } else { format!("there are: {list}") };
         Ok(format!("no image '{name}' in {}: {have}", self.images.display()))
+    }
+
+    /// Change an image's manifest: readers see the old one or the new one. Its files and its torrent stay.
+    pub fn change(&self, name: &ImageName, change: impl FnOnce(&mut ImageManifest)) -> Result<ImageManifest> {
+        self.manifest(name)?;
+        let _lock = self.lock()?;
+        // Read again: it may have been replaced while another held the lock.
+        let mut manifest = self.manifest(name)?;
+        change(&mut manifest);
+        let text = toml::to_string(&manifest).context("writing the manifest as TOML")?;
+        // Beside the images and not in the folder: so the folder changes once, when the new one is in it.
+        let (new, place) = (self.images.join(".manifest"), self.dir(name).join(MANIFEST));
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.sync_all()
+        };
+        write().with_context(|| format!("writing {}", new.display()))?;
+        fs::rename(&new, &place)
+            .with_context(|| format!("renaming {} to {}", new.display(), place.display()))?;
+        staging::sync_dir(&self.dir(name))?;
+        Ok(manifest)
     }
 
     /// Take an image away. What is open of it stays readable for those who have it open.

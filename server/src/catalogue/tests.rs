@@ -18,6 +18,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         kernel: BootFile { size: 1, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 1, from: "/boot/initrd.img-6".into() },
         append: String::new(),
+        priority: Default::default(),
         added: "2026-11-22T18:00:00Z".into(),
         source: "/srv/x".into(),
     }
@@ -57,6 +58,30 @@ fn adds_replaces_and_removes() {
     catalogue.remove(&"lab".parse().unwrap()).unwrap();
     assert_eq!(catalogue.names().unwrap(), []);
     assert_eq!(hidden(&catalogue), Vec::<String>::new());
+}
+
+#[test]
+fn a_manifest_is_changed_whole_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::at(dir.path());
+    let (name, other): (ImageName, ImageName) = ("lab".parse().unwrap(), "x".parse().unwrap());
+    let e = catalogue.change(&other, |_| {}).unwrap_err().to_string();
+    assert_eq!(e, format!("no image 'x' in {}: there are none", catalogue.images_dir().display()));
+    add(&catalogue, &manifest("lab", 1), false).unwrap();
+    let path = catalogue.dir(&name).join(MANIFEST);
+    let before = fs::read_to_string(&path).unwrap();
+    let old = fs::File::open(&path).unwrap();
+    let urgent = catalogue.change(&name, |m| m.priority = "9".parse().unwrap()).unwrap();
+    assert_eq!(catalogue.manifest(&name).unwrap(), urgent);
+    assert_eq!(urgent, ImageManifest { priority: "9".parse().unwrap(), ..manifest("lab", 1) });
+    let mut text = String::new();
+    (&old).read_to_string(&mut text).unwrap();
+    assert_eq!(text, before, "who reads the old one reads all of it");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    catalogue.change(&name, |m| m.priority = Default::default()).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), before, "byte for byte");
+    let there = fs::read_dir(catalogue.images_dir()).unwrap().count();
+    assert_eq!((there, catalogue.names().unwrap()), (2, vec![name]), "the image and the lock");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! `boottorrent image …`
 
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, as_json},
     client,
     config::{Config, check_append},
     http::host,
@@ -11,7 +11,7 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, ImageName, units};
+use bootspec::{ImageManifest, ImageName, Priority, units};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub enum Command {
     },
     /// Show one image, and the kernel command line with which machines boot it
     Show(Show),
+    /// Change an image's priority; machines that run it notice nothing
+    Set(Set),
     /// Remove an image, unless machines run it
     Remove(Remove),
 }
@@ -61,6 +63,9 @@ pub struct Add {
     #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = append,
           allow_hyphen_values = true)]
     append: String,
+    /// Its share of the server's link, 1 (least) to 9 (most)
+    #[arg(long, value_name = "N", default_value_t)]
+    priority: Priority,
     /// Set the private flag (BEP 27): peers come from the tracker alone
     #[arg(long)]
     private: bool,
@@ -88,6 +93,22 @@ pub struct Show {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+When machines ask for several images at once, the seeder sends each image's pieces in
+proportion to its priority: an image of 9 gets three times as much of the server's
+link as one of 3. An image that is alone gets all of it, whatever its priority is.
+
+Example:
+  boottorrent image set exam-room --priority 9")]
+pub struct Set {
+    /// The image
+    name: ImageName,
+    /// Its share of the server's link, 1 (least) to 9 (most); 5 is usual
+    #[arg(long, value_name = "N")]
+    priority: Priority,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +141,7 @@ impl Command {
             Command::Add(add) => add.run(catalogue),
             Command::List { json } => list(catalogue, json),
             Command::Show(show) => show.run(catalogue, config),
+            Command::Set(set) => set.run(catalogue),
             Command::Remove(remove) => remove.run(catalogue, config),
         }
     }
@@ -137,6 +159,7 @@ impl Add {
                 kernel: self.kernel,
                 initrd: self.initrd,
                 append: self.append,
+                priority: self.priority,
                 private: self.private,
                 piece_length: self.piece_length,
                 replace: self.replace,
@@ -144,7 +167,7 @@ impl Add {
             },
         )?;
         match json {
-            true => print_json(&added.manifest),
+            true => print_json(&as_json(&added.manifest)),
             false => {
                 print!("{}", told(&added));
                 Ok(())
@@ -179,7 +202,7 @@ fn told(added: &Added) -> String {
 fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let manifests = catalogue.names()?.iter().map(|n| catalogue.manifest(n)).collect::<Result<Vec<_>>>()?;
     if json {
-        return print_json(&manifests);
+        return print_json(&manifests.iter().map(as_json).collect::<Vec<_>>());
     }
     if manifests.is_empty() {
         println!("no images in {}: add one with `boottorrent image add`", catalogue.images_dir().display());
@@ -190,6 +213,7 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
         ("FORMAT", Align::Left),
         ("SIZE", Align::Right),
         ("PHASE ONE", Align::Right),
+        ("PRIORITY", Align::Right),
         ("ADDED", Align::Left),
         ("INFOHASH", Align::Left),
     ];
@@ -197,7 +221,7 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
         let phase_one = units::human_size(m.kernel.size + m.initrd.size);
         let words = [m.name.as_str(), m.format.as_str()].map(str::to_owned);
         let sizes = [units::human_size(m.size), phase_one];
-        [&words[..], &sizes[..], &[m.added.clone(), m.infohash.to_string()]].concat()
+        [&words[..], &sizes[..], &[m.priority.to_string(), m.added.clone(), m.infohash.to_string()]].concat()
     };
     print!("{}", layout(&head, &manifests.iter().map(row).collect::<Vec<_>>()));
     Ok(())
@@ -213,7 +237,7 @@ impl Show {
         let cmdline = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
         let dir = catalogue.dir(&self.name);
         if self.json {
-            let mut value = serde_json::to_value(&m).context("writing JSON")?;
+            let mut value = as_json(&m);
             value["cmdline"] = cmdline.into();
             value["dir"] = dir.display().to_string().into();
             return print_json(&value);
@@ -233,6 +257,7 @@ impl Show {
             ),
             ("infohash", m.infohash.to_string()),
             ("private", if m.private { "yes" } else { "no" }.into()),
+            ("priority", m.priority.to_string()),
             ("kernel", format!("{}, {}", m.kernel.from, size(m.kernel.size))),
             ("initrd", format!("{}, {}", m.initrd.from, size(m.initrd.size))),
             ("added", m.added.clone()),
@@ -251,6 +276,17 @@ impl Show {
 fn own_address() -> String {
     let addresses = crate::setup::net::interfaces().unwrap_or_default();
     addresses.first().map_or("SERVER".into(), |i| i.address.to_string())
+}
+
+impl Set {
+    fn run(self, catalogue: &Catalogue) -> Result<()> {
+        let m = catalogue.change(&self.name, |m| m.priority = self.priority)?;
+        println!(
+            "image '{}' has priority {}; a running server has seen it within 2 seconds",
+            m.name, m.priority
+        );
+        Ok(())
+    }
 }
 
 impl Remove {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent serve`
 
-use crate::{config::Config, serve};
+use crate::{
+    config::{Config, SeederKind},
+    serve,
+};
 use anyhow::{Context, Result};
 use bootspec::units::parse_rate;
 use clap::Args;
@@ -11,6 +14,11 @@ use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Kinds of --seeder:
+  dealing     shows each piece to one machine first, so that the server's link carries every
+              piece about once
+  librqbit    shows everything to everybody
+
 Examples:
   boottorrent serve
   boottorrent serve --listen 10.0.0.1:6980 --up 50MB/s
@@ -28,6 +36,9 @@ pub struct Serve {
     /// Do not seed
     #[arg(long)]
     no_seed: bool,
+    /// How the seeder chooses what to show to whom [default: dealing]
+    #[arg(long, value_enum, value_name = "KIND", hide_possible_values = true)]
+    seeder: Option<SeederKind>,
     /// Do not give payloads over HTTP
     #[arg(long)]
     no_payload: bool,
@@ -41,6 +52,7 @@ impl Serve {
         set.peer_port = self.peer_port.unwrap_or(set.peer_port);
         set.up = self.up.or(set.up);
         set.seed &= !self.no_seed;
+        set.seeder = self.seeder.unwrap_or(set.seeder);
         set.payload &= !self.no_payload;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -2,7 +2,10 @@
 //! `/api/v1/…`: what machines report, and what programs may ask.
 
 use super::{From, Shared, sentence};
-use crate::clients::{Client, News, Refused};
+use crate::{
+    catalogue::as_json,
+    clients::{Client, News, Refused},
+};
 use axum::{
     Json,
     body::{Body, to_bytes},
@@ -10,7 +13,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::{Heartbeat, ImageManifest, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
+use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -73,8 +76,8 @@ pub async fn clients(state: Shared) -> Json<Vec<Client>> {
     Json(state.clients().list(Instant::now()))
 }
 
-pub async fn images(state: Shared) -> Json<Vec<ImageManifest>> {
-    Json(state.library().values().map(|i| i.manifest.clone()).collect())
+pub async fn images(state: Shared) -> Json<Vec<serde_json::Value>> {
+    Json(state.library().values().map(|i| as_json(&i.manifest)).collect())
 }
 
 pub async fn health(state: Shared) -> Json<serde_json::Value> {

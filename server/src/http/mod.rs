@@ -7,7 +7,7 @@ mod files;
 pub mod host;
 mod track;
 
-use crate::{clients::Clients, config::Config, library::Library, tracker::Tracker};
+use crate::{clients::Clients, config::Config, library::Library, setup::net::interfaces, tracker::Tracker};
 use axum::{
     Router,
     extract::{ConnectInfo, connect_info::Connected},
@@ -37,7 +37,9 @@ pub struct State {
 impl State {
     /// A server with no images yet.
     pub fn new(config: Config, peer_port: u16) -> State {
-        let tracker = Mutex::new(Tracker::new(config.tracker.interval));
+        // Asked for once: an interface that comes later only makes "near" a guess (/24).
+        let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
+        let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         State { config, peer_port, library: Default::default(), tracker, clients: Default::default() }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
-    ImageManifest, ImageName,
+    ImageManifest, ImageName, Priority,
     manifest::{self, BootFile, Format, MAGIC_BYTES},
     units::human_size,
 };
@@ -42,6 +42,8 @@ pub struct Request {
     pub initrd: Option<PathBuf>,
     /// Kernel parameters for this image.
     pub append: String,
+    /// Its share of the server's link.
+    pub priority: Priority,
     /// Whether to set the private flag.
     pub private: bool,
     /// The piece length; by size if not given.
@@ -119,6 +121,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         kernel: boot.kernel,
         initrd: boot.initrd,
         append: request.append.clone(),
+        priority: request.priority,
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: source.path.display().to_string(),
     };

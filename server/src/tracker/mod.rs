@@ -3,12 +3,14 @@
 //! tracked, and everything is bounded. Time and chance come from outside, so
 //! that tests hold them.
 
+pub mod near;
 pub mod query;
 pub mod reply;
 
+use crate::setup::net::Subnet;
 use bootspec::InfoHash;
 use query::{Announce, Event};
-use rand::{Rng, seq::IteratorRandom};
+use rand::Rng;
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
@@ -79,19 +81,22 @@ pub struct Tracker {
     current: HashSet<InfoHash>,
     /// Torrents that our own seeder has.
     seeded: HashSet<InfoHash>,
+    /// The networks that this machine is in.
+    subnets: Vec<Subnet>,
     forget_after: Duration,
     cleaned: Option<Instant>,
 }
 
 impl Tracker {
-    /// A tracker whose peers announce each `interval`.
-    pub fn new(interval: Duration) -> Tracker {
+    /// A tracker whose peers announce each `interval`. `subnets`: the networks that this machine is in.
+    pub fn new(interval: Duration, subnets: Vec<Subnet>) -> Tracker {
         // Two announces may get lost.
         let forget_after = interval * 2 + interval / 2;
         Tracker {
             swarms: HashMap::new(),
             current: HashSet::new(),
             seeded: HashSet::new(),
+            subnets,
             forget_after,
             cleaned: None,
         }
@@ -123,7 +128,8 @@ impl Tracker {
         self.seeded.len()
     }
 
-    /// Answer an announce that came from `from`. `seeder`: how our own seeder is reached from there.
+    /// Answer an announce that came from `from`: our own seeder first (`seeder`: how it is reached from
+    /// there), then those of the asker's network, then others.
     pub fn announce(
         &mut self,
         ask: &Announce,
@@ -166,10 +172,10 @@ impl Tracker {
             out.peers.push((seeder, None));
         }
         let others = swarm.peers.iter().filter(|(at, p)| **at != asker && !(complete && p.complete));
-        let more = others
-            .map(|(at, p)| (*at, Some(p.id)))
-            .choose_multiple(random, want.saturating_sub(out.peers.len()));
-        out.peers.extend(more);
+        let room = want.saturating_sub(out.peers.len());
+        let is_near = |peer: &(&SocketAddr, &Peer)| near::near(asker.ip(), peer.0.ip(), &self.subnets);
+        let chosen = near::choose(others, is_near, room, random);
+        out.peers.extend(chosen.into_iter().map(|(at, p)| (*at, Some(p.id))));
         out.peers.truncate(want);
         Ok(out)
     }

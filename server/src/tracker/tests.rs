@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
+use proptest::{collection::hash_set, prelude::*};
 use rand::{SeedableRng, rngs::StdRng};
 
 const HASH: InfoHash = InfoHash([1; 20]);
@@ -24,7 +25,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let mut tracker = Tracker::new(Duration::from_secs(30));
+        let mut tracker = Tracker::new(Duration::from_secs(30), vec!["10.0.0.0/16".parse().unwrap()]);
         tracker.track(HashSet::from([HASH]));
         tracker.seeding(HashSet::from([HASH]));
         World { tracker, now: Instant::now(), random: StdRng::seed_from_u64(1) }
@@ -123,4 +124,46 @@ fn one_host_cannot_fill_the_table() {
     }
     let found = w.tell_from("10.2.0.1".parse().unwrap(), &Announce { numwant: Some(200), ..ask(1) }).unwrap();
     assert_eq!(found.peers.len(), 1 + MAX_PER_HOST, "our seeder, and what one host may have");
+}
+
+#[test]
+fn the_own_network_comes_first_and_some_of_the_others() {
+    let mut w = World::new();
+    for n in 1..=200u8 {
+        w.tell_from(IpAddr::from([10, 0, n, 1]), &ask(n.into())).unwrap();
+        w.tell_from(IpAddr::from([10, 5, n, 1]), &ask(n.into())).unwrap();
+        w.now -= Duration::from_millis(1990);
+    }
+    let told = w.tell(&ask(999)).unwrap().peers;
+    let near = |at: &SocketAddr| at.ip().to_string().starts_with("10.0.");
+    assert_eq!(told[0].0, "10.0.0.254:6981".parse().unwrap(), "our seeder");
+    assert!(told[1..38].iter().all(|(at, _)| near(at)), "{told:?}");
+    assert!(told[38..].iter().all(|(at, _)| !near(at)) && told.len() == 50, "{told:?}");
+}
+
+proptest! {
+    #[test]
+    fn never_too_many_never_the_asker_always_our_seeder(
+        peers in hash_set((0u8..4, 0u8..200, 1u16..9), 0..120),
+        who in (0u8..4, 0u8..200, 1u16..9),
+        want in 0usize..300,
+        complete: bool,
+    ) {
+        let mut w = World::new();
+        let at = |(net, host, _): (u8, u8, u16)| IpAddr::from([10, 1, net, host]);
+        for p in &peers {
+            w.tell_from(at(*p), &ask(p.2)).unwrap();
+            w.now -= Duration::from_millis(990);
+        }
+        let left = Some(if complete { 0 } else { 9 });
+        let asked = Announce { numwant: Some(want), left, ..ask(who.2) };
+        let told = w.tell_from(at(who), &asked).unwrap().peers;
+        let others = peers.iter().filter(|p| **p != who).count();
+        let seeder = usize::from(!complete);
+        prop_assert_eq!(told.len(), want.min(MAX_WANT).min(others + seeder));
+        let asker = SocketAddr::new(at(who), who.2);
+        prop_assert!(told.iter().all(|(at, _)| *at != asker));
+        let ours = told.iter().position(|(at, _)| at.port() == 6981);
+        prop_assert_eq!(ours, (!complete && want > 0).then_some(0));
+    }
 }
