@@ -87,7 +87,9 @@ fn transmission(dir: &Path) -> Result<Cmd> {
     // With µTP, 3.00 dials every peer by UDP first, and one that knows only TCP not again for 15 minutes.
     let settings = r#"{ "dht-enabled": false, "port-forwarding-enabled": false, "utp-enabled": false }"#;
     fs::write(config.join("settings.json"), settings)?;
-    Ok(Cmd::new("transmission-cli").arg("-g").arg(config).arg("-w").arg(dir))
+    // It takes itself for stopped, and ends, when it has not started after 200 ms: again, then.
+    let again = r#"while :; do setpriv --pdeathsig KILL -- transmission-cli "$@"; sleep 0.2; done"#;
+    Ok(Cmd::new("sh").args(["-c", again, "sh", "-g"]).arg(config).arg("-w").arg(dir))
 }
 
 fn libtorrent(dir: &Path, torrent: &Path) -> Cmd {
