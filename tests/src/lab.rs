@@ -20,6 +20,7 @@ pub struct Lab {
 /// A host on the lab's network: commands run in it see only that network.
 pub struct Host {
     ns: Netns,
+    name: String,
     address: String,
     dir: PathBuf,
 }
@@ -56,6 +57,22 @@ impl Lab {
     /// One more host.
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::plug(&self.switch, name, &format!("10.77.0.{}", self.port()), &self.dir)
+    }
+
+    /// Give a host's link a rate, in each direction.
+    pub fn limit(&self, host: &Host, mbit: u32) -> Result<()> {
+        for (ns, interface) in [(&host.ns, "eth0"), (&self.switch, host.name.as_str())] {
+            let shape = format!("qdisc add dev {interface} root tbf rate {mbit}mbit burst 256k latency 50ms");
+            let cmd = Cmd::new("tc").args(shape.split(' '));
+            ns.run(move || cmd.run())?;
+        }
+        Ok(())
+    }
+
+    /// From now on nothing passes between this host and others that are isolated too.
+    pub fn isolate(&self, host: &Host) -> Result<()> {
+        let cmd = Cmd::new("bridge").args(["link", "set", "dev", &host.name, "isolated", "on"]);
+        self.switch.run(move || cmd.run()).map(drop)
     }
 
     /// A tap on the switch for a machine: its interface name and a MAC address for the other end.
@@ -95,7 +112,17 @@ impl Host {
         ns.ip(&format!("address add {address}/24 brd + dev eth0"))?;
         ns.ip("link set eth0 up")?;
         switch.ip(&format!("link set dev {name} master br0 up"))?;
-        Ok(Self { ns, address: address.into(), dir: dir.into() })
+        Ok(Self { ns, name: name.into(), address: address.into(), dir: dir.into() })
+    }
+
+    /// Its name in the lab.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The lab's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Its IPv4 address.

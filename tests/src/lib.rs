@@ -18,11 +18,13 @@
 //! as this process: nothing of it can be left behind, however the process ends.
 
 pub mod assets;
+pub mod clients;
 mod cmd;
 mod console;
 mod lab;
 mod netns;
 mod paths;
+mod peer;
 mod server;
 mod timeline;
 mod vm;
@@ -32,6 +34,7 @@ pub use console::{Console, Line};
 pub use lab::{Host, Lab};
 pub use netns::Netns;
 pub use paths::{agent_binary, lab_dir, server_binary, workspace};
+pub use peer::{FETCH, Peer, all_complete};
 pub use server::{Client, Server};
 pub use timeline::{Timeline, table};
 pub use vm::{Vm, VmConfig};

@@ -7,13 +7,13 @@ use crate::{
     assets::{self, Image},
     server_binary,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bootspec::ImageManifest;
 use serde::de::DeserializeOwned;
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -35,12 +35,29 @@ pub struct Server<'a> {
 impl<'a> Server<'a> {
     /// Start with a catalogue of its own that holds `image`. `flags` go to `boottorrent serve`.
     pub fn start(lab: &'a Lab, image: &Image, flags: &[&str]) -> Result<Self> {
+        Self::of(lab, &assets::catalogue(image)?, flags)
+    }
+
+    /// Start with a copy of a catalogue.
+    pub fn of(lab: &'a Lab, of: &Path, flags: &[&str]) -> Result<Self> {
         let catalogue = lab.dir().join("catalogue");
-        assets::copy_catalogue(&assets::catalogue(image)?, &catalogue)?;
+        assets::copy_catalogue(of, &catalogue)?;
         let dnsmasq = dnsmasq(lab)?;
         let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
         server.restart(flags)?;
         Ok(server)
+    }
+
+    /// A test in a lab with a server. Its failure tells where the logs are.
+    pub fn in_lab(
+        name: &str,
+        catalogue: &Path,
+        flags: &[&str],
+        test: impl FnOnce(&Lab, &mut Server) -> Result<()>,
+    ) -> Result<()> {
+        let lab = Lab::new(name)?;
+        let mut server = Server::of(&lab, catalogue, flags)?;
+        test(&lab, &mut server).with_context(|| format!("the logs are in {}", lab.dir().display()))
     }
 
     /// Stop `boottorrent serve`; dnsmasq goes on.
@@ -78,8 +95,35 @@ impl<'a> Server<'a> {
     }
 
     /// The server's catalogue.
-    pub fn catalogue(&self) -> &std::path::Path {
+    pub fn catalogue(&self) -> &Path {
         &self.catalogue
+    }
+
+    /// The payload of [`assets::IMAGE`] in it.
+    pub fn payload(&self) -> PathBuf {
+        self.catalogue.join("images").join(assets::IMAGE).join("payload")
+    }
+
+    /// Where machines get its .torrent.
+    pub fn torrent_url(&self) -> String {
+        format!("http://{}:{PORT}{}", Lab::SERVER, torrent_path())
+    }
+
+    /// The same .torrent, with its tracker in it, as a file.
+    pub fn torrent_file(&self) -> Result<PathBuf> {
+        let file = self.lab.dir().join("the.torrent");
+        std::fs::write(&file, self.get(&torrent_path())?)?;
+        Ok(file)
+    }
+
+    /// Wait until the tracker knows a seeder, ours (which may check first what it seeds) or another.
+    pub fn seeding(&self) -> Result<()> {
+        let start = Instant::now();
+        while !self.get("/scrape")?.windows(12).any(|w| w == b"8:completei1") {
+            ensure!(start.elapsed() < Duration::from_secs(30), "the tracker knows no seeder");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// What the server says about every machine, as `/api/v1/clients` gives it.
@@ -114,6 +158,10 @@ impl<'a> Server<'a> {
         let path = path.to_owned();
         self.lab.server().netns().run(move || get(&path))
     }
+}
+
+fn torrent_path() -> String {
+    format!("/images/{0}/{0}.torrent", assets::IMAGE)
 }
 
 /// HTTP/1.0, so that the body ends where the connection does.

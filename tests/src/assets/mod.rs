@@ -10,7 +10,10 @@ pub use cache::{cached, key_of};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 /// A Debian release that images are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,31 @@ pub fn catalogue(image: &Image) -> Result<PathBuf> {
             .arg(dir)
             .run()
             .map(drop)
+    })
+}
+
+/// A catalogue whose image, called [`IMAGE`] too, is that many MiB of noise with a real kernel and
+/// initrd: for swarms, which do not care what they carry. Shared, like [`catalogue`].
+pub fn random(mib: u32) -> Result<PathBuf> {
+    let (server, image) = (server_binary()?, image(Suite::own()?)?);
+    let key = key_of(&[&server], &[&image.dir.to_string_lossy()])?;
+    cached(&format!("random-{mib}"), &key, |dir| {
+        let (tree, packed) = (dir.join("tree"), dir.join("random.squashfs"));
+        std::fs::create_dir(&tree)?;
+        let noise = std::fs::File::open("/dev/urandom")?;
+        std::io::copy(
+            &mut noise.take(u64::from(mib) << 20),
+            &mut std::fs::File::create(tree.join("noise"))?,
+        )?;
+        Cmd::new("mksquashfs")
+            .arg(&tree)
+            .arg(&packed)
+            .args(["-noI", "-noD", "-noF", "-quiet", "-no-progress"])
+            .run()?;
+        let add = Cmd::new(&server).args(["image", "add"]).arg(&packed).args(["--name", IMAGE, "--dir"]);
+        add.arg(dir).arg("--kernel").arg(image.kernel()).arg("--initrd").arg(image.initrd()).run()?;
+        std::fs::remove_dir_all(tree)?;
+        std::fs::remove_file(packed).context("tidying up")
     })
 }
 
