@@ -203,7 +203,7 @@ impl Shared {
         let key = state.next_key;
         state.next_key += 1;
         let conn = Arc::new(Conn::new(key, address, peer_id.0, incoming));
-        state.picker.join(key);
+        state.picker.join(key, self.servers.contains(&address.ip()));
         if let Some(deal) = &mut state.deal {
             deal.join(key);
         }
