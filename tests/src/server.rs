@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ pub struct Server<'a> {
     lab: &'a Lab,
     catalogue: PathBuf,
     serve: Option<Background>,
-    dnsmasq: Background,
+    dnsmasq: Option<Background>,
     starts: u32,
 }
 
@@ -37,10 +37,22 @@ impl<'a> Server<'a> {
     pub fn start(lab: &'a Lab, image: &Image, flags: &[&str]) -> Result<Self> {
         let catalogue = lab.dir().join("catalogue");
         assets::copy_catalogue(&assets::catalogue(image)?, &catalogue)?;
-        let dnsmasq = dnsmasq(lab)?;
+        let dnsmasq = Some(dnsmasq(lab)?);
         let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
         server.restart(flags)?;
         Ok(server)
+    }
+
+    /// Start `boottorrent serve` alone, with a catalogue that is there: nothing boots, machines fetch.
+    pub fn serve(lab: &'a Lab, catalogue: &Path, flags: &[&str]) -> Result<Self> {
+        let mut server = Self { lab, catalogue: catalogue.into(), serve: None, dnsmasq: None, starts: 0 };
+        server.restart(flags)?;
+        Ok(server)
+    }
+
+    /// The process id of `boottorrent serve`, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.serve.as_ref().map(Background::id)
     }
 
     /// Stop `boottorrent serve`; dnsmasq goes on.
@@ -78,7 +90,7 @@ impl<'a> Server<'a> {
     }
 
     /// The server's catalogue.
-    pub fn catalogue(&self) -> &std::path::Path {
+    pub fn catalogue(&self) -> &Path {
         &self.catalogue
     }
 
@@ -100,7 +112,7 @@ impl<'a> Server<'a> {
 
     /// An error when dnsmasq or the server does not run any more.
     pub fn check(&mut self) -> Result<()> {
-        self.dnsmasq.check()?;
+        self.dnsmasq.as_mut().map_or(Ok(()), Background::check)?;
         self.serve.as_mut().map_or(Ok(()), Background::check)
     }
 
