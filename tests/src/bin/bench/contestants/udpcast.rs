@@ -21,7 +21,7 @@ impl Contestant for Udpcast {
     fn settings(&self) -> &'static str {
         "`udp-sender --full-duplex --min-receivers N --nokbd`, no forward error correction, `--max-bitrate` 95 % of the \
          narrowest link (it knows the network, and begins when the last machine is there); switches do not filter \
-         groups; it checks nothing"
+         groups; receivers with `--exit-wait 50`; it waits 2 s by itself before the first byte, and checks nothing"
     }
 
     fn races(&self, setup: &Setup, n: usize) -> bool {
@@ -51,8 +51,9 @@ impl Contestant for Udpcast {
 
     fn machine(&self, stage: &Stage, i: usize) -> Result<Machine> {
         let file = stage.folder("machines")?.join(i.to_string());
-        let cmd =
-            Cmd::new("udp-receiver").args(words("--nokbd --no-progress --interface eth0 --file")).arg(&file);
+        let cmd = Cmd::new("udp-receiver")
+            .args(words("--nokbd --no-progress --exit-wait 50 --interface eth0 --file"))
+            .arg(&file);
         Ok(Machine { cmd, done: Done::End, file })
     }
 }
