@@ -64,7 +64,7 @@ pub fn figures(results: &Results) -> String {
         "\n## What must be reached\n\n| figure | must be | measured | reached |\n|---|---|---|---|\n",
     );
     for f in must::figures(results) {
-        let measured = f.measured.map_or(String::new(), |m| format!("{m:.2}"));
+        let measured = shown(f.measured, 3);
         let _ = writeln!(md, "| {} | {} | {measured} | {} |", f.what, f.limit.text(), f.verdict());
     }
     md
@@ -99,13 +99,17 @@ fn race(results: &Results, setup: &Setup) -> String {
         None => String::new(),
     };
     let trunk = setup.trunk.is_some();
-    md.push_str("| contestant | time (best–worst) | × bound | MiB/s of each | payload sent by the server / size | bytes on the server's link / size | bytes on a machine's link / size | CPU s/GiB server | CPU s/GiB machine |");
+    md.push_str("| contestant | time (best–worst) | × bound | MiB/s of each | payload sent by the server / size | bytes on the server's link / size | bytes on a machine's link / size | CPU s/GiB server | CPU s/GiB machine | memory |");
     let more: Vec<&str> = [(trunk, " switch to switch / size |"), (setup.late, " late joiner's own time |")]
         .iter()
         .filter_map(|(has, column)| has.then_some(*column))
         .collect();
-    let _ =
-        writeln!(md, "{}\n|---|---|---|---|---|---|---|---|---|{}", more.concat(), "---|".repeat(more.len()));
+    let _ = writeln!(
+        md,
+        "{}\n|---|---|---|---|---|---|---|---|---|---|{}",
+        more.concat(),
+        "---|".repeat(more.len())
+    );
     for c in contestants::ALL {
         let runs: Vec<&Run> = results.of(setup.name, c.id(), n).collect();
         let Some(first) = runs.first() else { continue };
@@ -114,11 +118,12 @@ fn race(results: &Results, setup: &Setup) -> String {
             continue;
         };
         let figure = |name: &str| shown(results.figure(setup.name, c.id(), n, name), 2);
+        let memory = results.figure(setup.name, c.id(), n, "memory");
         let of =
             |pick: fn(f64, f64) -> f64| runs.iter().filter_map(|r| r.seconds).reduce(pick).unwrap_or(time);
         let _ = write!(
             md,
-            "| {} | {time:.1} s ({:.1}–{:.1}) | {} | {:.0} | {} | {} | {} | {} | {} |",
+            "| {} | {time:.1} s ({:.1}–{:.1}) | {} | {:.0} | {} | {} | {} | {} | {} | {} |",
             c.label(),
             of(f64::min),
             of(f64::max),
@@ -128,7 +133,8 @@ fn race(results: &Results, setup: &Setup) -> String {
             figure("wire copies"),
             figure("wire received"),
             figure("server CPU"),
-            figure("machine CPU")
+            figure("machine CPU"),
+            memory.map_or(String::new(), |m| human_size(m as u64))
         );
         if trunk {
             let _ = write!(md, " {} |", figure("crossed"));
@@ -302,12 +308,12 @@ mod tests {
         results.add(run("C", "ours", 16, Some(14.0)));
         let page = render(&results, "x");
         let has = |line: &str| assert!(page.markdown.contains(line), "{line}\n{}", page.markdown);
-        has("| BootTorrent | 12.0 s (11.0–12.0) | 1.12 | 21 |  | 1.05 |  |  |  |\n");
+        has("| BootTorrent | 12.0 s (11.0–12.0) | 1.12 | 21 |  | 1.05 |  |  |  |  |\n");
         has("| aria2 | failed: it broke / off |\n");
         has("| BootTorrent | 11.0 (1.05) |  |  |  |  |  | 13.0 (1.05) |\n");
         has("| 1.50 |\n");
-        has("| A: time / bound | ≤ 1.15 | 1.12 | yes |\n");
-        has("| B: T(64) / T(1) | ≤ 1.35 | 1.18 | yes |\n");
+        has("| A: time / bound | ≤ 1.15 | 1.118 | yes |\n");
+        has("| B: T(64) / T(1) | ≤ 1.35 | 1.182 | yes |\n");
         has("2026-01-02, commit abc, 2 cores, load 0.0–0.0 before the runs, rounds: 1.");
         has("](x-a.svg)");
         assert_eq!(page.drawings.iter().map(|d| d.0).collect::<Vec<_>>(), ["a", "b"]);
