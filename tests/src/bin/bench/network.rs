@@ -3,8 +3,13 @@
 //! every link that is limited.
 
 use crate::setup::Setup;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{Cmd, Host, Lab, Netns};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
 
 /// The port of the first switch to the second.
 const TRUNK: &str = "trunk0";
@@ -52,6 +57,9 @@ impl Network {
                 switch.ip(&format!("link set dev {} master br1", port(i)))?;
             }
         }
+        for host in &hosts {
+            until_reached(host)?;
+        }
         Ok(Self { lab, hosts, trunk: setup.trunk.is_some() })
     }
 
@@ -74,6 +82,21 @@ impl Network {
 /// The switch's port of a machine.
 fn port(i: usize) -> String {
     format!("h{i}")
+}
+
+/// Wait until a host reaches the server: for up to a second the kernel drops what is sent on a
+/// cable that was just plugged in, and whoever does not repeat it soon would be measured with that.
+fn until_reached(host: &Host) -> Result<()> {
+    let start = Instant::now();
+    let nobody = SocketAddr::new(Lab::SERVER.parse()?, 9);
+    // The refusal comes from the server's host.
+    while !host.netns().run(move || {
+        TcpStream::connect_timeout(&nobody, Duration::from_millis(50))
+            .is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
+    }) {
+        ensure!(start.elapsed() < Duration::from_secs(10), "{} does not reach the server", host.address());
+    }
+    Ok(())
 }
 
 /// Limit what leaves by an interface.

@@ -16,13 +16,13 @@ pub struct Setup {
     pub size: u64,
     /// How many machines, one race for each number.
     pub machines: &'static [usize],
-    /// Mbit/s of the server's link, machines to the server's side too unless [`Setup::up_only`].
+    /// Mbit/s of the server's link, both ways unless [`Setup::up_only`].
     pub server: Option<u64>,
     /// Mbit/s of each machine's link, both ways.
     pub machine: Option<u64>,
     /// Mbit/s between two switches; the second half of the machines is on the second one.
     pub trunk: Option<u64>,
-    /// The server's link is limited towards the machines only.
+    /// The server's link is limited away from the server only.
     pub up_only: bool,
     /// One machine more starts when half of the bound is over.
     pub late: bool,

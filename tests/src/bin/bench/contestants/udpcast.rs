@@ -19,7 +19,7 @@ impl Contestant for Udpcast {
     }
 
     fn settings(&self) -> &'static str {
-        "`udp-sender --full-duplex --min-receivers N --nokbd`, no forward error correction, `--max-bitrate` 95 % of the \
+        "`udp-sender --full-duplex --min-receivers N --rexmit-hello-interval 500`, no forward error correction, `--max-bitrate` 95 % of the \
          narrowest link (it knows the network, and begins when the last machine is there); switches do not filter \
          groups; receivers with `--exit-wait 50`; it waits 2 s by itself before the first byte, and checks nothing"
     }
@@ -36,7 +36,7 @@ impl Contestant for Udpcast {
         let setup = stage.setup;
         let n = stage.network.hosts.len().to_string();
         let mut cmd = Cmd::new("udp-sender")
-            .args(words("--full-duplex --nokbd --no-progress --interface eth0 --min-receivers"))
+            .args(words("--full-duplex --nokbd --no-progress --interface eth0 --rexmit-hello-interval 500 --min-receivers"))
             .args([&n, "--file"])
             .arg(stage.payload.file());
         if let Some(mbit) = [setup.server, setup.machine, setup.trunk].into_iter().flatten().min() {
