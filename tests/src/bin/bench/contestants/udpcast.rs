@@ -21,7 +21,7 @@ impl Contestant for Udpcast {
     fn settings(&self) -> &'static str {
         "`udp-sender --full-duplex --min-receivers N --rexmit-hello-interval 500`, no forward error correction, `--max-bitrate` 95 % of the \
          narrowest link (it knows the network, and begins when the last machine is there); switches do not filter \
-         groups; receivers with `--exit-wait 50`; it waits 2 s by itself before the first byte, and checks nothing"
+         groups; receivers with `--exit-wait 50` (the defaults of these two cost it 2 s); it checks nothing"
     }
 
     fn races(&self, setup: &Setup, n: usize) -> bool {
