@@ -24,8 +24,8 @@ use url::Url;
 /// Connections that a machine looks for: far more than ln N, which keeps a random swarm
 /// of N machines together, few enough to talk to, and about as many for each.
 const WANTED: usize = 16;
-/// How long a call may take.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long a call may take: two attempts of the kernel's. A third would come later than our own next one.
+const CONNECT: Duration = Duration::from_secs(2);
 /// How often somebody new is looked for without any news.
 const LOOK: Duration = Duration::from_millis(250);
 /// Without a new piece for this long, one more is called, each time.

@@ -10,6 +10,8 @@ use tokio::time::sleep;
 
 /// No new piece from a peer for so long: HTTP is asked, until one comes again.
 const DRY: Duration = Duration::from_secs(3);
+/// The same, when nobody is there who could send one.
+const ALONE: Duration = Duration::from_secs(1);
 /// Pieces at a time, so that one is always under way.
 const AT_A_TIME: usize = 2;
 /// How often is looked.
@@ -35,7 +37,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 async fn worker(shared: &Shared, http: &HttpSource) {
     loop {
         let moved = Duration::from_millis(shared.moved.load(Ordering::Relaxed));
-        let dry = shared.now().saturating_sub(moved) >= DRY;
+        let limit = if shared.state().conns.is_empty() { ALONE } else { DRY };
+        let dry = shared.now().saturating_sub(moved) >= limit;
         let piece = if dry { shared.state().picker.reserve(shared.now()) } else { None };
         let Some(piece) = piece else {
             sleep(LOOK).await;

@@ -96,12 +96,11 @@ fn greet(shared: &Shared, conn: &Conn) {
 }
 
 async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> anyhow::Result<()> {
-    let (mut frames, mut first) = (Frames::default(), true);
+    let mut frames = Frames::default();
     let mut heard = Instant::now();
     loop {
         while let Some(message) = frames.next()? {
-            heed(shared, conn, message, first)?;
-            first = false;
+            heed(shared, conn, message)?;
         }
         shared.want_from(conn);
         match timeout(PATIENCE, frames.fill(&mut stream)).await {
@@ -122,13 +121,13 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
     }
 }
 
-fn heed(shared: &Arc<Shared>, conn: &Conn, message: Message<'_>, first: bool) -> anyhow::Result<()> {
+fn heed(shared: &Arc<Shared>, conn: &Conn, message: Message<'_>) -> anyhow::Result<()> {
     let pieces = shared.store.layout().pieces();
     match message {
         Message::Piece(piece) => shared.received(conn, piece.index, piece.begin, piece.data().0),
         Message::Have(piece) if piece < pieces => shared.peer_has(conn, std::iter::once(piece)),
         Message::Have(piece) => bail!("it has piece {piece} of {pieces}"),
-        Message::Bitfield(_) if !first => bail!("a bitfield that is not the first message"),
+        // First by BEP 3. Some send it after their extension handshake, and aria2 instead of many HAVEs.
         Message::Bitfield(bits) => {
             let bits = Bits::from_wire(bits.as_ref(), pieces).context("a bitfield of the wrong length")?;
             shared.peer_has(conn, bits.iter());

@@ -191,9 +191,11 @@ impl Shared {
             bail!("it has sent wrong pieces before");
         }
         if let Some(other) = state.conns.values().find(|c| c.peer_id == peer_id.0) {
-            // Of two connections to one peer, both ends keep the one that the smaller id began.
-            let ours_wins = (self.peer_id.0 < peer_id.0) != incoming;
-            if other.incoming == incoming || !ours_wins {
+            // Who calls again has lost the old connection, a cable was pulled perhaps. Of two that crossed,
+            // both ends keep the one that the smaller id began.
+            let again = other.incoming && incoming && other.ip() == address.ip();
+            let crossed = other.incoming != incoming && (self.peer_id.0 < peer_id.0) != incoming;
+            if !again && !crossed {
                 bail!("there is a connection already");
             }
             other.end.cancel();
