@@ -146,6 +146,7 @@ fn blocks_that_nobody_wants_are_refused() {
     assert_eq!(picker.claim(0, piece, BLOCKS, NOW), None, "no such block");
     assert_eq!(picker.claim(0, 2, 0, NOW), None, "no such piece");
     assert_eq!(picker.claim(0, 1 - piece, 0, NOW), None, "another piece");
+    assert_eq!(picker.claim(1, piece, 0, NOW), None, "of somebody else");
     assert_eq!(picker.claim(0, piece, 0, NOW), Some(vec![]));
     assert_eq!(picker.claim(0, piece, 0, NOW), None, "twice");
     assert_eq!(picker.asked(0), BLOCKS - 1);
