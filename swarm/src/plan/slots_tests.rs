@@ -42,10 +42,14 @@ impl Link {
             self.now += MS;
             self.slots.sent(0, bytes as u64, self.now);
             total += bytes;
-            for (ticket, _) in self.serving.extract_if(.., |s| s.1 <= 0.0) {
-                self.slots.free();
-                self.slots.ask(ticket, 0, 1);
-            }
+            let slots = &mut self.slots;
+            self.serving.retain(|(ticket, left)| {
+                if *left <= 0.0 {
+                    slots.free();
+                    slots.ask(*ticket, 0, 1);
+                }
+                *left > 0.0
+            });
         }
         total / f64::from(ms)
     }
