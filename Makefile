@@ -44,7 +44,10 @@ demo: setup build
 	N=$(N) KEEP=$(KEEP) cargo run --release -q -p boottorrent-tests --bin demo
 
 bench: setup build
-	cargo run --release -q -p boottorrent-tests --bin bench
+	scripts/bench
+
+bench-quick: setup build
+	scripts/bench --quick
 
 docs:
 	cargo run -q -p bootspec --example kernel-parameters > docs/kernel-parameters.md
@@ -61,4 +64,4 @@ install-server:
 	[ -e $(DESTDIR)/etc/boottorrent/server.toml ] || \
 		install -D -m 644 server/server.toml $(DESTDIR)/etc/boottorrent/server.toml
 
-.PHONY: all build agent server check lint setup test test-full demo bench docs install install-agent install-server
+.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-server

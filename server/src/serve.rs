@@ -7,7 +7,7 @@ use crate::{
     http::{self, Ends, State},
     library,
     notify::notify,
-    seed::Seeder,
+    seed::{Engine, Seeder},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -17,15 +17,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use swarm::{Session, SessionConfig};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 
-/// Machines that the seeder talks to at once.
-const MACHINES: usize = 4000;
 /// How often the catalogue is looked at.
 const POLL: Duration = Duration::from_secs(2);
 /// How long downloads under way may go on after SIGTERM.
@@ -40,27 +37,10 @@ pub async fn serve(config: Config) -> Result<()> {
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
     let seeder = match config.serve.seed {
-        true => {
-            let up = config.serve.up;
-            // No local discovery: the tracker names this seeder to everybody, and a second connection, in
-            // the other direction, would only fetch pieces twice.
-            let settings = SessionConfig {
-                port: config.serve.peer_port,
-                up,
-                lsd: false,
-                peers: MACHINES,
-                ..Default::default()
-            };
-            let session = Session::start(settings);
-            Some(
-                session
-                    .await
-                    .with_context(|| format!("starting the seeder on port {}", config.serve.peer_port))?,
-            )
-        }
+        true => Some(Engine::start(&config.serve).await?),
         false => None,
     };
-    let peer_port = seeder.as_ref().map_or(config.serve.peer_port, Session::port);
+    let peer_port = seeder.as_ref().map_or(config.serve.peer_port, Engine::port);
     let state = Arc::new(State::new(config, peer_port));
     look(&catalogue, &state, &mut HashSet::new());
 

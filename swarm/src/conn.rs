@@ -21,6 +21,20 @@ use tokio_util::sync::CancellationToken;
 /// Requests of one peer that are kept. Who sends more is out of his mind, or ours.
 const MAX_REQUESTS: usize = 4096;
 
+/// Blocks that are asked for together, in bytes.
+const MERGED: u32 = 64 << 10;
+
+/// What is left of a request without what is cancelled.
+fn outside(request: Request, cancel: &Request) -> impl Iterator<Item = Request> {
+    let (from, to) = (request.begin, request.begin + request.length);
+    let (cut_from, cut_to) = match cancel.index == request.index {
+        true => (cancel.begin.clamp(from, to), cancel.begin.saturating_add(cancel.length).clamp(from, to)),
+        false => (to, to),
+    };
+    let parts = [(from, cut_from), (cut_to, to)].into_iter().filter(|(a, b)| a < b);
+    parts.map(move |(a, b)| Request::new(request.index, a, b - a))
+}
+
 /// What waits to be sent.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -108,9 +122,25 @@ impl Conn {
         self.wake();
     }
 
-    /// Ask for blocks.
+    /// Ask for blocks. One of ours is asked for neighbours together: a quarter of the work on both sides.
     pub(crate) fn ask(&self, requests: impl Iterator<Item = Request>) {
-        self.say_all(requests.map(Message::Request));
+        if !self.ours.load(Ordering::Relaxed) {
+            return self.say_all(requests.map(Message::Request));
+        }
+        let mut merged: Vec<Request> = Vec::new();
+        for next in requests {
+            match merged.last_mut() {
+                Some(last) if last.begin + last.length == next.begin && last.length < MERGED => {
+                    last.length += next.length;
+                }
+                // The second of two peers is asked from the end.
+                Some(last) if next.begin + next.length == last.begin && last.length < MERGED => {
+                    (last.begin, last.length) = (next.begin, last.length + next.length);
+                }
+                _ => merged.push(next),
+            }
+        }
+        self.say_all(merged.into_iter().map(Message::Request));
     }
 
     /// Take requests back.
@@ -146,13 +176,35 @@ impl Conn {
         fits
     }
 
-    /// A request is taken back.
-    pub(crate) fn cancelled(&self, r: Request) {
-        self.outbox().uploads.retain(|u| (u.index, u.begin, u.length) != (r.index, r.begin, r.length));
+    /// A request, or a part of one, is taken back.
+    pub(crate) fn cancelled(&self, cancel: Request) {
+        let mut outbox = self.outbox();
+        let uploads = std::mem::take(&mut outbox.uploads);
+        outbox.uploads = uploads.into_iter().flat_map(|u| outside(u, &cancel)).collect();
     }
 
     /// Count what came in.
     pub(crate) fn received(&self, now: Duration, bytes: usize) {
         self.down.lock().expect("no panic under the lock").add(now, bytes as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(cancel: (u32, u32, u32)) -> Vec<(u32, u32)> {
+        let cancel = Request::new(cancel.0, cancel.1, cancel.2);
+        outside(Request::new(7, 100, 50), &cancel).map(|r| (r.begin, r.length)).collect()
+    }
+
+    #[test]
+    fn a_cancel_cuts_what_it_covers() {
+        assert_eq!(left((8, 100, 50)), [(100, 50)], "another piece");
+        assert_eq!(left((7, 0, 100)), [(100, 50)], "before it");
+        assert_eq!(left((7, 100, 50)), []);
+        assert_eq!(left((7, 100, 10)), [(110, 40)]);
+        assert_eq!(left((7, 120, 10)), [(100, 20), (130, 20)]);
+        assert_eq!(left((7, 140, u32::MAX)), [(100, 40)]);
     }
 }

@@ -89,7 +89,7 @@ impl Gate {
         loop {
             let tell = {
                 let mut inner = self.lock();
-                let Some(ticket) = inner.slots.next() else { return };
+                let Some(ticket) = inner.slots.admit() else { return };
                 inner.waiting.remove(&ticket)
             };
             // A slot that nobody takes is dropped, outside the lock, and so passed on.

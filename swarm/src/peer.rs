@@ -215,7 +215,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, stream: &TcpStream) -> anyhow:
         }
         match (&mut turn, waiting) {
             (Turn::Mine { .. }, false) => turn = Turn::None,
-            (Turn::None, true) => turn = Turn::Queued(shared.gate.ask(shared.class(), shared.weight)),
+            (Turn::None, true) => turn = Turn::Queued(shared.queue()),
             (Turn::Mine { left, slot }, true) => {
                 let Some(request) = conn.outbox().uploads.pop_front() else { continue };
                 shared.gate.pass(request.length as usize).await;

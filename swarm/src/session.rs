@@ -22,7 +22,7 @@ use std::{
     fs::File,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
@@ -293,6 +293,11 @@ impl Torrent {
     /// The torrent's identity.
     pub fn infohash(&self) -> InfoHash {
         self.shared.metainfo.infohash()
+    }
+
+    /// The share of this torrent when several are wanted at once.
+    pub fn set_weight(&self, weight: u8) {
+        self.shared.weight.store(weight.into(), Ordering::Relaxed);
     }
 
     /// Bytes, rates and peers, now.

@@ -4,7 +4,7 @@
 
 use crate::{
     conn::Conn,
-    gate::Gate,
+    gate::{Gate, Waiting},
     http::HttpSource,
     known::Known,
     metainfo::Metainfo,
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
     /// Our port.
     pub port: u16,
     /// The share when several torrents are wanted at once.
-    pub weight: u64,
+    pub weight: AtomicU64,
     /// Connections at most.
     pub limit: usize,
     pub end: CancellationToken,
@@ -119,7 +119,7 @@ impl Shared {
             http,
             peer_id,
             port,
-            weight,
+            weight: AtomicU64::new(weight),
             limit,
             end,
             state: Mutex::new(state),
@@ -139,8 +139,13 @@ impl Shared {
         self.began.elapsed()
     }
 
+    /// Queue up to send.
+    pub(crate) fn queue(&self) -> Waiting {
+        self.gate.ask(self.class(), self.weight.load(Ordering::Relaxed))
+    }
+
     /// Which queue of the [`Gate`] is ours.
-    pub(crate) fn class(&self) -> u64 {
+    fn class(&self) -> u64 {
         let hash = self.metainfo.infohash().0;
         u64::from_be_bytes([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]])
     }
@@ -198,7 +203,7 @@ impl Shared {
         let key = state.next_key;
         state.next_key += 1;
         let conn = Arc::new(Conn::new(key, address, peer_id.0, incoming));
-        state.picker.join(key);
+        state.picker.join(key, self.servers.contains(&address.ip()));
         if let Some(deal) = &mut state.deal {
             deal.join(key);
         }
@@ -288,16 +293,24 @@ impl Shared {
         from.fetch_add(data.len() as u64, Ordering::Relaxed);
         let now = self.now();
         conn.received(now, data.len());
-        let block = begin / BLOCK;
+        if begin % BLOCK != 0 {
+            return; // Never asked for.
+        }
+        for (n, data) in data.chunks(BLOCK as usize).enumerate() {
+            self.block(conn, piece, begin / BLOCK + n as u32, data, now);
+        }
+    }
+
+    fn block(self: &Arc<Self>, conn: &Conn, piece: u32, block: u32, data: &[u8], now: Duration) {
         let len = self.store.layout().block_len(piece, block);
-        if begin % BLOCK != 0 || data.len() != len as usize || len == 0 {
+        if data.len() != len as usize || len == 0 {
             return; // Never asked for.
         }
         {
             let mut state = self.state();
             let Some(asked) = state.picker.claim(conn.key, piece, block, now) else { return };
             for other in asked.iter().filter_map(|k| state.conns.get(k)) {
-                other.cancel(std::iter::once(Request::new(piece, begin, len)));
+                other.cancel(std::iter::once(Request::new(piece, block * BLOCK, len)));
             }
         }
         if let Err(e) = self.store.write_block(piece, block, data) {

@@ -12,10 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-/// The largest message that is read: a block of 16 KiB, the bitfield of 131072 pieces, a peer list.
-const MAX_FRAME: usize = 64 << 10;
-/// Holds the largest message, and several blocks.
-const BUFFER: usize = 128 << 10;
+/// The largest message that is read: four blocks of 16 KiB together, the bitfield of 131072 pieces, a peer list.
+const MAX_FRAME: usize = (64 << 10) + 64;
+/// Holds the largest message, and what comes with it.
+const BUFFER: usize = 192 << 10;
 /// How long the other side has for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKE_LEN: usize = 68;
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn refuses_what_is_too_long_before_it_is_there() {
         let mut frames = Frames::default();
-        feed(&mut frames, &[0, 1, 0, 0]);
+        feed(&mut frames, &[0, 1, 1, 0]);
         assert!(frames.next().is_err());
     }
 

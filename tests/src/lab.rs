@@ -54,6 +54,11 @@ impl Lab {
         &self.server
     }
 
+    /// Where the switch is: a bridge `br0`, and for each host a port of the host's name.
+    pub fn switch(&self) -> &Netns {
+        &self.switch
+    }
+
     /// One more host.
     pub fn host(&self, name: &str) -> Result<Host> {
         Host::plug(&self.switch, name, &format!("10.77.0.{}", self.port()), &self.dir)

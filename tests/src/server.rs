@@ -28,7 +28,7 @@ pub struct Server<'a> {
     lab: &'a Lab,
     catalogue: PathBuf,
     serve: Option<Background>,
-    dnsmasq: Background,
+    dnsmasq: Option<Background>,
     starts: u32,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Server<'a> {
     pub fn of(lab: &'a Lab, of: &Path, flags: &[&str]) -> Result<Self> {
         let catalogue = lab.dir().join("catalogue");
         assets::copy_catalogue(of, &catalogue)?;
-        let dnsmasq = dnsmasq(lab)?;
+        let dnsmasq = Some(dnsmasq(lab)?);
         let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
         server.restart(flags)?;
         Ok(server)
@@ -58,6 +58,18 @@ impl<'a> Server<'a> {
         let lab = Lab::new(name)?;
         let mut server = Server::of(&lab, catalogue, flags)?;
         test(&lab, &mut server).with_context(|| format!("the logs are in {}", lab.dir().display()))
+    }
+
+    /// Start `boottorrent serve` alone, with a catalogue that is there: nothing boots, machines fetch.
+    pub fn serve(lab: &'a Lab, catalogue: &Path, flags: &[&str]) -> Result<Self> {
+        let mut server = Self { lab, catalogue: catalogue.into(), serve: None, dnsmasq: None, starts: 0 };
+        server.restart(flags)?;
+        Ok(server)
+    }
+
+    /// The process id of `boottorrent serve`, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.serve.as_ref().map(Background::id)
     }
 
     /// Stop `boottorrent serve`; dnsmasq goes on.
@@ -144,7 +156,7 @@ impl<'a> Server<'a> {
 
     /// An error when dnsmasq or the server does not run any more.
     pub fn check(&mut self) -> Result<()> {
-        self.dnsmasq.check()?;
+        self.dnsmasq.as_mut().map_or(Ok(()), Background::check)?;
         self.serve.as_mut().map_or(Ok(()), Background::check)
     }
 

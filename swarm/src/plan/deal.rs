@@ -116,8 +116,13 @@ impl Deal {
                 self.stack.push(piece);
             }
         }
-        let orphans = self.pending.extract_if(|_, dealt| dealt.to == key).map(|(piece, _)| piece);
-        self.stack.extend(orphans);
+        let stack = &mut self.stack;
+        self.pending.retain(|piece, dealt| {
+            if dealt.to == key {
+                stack.push(*piece);
+            }
+            dealt.to != key
+        });
     }
 
     /// Whether a machine has everything.
@@ -133,8 +138,7 @@ impl Deal {
     /// What to show to a machine now.
     pub fn show(&mut self, key: Key, now: Duration) -> Vec<u32> {
         let mut show = Vec::new();
-        loop {
-            let Some(machine) = self.machines.get_mut(&key) else { break };
+        while let Some(machine) = self.machines.get_mut(&key) {
             let run = machine.fetched.rate(now) * RUN.as_secs_f64();
             if machine.open >= AHEAD + run as u32 {
                 break;

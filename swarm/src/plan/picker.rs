@@ -37,6 +37,16 @@ const USUAL: Duration = Duration::from_millis(300);
 /// Peers that are asked for one piece at a time.
 const HOLDERS: usize = 2;
 
+/// A peer is slow, behind a narrow link perhaps, when a piece takes it so many times as long as the quicker ones.
+const SLOW: f64 = 4.0;
+/// Pieces that slow peers are asked for at a time, all together: each that one machine has fetched over a
+/// narrow link, its neighbours get from there.
+const SLOW_FLIGHTS: u32 = 2;
+/// How often peers are compared.
+const LOOKED: Duration = Duration::from_millis(250);
+/// Peers whose pace is known, before any of them is called slow.
+const COMPARABLE: usize = 4;
+
 /// Blocks of one piece to ask a peer for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -59,9 +69,13 @@ pub enum Landed {
 
 struct Peer {
     has: Bits,
+    /// The server: what it shows us it shows nobody else.
+    server: bool,
     choking: bool,
     asked: u32,
     meter: Meter,
+    /// Seconds from the first block of a piece to the last, for each byte. 0: unknown.
+    pace: f64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +92,7 @@ struct Flight {
     missing: u32,
     here: u32,
     since: Duration,
+    first: Option<Duration>,
     last: Duration,
     senders: Vec<Key>,
 }
@@ -94,6 +109,8 @@ pub struct Picker {
     usual: Duration,
     /// What comes from all.
     meter: Meter,
+    /// The pace of the quicker peers, and when it was worked out.
+    pace: (f64, Duration),
     rng: SmallRng,
 }
 
@@ -110,6 +127,7 @@ impl Picker {
             flights: HashMap::new(),
             usual: USUAL,
             meter: Meter::default(),
+            pace: (0.0, Duration::ZERO),
             rng: SmallRng::seed_from_u64(seed),
         }
     }
@@ -119,10 +137,11 @@ impl Picker {
         &self.have
     }
 
-    /// A peer that has nothing yet, and lets us ask when it says so.
-    pub fn join(&mut self, key: Key) {
+    /// A peer that has nothing yet, and lets us ask when it says so. `server`: it is the server's seeder.
+    pub fn join(&mut self, key: Key, server: bool) {
         let has = Bits::none(self.layout.pieces());
-        self.peers.insert(key, Peer { has, choking: true, asked: 0, meter: Meter::default() });
+        let peer = Peer { has, server, choking: true, asked: 0, meter: Meter::default(), pace: 0.0 };
+        self.peers.insert(key, peer);
     }
 
     /// A peer is gone. True: it held something that others can take now.
@@ -187,17 +206,20 @@ impl Picker {
         if peer.choking || peer.asked > (ahead as u32).clamp(*AHEAD_BLOCKS.start(), *AHEAD_BLOCKS.end()) {
             return None;
         }
-        let idle = peer.asked == 0;
+        let (idle, server) = (peer.asked == 0, peer.server);
         let asked: u32 = self.peers.values().map(|p| p.asked).sum();
         let enough = self.meter.rate(now) * QUEUED.as_secs_f64() / f64::from(BLOCK);
         let enough = (enough as u32).max(FLIGHTS * self.layout.blocks(0));
-        let piece = self.unfinished(key).or_else(|| self.rarest(key));
-        // What only this peer has is asked for at once.
-        let piece = piece.filter(|p| asked < enough || self.seen[*p as usize] == 1);
+        let slow = self.is_slow(key, now);
+        if slow && self.slow_asked(now) >= SLOW_FLIGHTS * self.layout.blocks(0) || !server && asked >= enough
+        {
+            return None;
+        }
+        let piece = self.unfinished(key).or_else(|| self.rarest(key, slow));
         let order = match piece {
             Some(piece) => Some(self.give(piece, key, now)),
             // Only who has nothing else to do takes over.
-            None if idle && asked < enough => self.slowest(key, now).map(|piece| self.give(piece, key, now)),
+            None if idle && !slow => self.slowest(key, now).map(|piece| self.give(piece, key, now)),
             None => None,
         };
         if let Some(order) = &order {
@@ -215,11 +237,37 @@ impl Picker {
         self.flights.iter().find_map(left)
     }
 
-    fn rarest(&mut self, key: Key) -> Option<u32> {
+    fn is_slow(&mut self, key: Key, now: Duration) -> bool {
+        let pace = self.quick_pace(now);
+        self.peers.get(&key).is_some_and(|p| p.is_slow(pace))
+    }
+
+    fn slow_asked(&mut self, now: Duration) -> u32 {
+        let pace = self.quick_pace(now);
+        self.peers.values().filter(|p| p.is_slow(pace)).map(|p| p.asked).sum()
+    }
+
+    /// The lower quartile: half of the peers may be behind the same narrow link. 0: not known yet.
+    fn quick_pace(&mut self, now: Duration) -> f64 {
+        if now.saturating_sub(self.pace.1) >= LOOKED {
+            let known = self.peers.values().filter(|p| !p.server && p.pace > 0.0);
+            let mut all: Vec<f64> = known.map(|p| p.pace).collect();
+            all.sort_by(f64::total_cmp);
+            self.pace = (if all.len() < COMPARABLE { 0.0 } else { all[all.len() / 4] }, now);
+        }
+        self.pace.0
+    }
+
+    /// What fewest have. A slow one is not asked for what a quick one has.
+    fn rarest(&mut self, key: Key, slow: bool) -> Option<u32> {
         let from = self.rng.random_range(0..self.layout.pieces());
         let peer = self.peers.get(&key)?;
+        let pace = self.pace.0;
+        let quick: Vec<&Peer> =
+            self.peers.values().filter(|p| slow && !p.server && !p.choking && !p.is_slow(pace)).collect();
         let mut best: Option<(u16, u32, u32)> = None;
-        for piece in peer.has.without([&self.have, &self.flying], from).take(COMPARED) {
+        let wanted = peer.has.without([&self.have, &self.flying], from);
+        for piece in wanted.filter(|p| !quick.iter().any(|q| q.has.has(*p))).take(COMPARED) {
             let score = (self.seen[piece as usize], self.rng.random(), piece);
             if best.is_none_or(|b| score < b) {
                 best = Some(score);
@@ -262,6 +310,7 @@ impl Picker {
             missing: count,
             here: 0,
             since: now,
+            first: None,
             last: now,
             senders: Vec::new(),
         });
@@ -293,6 +342,7 @@ impl Picker {
         *state = Block::Writing;
         flight.missing -= 1;
         flight.last = now;
+        flight.first.get_or_insert(now);
         if !flight.senders.contains(&key) {
             flight.senders.push(key);
         }
@@ -342,15 +392,32 @@ impl Picker {
     pub fn verified(&mut self, piece: u32, now: Duration) {
         if let Some(flight) = self.flights.remove(&piece) {
             self.usual = (self.usual * 7 + now.saturating_sub(flight.since)) / 8;
+            if let [sender] = flight.senders[..] {
+                self.timed(sender, flight.last.saturating_sub(flight.first.unwrap_or(now)), piece);
+            }
         }
         self.flying.remove(piece);
         self.have.insert(piece);
+    }
+
+    /// A peer alone has sent a piece, in this time.
+    fn timed(&mut self, key: Key, took: Duration, piece: u32) {
+        let len = self.layout.len(piece);
+        let Some(peer) = self.peers.get_mut(&key).filter(|_| len > BLOCK) else { return };
+        let pace = took.as_secs_f64().max(1e-6) / f64::from(len - BLOCK);
+        peer.pace = if peer.pace == 0.0 { pace } else { peer.pace * 0.7 + pace * 0.3 };
     }
 
     /// A piece did not verify, or its source gave up: it is fetched again. Who had sent parts of it.
     pub fn failed(&mut self, piece: u32) -> Vec<Key> {
         self.flying.remove(piece);
         self.flights.remove(&piece).map_or_else(Vec::new, |f| f.senders)
+    }
+}
+
+impl Peer {
+    fn is_slow(&self, quick: f64) -> bool {
+        !self.server && quick > 0.0 && self.pace > quick * SLOW
     }
 }
 

@@ -97,7 +97,7 @@ impl Slots {
     }
 
     /// Who may begin now. To be called until it says `None`.
-    pub fn next(&mut self) -> Option<Ticket> {
+    pub fn admit(&mut self) -> Option<Ticket> {
         if self.busy >= self.limit {
             return None;
         }

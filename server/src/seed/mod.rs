@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The seeder: has in its session what the library has, and tells the tracker.
 
+mod engine;
+mod librqbit_seeder;
+
 use crate::{http::State, library::Image};
 use anyhow::{Context, Result};
 use bootspec::InfoHash;
+use engine::Seeded;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
-use swarm::{Seeding, Session, Torrent};
+
+pub use engine::Engine;
 
 /// How long a version is seeded after it was replaced or removed: machines that
 /// have begun with it finish with it. Its files are open, and take disk space as long.
@@ -17,8 +22,8 @@ const KEEP: Duration = Duration::from_secs(600);
 
 /// What is seeded now.
 pub struct Seeder {
-    session: Session,
-    torrents: HashMap<InfoHash, Torrent>,
+    engine: Engine,
+    torrents: HashMap<InfoHash, Seeded>,
     /// When those that the library has no more left it.
     retired: HashMap<InfoHash, Instant>,
     /// Payloads that cannot be seeded: told once, not each two seconds. With the time
@@ -28,8 +33,8 @@ pub struct Seeder {
 
 impl Seeder {
     /// A seeder with nothing to seed yet.
-    pub fn new(session: Session) -> Seeder {
-        Seeder { session, torrents: HashMap::new(), retired: HashMap::new(), refused: HashSet::new() }
+    pub fn new(engine: Engine) -> Seeder {
+        Seeder { engine, torrents: HashMap::new(), retired: HashMap::new(), refused: HashSet::new() }
     }
 
     /// Seed what the library has, and what it had a moment ago. Payloads are hashed
@@ -48,13 +53,19 @@ impl Seeder {
             self.torrents.remove(&hash);
             self.retired.remove(&hash);
             state.tracker().seeding(self.torrents.keys().copied().collect());
-            self.session.remove(hash);
-            tracing::info!("no longer seeding {hash}");
+            match self.engine.remove(hash).await {
+                Ok(()) => tracing::info!("no longer seeding {hash}"),
+                Err(e) => tracing::warn!("removing {hash} from the seeder: {e:#}"),
+            }
         }
         self.refused.retain(|(h, _)| wanted.contains_key(h));
         for (hash, image) in wanted {
             let version = (hash, image.manifest.added.clone());
-            if self.torrents.contains_key(&hash) || self.refused.contains(&version) {
+            if let Some(seeded) = self.torrents.get(&hash) {
+                seeded.set_weight(image.manifest.priority.get());
+                continue;
+            }
+            if self.refused.contains(&version) {
                 continue;
             }
             match self.seed(image).await {
@@ -71,15 +82,15 @@ impl Seeder {
         }
     }
 
-    async fn seed(&self, image: &Image) -> Result<Torrent> {
-        let name = &image.manifest.name;
+    async fn seed(&self, image: &Image) -> Result<Seeded> {
+        let manifest = &image.manifest;
         let file = image.payload.file.try_clone().context("duplicating a file handle")?;
-        let how = Seeding { deal: true, weight: 1 };
-        self.session.seed(&image.torrent, file, how).await.with_context(|| format!("seeding image '{name}'"))
+        let seeded = self.engine.seed(&image.torrent, file, manifest.priority.get()).await;
+        seeded.with_context(|| format!("seeding image '{}'", manifest.name))
     }
 
     /// Leave all swarms.
     pub async fn stop(self) {
-        self.session.stop();
+        self.engine.stop().await;
     }
 }

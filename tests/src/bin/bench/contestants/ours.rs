@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! BootTorrent, with either of its seeders.
+
+use super::{Contestant, Done, Machine, Serving, Stage, until_seeded};
+use crate::{payload::NAME, setup::Setup};
+use anyhow::Result;
+use boottorrent_tests::{Cmd, Lab, Server, agent_binary};
+
+/// `boottorrent serve`, and `boottorrent-agent fetch` on each machine.
+pub struct Ours {
+    id: &'static str,
+    label: &'static str,
+    settings: &'static str,
+    flags: &'static [&'static str],
+}
+
+/// As it comes.
+pub const DEALING: Ours = Ours {
+    id: "ours",
+    label: "BootTorrent",
+    settings: "`boottorrent serve` and `boottorrent-agent fetch --seed forever`, as they come: the same code as in a boot, \
+               without the mount",
+    flags: &[],
+};
+
+/// With the open seeder that the engine brings.
+pub const LIBRQBIT: Ours = Ours {
+    id: "librqbit",
+    label: "BootTorrent, librqbit as the seeder",
+    settings: "the same, with `boottorrent serve --seeder librqbit`",
+    flags: &["--seeder", "librqbit"],
+};
+
+impl Contestant for Ours {
+    fn id(&self) -> &'static str {
+        self.id
+    }
+
+    fn label(&self) -> &'static str {
+        self.label
+    }
+
+    fn settings(&self) -> &'static str {
+        self.settings
+    }
+
+    fn races(&self, setup: &Setup, n: usize) -> bool {
+        // The other seeder is there to be compared with: where it is compared.
+        self.flags.is_empty() || setup.name == "A" || (setup.name == "B" && [8, 32].contains(&n))
+    }
+
+    fn serve<'a>(&self, stage: &Stage<'a>) -> Result<Serving<'a>> {
+        let server = Server::serve(&stage.network.lab, &stage.payload.catalogue, self.flags)?;
+        let mut serving = Serving { tracker: Some(server), sender: None };
+        until_seeded(&mut serving)?;
+        Ok(serving)
+    }
+
+    fn machine(&self, stage: &Stage, i: usize) -> Result<Machine> {
+        let url = format!("http://{}:6980/images/{NAME}/{NAME}.torrent", Lab::SERVER);
+        let file = stage.folder("machines")?.join(i.to_string());
+        let cmd = Cmd::new(agent_binary()?)
+            .args(["fetch", "--json", "--seed", "forever", "--torrent", &url, "--to"])
+            .arg(&file);
+        Ok(Machine { cmd, done: Done::File(file.clone()), file })
+    }
+}

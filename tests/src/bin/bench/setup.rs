@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The setups: how much, over which links, to how many machines.
+
+use anyhow::{Result, bail};
+
+const MIB: u64 = 1 << 20;
+
+/// One network and one payload on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Its name in the results.
+    pub name: &'static str,
+    /// What it is, for the page.
+    pub what: &'static str,
+    /// Bytes of the payload.
+    pub size: u64,
+    /// How many machines, one race for each number.
+    pub machines: &'static [usize],
+    /// Mbit/s of the server's link, both ways unless [`Setup::up_only`].
+    pub server: Option<u64>,
+    /// Mbit/s of each machine's link, both ways.
+    pub machine: Option<u64>,
+    /// Mbit/s between two switches; the second half of the machines is on the second one.
+    pub trunk: Option<u64>,
+    /// The server's link is limited away from the server only.
+    pub up_only: bool,
+    /// One machine more starts when half of the bound is over.
+    pub late: bool,
+}
+
+const PLAIN: Setup = Setup {
+    name: "warm-up",
+    what: "",
+    size: 16 * MIB,
+    machines: &[2],
+    server: None,
+    machine: None,
+    trunk: None,
+    up_only: false,
+    late: false,
+};
+
+/// Not measured: programs and files come into memory, and who is not installed is found out.
+pub const WARM_UP: Setup = PLAIN;
+
+const A: Setup = Setup {
+    name: "A",
+    what: "256 MiB to 8 machines; the server sends 200 Mbit/s, machines are not limited",
+    size: 256 * MIB,
+    machines: &[8],
+    server: Some(200),
+    up_only: true,
+    ..PLAIN
+};
+
+const B: Setup = Setup {
+    name: "B",
+    what: "64 MiB to 1–64 machines; every link has 50 Mbit/s, both ways",
+    size: 64 * MIB,
+    machines: &[1, 2, 4, 8, 16, 32, 64],
+    server: Some(50),
+    machine: Some(50),
+    ..PLAIN
+};
+
+/// All that are measured, in this order.
+pub const ALL: [Setup; 6] = [
+    A,
+    B,
+    Setup {
+        name: "B-late",
+        what: "as B with 16 machines, and one more that starts when half of the bound is over",
+        machines: &[16],
+        late: true,
+        ..B
+    },
+    Setup {
+        name: "C",
+        what: "64 MiB to two switches of 8 machines; 50 Mbit/s between them, 200 Mbit/s everywhere else",
+        size: 64 * MIB,
+        machines: &[16],
+        server: Some(200),
+        machine: Some(200),
+        trunk: Some(50),
+        ..PLAIN
+    },
+    Setup {
+        name: "D",
+        what: "1 GiB to one machine, links not limited",
+        size: 1024 * MIB,
+        machines: &[1],
+        ..PLAIN
+    },
+    Setup {
+        name: "D-1G",
+        what: "1 GiB to one machine; the server's link has 1 Gbit/s",
+        size: 1024 * MIB,
+        machines: &[1],
+        server: Some(1000),
+        ..PLAIN
+    },
+];
+
+/// The part that a setup belongs to: `B` of `B-late`.
+pub fn part(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
+}
+
+impl Setup {
+    /// The setup of a name.
+    pub fn named(name: &str) -> Result<Setup> {
+        match ALL.into_iter().find(|s| s.name == name) {
+            Some(setup) => Ok(setup),
+            None => bail!("there is no setup {name}"),
+        }
+    }
+
+    /// The setup for daily use, and who races in it: in A with half of the payload.
+    pub fn quick(self) -> Option<(Setup, &'static [&'static str])> {
+        match self.name {
+            "A" => Some((Setup { size: self.size / 2, ..self }, &["ours", "http", "libtorrent"])),
+            "B" => Some((Setup { machines: &[1, 8, 32], ..self }, &["ours"])),
+            "D" => Some((self, &["ours"])),
+            _ => None,
+        }
+    }
+
+    /// Seconds that no way of sending the payload to `n` machines can beat, if any link is limited:
+    /// every byte leaves the server once, enters each machine once, and is sent `n` times by somebody.
+    pub fn bound(&self, n: usize) -> Option<f64> {
+        let seconds = |copies: f64, mbit: u64| copies * self.size as f64 * 8.0 / (mbit as f64 * 1e6);
+        let all = match (self.server, self.machine) {
+            (Some(server), Some(machine)) => {
+                // A machine that gets the last byte can send it to nobody, but all others can.
+                Some(seconds(n as f64, server + n as u64 * machine))
+            }
+            _ => None,
+        };
+        [
+            self.server.map(|mbit| seconds(1.0, mbit)),
+            self.machine.map(|mbit| seconds(1.0, mbit)),
+            self.trunk.map(|mbit| seconds(1.0, mbit)),
+            all,
+        ]
+        .into_iter()
+        .flatten()
+        .reduce(f64::max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_the_narrowest_link() {
+        let near = |setup: &str, n, seconds: f64| {
+            let bound = Setup::named(setup).unwrap().bound(n).unwrap();
+            assert!((bound - seconds).abs() < 0.01, "{setup} {n}: {bound}");
+        };
+        near("A", 8, 10.74);
+        near("B", 1, 10.74);
+        near("B", 64, 10.74);
+        near("C", 16, 10.74);
+        near("D-1G", 1, 8.59);
+        assert_eq!(Setup::named("D").unwrap().bound(1), None);
+    }
+
+    #[test]
+    fn slow_machines_bind_too() {
+        let setup = Setup { server: Some(100), machine: Some(10), size: 10_000_000, ..WARM_UP };
+        assert_eq!(setup.bound(1), Some(8.0));
+        let narrow = Setup { server: Some(10), machine: Some(1000), ..setup };
+        assert_eq!(narrow.bound(8), Some(8.0));
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(part("B-late"), "B");
+        assert_eq!(part("D"), "D");
+        assert!(Setup::named("E").is_err());
+        assert!(ALL.iter().filter_map(|s| s.quick()).count() == 3);
+    }
+}
