@@ -96,12 +96,12 @@ impl Node {
         }
     }
 
-    /// A connection to a node, which has a number there.
-    pub fn connect(&mut self, peer: (usize, usize)) {
+    /// A connection to a node, the server perhaps, which has a number there.
+    pub fn connect(&mut self, peer: (usize, usize), server: bool) {
         let key = self.ends.len() as u64;
         let (uploads, kernel) = (VecDeque::new(), VecDeque::new());
         self.ends.push(End { peer, uploads, turn: Turn::None, kernel, held: 0, heard: Duration::ZERO });
-        self.picker.join(key);
+        self.picker.join(key, server);
         self.picker.choke(key, false);
         if let Some(deal) = &mut self.deal {
             deal.join(key);
@@ -116,7 +116,7 @@ impl Node {
 
     /// Let in whom there is room for.
     pub fn admit(&mut self) {
-        while let Some(end) = self.slots.next() {
+        while let Some(end) = self.slots.admit() {
             self.ends[end as usize].turn = Turn::Mine { left: TURN };
             self.active.push_back(end as usize);
         }

@@ -23,7 +23,7 @@ fn with_seeders(pieces: u32, n: u64) -> Picker {
 }
 
 fn peer(picker: &mut Picker, key: Key, pieces: impl IntoIterator<Item = u32>) {
-    picker.join(key);
+    picker.join(key, false);
     picker.choke(key, false);
     pieces.into_iter().for_each(|p| _ = picker.has(key, p));
 }
@@ -52,6 +52,16 @@ fn a_peer_is_asked_for_a_little_ahead_and_all_for_no_more_than_comes_soon() {
     assert_eq!(picker.pick(0, NOW), None, "it owes enough");
     let asked = (1..20).filter(|key| picker.pick(*key, NOW).is_some()).count() as u32;
     assert_eq!(1 + asked, FLIGHTS, "all owe enough");
+}
+
+#[test]
+fn the_server_is_asked_whatever_others_owe() {
+    let mut picker = with_seeders(100, 20);
+    (0..20).for_each(|key| _ = picker.pick(key, NOW));
+    picker.join(20, true);
+    picker.choke(20, false);
+    (0..100).for_each(|p| _ = picker.has(20, p));
+    assert!(picker.pick(20, NOW).is_some());
 }
 
 #[test]
@@ -283,7 +293,8 @@ proptest! {
         for op in ops {
             match op {
                 Op::Join(key) if picker.peers.contains_key(&key) => {}
-                Op::Join(key) => peer(&mut picker, key, []),
+                // One of them is the server.
+                Op::Join(key) => picker.join(key, key == 0),
                 Op::Leave(key) => _ = picker.leave(key),
                 Op::Choke(key, choking) => _ = picker.choke(key, choking),
                 Op::Has(key, piece) => _ = picker.has(key, piece),

@@ -32,7 +32,7 @@ impl Link {
     fn run(&mut self, ms: u32) -> f64 {
         let mut total = 0.0;
         for _ in 0..ms {
-            while let Some(ticket) = self.slots.next() {
+            while let Some(ticket) = self.slots.admit() {
                 self.serving.push((ticket, TURN));
             }
             self.most = self.most.max(self.serving.len());
@@ -60,13 +60,13 @@ fn no_more_than_the_limit_and_in_order() {
     let mut slots = Slots::default();
     (0..10).for_each(|t| slots.ask(t, 7, 1));
     let limit = u64::from(slots.limit());
-    let mut out: Vec<Ticket> = std::iter::from_fn(|| slots.next()).collect();
+    let mut out: Vec<Ticket> = std::iter::from_fn(|| slots.admit()).collect();
     assert_eq!(out, (0..limit).collect::<Vec<_>>());
-    assert_eq!(slots.next(), None);
+    assert_eq!(slots.admit(), None);
     for _ in limit..10 {
         slots.free();
-        out.extend(slots.next());
-        assert_eq!(slots.next(), None);
+        out.extend(slots.admit());
+        assert_eq!(slots.admit(), None);
     }
     assert_eq!(out, (0..10).collect::<Vec<_>>());
 }
@@ -79,7 +79,7 @@ fn who_leaves_the_queue_is_not_served() {
     slots.forget(3);
     slots.forget(99);
     let mut served = Vec::new();
-    while let Some(ticket) = slots.next() {
+    while let Some(ticket) = slots.admit() {
         served.push(ticket);
         slots.free();
     }
@@ -96,7 +96,7 @@ fn share(weights: [u64; 2], turns: usize, slots: &mut Slots) -> [u64; 2] {
     }
     let mut serving = VecDeque::new();
     for turn in 0..turns {
-        serving.extend(std::iter::from_fn(|| slots.next()));
+        serving.extend(std::iter::from_fn(|| slots.admit()));
         let ticket = serving.pop_front().unwrap();
         let class = ticket / 10;
         got[class as usize] += 1000;
@@ -122,7 +122,7 @@ fn silence_saves_nothing_up() {
     // One torrent alone for a while; then another comes, and does not take all.
     slots.ask(0, 0, 1);
     for i in 0..1000 {
-        assert_eq!(slots.next(), Some(0));
+        assert_eq!(slots.admit(), Some(0));
         slots.sent(0, 1000, MS * i / 10);
         slots.free();
         slots.ask(0, 0, 1);
@@ -161,7 +161,7 @@ fn without_demand_the_rate_says_nothing() {
     let mut slots = Slots::default();
     for i in 0..10_000u32 {
         slots.ask(0, 0, 1);
-        assert_eq!(slots.next(), Some(0));
+        assert_eq!(slots.admit(), Some(0));
         slots.sent(0, u64::from(i) * 10, MS * i);
         slots.free();
     }
@@ -203,7 +203,7 @@ proptest! {
                 Op::Forget(i) if !waiting.is_empty() => slots.forget(waiting.remove(i % waiting.len())),
                 Op::Forget(_) => slots.forget(5000),
                 Op::Next => {
-                    let next = slots.next();
+                    let next = slots.admit();
                     prop_assert_eq!(next.is_some(), busy < slots.limit() && !waiting.is_empty());
                     if let Some(ticket) = next {
                         let at = waiting.iter().position(|t| *t == ticket);
