@@ -328,15 +328,16 @@ impl Picker {
         Order { piece, blocks, instead_of }
     }
 
-    /// A block has arrived and is about to be written. `None`: it is not wanted, or here already.
-    /// Else who else was asked for it.
+    /// A block has arrived and is about to be written. `None`: it is not wanted (of this peer: one
+    /// that was not asked could spoil what others send, and have them blamed), or here already. Else who
+    /// else was asked for it.
     pub fn claim(&mut self, key: Key, piece: u32, block: u32, now: Duration) -> Option<Vec<Key>> {
         let len = self.layout.block_len(piece, block);
         self.meter.add(now, len.into());
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.meter.add(now, len.into());
         }
-        let flight = self.flights.get_mut(&piece)?;
+        let flight = self.flights.get_mut(&piece).filter(|f| f.holders.contains(&key))?;
         let state = flight.blocks.get_mut(block as usize).filter(|b| **b == Block::Missing)?;
         *state = Block::Writing;
         flight.missing -= 1;
