@@ -23,9 +23,11 @@ use url::Url;
 
 /// Connections that a machine looks for: far more than ln N, which keeps a random swarm
 /// of N machines together, few enough to talk to, and about as many for each.
-const WANTED: usize = 16;
+const WANTED: usize = 12;
 /// How long a call may take: two attempts of the kernel's. A third would come later than our own next one.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A connection that lasts so long was worth the call.
+const STAYED: Duration = Duration::from_secs(1);
 /// How often somebody new is looked for without any news.
 const LOOK: Duration = Duration::from_millis(250);
 /// Without a new piece for this long, one more is called, each time.
@@ -39,17 +41,17 @@ pub(crate) async fn call(shared: Arc<Shared>) {
         if shared.now().saturating_sub(moved) >= DRY {
             (more, since) = (more + 1, shared.now());
         }
-        let connected = shared.state().conns.len();
+        // Who is just being called counts: else the first to start call each other all, and later ones find no room.
+        let connected = shared.state().conns.len() + shared.calling.load(Ordering::Relaxed);
         if let Some(address) = shared.known.next(connected < shared.limit.min(WANTED + more)) {
             let shared = shared.clone();
+            shared.calling.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
                 let called = one(&shared, address).await;
                 if let Err(e) = &called {
                     tracing::debug!("{address}: {e:#}");
                 }
             });
-            // Who was just called counts from now on.
-            sleep(Duration::from_millis(1)).await;
             continue;
         }
         tokio::select! {
@@ -63,12 +65,14 @@ pub(crate) async fn call(shared: Arc<Shared>) {
 
 async fn one(shared: &Arc<Shared>, address: SocketAddr) -> anyhow::Result<()> {
     let greeted = greet(shared, address).await;
-    let worked = greeted.is_ok();
+    shared.calling.fetch_sub(1, Ordering::Relaxed);
+    let began = shared.now();
     let ended = match greeted {
         Ok((stream, peer_id)) => peer::run(shared, stream, address, peer_id, false).await,
         Err(e) => Err(e),
     };
-    shared.known.over(address, worked);
+    // Who has no room, or is the same peer by another address, is not called again soon.
+    shared.known.over(address, shared.now().saturating_sub(began) >= STAYED);
     ended
 }
 

@@ -48,7 +48,7 @@ pub struct SessionConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { port: PEER_PORT, up: None, down: None, lsd: true, peers: 24 }
+        Self { port: PEER_PORT, up: None, down: None, lsd: true, peers: 32 }
     }
 }
 

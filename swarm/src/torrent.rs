@@ -19,7 +19,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub servers: Vec<IpAddr>,
     pub http: Option<HttpSource>,
     pub known: Known,
+    /// Calls that nobody has answered yet.
+    pub calling: AtomicUsize,
     /// Ours, as we say it in handshakes.
     pub peer_id: Id20,
     /// Our port.
@@ -115,6 +117,7 @@ impl Shared {
             gate,
             counters: Counters { have: AtomicU64::new(bytes), ..Counters::default() },
             known: Known::new(servers.clone()),
+            calling: AtomicUsize::new(0),
             servers,
             http,
             peer_id,

@@ -2,7 +2,7 @@
 //! The decisions of a swarm, without its I/O: which piece is fetched next and from
 //! whom ([`Picker`]), what a seeder shows to whom ([`Deal`]), how many are served at
 //! once ([`Slots`]). All run on the caller's clock, a time since any beginning, so
-//! that unit tests and the simulator (`examples/flashcrowd.rs`) decide what time it is.
+//! that unit tests and the simulator (`examples/flashcrowd`) decide what time it is.
 
 mod bits;
 mod deal;

@@ -27,7 +27,7 @@ const AHEAD_BLOCKS: std::ops::RangeInclusive<u32> = 2..=512;
 /// queues, and what is rarest is decided long before it is fetched.
 const QUEUED: Duration = Duration::from_millis(300);
 /// And at least so many pieces.
-const FLIGHTS: u32 = 6;
+const FLIGHTS: u32 = 8;
 /// A flight of which nothing has come for this long may go to anybody.
 const STALLED: Duration = Duration::from_secs(2);
 /// What asking a second peer costs: less is not worth it.
@@ -38,7 +38,10 @@ const USUAL: Duration = Duration::from_millis(300);
 const HOLDERS: usize = 2;
 
 /// A peer is slow, behind a narrow link perhaps, when a piece takes it so many times as long as the quicker ones.
-const SLOW: f64 = 4.0;
+const SLOW: f64 = 8.0;
+/// No piece is counted as quicker: what comes in one burst says nothing about the way, and
+/// peers that are only busier than others are not behind a narrow link.
+const BURST: Duration = Duration::from_millis(100);
 /// Pieces that slow peers are asked for at a time, all together: each that one machine has fetched over a
 /// narrow link, its neighbours get from there.
 const SLOW_FLIGHTS: u32 = 2;
@@ -211,11 +214,11 @@ impl Picker {
         let enough = self.meter.rate(now) * QUEUED.as_secs_f64() / f64::from(BLOCK);
         let enough = (enough as u32).max(FLIGHTS * self.layout.blocks(0));
         let slow = self.is_slow(key, now);
-        if slow && self.slow_asked(now) >= SLOW_FLIGHTS * self.layout.blocks(0) || !server && asked >= enough
-        {
-            return None;
-        }
-        let piece = self.unfinished(key).or_else(|| self.rarest(key, slow));
+        let full = match slow {
+            true => self.slow_asked(now) >= SLOW_FLIGHTS * self.layout.blocks(0),
+            false => !server && asked >= enough,
+        };
+        let piece = if full { None } else { self.unfinished(key).or_else(|| self.rarest(key, slow)) };
         let order = match piece {
             Some(piece) => Some(self.give(piece, key, now)),
             // Only who has nothing else to do takes over.
@@ -404,7 +407,7 @@ impl Picker {
     fn timed(&mut self, key: Key, took: Duration, piece: u32) {
         let len = self.layout.len(piece);
         let Some(peer) = self.peers.get_mut(&key).filter(|_| len > BLOCK) else { return };
-        let pace = took.as_secs_f64().max(1e-6) / f64::from(len - BLOCK);
+        let pace = took.max(BURST).as_secs_f64() / f64::from(len - BLOCK);
         peer.pace = if peer.pace == 0.0 { pace } else { peer.pace * 0.7 + pace * 0.3 };
     }
 
