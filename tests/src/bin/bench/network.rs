@@ -14,6 +14,18 @@ use std::{
 /// The port of the first switch to the second.
 const TRUNK: &str = "trunk0";
 
+/// The kernel keeps one table of link addresses for all namespaces, and 64 hosts that all know each
+/// other overflow what it holds by default: then connections hang that would not between real machines.
+pub fn make_room_for_neighbours() -> Result<()> {
+    const ENTRIES: u32 = 16_384;
+    let path = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
+    let now: u32 = std::fs::read_to_string(path).context(path)?.trim().parse().context(path)?;
+    if now < ENTRIES {
+        std::fs::write(path, ENTRIES.to_string()).context(path)?;
+    }
+    Ok(())
+}
+
 /// Hosts with their links shaped.
 pub struct Network {
     /// The switch and the server's host.
