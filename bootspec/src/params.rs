@@ -265,7 +265,7 @@ pub static TABLE: [Spec; 17] = [
         name: "fallback",
         value: "on|off",
         default: "on",
-        help: "Whether pieces that no peer sends are fetched from the server over HTTP. off also makes machines that start together slower to help each other: each gets its first piece this way.",
+        help: "Whether pieces that no peer sends are fetched from the server over HTTP.",
         set: |p, v| choose(&mut p.fallback, v, SWITCH),
         get: |p| (!p.fallback).then(|| "off".into()),
     },

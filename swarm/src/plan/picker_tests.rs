@@ -102,6 +102,46 @@ fn another_peer_goes_on_with_what_is_missing() {
     }
 }
 
+/// Of 100 pieces, peer `key` sends one in `took`.
+fn send(picker: &mut Picker, key: Key, took: Duration, now: &mut Duration) {
+    let piece = picker.pick(key, *now).expect("there is something to fetch").piece;
+    for block in 0..BLOCKS {
+        get(picker, key, piece, block, *now + took * block / (BLOCKS - 1));
+    }
+    *now += took;
+    picker.verified(piece, *now);
+}
+
+/// Peers 0 to 5: 4 and 5 have everything and need so long for a piece, the others lack the last 40 and need 0.1 s.
+fn with_narrow_link(took: Duration) -> (Picker, Duration) {
+    let (mut picker, mut now) = (picker(100), NOW);
+    (0..4).for_each(|key| peer(&mut picker, key, 0..60));
+    (4..6).for_each(|key| peer(&mut picker, key, 0..100));
+    for _ in 0..5 {
+        (0..4).for_each(|key| send(&mut picker, key, 100 * MS, &mut now));
+        (4..6).for_each(|key| send(&mut picker, key, took, &mut now));
+    }
+    (picker, now + Duration::from_secs(1))
+}
+
+#[test]
+fn over_a_narrow_link_comes_what_nobody_else_has_a_little_at_a_time() {
+    let (mut picker, now) = with_narrow_link(2000 * MS);
+    let crossing: Vec<u32> =
+        [4, 5, 4, 5, 4, 5].iter().filter_map(|key| Some(picker.pick(*key, now)?.piece)).collect();
+    assert_eq!(crossing.len() as u32, SLOW_FLIGHTS);
+    assert!(crossing.iter().all(|p| *p >= 60), "{crossing:?}");
+    assert!(picker.pick(0, now).is_some());
+}
+
+#[test]
+fn a_peer_that_is_only_busier_is_not_slow() {
+    let (mut picker, now) = with_narrow_link(500 * MS);
+    let asked = (4..6).filter(|key| picker.pick(*key, now).is_some()).count();
+    assert_eq!(asked, 2);
+    assert!(!picker.is_slow(4, now));
+}
+
 #[test]
 fn who_unchokes_is_asked_again() {
     let mut picker = with_seeders(2, 1);
