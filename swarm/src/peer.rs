@@ -158,7 +158,11 @@ fn extension(shared: &Shared, conn: &Conn, message: ExtendedMessage<librqbit_buf
             if let Some(port) = hello.port() {
                 conn.port.store(port, Ordering::Relaxed);
             }
-            conn.ours.store(hello.v.is_some_and(|v| v.0.starts_with(b"boottorrent")), Ordering::Relaxed);
+            let ours = hello.v.is_some_and(|v| v.0.starts_with(b"boottorrent"));
+            conn.ours.store(ours, Ordering::Relaxed);
+            if let (false, Some(deal)) = (ours, &mut shared.state().deal) {
+                deal.is_slow_to_ask(conn.key);
+            }
             if hello.m.ut_pex.is_some() && !shared.metainfo.private() {
                 tell_peers(shared, conn);
             }

@@ -18,6 +18,8 @@ use std::{collections::HashMap, time::Duration};
 
 /// Pieces that a machine is shown ahead of what it has fetched, and those that it fetches in [`RUN`] besides.
 const AHEAD: u32 = 2;
+/// The same for a client that asks only now and then (Transmission: twice a second).
+const FAR_AHEAD: u32 = 16;
 const RUN: Duration = Duration::from_millis(250);
 /// A piece that takes as many times as long as usual goes to somebody else.
 const LATE: u32 = 4;
@@ -25,6 +27,7 @@ const LATE: u32 = 4;
 const NEVER_LATE: Duration = Duration::from_millis(500);
 
 struct Machine {
+    ahead: u32,
     has: Bits,
     shown: Bits,
     /// Shown, and not fetched yet.
@@ -76,7 +79,15 @@ impl Deal {
     pub fn join(&mut self, key: Key) {
         let none = || Bits::none(self.pieces);
         let (fetched, sent) = (Meter::default(), HashMap::new());
-        self.machines.insert(key, Machine { has: none(), shown: none(), open: 0, fetched, sent });
+        self.machines
+            .insert(key, Machine { ahead: AHEAD, has: none(), shown: none(), open: 0, fetched, sent });
+    }
+
+    /// A machine is slow to ask for what it is shown: show it more at a time.
+    pub fn is_slow_to_ask(&mut self, key: Key) {
+        if let Some(machine) = self.machines.get_mut(&key) {
+            machine.ahead = FAR_AHEAD;
+        }
     }
 
     /// A machine has a piece, from us or from anybody.
@@ -140,7 +151,7 @@ impl Deal {
         let mut show = Vec::new();
         while let Some(machine) = self.machines.get_mut(&key) {
             let run = machine.fetched.rate(now) * RUN.as_secs_f64();
-            if machine.open >= AHEAD + run as u32 {
+            if machine.open >= machine.ahead + run as u32 {
                 break;
             }
             let Some(piece) =

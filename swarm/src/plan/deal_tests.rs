@@ -235,3 +235,11 @@ proptest! {
         prop_assert!(deal.is_complete(99));
     }
 }
+
+#[test]
+fn who_asks_seldom_is_shown_more_at_a_time() {
+    let mut deal = deal(100, 2);
+    deal.is_slow_to_ask(1);
+    assert_eq!(deal.show(0, Duration::ZERO).len() as u32, AHEAD);
+    assert_eq!(deal.show(1, Duration::ZERO).len() as u32, FAR_AHEAD);
+}
