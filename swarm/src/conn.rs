@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One connection as others see it: what is to go out, and what is known of the other side.
 
-use crate::{
-    plan::{Key, Meter},
-    wire,
-};
+use crate::{plan::Key, wire};
 use librqbit_peer_protocol::{Message, Request, extended::PeerExtendedMessageIds};
 use std::{
     collections::VecDeque,
@@ -13,7 +10,6 @@ use std::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
-    time::Duration,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +60,6 @@ pub(crate) struct Conn {
     pub ours: AtomicBool,
     /// We have said that we want something.
     pub interested: AtomicBool,
-    /// What comes in, by its own clock.
-    pub down: Mutex<Meter>,
     outbox: Mutex<Outbox>,
     wake: Notify,
     /// Ends the connection.
@@ -82,7 +76,6 @@ impl Conn {
             port: AtomicU16::new(if incoming { 0 } else { address.port() }),
             ours: AtomicBool::new(false),
             interested: AtomicBool::new(false),
-            down: Mutex::default(),
             outbox: Mutex::default(),
             wake: Notify::new(),
             end: CancellationToken::new(),
@@ -181,11 +174,6 @@ impl Conn {
         let mut outbox = self.outbox();
         let uploads = std::mem::take(&mut outbox.uploads);
         outbox.uploads = uploads.into_iter().flat_map(|u| outside(u, &cancel)).collect();
-    }
-
-    /// Count what came in.
-    pub(crate) fn received(&self, now: Duration, bytes: usize) {
-        self.down.lock().expect("no panic under the lock").add(now, bytes as u64);
     }
 }
 

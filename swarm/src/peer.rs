@@ -22,8 +22,11 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::Interest,
-    net::{TcpStream, tcp::ReadHalf},
+    io::{AsyncWriteExt, Interest},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
     time::timeout,
 };
 
@@ -62,7 +65,7 @@ pub(crate) async fn run(
     let (from, to) = stream.split();
     tokio::select! {
         ended = read(shared, &conn, from) => ended,
-        ended = write(shared, &conn, to.as_ref()) => ended,
+        ended = write(shared, &conn, to) => ended,
         () = conn.end.cancelled() => Ok(()),
         () = shared.end.cancelled() => Ok(()),
     }
@@ -204,7 +207,7 @@ fn send_metadata(shared: &Shared, conn: &Conn, piece: u32) {
     }
 }
 
-async fn write(shared: &Arc<Shared>, conn: &Conn, stream: &TcpStream) -> anyhow::Result<()> {
+async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> anyhow::Result<()> {
     let mut turn = Turn::None;
     let mut said = Instant::now();
     loop {
@@ -213,7 +216,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, stream: &TcpStream) -> anyhow:
             shared.want_from(conn);
         }
         if !out.is_empty() {
-            write_all(stream, &out).await?;
+            stream.write_all(&out).await?;
             said = Instant::now();
         }
         match (&mut turn, waiting) {
@@ -222,7 +225,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, stream: &TcpStream) -> anyhow:
             (Turn::Mine { left, slot }, true) => {
                 let Some(request) = conn.outbox().uploads.pop_front() else { continue };
                 shared.gate.pass(request.length as usize).await;
-                send_block(shared, stream, &request, slot).await?;
+                send_block(shared, stream.as_ref(), &request, slot).await?;
                 shared.sent(conn, &request);
                 said = Instant::now();
                 *left = left.saturating_sub(request.length as usize);
@@ -238,7 +241,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, stream: &TcpStream) -> anyhow:
             slot = turn.wait() => turn = Turn::Mine { left: TURN, slot },
             () = conn.woken() => {}
             () = tokio::time::sleep_until((said + quiet).into()) => {
-                write_all(stream, &[0; 4]).await?;
+                stream.write_all(&[0; 4]).await?;
                 said = Instant::now();
             }
         }
@@ -269,18 +272,6 @@ fn take(conn: &Conn) -> (Vec<u8>, bool, bool) {
         wire::put(&mut out, &Message::Have(piece), outbox.theirs);
     }
     (out, std::mem::take(&mut outbox.look), !outbox.uploads.is_empty())
-}
-
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 /// Header and block; the block goes from the page cache to the socket, not through us (sendfile(2)).

@@ -32,6 +32,9 @@ const STRIKES: u32 = 3;
 /// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
 const HASHED_HERE: u32 = 512 << 10;
 
+/// The longest block that is answered: what other clients ask for at most.
+const MAX_REQUEST: u32 = 128 << 10;
+
 /// Everything that changes.
 pub(crate) struct State {
     pub picker: Picker,
@@ -297,7 +300,6 @@ impl Shared {
         };
         from.fetch_add(data.len() as u64, Ordering::Relaxed);
         let now = self.now();
-        conn.received(now, data.len());
         if begin % BLOCK != 0 {
             return; // Never asked for.
         }
@@ -427,6 +429,3 @@ impl Shared {
         Ok(())
     }
 }
-
-/// The longest block that is answered: what other clients ask for at most.
-const MAX_REQUEST: u32 = 128 << 10;

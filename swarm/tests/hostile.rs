@@ -2,14 +2,12 @@
 //! Peers that shake hands properly and then do what they should not. Sessions survive
 //! them, hold little for them, and serve and fetch as ever.
 
+mod common;
+
+use common::{at, content, empty, file_of, session};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
-use std::{
-    fs::File,
-    io::{Read, Seek, Write},
-    net::SocketAddr,
-    time::Duration,
-};
-use swarm::{CreateOptions, Fetch, Metainfo, Seeding, Session, SessionConfig, Torrent, create};
+use std::{fs::File, net::SocketAddr, time::Duration};
+use swarm::{Fetch, Metainfo, Seeding, Session, SessionConfig, Torrent};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -22,31 +20,9 @@ const SIZE: usize = (PIECES * PIECE) as usize;
 const BLOCK: u32 = 16 << 10;
 
 fn payload() -> (Vec<u8>, Metainfo) {
-    let data: Vec<u8> = (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let options = CreateOptions { name: "test".into(), private: false, piece_length: Some(PIECE) };
-    let metainfo = create(&mut &data[..], data.len() as u64, &options, &mut |_| ()).unwrap();
+    let data = common::noise(SIZE);
+    let metainfo = common::torrent_of(&data, PIECE);
     (data, metainfo)
-}
-
-fn file_of(data: &[u8]) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(data).unwrap();
-    file
-}
-
-fn content(mut file: File) -> Vec<u8> {
-    let mut all = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut all).unwrap();
-    all
-}
-
-async fn session() -> Session {
-    Session::start(SessionConfig { port: 0, lsd: false, ..Default::default() }).await.unwrap()
-}
-
-fn at(session: &Session) -> SocketAddr {
-    ([127, 0, 0, 1], session.port()).into()
 }
 
 async fn seeder(data: &[u8], metainfo: &Metainfo, deal: bool) -> Session {
@@ -57,8 +33,7 @@ async fn seeder(data: &[u8], metainfo: &Metainfo, deal: bool) -> Session {
 
 /// A machine that begins to fetch.
 async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torrent, File) {
-    let (s, file) = (session().await, tempfile::tempfile().unwrap());
-    file.set_len(SIZE as u64).unwrap();
+    let (s, file) = (session().await, empty(SIZE));
     let fetch = Fetch {
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
@@ -72,13 +47,7 @@ async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torre
 }
 
 async fn completes(torrent: &Torrent, file: File, data: &[u8]) {
-    let done = async {
-        while !torrent.complete() {
-            assert_eq!(torrent.error(), None);
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), done).await.expect("no completion within half a minute");
+    common::complete(torrent).await;
     assert!(content(file) == data, "something else than the payload");
 }
 

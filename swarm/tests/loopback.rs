@@ -1,65 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whole sessions in one process, over loopback.
 
+mod common;
+
 use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::IntoResponse, routing::get};
-use std::{
-    fs::File,
-    io::{Read, Seek, Write},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
-use swarm::{CreateOptions, Fetch, HttpSource, Metainfo, Seeding, Session, SessionConfig, Torrent, create};
+use common::{at, complete, content, file_of, session};
+use std::{fs::File, net::SocketAddr, sync::Arc, time::Duration};
+use swarm::{Fetch, HttpSource, Metainfo, Seeding};
 
 const SIZE: usize = 24 << 20;
+const PIECE: u32 = 256 << 10;
 const DEALING: Seeding = Seeding { deal: true, weight: 1 };
 
 fn payload() -> (Vec<u8>, Metainfo) {
-    let data: Vec<u8> = (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let data = common::noise(SIZE);
     let metainfo = torrent_of(&data);
     (data, metainfo)
 }
 
 fn torrent_of(data: &[u8]) -> Metainfo {
-    let options = CreateOptions { name: "test".into(), private: false, piece_length: Some(256 << 10) };
-    create(&mut &data[..], data.len() as u64, &options, &mut |_| ()).unwrap()
-}
-
-fn file_of(data: &[u8]) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(data).unwrap();
-    file
+    common::torrent_of(data, PIECE)
 }
 
 fn empty() -> File {
-    let file = tempfile::tempfile().unwrap();
-    file.set_len(SIZE as u64).unwrap();
-    file
-}
-
-fn content(mut file: File) -> Vec<u8> {
-    let mut all = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut all).unwrap();
-    all
-}
-
-async fn session() -> Session {
-    Session::start(SessionConfig { port: 0, lsd: false, ..Default::default() }).await.unwrap()
-}
-
-fn at(session: &Session) -> SocketAddr {
-    ([127, 0, 0, 1], session.port()).into()
-}
-
-async fn complete(torrent: &Torrent) {
-    let done = async {
-        while !torrent.complete() {
-            assert_eq!(torrent.error(), None);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), done).await.expect("no completion within a minute");
+    common::empty(SIZE)
 }
 
 fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<HttpSource>) -> Fetch {

@@ -60,6 +60,16 @@ impl<'a> Server<'a> {
         test(&lab, &mut server).with_context(|| format!("the logs are in {}", lab.dir().display()))
     }
 
+    /// The same with `mib` MiB of noise to serve, for swarms of processes.
+    pub fn in_noisy_lab(
+        name: &str,
+        mib: u32,
+        flags: &[&str],
+        test: impl FnOnce(&Lab, &mut Server) -> Result<()>,
+    ) -> Result<()> {
+        Server::in_lab(name, &assets::random(mib)?, flags, test)
+    }
+
     /// Start `boottorrent serve` alone, with a catalogue that is there: nothing boots, machines fetch.
     pub fn serve(lab: &'a Lab, catalogue: &Path, flags: &[&str]) -> Result<Self> {
         let mut server = Self { lab, catalogue: catalogue.into(), serve: None, dnsmasq: None, starts: 0 };

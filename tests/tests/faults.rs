@@ -7,16 +7,6 @@ use bootspec::Progress;
 use boottorrent_tests::{FETCH, Host, Lab, Peer, Server, all_complete, assets};
 use std::time::{Duration, Instant};
 
-/// Payloads are small: nothing here gets truer by being long.
-fn lab(
-    name: &str,
-    mib: u32,
-    flags: &[&str],
-    test: impl FnOnce(&Lab, &mut Server) -> Result<()>,
-) -> Result<()> {
-    Server::in_lab(name, &assets::random(mib)?, flags, test)
-}
-
 /// Agents that start together and go on seeding, on hosts that `wire` had before.
 fn agents(lab: &Lab, server: &Server, count: usize, wire: impl Fn(&Host) -> Result<()>) -> Result<Vec<Peer>> {
     let mut hosts = Vec::new();
@@ -47,7 +37,7 @@ fn until(peers: &mut [Peer], mut what: impl FnMut(&[Peer]) -> Result<bool>) -> R
 /// Six machines that reach only the server.
 fn alone(name: &str, flags: &[&str], check: impl Fn(&Progress) -> bool) -> Result<()> {
     const N: usize = 6;
-    lab(name, 32, flags, |lab, server| {
+    Server::in_noisy_lab(name, 32, flags, |lab, server| {
         lab.limit(lab.server(), 200)?;
         let mut all = agents(lab, server, N, |host| lab.isolate(host))?;
         let took = all_complete(&mut all, server, FETCH)?.as_secs_f64();
@@ -77,7 +67,7 @@ fn a_cut_of_the_servers_link_costs_as_long_as_it_lasts() -> Result<()> {
     const CUT: Duration = Duration::from_secs(10);
     let race = |cut: bool| {
         let mut took = 0.0;
-        lab(if cut { "cut" } else { "uncut" }, 96, &[], |lab, server| {
+        Server::in_noisy_lab(if cut { "cut" } else { "uncut" }, 96, &[], |lab, server| {
             server.seeding()?;
             lab.limit(lab.server(), 50)?;
             let begin = Instant::now();
@@ -106,7 +96,7 @@ fn a_cut_of_the_servers_link_costs_as_long_as_it_lasts() -> Result<()> {
 
 #[test]
 fn the_seeder_may_go_when_every_piece_is_out() -> Result<()> {
-    lab("out", 64, &["--no-payload"], |lab, server| {
+    Server::in_noisy_lab("out", 64, &["--no-payload"], |lab, server| {
         server.seeding()?;
         lab.limit(lab.server(), 100)?;
         // Machines that send slower than the server: most have far to go when all is out.
@@ -133,7 +123,7 @@ fn the_seeder_may_go_when_every_piece_is_out() -> Result<()> {
 
 #[test]
 fn one_goes_half_way_and_one_comes_late() -> Result<()> {
-    lab("come-and-go", 64, &["--no-payload"], |lab, server| {
+    Server::in_noisy_lab("come-and-go", 64, &["--no-payload"], |lab, server| {
         server.seeding()?;
         lab.limit(lab.server(), 100)?;
         let begin = Instant::now();

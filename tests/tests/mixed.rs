@@ -12,18 +12,9 @@ use boottorrent_tests::{
 const FEW: u32 = 24;
 const MANY: u32 = 64;
 
-fn lab(
-    name: &str,
-    mib: u32,
-    flags: &[&str],
-    test: impl FnOnce(&Lab, &mut Server) -> Result<()>,
-) -> Result<()> {
-    Server::in_lab(name, &assets::random(mib)?, flags, test)
-}
-
 /// It downloads from our seeder, found by our tracker.
 fn leeches(client: Other) -> Result<()> {
-    lab(&format!("{}-leech", client.name()), FEW, &["--no-payload"], |lab, server| {
+    Server::in_noisy_lab(&format!("{}-leech", client.name()), FEW, &["--no-payload"], |lab, server| {
         server.seeding()?;
         let mut peer = client.leech(lab, &server.torrent_file()?)?;
         let took = all_complete([&mut peer], server, FETCH)?;
@@ -34,13 +25,18 @@ fn leeches(client: Other) -> Result<()> {
 
 /// Our agents get everything from it.
 fn seeds(client: Other) -> Result<()> {
-    lab(&format!("{}-seed", client.name()), FEW, &["--no-seed", "--no-payload"], |lab, server| {
-        let _seeder = client.seed(lab, &server.torrent_file()?, &server.payload())?;
-        server.seeding()?;
-        let took = from_the_seeder(lab, server, &server.torrent_url())?;
-        println!("two agents from {}: {took:.1} s", client.name());
-        Ok(())
-    })
+    Server::in_noisy_lab(
+        &format!("{}-seed", client.name()),
+        FEW,
+        &["--no-seed", "--no-payload"],
+        |lab, server| {
+            let _seeder = client.seed(lab, &server.torrent_file()?, &server.payload())?;
+            server.seeding()?;
+            let took = from_the_seeder(lab, server, &server.torrent_url())?;
+            println!("two agents from {}: {took:.1} s", client.name());
+            Ok(())
+        },
+    )
 }
 
 /// Two agents, who have only a foreign seeder and each other. Gives the seconds it took.
@@ -87,7 +83,7 @@ fn our_agents_download_from_a_libtorrent_seeder() -> Result<()> {
 
 #[test]
 fn all_clients_in_one_swarm_finish() -> Result<()> {
-    lab("mixed", MANY, &["--up", "20MB/s", "--no-payload"], |lab, server| {
+    Server::in_noisy_lab("mixed", MANY, &["--up", "20MB/s", "--no-payload"], |lab, server| {
         let torrent = server.torrent_file()?;
         let mut all = Vec::new();
         for name in ["a", "b"] {
@@ -112,7 +108,7 @@ fn all_clients_in_one_swarm_finish() -> Result<()> {
 
 #[test]
 fn another_tracker_does_as_well() -> Result<()> {
-    lab("opentracker", FEW, &["--no-seed", "--no-payload"], |lab, server| {
+    Server::in_noisy_lab("opentracker", FEW, &["--no-seed", "--no-payload"], |lab, server| {
         let tracker = Opentracker::start(lab, &server.image(assets::IMAGE)?.infohash.to_string())?;
         let torrent = tracker.torrent(&server.torrent_file()?)?;
         // aria2 neither looks nor answers by multicast: agents find it by the tracker alone.

@@ -22,10 +22,11 @@ impl Bits {
 
     /// All numbers below `len`.
     pub fn all(len: u32) -> Self {
-        let mut bits = Self::none(len);
-        (0..len).for_each(|i| {
-            bits.insert(i);
-        });
+        let mut bits = Self { words: vec![u64::MAX; len.div_ceil(64) as usize], len, ones: len };
+        let spare = bits.spare();
+        if let Some(last) = bits.words.last_mut() {
+            *last &= !spare;
+        }
         bits
     }
 
@@ -40,13 +41,16 @@ impl Bits {
             whole[..chunk.len()].copy_from_slice(chunk);
             *word = u64::from_be_bytes(whole);
         }
-        let spare = bits.words.len() as u32 * 64 - len;
-        let tail = 1u64.checked_shl(spare).map_or(u64::MAX, |m| m - 1);
-        if bits.words.last().is_some_and(|w| w & tail != 0) {
+        if bits.words.last().is_some_and(|w| w & bits.spare() != 0) {
             return None;
         }
         bits.ones = bits.words.iter().map(|w| w.count_ones()).sum();
         Some(bits)
+    }
+
+    /// The bits of the last word that are beyond the last number.
+    fn spare(&self) -> u64 {
+        (1 << (self.words.len() as u32 * 64 - self.len)) - 1
     }
 
     /// The bitfield for the wire.
@@ -107,17 +111,26 @@ impl Bits {
 
     /// Numbers that are in this set and in none of `not`, beginning at the 64 around `from` and going round.
     pub fn without<'a>(&'a self, not: [&'a Bits; 2], from: u32) -> impl Iterator<Item = u32> + 'a {
-        let words = self.words.len();
-        let start = (from as usize / 64).min(words);
-        (start..words)
-            .chain(0..start)
+        round(self.words.len(), from)
             .flat_map(move |n| ones(n, self.words[n] & !not[0].words[n] & !not[1].words[n]))
+    }
+
+    /// Numbers that are in none of two sets of one length, in the same order.
+    pub fn in_neither<'a>(a: &'a Bits, b: &'a Bits, from: u32) -> impl Iterator<Item = u32> + 'a {
+        let numbers = round(a.words.len(), from).flat_map(|n| ones(n, !a.words[n] & !b.words[n]));
+        numbers.filter(|i| *i < a.len)
     }
 
     /// Whether a number is in this set and not in `other`.
     pub fn exceeds(&self, other: &Bits) -> bool {
         self.words.iter().zip(&other.words).any(|(a, b)| a & !b != 0)
     }
+}
+
+/// All words once, from the one that `from` is in.
+fn round(words: usize, from: u32) -> impl Iterator<Item = usize> {
+    let start = (from as usize / 64).min(words);
+    (start..words).chain(0..start)
 }
 
 fn ones(word: usize, mut bits: u64) -> impl Iterator<Item = u32> {
@@ -159,6 +172,9 @@ mod tests {
             prop_assert_eq!(x.iter().collect::<BTreeSet<_>>(), a.clone());
             let rest: BTreeSet<u32> = x.without([&y, &none], from).collect();
             prop_assert_eq!(&rest, &(&a - &b));
+            let all: BTreeSet<u32> = (0..len).collect();
+            prop_assert_eq!(Bits::all(len), set(&all));
+            prop_assert_eq!(Bits::in_neither(&x, &y, from).collect::<BTreeSet<_>>(), &(&all - &a) - &b);
             prop_assert_eq!(x.exceeds(&y), !rest.is_empty());
             prop_assert_eq!(Bits::from_wire(&x.to_wire(), len), Some(x));
         }

@@ -136,11 +136,6 @@ impl Deal {
         });
     }
 
-    /// Whether a machine has everything.
-    pub fn is_complete(&self, key: Key) -> bool {
-        self.machines.get(&key).is_some_and(|m| m.has.is_full())
-    }
-
     /// Whether a machine may ask for a piece.
     pub fn shown(&self, key: Key, piece: u32) -> bool {
         self.machines.get(&key).is_some_and(|m| m.shown.has(piece))
@@ -199,8 +194,8 @@ impl Deal {
             return None;
         }
         let machine = self.machines.get(&key)?;
-        let (all, from) = (Bits::all(self.pieces), self.rng.random_range(0..self.pieces));
-        all.without([&machine.has, &machine.shown], from).min_by_key(|p| self.holders[*p as usize])
+        let from = self.rng.random_range(0..self.pieces);
+        Bits::in_neither(&machine.has, &machine.shown, from).min_by_key(|p| self.holders[*p as usize])
     }
 }
 

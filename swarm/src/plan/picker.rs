@@ -369,8 +369,7 @@ impl Picker {
     /// meanwhile. One that nobody fetches, or that nobody has sent a block of for long.
     pub fn reserve(&mut self, now: Duration) -> Option<u32> {
         let from = self.rng.random_range(0..self.layout.pieces());
-        let all = Bits::all(self.layout.pieces());
-        let idle = all.without([&self.have, &self.flying], from).next();
+        let idle = Bits::in_neither(&self.have, &self.flying, from).next();
         if let Some(piece) = idle {
             self.flying.insert(piece);
             return Some(piece);
