@@ -25,7 +25,7 @@ pub mod target;
 
 use anyhow::{Context, anyhow};
 use bootspec::{
-    Exit, Params, Phase, cmdline,
+    Exit, Params, Phase, Target, cmdline,
     params::{Log, Remark},
     units::human_size,
 };
@@ -91,6 +91,9 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
 
     report.phase(Phase::Target);
+    if params.target != [Target::Ram] {
+        return Err(Failure::new(Exit::Params, "boottorrent.target can only be ram so far".to_owned()));
+    }
     let memory = fs::read_to_string(&args.meminfo)
         .map_err(|e| anyhow!(e))
         .and_then(|t| target::Memory::parse(&t))

@@ -5,6 +5,7 @@
 //! | module | what crosses between server and agent |
 //! |---|---|
 //! | [`params`] | the kernel command line (one table: parser, renderer, docs) |
+//! | [`device`] | disks by name, and where an image is kept |
 //! | [`manifest`] | what the server knows about an image |
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
@@ -12,6 +13,7 @@
 //! | [`units`] | sizes, rates and times as people type and read them |
 
 pub mod cmdline;
+pub mod device;
 pub mod docs;
 pub mod exit;
 pub mod heartbeat;
@@ -23,6 +25,7 @@ pub mod priority;
 pub mod seed;
 pub mod units;
 
+pub use device::{DeviceName, Target};
 pub use exit::Exit;
 pub use heartbeat::{Heartbeat, Phase, Progress};
 pub use infohash::InfoHash;

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// A root filesystem (squashfs, erofs, ext4): mounted read-only under an overlay.
     Filesystem,
+    /// A live ISO: its own initrd finds it on a loop device.
+    Iso,
+    /// A disk image with partitions.
+    Disk,
 }
 
 /// The filesystem inside a payload.
@@ -22,6 +26,35 @@ pub enum Format {
     Erofs,
     /// ext2, ext3 or ext4.
     Ext4,
+}
+
+/// Whose scripts are in an initrd that is not made with our hook: they say where our add-on hooks in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Debian's live-boot.
+    LiveBoot,
+    /// Ubuntu's casper.
+    Casper,
+    /// dracut, with dmsquash-live.
+    Dracut,
+    /// Arch's mkinitcpio with archiso.
+    Archiso,
+    /// initramfs-tools without a live system: an installed Debian.
+    InitramfsTools,
+}
+
+impl Family {
+    /// Its name, as in the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Family::LiveBoot => "live-boot",
+            Family::Casper => "casper",
+            Family::Dracut => "dracut",
+            Family::Archiso => "archiso",
+            Family::InitramfsTools => "initramfs-tools",
+        }
+    }
 }
 
 /// Bytes from the start of a payload that [`Format::recognise`] needs.
@@ -51,6 +84,43 @@ impl Format {
     }
 }
 
+/// What a file is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A filesystem that can be a root.
+    Filesystem(Format),
+    /// ISO 9660, hybrid (with a partition table in front) or not.
+    Iso,
+    /// A partition table, GPT or MBR.
+    Disk,
+}
+
+/// Bytes from the start of a file that [`Content::recognise`] needs: the magic of ISO 9660 is the farthest.
+pub const CONTENT_BYTES: usize = 0x8006;
+
+impl Content {
+    /// Recognise what a file is. `head`: the first [`CONTENT_BYTES`] bytes, or fewer if there are no more.
+    pub fn recognise(head: &[u8]) -> Option<Content> {
+        let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
+        match () {
+            () if at(0x8001, b"CD001") => Some(Content::Iso),
+            () => match Format::recognise(head) {
+                Some(format) => Some(Content::Filesystem(format)),
+                None => at(510, &[0x55, 0xAA]).then_some(Content::Disk),
+            },
+        }
+    }
+
+    /// The kind of image that it makes.
+    pub fn kind(self) -> Kind {
+        match self {
+            Content::Filesystem(_) => Kind::Filesystem,
+            Content::Iso => Kind::Iso,
+            Content::Disk => Kind::Disk,
+        }
+    }
+}
+
 /// A file that firmware or iPXE loads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFile {
@@ -69,8 +139,12 @@ pub struct ImageManifest {
     pub name: ImageName,
     /// What it is.
     pub kind: Kind,
-    /// The filesystem in it.
-    pub format: Format,
+    /// The filesystem that it is; ISOs and disk images have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The family of an initrd that was not made with our hook, and which the add-on therefore comes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// The torrent's identity.
     pub infohash: InfoHash,
     /// The payload's size in bytes.
@@ -96,6 +170,22 @@ pub struct ImageManifest {
     pub source: String,
 }
 
+impl ImageManifest {
+    /// What it is, in a word or two: `squashfs`, `iso live-boot`, `disk`.
+    pub fn what(&self) -> String {
+        let kind = match (self.kind, self.format) {
+            (Kind::Filesystem, Some(format)) => format.as_str(),
+            (Kind::Filesystem, None) => "filesystem",
+            (Kind::Iso, _) => "iso",
+            (Kind::Disk, _) => "disk",
+        };
+        match self.family {
+            Some(family) => format!("{kind} {}", family.as_str()),
+            None => kind.into(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,11 +203,23 @@ mod tests {
     }
 
     #[test]
+    fn an_iso_with_a_partition_table_is_an_iso() {
+        let mut head = vec![0u8; CONTENT_BYTES];
+        assert_eq!(Content::recognise(&head), None);
+        head[510..512].copy_from_slice(&[0x55, 0xAA]);
+        assert_eq!(Content::recognise(&head), Some(Content::Disk));
+        head[0x8001..].copy_from_slice(b"CD001");
+        assert_eq!(Content::recognise(&head), Some(Content::Iso));
+        assert_eq!(Content::recognise(b"hsqs"), Some(Content::Filesystem(Format::Squashfs)));
+    }
+
+    #[test]
     fn survives_toml() {
         let m = ImageManifest {
             name: "lab".parse().unwrap(),
             kind: Kind::Filesystem,
-            format: Format::Squashfs,
+            format: Some(Format::Squashfs),
+            family: None,
             infohash: InfoHash([7; 20]),
             size: 5 << 30,
             piece_length: 1 << 20,

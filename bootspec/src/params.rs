@@ -2,21 +2,13 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
-use crate::{ImageName, InfoHash, cmdline, seed, units};
+use crate::{ImageName, InfoHash, Target, cmdline, device, seed, units};
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 pub use crate::seed::Seed;
 
 /// What every parameter of ours begins with.
 pub const PREFIX: &str = "boottorrent.";
-
-/// Where the payload is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Target {
-    /// A tmpfs of our own.
-    #[default]
-    Ram,
-}
 
 /// What the payload is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -26,6 +18,10 @@ pub enum KindParam {
     Auto,
     /// A root filesystem.
     Filesystem,
+    /// A live ISO.
+    Iso,
+    /// A disk image with partitions.
+    Disk,
 }
 
 /// What the boot script does when the agent gives up.
@@ -65,8 +61,8 @@ pub struct Params {
     pub image: Option<ImageName>,
     /// The only infohash that may boot.
     pub infohash: Option<InfoHash>,
-    /// Where the payload is kept.
-    pub target: Target,
+    /// Where the payload is kept: the first that has room.
+    pub target: Vec<Target>,
     /// What the payload is.
     pub kind: KindParam,
     /// Size of the writable layer in bytes; `None`: half of the RAM that is left.
@@ -103,7 +99,7 @@ impl Default for Params {
             server: None,
             image: None,
             infohash: None,
-            target: Target::Ram,
+            target: vec![Target::Ram],
             kind: KindParam::Auto,
             overlay: None,
             seed: Seed::Forever,
@@ -183,15 +179,21 @@ pub static TABLE: [Spec; 17] = [
     },
     Spec {
         name: "target",
-        value: "ram",
+        value: device::TARGET,
         default: "ram",
         help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store.",
-        set: |p, v| choose(&mut p.target, v, &[("ram", Target::Ram)]),
-        get: |_| None,
+        set: |p, v| {
+            p.target = targets(v)?;
+            Ok(())
+        },
+        get: |p| {
+            (p.target != [Target::Ram])
+                .then(|| p.target.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        },
     },
     Spec {
         name: "kind",
-        value: "auto|filesystem",
+        value: "auto|filesystem|iso|disk",
         default: "auto",
         help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay.",
         set: |p, v| choose(&mut p.kind, v, KINDS),
@@ -313,7 +315,12 @@ pub static TABLE: [Spec; 17] = [
     },
 ];
 
-const KINDS: &[(&str, KindParam)] = &[("auto", KindParam::Auto), ("filesystem", KindParam::Filesystem)];
+const KINDS: &[(&str, KindParam)] = &[
+    ("auto", KindParam::Auto),
+    ("filesystem", KindParam::Filesystem),
+    ("iso", KindParam::Iso),
+    ("disk", KindParam::Disk),
+];
 const SWITCH: &[(&str, bool)] =
     &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];
 const ONFAIL: &[(&str, OnFail)] =
@@ -342,6 +349,19 @@ fn choose<T: Copy>(slot: &mut T, v: &str, choices: &[(&str, T)]) -> Result<(), S
 /// The word for a value that is not the default (the first of `choices`).
 fn chosen<T: PartialEq>(value: &T, choices: &[(&str, T)]) -> Option<String> {
     choices[1..].iter().find(|(_, v)| v == value).map(|(name, _)| (*name).to_owned())
+}
+
+/// Several targets in the order in which they are tried. A disk that is overwritten is never a second choice, nor has it one.
+fn targets(v: &str) -> Result<Vec<Target>, String> {
+    let all: Vec<Target> = items(v).map(str::parse).collect::<Result<_, String>>()?;
+    match all.as_slice() {
+        [] => Err(format!("'{v}' is no target: write {}", device::TARGET)),
+        [_] => Ok(all),
+        many if many.iter().any(|t| matches!(t, Target::Device(_))) => {
+            Err(format!("'{v}': device: must stand alone, a disk is never overwritten as a second choice"))
+        }
+        _ => Ok(all),
+    }
 }
 
 fn items(v: &str) -> impl Iterator<Item = &str> {

@@ -71,8 +71,9 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.torrent",
         "boottorrent.server=a/b",
         "boottorrent.image=../x",
-        "boottorrent.target=/dev/sda",
-        "boottorrent.kind=iso",
+        "boottorrent.target=disk",
+        "boottorrent.target=ram,device:/dev/sda",
+        "boottorrent.kind=squash",
         "boottorrent.overlay=ram:big",
         "boottorrent.seed=never",
         "boottorrent.seed=ratio:0",
@@ -107,14 +108,16 @@ fn params() -> impl Strategy<Value = Params> {
         vec(any::<([u8; 4], u16)>(), 0..3),
     );
     let numbers = (of(any::<u64>()), of(16384u64..), of(16384u64..), of(1u64..1_000_000), 0u64..1_000_000);
-    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), 0..5usize, 0..3usize, 0..4usize);
+    let switches = (0..KINDS.len(), any::<bool>(), any::<bool>(), 0..5usize, 0..3usize, 0..4usize, 0..4usize);
     (text, numbers, switches).prop_map(|(t, n, s)| Params {
         torrent: t.0,
         server: t.1,
         image: t.2.map(|i| i.parse().unwrap()),
         infohash: t.3.map(InfoHash),
-        target: Target::Ram,
-        kind: if s.0 { KindParam::Auto } else { KindParam::Filesystem },
+        target: ["ram", "ram,LABEL=images", "/dev/vda2", "device:SERIAL=S1"].map(|t| targets(t).unwrap())
+            [s.6]
+            .clone(),
+        kind: KINDS[s.0].1,
         overlay: n.0,
         seed: [
             Seed::Forever,

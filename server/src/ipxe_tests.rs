@@ -9,7 +9,8 @@ fn image(name: &str, added: &str, append: &str) -> ImageManifest {
     ImageManifest {
         name: name.parse().unwrap(),
         kind: Kind::Filesystem,
-        format: Format::Squashfs,
+        format: Some(Format::Squashfs),
+        family: None,
         infohash: InfoHash([0xab; 20]),
         size: 300 << 20,
         piece_length: 1 << 18,

@@ -10,7 +10,8 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
     ImageManifest {
         name: name.parse().unwrap(),
         kind: Kind::Filesystem,
-        format: Format::Squashfs,
+        format: Some(Format::Squashfs),
+        family: None,
         infohash: InfoHash([1; 20]),
         size,
         piece_length: 1 << 18,

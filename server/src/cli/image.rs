@@ -187,7 +187,7 @@ fn told(added: &Added) -> String {
          phase one (kernel and initrd, sent to each machine): {} + {} = {}\n\
          next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n",
         m.name,
-        m.format.as_str(),
+        m.what(),
         size(m.size),
         size(m.piece_length.into()),
         m.infohash,
@@ -210,7 +210,7 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     }
     let head = [
         ("NAME", Align::Left),
-        ("FORMAT", Align::Left),
+        ("WHAT", Align::Left),
         ("SIZE", Align::Right),
         ("PHASE ONE", Align::Right),
         ("PRIORITY", Align::Right),
@@ -219,7 +219,7 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     ];
     let row = |m: &ImageManifest| {
         let phase_one = units::human_size(m.kernel.size + m.initrd.size);
-        let words = [m.name.as_str(), m.format.as_str()].map(str::to_owned);
+        let words = [m.name.to_string(), m.what()];
         let sizes = [units::human_size(m.size), phase_one];
         [&words[..], &sizes[..], &[m.priority.to_string(), m.added.clone(), m.infohash.to_string()]].concat()
     };
@@ -245,7 +245,7 @@ impl Show {
         let size = |bytes: u64| format!("{} ({bytes} bytes)", units::human_size(bytes));
         let rows = [
             ("name", m.name.to_string()),
-            ("format", m.format.as_str().into()),
+            ("what", m.what()),
             ("size", size(m.size)),
             (
                 "pieces",

@@ -113,7 +113,8 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     let manifest = ImageManifest {
         name: name.clone(),
         kind: manifest::Kind::Filesystem,
-        format,
+        format: Some(format),
+        family: None,
         infohash: torrent.infohash(),
         size,
         piece_length: torrent.piece_length(),
