@@ -130,6 +130,7 @@ impl Join<'_> {
             .fetch(Fetch {
                 metainfo,
                 file,
+                head: None,
                 trackers,
                 peers: params.peers.clone(),
                 servers: reach.servers,

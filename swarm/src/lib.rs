@@ -37,3 +37,4 @@ pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
+pub use store::Head;
