@@ -7,12 +7,16 @@
 pub mod beat;
 pub mod cli;
 pub mod destination;
+pub mod device;
+pub mod disk;
+pub mod disks;
 pub mod download;
 pub mod engine_log;
 pub mod fail;
 pub mod fetch;
 pub mod identity;
 pub mod launch;
+pub mod leave;
 pub mod link;
 pub mod locate;
 pub mod metainfo;
@@ -21,19 +25,22 @@ pub mod report;
 pub mod root;
 pub mod status;
 pub mod stay;
+pub mod store;
 pub mod target;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use bootspec::{
-    Exit, Params, Phase, Target, cmdline,
-    params::{Log, Remark},
+    Exit, Params, Phase, cmdline,
+    params::{Log, Remark, Then},
+    partition::PartitionName,
     units::human_size,
 };
 use cli::BootArgs;
 use fail::{Failure, Step};
 use report::Report;
 use std::{fs, path::Path};
-use swarm::Torrent;
+use swarm::{Head, Torrent};
+use target::Place;
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
@@ -42,6 +49,13 @@ pub fn boot_child(args: &BootArgs) -> Exit {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starting the runtime");
     runtime.block_on(async {
         match story(args, &report).await {
+            Ok(booted) if booted.then != Then::Boot => {
+                let then = booted.then;
+                let Failure { exit, error } = leave::leave(booted, then, &report).await;
+                report.fail(&error);
+                launch::hand_over(exit);
+                exit
+            }
             Ok(booted) => {
                 report.leave_console();
                 launch::hand_over(Exit::Ok);
@@ -58,11 +72,13 @@ pub fn boot_child(args: &BootArgs) -> Exit {
     })
 }
 
-/// A machine whose root is mounted.
+/// A machine whose root is mounted, or whose disk is written.
 pub struct Booted {
     params: Params,
     torrent: Torrent,
     session: swarm::Session,
+    /// Anything but boot: there is no root.
+    then: Then,
 }
 
 /// The boot story. Every step says what it does, and fails with its own exit code.
@@ -91,41 +107,54 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
 
     report.phase(Phase::Target);
-    if params.target != [Target::Ram] {
-        return Err(Failure::new(Exit::Params, "boottorrent.target can only be ram so far".to_owned()));
-    }
-    let memory = fs::read_to_string(&args.meminfo)
-        .map_err(|e| anyhow!(e))
-        .and_then(|t| target::Memory::parse(&t))
-        .step(Exit::Room)?;
-    let plan = target::choose(&image, metainfo.size(), params.overlay, memory).step(Exit::Room)?;
-    let store = args.run_dir.join("store");
-    root::tmpfs(&store, plan.store, 0o755).step(Exit::Storage)?;
+    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image };
+    let (plan, mut payload) = store::prepare(&order, report).await?;
 
     report.phase(Phase::Download);
-    let payload = store.join("payload");
-    let swarm = download::Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
-    let (session, torrent) = swarm.fetch(&payload, report).await?;
+    let swarm = download::Join {
+        metainfo: metainfo.clone(),
+        params: &params,
+        reach,
+        client,
+        port: args.port,
+        image: &image,
+    };
+    let head = payload.head.as_ref().map(Head::try_clone).transpose();
+    let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
+    let (session, torrent) = swarm.fetch(&payload.file, head, payload.known.clone(), report).await?;
+    payload.finish().step(Exit::Storage)?;
+    if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
+        report.info(&format!("{image} is on {disk}, verified and flushed"));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then });
+    }
 
     report.phase(Phase::Root);
-    let layout = root::Layout { run: &args.run_dir, root: &args.root_mnt };
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
-    let format = root::mount_filesystem(&payload, &layout, plan.overlay, &rootflags, init.as_deref())
-        .step(Exit::Root)?;
+    let root_word = option("root");
+    let from_root = || PartitionName::from_root(&root_word?);
+    let partition = params.partition.clone().or_else(from_root);
+    let root = root::Root {
+        payload: &payload.path,
+        run: &args.run_dir,
+        root: &args.root_mnt,
+        writes: &plan.writes,
+        rootflags: &rootflags,
+        init: init.as_deref(),
+        partition: partition.as_ref(),
+    };
+    let what =
+        root::mount(root::kind(params.kind, &payload.path).step(Exit::Root)?, &root).step(Exit::Root)?;
     let hostname = identity::write(&args.root_mnt, &net)
         .inspect_err(|_| root::detach(&args.root_mnt))
         .step(Exit::Root)?;
     report.note(|b| b.hostname = Some(hostname.clone()));
-    report.info(&format!(
-        "root mounted ({} under an overlay of {}), host name {hostname}",
-        format.as_str(),
-        human_size(plan.overlay)
-    ));
+    report.info(&format!("root mounted ({what}), host name {hostname}"));
 
     report.phase(Phase::Seed);
-    Ok(Booted { params, torrent, session })
+    Ok(Booted { params, torrent, session, then: Then::Boot })
 }
 
 /// Read the parameters; say what is odd; stop at what cannot be understood.

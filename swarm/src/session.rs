@@ -79,10 +79,12 @@ struct Inner {
 pub struct Fetch {
     /// What.
     pub metainfo: Metainfo,
-    /// An empty file (sparse, as long as the payload) to write to.
+    /// The file to write to, as long as the payload.
     pub file: File,
     /// Where the payload's beginning goes instead, if apart.
     pub head: Option<Head>,
+    /// Pieces that are in the file already, verified: see [`crate::survey()`].
+    pub have: Bits,
     /// Tracker URLs.
     pub trackers: Vec<String>,
     /// Peers to start with.
@@ -157,9 +159,8 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, head, trackers, peers, servers, http } = fetch;
+        let Fetch { metainfo, file, head, have, trackers, peers, servers, http } = fetch;
         let store = Store::new(file, head, metainfo.clone());
-        let have = Bits::none(store.layout().pieces());
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
         shared.known.add(peers.into_iter());

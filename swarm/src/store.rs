@@ -24,6 +24,13 @@ pub struct Head {
     pub len: u64,
 }
 
+impl Head {
+    /// Another handle to the same file.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, len: self.len })
+    }
+}
+
 /// A payload's file.
 pub(crate) struct Store {
     file: File,
