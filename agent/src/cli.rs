@@ -47,6 +47,9 @@ pub struct BootArgs {
     /// The memory figures.
     #[arg(long, value_name = "FILE", default_value = "/proc/meminfo", hide = true)]
     pub meminfo: PathBuf,
+    /// Where devices are.
+    #[arg(long, value_name = "DIR", default_value = "/dev", hide = true)]
+    pub dev_dir: PathBuf,
     /// The kernel log.
     #[arg(long, value_name = "FILE", default_value = "/dev/kmsg", hide = true)]
     pub kmsg: PathBuf,

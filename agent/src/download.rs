@@ -11,10 +11,9 @@ use bootspec::{Exit, ImageName, Params, units::human_size, units::human_time};
 use std::{
     fs::File,
     net::IpAddr,
-    path::Path,
     time::{Duration, Instant},
 };
-use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent};
+use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent, plan::Bits};
 use url::{Host, Url};
 
 /// Nothing has come for this long: say so.
@@ -96,17 +95,15 @@ pub struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Join the swarm, and return when the payload is complete in `file`.
-    pub async fn fetch(self, path: &Path, report: &Report) -> Result<(Session, Torrent), Failure> {
+    /// Join the swarm, and return when the payload is complete in `file`. `have`: pieces that are in it, verified.
+    pub async fn fetch(
+        self,
+        file: &File,
+        have: Bits,
+        report: &Report,
+    ) -> Result<(Session, Torrent), Failure> {
         let Join { metainfo, params, reach, client, port, image } = self;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .and_then(|f| f.set_len(metainfo.size()).map(|()| f))
-            .with_context(|| format!("creating {}", path.display()))
-            .step(Exit::Storage)?;
+        let file = file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
         let mut trackers = Vec::new();
         for text in metainfo.trackers().iter().chain(&params.tracker) {
             match text.parse::<Url>() {
@@ -130,6 +127,7 @@ impl Join<'_> {
             .fetch(Fetch {
                 metainfo,
                 file,
+                have,
                 trackers,
                 peers: params.peers.clone(),
                 servers: reach.servers,

@@ -7,6 +7,7 @@
 pub mod beat;
 pub mod cli;
 pub mod destination;
+pub mod device;
 pub mod download;
 pub mod engine_log;
 pub mod fail;
@@ -21,11 +22,12 @@ pub mod report;
 pub mod root;
 pub mod status;
 pub mod stay;
+pub mod store;
 pub mod target;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use bootspec::{
-    Exit, Params, Phase, Target, cmdline,
+    Exit, Params, Phase, cmdline,
     params::{Log, Remark},
     units::human_size,
 };
@@ -91,38 +93,40 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
 
     report.phase(Phase::Target);
-    if params.target != [Target::Ram] {
-        return Err(Failure::new(Exit::Params, "boottorrent.target can only be ram so far".to_owned()));
-    }
-    let memory = fs::read_to_string(&args.meminfo)
-        .map_err(|e| anyhow!(e))
-        .and_then(|t| target::Memory::parse(&t))
-        .step(Exit::Room)?;
-    let plan = target::choose(&image, metainfo.size(), params.overlay, memory).step(Exit::Room)?;
-    let store = args.run_dir.join("store");
-    root::tmpfs(&store, plan.store, 0o755).step(Exit::Storage)?;
+    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image };
+    let (plan, mut payload) = store::prepare(&order, report).await?;
 
     report.phase(Phase::Download);
-    let payload = store.join("payload");
-    let swarm = download::Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
-    let (session, torrent) = swarm.fetch(&payload, report).await?;
+    let swarm = download::Join {
+        metainfo: metainfo.clone(),
+        params: &params,
+        reach,
+        client,
+        port: args.port,
+        image: &image,
+    };
+    let (session, torrent) = swarm.fetch(&payload.file, payload.known.clone(), report).await?;
+    payload.finish().step(Exit::Storage)?;
 
     report.phase(Phase::Root);
-    let layout = root::Layout { run: &args.run_dir, root: &args.root_mnt };
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
-    let format = root::mount_filesystem(&payload, &layout, plan.overlay, &rootflags, init.as_deref())
-        .step(Exit::Root)?;
+    let root = root::Root {
+        payload: &payload.path,
+        run: &args.run_dir,
+        root: &args.root_mnt,
+        writes: &plan.writes,
+        rootflags: &rootflags,
+        init: init.as_deref(),
+    };
+    let what =
+        root::mount(root::kind(params.kind, &payload.path).step(Exit::Root)?, &root).step(Exit::Root)?;
     let hostname = identity::write(&args.root_mnt, &net)
         .inspect_err(|_| root::detach(&args.root_mnt))
         .step(Exit::Root)?;
     report.note(|b| b.hostname = Some(hostname.clone()));
-    report.info(&format!(
-        "root mounted ({} under an overlay of {}), host name {hostname}",
-        format.as_str(),
-        human_size(plan.overlay)
-    ));
+    report.info(&format!("root mounted ({what}), host name {hostname}"));
 
     report.phase(Phase::Seed);
     Ok(Booted { params, torrent, session })

@@ -2,8 +2,12 @@
 //! The payload becomes the root filesystem: loop device, read-only mount,
 //! overlay on the initramfs' root mount point.
 
+use crate::target::Writes;
 use anyhow::{Context, anyhow, bail};
-use bootspec::manifest::{Format, MAGIC_BYTES};
+use bootspec::{
+    manifest::{CONTENT_BYTES, Content, Format, Kind, MAGIC_BYTES},
+    params::KindParam,
+};
 use loopdev::{LoopControl, LoopDevice};
 use nix::sys::stat::{Mode, umask};
 use std::{
@@ -13,12 +17,42 @@ use std::{
 };
 use sys_mount::{FilesystemType, Mount, MountFlags, UnmountFlags, unmount};
 
-/// Where the pieces of the root are mounted.
-pub struct Layout<'a> {
+/// What becomes of a payload.
+pub struct Root<'a> {
+    /// The complete, verified payload: a file or a disk.
+    pub payload: &'a Path,
     /// The agent's own folder.
     pub run: &'a Path,
     /// The initramfs' root mount point.
     pub root: &'a Path,
+    /// Where what the booted system writes goes.
+    pub writes: &'a Writes,
+    /// `rootflags=`.
+    pub rootflags: &'a str,
+    /// `init=`.
+    pub init: Option<&'a str>,
+}
+
+/// What kind of image it is: as the parameters say, else by its content.
+pub fn kind(asked: KindParam, payload: &Path) -> anyhow::Result<Kind> {
+    Ok(match asked {
+        KindParam::Filesystem => Kind::Filesystem,
+        KindParam::Iso => Kind::Iso,
+        KindParam::Disk => Kind::Disk,
+        // What nobody knows is told with its first bytes, as a filesystem that is none.
+        KindParam::Auto => {
+            Content::recognise(&head(payload, CONTENT_BYTES)?).map_or(Kind::Filesystem, Content::kind)
+        }
+    })
+}
+
+/// Mount a payload. Returns what it is and how it was mounted, for people.
+pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
+    match kind {
+        Kind::Filesystem => mount_filesystem(root),
+        Kind::Iso => bail!("live ISOs cannot be booted yet"),
+        Kind::Disk => bail!("disk images cannot be booted yet"),
+    }
 }
 
 /// Mount a tmpfs. `size` in bytes.
@@ -38,13 +72,18 @@ pub fn detach(at: &Path) {
     while unmount(at, UnmountFlags::DETACH).is_ok() {}
 }
 
-/// What filesystem a payload holds, by its first bytes.
-pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
+fn head(payload: &Path, bytes: usize) -> anyhow::Result<Vec<u8>> {
     let mut head = Vec::new();
     let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
-    file.take(MAGIC_BYTES as u64)
+    file.take(bytes as u64)
         .read_to_end(&mut head)
         .with_context(|| format!("reading {}", payload.display()))?;
+    Ok(head)
+}
+
+/// What filesystem a payload holds, by its first bytes.
+pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
+    let head = head(payload, MAGIC_BYTES)?;
     let begin: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
     Format::recognise(&head).ok_or_else(|| {
         anyhow!(
@@ -56,17 +95,11 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
 }
 
 /// Mount a filesystem payload under an overlay on the root mount point.
-/// `overlay`: bytes for what the booted system writes.
-pub fn mount_filesystem(
-    payload: &Path,
-    layout: &Layout,
-    overlay: u64,
-    rootflags: &str,
-    init: Option<&str>,
-) -> anyhow::Result<Format> {
+fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
+    let Root { payload, run, root, writes, rootflags, init } = *root;
     umask(Mode::from_bits_truncate(0o022));
     let format = recognise(payload)?;
-    let lower = layout.run.join("lower");
+    let lower = run.join("lower");
     fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
     let device = attach(payload)?;
@@ -83,9 +116,18 @@ pub fn mount_filesystem(
         })?;
     has_init(&lower, init)?;
 
-    let writes = layout.run.join("overlay");
-    tmpfs(&writes, overlay, 0o755)?;
-    let (upper, work) = (writes.join("upper"), writes.join("work"));
+    overlay(&lower, writes, run, root)?;
+    Ok(format!("{} {}", format.as_str(), writes.what()))
+}
+
+/// Put an overlay over a mounted root, for what the booted system writes, on the root mount point.
+pub fn overlay(lower: &Path, writes: &Writes, run: &Path, root: &Path) -> anyhow::Result<()> {
+    let kept = run.join("overlay");
+    match writes {
+        Writes::Ram(size) => tmpfs(&kept, *size, 0o755)?,
+        Writes::Kept(_) | Writes::None => bail!("boottorrent.overlay can only be ram so far"),
+    }
+    let (upper, work) = (kept.join("upper"), kept.join("work"));
     for dir in [&upper, &work] {
         fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
@@ -94,15 +136,14 @@ pub fn mount_filesystem(
     Mount::builder()
         .fstype(FilesystemType::Manual("overlay"))
         .data(&data)
-        .mount("boottorrent", layout.root)
+        .mount("boottorrent", root)
         .map(drop)
         .with_context(|| {
             format!(
                 "mounting the overlay on {} (is the kernel module overlay in the initrd?)",
-                layout.root.display()
+                root.display()
             )
-        })?;
-    Ok(format)
+        })
 }
 
 /// `rootflags=` as mount(2) takes it: words that every filesystem knows are flags, the rest is its own.

@@ -25,7 +25,7 @@ pub mod priority;
 pub mod seed;
 pub mod units;
 
-pub use device::{DeviceName, Target};
+pub use device::{DeviceName, Overlay, Target};
 pub use exit::Exit;
 pub use heartbeat::{Heartbeat, Phase, Progress};
 pub use infohash::InfoHash;

@@ -2,7 +2,7 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
-use crate::{ImageName, InfoHash, Target, cmdline, device, seed, units};
+use crate::{DeviceName, ImageName, InfoHash, Overlay, Target, cmdline, device, seed, units};
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 pub use crate::seed::Seed;
@@ -65,8 +65,10 @@ pub struct Params {
     pub target: Vec<Target>,
     /// What the payload is.
     pub kind: KindParam,
-    /// Size of the writable layer in bytes; `None`: half of the RAM that is left.
-    pub overlay: Option<u64>,
+    /// Where what the booted system writes is kept.
+    pub overlay: Overlay,
+    /// The one device on which a filesystem for images may be made.
+    pub mkfs: Option<DeviceName>,
     /// How long to seed after the boot.
     pub seed: Seed,
     /// Bytes a second sent at most.
@@ -101,7 +103,8 @@ impl Default for Params {
             infohash: None,
             target: vec![Target::Ram],
             kind: KindParam::Auto,
-            overlay: None,
+            overlay: Overlay::Ram,
+            mkfs: None,
             seed: Seed::Forever,
             up: None,
             down: None,
@@ -131,7 +134,7 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 17] = [
+pub static TABLE: [Spec; 18] = [
     Spec {
         name: "torrent",
         value: "URL|PATH",
@@ -201,18 +204,19 @@ pub static TABLE: [Spec; 17] = [
     },
     Spec {
         name: "overlay",
-        value: "ram[:SIZE]",
+        value: device::OVERLAY,
         default: "ram, half of the RAM that is left",
-        help: "Where what the booted system writes is kept, and how much that may be.",
-        set: |p, v| {
-            p.overlay = match v.strip_prefix("ram") {
-                Some("") => None,
-                Some(size) if size.starts_with(':') => Some(units::parse_size(&size[1..])?),
-                _ => return Err(format!("'{v}' is not ram or ram:SIZE, as in ram:512M")),
-            };
-            Ok(())
-        },
-        get: |p| p.overlay.map(|s| format!("ram:{s}")),
+        help: "Where what the booted system writes is kept, and how much that may be. On a filesystem it is kept for the next boot of the same version of the image; another version begins anew. none: the root is read-only.",
+        set: |p, v| v.parse().map(|overlay| p.overlay = overlay),
+        get: |p| (p.overlay != Overlay::Ram).then(|| p.overlay.to_string()),
+    },
+    Spec {
+        name: "mkfs",
+        value: "LABEL=…|UUID=…|PARTUUID=…|SERIAL=…|/dev/…",
+        default: "none",
+        help: "Make a filesystem for images (ext4, label boottorrent) on this partition or disk, if it is empty or carries one that boottorrent made; refused when it is mounted or carries anything else. What boottorrent made before is kept as it is.",
+        set: |p, v| v.parse().map(|name| p.mkfs = Some(name)),
+        get: |p| p.mkfs.as_ref().map(ToString::to_string),
     },
     Spec {
         name: "seed",

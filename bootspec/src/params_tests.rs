@@ -75,6 +75,7 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.target=ram,device:/dev/sda",
         "boottorrent.kind=squash",
         "boottorrent.overlay=ram:big",
+        "boottorrent.mkfs=vdb",
         "boottorrent.seed=never",
         "boottorrent.seed=ratio:0",
         "boottorrent.seed",
@@ -118,7 +119,11 @@ fn params() -> impl Strategy<Value = Params> {
             [s.6]
             .clone(),
         kind: KINDS[s.0].1,
-        overlay: n.0,
+        overlay: match n.0 {
+            Some(bytes) => Overlay::Sized(bytes),
+            None => [Overlay::Ram, Overlay::Kept(DeviceName::Label("x".into())), Overlay::None][s.4].clone(),
+        },
+        mkfs: s.1.then(|| DeviceName::Path("/dev/vdb".into())),
         seed: [
             Seed::Forever,
             Seed::Off,

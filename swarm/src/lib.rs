@@ -12,6 +12,7 @@
 //! | what the connections of a torrent share | `torrent` |
 //! | who may send now, and how fast | `gate` |
 //! | pieces land in a file, and are verified there | `store` |
+//! | what is in a file already is found by hashing | [`survey`](mod@survey) |
 //! | what no peer sends comes over HTTP | [`http`], `fallback` |
 //!
 //! Protocol, tracker and local discovery are librqbit's crates; piece order, dealing
@@ -30,6 +31,7 @@ mod peer;
 pub mod plan;
 pub mod session;
 mod store;
+pub mod survey;
 mod torrent;
 mod wire;
 
@@ -37,3 +39,4 @@ pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
+pub use survey::survey;

@@ -79,8 +79,10 @@ struct Inner {
 pub struct Fetch {
     /// What.
     pub metainfo: Metainfo,
-    /// An empty file (sparse, as long as the payload) to write to.
+    /// The file to write to, as long as the payload.
     pub file: File,
+    /// Pieces that are in the file already, verified: see [`crate::survey()`].
+    pub have: Bits,
     /// Tracker URLs.
     pub trackers: Vec<String>,
     /// Peers to start with.
@@ -155,9 +157,8 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, trackers, peers, servers, http } = fetch;
+        let Fetch { metainfo, file, have, trackers, peers, servers, http } = fetch;
         let store = Store::new(file, metainfo.clone());
-        let have = Bits::none(store.layout().pieces());
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
         shared.known.add(peers.into_iter());
