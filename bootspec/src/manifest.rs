@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 /// Whose scripts are in an initrd that is not made with our hook: they say where our add-on hooks in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// Debian's live-boot.

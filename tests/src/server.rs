@@ -4,6 +4,7 @@
 
 use crate::{
     Background, Cmd, Lab,
+    agent_binary,
     assets::{self, Image},
     server_binary,
 };
@@ -96,6 +97,8 @@ impl<'a> Server<'a> {
             .arg("--dir")
             .arg(&self.catalogue)
             .args(["--listen", &format!("0.0.0.0:{PORT}")])
+            .arg("--agent")
+            .arg(agent_binary()?)
             .args(flags);
         let mut serve = self.lab.server().spawn(&format!("serve-{}", self.starts), &cmd)?;
         let start = Instant::now();

@@ -4,6 +4,7 @@
 
 mod apt;
 mod cache;
+pub mod live;
 mod root;
 
 pub use cache::{cached, key_of};
