@@ -163,8 +163,7 @@ fn held_back(disk: &File, store: &Path, size: u64) -> anyhow::Result<Head> {
     let path = store.join("head");
     let mut file = super::create(&path, 0)?;
     let len = HEAD.min(size);
-    io::copy(&mut disk.take(len), &mut file)
-        .with_context(|| format!("filling {}", path.display()))?;
+    io::copy(&mut disk.take(len), &mut file).with_context(|| format!("filling {}", path.display()))?;
     file.flush()?;
     Ok(Head { file, len })
 }

@@ -30,7 +30,7 @@ ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,3840
 ";
 
 /// Says the verdict on the console. systemd's own line is lost there when the login comes first.
-const VERDICT: &str = "\
+pub const VERDICT: &str = "\
 [Unit]
 DefaultDependencies=no
 After=multi-user.target
@@ -70,9 +70,7 @@ pub fn finished(suite: Suite, base: &Path) -> Result<PathBuf> {
     let mut files = hook_files();
     files.push(agent_binary()?);
     let key = key_of(&files, &[&base.to_string_lossy(), include_str!("root.rs")])?;
-    cached(&format!("image-{}", suite.as_str()), &key, |dir| {
-        over(base, dir, finish)
-    })
+    cached(&format!("image-{}", suite.as_str()), &key, |dir| over(base, dir, finish))
 }
 
 /// Change a root in an overlay over it, at `root` in `dir`; what `change` leaves beside it stays.
