@@ -40,17 +40,20 @@ pub fn kind(asked: KindParam, payload: &Path) -> anyhow::Result<Kind> {
         KindParam::Iso => Kind::Iso,
         KindParam::Disk => Kind::Disk,
         // What nobody knows is told with its first bytes, as a filesystem that is none.
-        KindParam::Auto => {
-            Content::recognise(&head(payload, CONTENT_BYTES)?).map_or(Kind::Filesystem, Content::kind)
-        }
+        KindParam::Auto => content(payload)?.map_or(Kind::Filesystem, Content::kind),
     })
+}
+
+/// What a payload is, by its first bytes.
+pub fn content(payload: &Path) -> anyhow::Result<Option<Content>> {
+    Ok(Content::recognise(&head(payload, CONTENT_BYTES)?))
 }
 
 /// Mount a payload. Returns what it is and how it was mounted, for people.
 pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
     match kind {
         Kind::Filesystem => mount_filesystem(root),
-        Kind::Iso => bail!("live ISOs cannot be booted yet"),
+        Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
         Kind::Disk => bail!("disk images cannot be booted yet"),
     }
 }
@@ -102,7 +105,7 @@ fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
     let lower = run.join("lower");
     fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = attach(payload)?;
+    let device = attach(payload, true)?;
     let device_path = device.path().context("finding the loop device's path")?;
     let (flags, data) = mount_options(rootflags);
     Mount::builder()
@@ -166,15 +169,15 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
     (flags, own.join(","))
 }
 
-/// A read-only loop device on the payload, gone with its last user.
-fn attach(payload: &Path) -> anyhow::Result<LoopDevice> {
+/// A read-only loop device on the payload; with `autoclear` it is gone with its last user.
+pub fn attach(payload: &Path, autoclear: bool) -> anyhow::Result<LoopDevice> {
     let control = LoopControl::open()
         .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
     let mut last = None;
     // Somebody else may take the free device between the two calls.
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
-        match device.with().read_only(true).autoclear(true).attach(payload) {
+        match device.with().read_only(true).autoclear(autoclear).attach(payload) {
             Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }

@@ -31,11 +31,7 @@ struct Entry {
 
 macro_rules! hook {
     ($path:literal, $mode:literal, $file:literal) => {
-        Entry {
-            path: $path,
-            mode: $mode,
-            text: include_str!(concat!("../../initramfs-hooks/", $file)),
-        }
+        Entry { path: $path, mode: $mode, text: include_str!(concat!("../../initramfs-hooks/", $file)) }
     };
 }
 
@@ -45,17 +41,9 @@ const MEDIUM: [Entry; 2] = [
 ];
 /// Never below /lib: that is a link in the initrd, and could not be made any more if a folder were there.
 const DRACUT: [Entry; 2] = [
-    hook!(
-        "usr/lib/dracut/hooks/initqueue/online/50-boottorrent.sh",
-        0o755,
-        "addon/dracut/50-boottorrent.sh"
-    ),
+    hook!("usr/lib/dracut/hooks/initqueue/online/50-boottorrent.sh", 0o755, "addon/dracut/50-boottorrent.sh"),
     // Since dracut 106.
-    hook!(
-        "var/lib/dracut/hooks/initqueue/online/50-boottorrent.sh",
-        0o755,
-        "addon/dracut/50-boottorrent.sh"
-    ),
+    hook!("var/lib/dracut/hooks/initqueue/online/50-boottorrent.sh", 0o755, "addon/dracut/50-boottorrent.sh"),
 ];
 const ARCHISO: [Entry; 1] = [hook!("hooks/archiso_pxe_http", 0o755, "addon/archiso/archiso_pxe_http")];
 const INITRAMFS_TOOLS: [Entry; 1] =

@@ -122,7 +122,12 @@ impl Default for Tracker {
 
 impl Default for Boot {
     fn default() -> Self {
-        Self { append: String::new(), agent: crate::addon::AGENT.into(), default: None, timeout: Duration::from_secs(10) }
+        Self {
+            append: String::new(),
+            agent: crate::addon::AGENT.into(),
+            default: None,
+            timeout: Duration::from_secs(10),
+        }
     }
 }
 

@@ -119,10 +119,7 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     let (words, cmdline) = (words.join(" "), cmdline(image, host, "${mac:hexhyp}", menu.append));
     line(s, &format!("kernel http://{host}/images/{name}/vmlinuz {words} {cmdline} || goto failed"));
     for archive in archives {
-        line(
-            s,
-            &format!("initrd --name {archive}.img http://{host}/images/{name}/{archive} || goto failed"),
-        );
+        line(s, &format!("initrd --name {archive}.img http://{host}/images/{name}/{archive} || goto failed"));
     }
     line(s, "boot || goto failed");
 }

@@ -3,8 +3,7 @@
 //! configuration that `boottorrent setup` writes.
 
 use crate::{
-    Background, Cmd, Lab,
-    agent_binary,
+    Background, Cmd, Lab, agent_binary,
     assets::{self, Image},
     server_binary,
 };

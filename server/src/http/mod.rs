@@ -7,7 +7,10 @@ mod files;
 pub mod host;
 mod track;
 
-use crate::{addon::Addons, clients::Clients, config::Config, library::Library, setup::net::interfaces, tracker::Tracker};
+use crate::{
+    addon::Addons, clients::Clients, config::Config, library::Library, setup::net::interfaces,
+    tracker::Tracker,
+};
 use axum::{
     Router,
     extract::{ConnectInfo, connect_info::Connected},

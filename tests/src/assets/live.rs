@@ -46,7 +46,8 @@ ExecStart=/bin/sh -c 'echo \"<4>lab: systemd reached multi-user.target\" >/dev/k
 ";
 
 /// What drivers a virtual machine needs after the initramfs is none of these, and they are most of an ISO.
-const LEFT_OUT: [&str; 5] = ["boot", "usr/lib/modules/*/kernel", "var/lib/apt", "var/cache/apt", "usr/share/bug"];
+const LEFT_OUT: [&str; 5] =
+    ["boot", "usr/lib/modules/*/kernel", "var/lib/apt", "var/cache/apt", "usr/share/bug"];
 
 /// The volume's name. live-build writes such ones, with spaces.
 pub const LABEL: &str = "LAB_LIVE";
@@ -154,8 +155,18 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
     chroot(
         root,
         &[
-            "dracut", "--no-hostonly", "--no-hostonly-cmdline", "--zstd", "--force", "--tmpdir", "/tmp",
-            "--add", "dmsquash-live network", "--kver", &version, "/boot/initrd-dracut",
+            "dracut",
+            "--no-hostonly",
+            "--no-hostonly-cmdline",
+            "--zstd",
+            "--force",
+            "--tmpdir",
+            "/tmp",
+            "--add",
+            "dmsquash-live network",
+            "--kver",
+            &version,
+            "/boot/initrd-dracut",
         ],
     )
     .run_logged(Stdio::null(), &log("dracut"))?;

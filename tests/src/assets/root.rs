@@ -70,9 +70,7 @@ pub fn finished(suite: Suite, base: &Path) -> Result<PathBuf> {
     let mut files = hook_files();
     files.push(agent_binary()?);
     let key = key_of(&files, &[&base.to_string_lossy(), include_str!("root.rs")])?;
-    cached(&format!("image-{}", suite.as_str()), &key, |dir| {
-        over(base, dir, finish)
-    })
+    cached(&format!("image-{}", suite.as_str()), &key, |dir| over(base, dir, finish))
 }
 
 /// Change a root in an overlay over it, at `root` in `dir`; what `change` leaves beside it stays.
