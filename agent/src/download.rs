@@ -33,6 +33,11 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// There is no network: only what peers find us by, should one come later.
+    pub fn nowhere() -> Self {
+        Self { torrent: Place::File(Default::default()), server: None, servers: Vec::new() }
+    }
+
     /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
     pub async fn resolve(located: &Located, params: &Params) -> Self {
         let server = match &located.server {

@@ -17,12 +17,14 @@ pub mod launch;
 pub mod link;
 pub mod locate;
 pub mod metainfo;
+pub mod mkfs;
 pub mod net;
 pub mod report;
 pub mod root;
 pub mod status;
 pub mod stay;
 pub mod store;
+pub mod superblock;
 pub mod target;
 
 use anyhow::Context;
@@ -75,16 +77,28 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let params = parameters(&line, report)?;
 
     report.phase(Phase::Network);
-    let net = net::read(&args.net_dir, net::bootif(&line).as_deref()).step(Exit::Network)?;
-    network_ready(&net, report);
-    let located = locate::locate(&params, net.server).step(Exit::Params)?;
     let client = http_client().step(Exit::Network)?;
-    let reach = download::Reach::resolve(&located, &params).await;
-    beat::start(report, &client, reach.server.as_ref(), params.report);
+    let online = online(args, &params, &line, &client, report).await;
     status::listen(&args.run_dir, report).step(Exit::Storage)?;
 
     report.phase(Phase::Metainfo);
-    let metainfo = metainfo::obtain(&client, &reach.torrent, params.infohash, params.timeout, report).await?;
+    if let Some(disk) = &params.mkfs {
+        mkfs::run(&args.dev_dir, disk, report).await.step(Exit::Storage)?;
+    }
+    let mut caches = store::Caches::new(args);
+    caches.open_all(&params, report).await;
+    let spare = caches.spare(&params);
+    let (net, reach) = match (online, &spare) {
+        (Err(failure), Some(spare)) => {
+            report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
+            (net::Net::default(), download::Reach::nowhere())
+        }
+        (online, _) => online?,
+    };
+    let metainfo = match caches.pinned(params.infohash) {
+        Some(metainfo) => metainfo::announced(metainfo, reach.server.as_ref()),
+        None => metainfo::obtain_or(&client, &reach.torrent, &params, spare, report).await?,
+    };
     let image = download::image_name(&metainfo, &params);
     report.note(|b| {
         b.image = Some(image.clone());
@@ -94,7 +108,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 
     report.phase(Phase::Target);
     let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image };
-    let (plan, mut payload) = store::prepare(&order, report).await?;
+    let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;
 
     report.phase(Phase::Download);
     let swarm = download::Join {
@@ -130,6 +144,22 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 
     report.phase(Phase::Seed);
     Ok(Booted { params, torrent, session })
+}
+
+/// Who we are, and where the image is.
+async fn online(
+    args: &BootArgs,
+    params: &Params,
+    line: &str,
+    client: &reqwest::Client,
+    report: &Report,
+) -> Result<(net::Net, download::Reach), Failure> {
+    let net = net::read(&args.net_dir, net::bootif(line).as_deref()).step(Exit::Network)?;
+    network_ready(&net, report);
+    let located = locate::locate(params, net.server).step(Exit::Params)?;
+    let reach = download::Reach::resolve(&located, params).await;
+    beat::start(report, client, reach.server.as_ref(), params.report);
+    Ok((net, reach))
 }
 
 /// Read the parameters; say what is odd; stop at what cannot be understood.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where the payload is kept: made ready before the download, finished after it.
 
+pub mod cache;
+mod caches;
 mod device;
 mod ram;
+pub mod state;
 
+pub use caches::{Caches, Spare};
 pub use ram::create;
 
 use crate::{
@@ -35,14 +39,18 @@ pub struct Payload {
 enum Keep {
     /// A tmpfs: nothing.
     Ram,
+    /// A filesystem that keeps images.
+    Cache(cache::Keeper),
 }
 
 impl Payload {
     /// All pieces are verified and in the file.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        match &self.keep {
-            Keep::Ram => Ok(()),
+        match &mut self.keep {
+            Keep::Ram => {}
+            Keep::Cache(keeper) => self.path = keeper.finish(&self.file)?,
         }
+        Ok(())
     }
 }
 
@@ -59,7 +67,11 @@ pub struct Order<'a> {
 }
 
 /// Take the first target that has room. Why another one has not is said.
-pub async fn prepare(order: &Order<'_>, report: &Report) -> Result<(Plan, Payload), Failure> {
+pub async fn prepare(
+    order: &Order<'_>,
+    caches: &mut Caches<'_>,
+    report: &Report,
+) -> Result<(Plan, Payload), Failure> {
     let memory = fs::read_to_string(&order.args.meminfo)
         .map_err(|e| anyhow!(e))
         .and_then(|t| Memory::parse(&t))
@@ -67,7 +79,7 @@ pub async fn prepare(order: &Order<'_>, report: &Report) -> Result<(Plan, Payloa
     let mut targets = order.params.target.iter().peekable();
     loop {
         let target = targets.next().expect("there is at least one target");
-        match one(target, order, memory, report).await {
+        match one(target, order, caches, memory, report).await {
             Ok(ready) => return Ok(ready),
             Err(failure) => match targets.peek() {
                 Some(next) => report.warn(&format!("{:#}; taking the next target, {next}", failure.error)),
@@ -80,6 +92,7 @@ pub async fn prepare(order: &Order<'_>, report: &Report) -> Result<(Plan, Payloa
 async fn one(
     target: &Target,
     order: &Order<'_>,
+    caches: &mut Caches<'_>,
     memory: Memory,
     report: &Report,
 ) -> Result<(Plan, Payload), Failure> {
@@ -87,8 +100,9 @@ async fn one(
     let plan = target::choose(target, image, metainfo.size(), &params.overlay, memory).step(Exit::Room)?;
     let payload = match &plan.place {
         Place::Ram(size) => ram::prepare(&args.run_dir, *size, metainfo).step(Exit::Storage)?,
-        Place::Cache(_) => {
-            return Err(Failure::new(Exit::Params, "boottorrent.target can only be ram so far"));
+        Place::Cache(name) => {
+            let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
+            cache.prepare(metainfo, image, report).await?
         }
         Place::Device(disk) => device::prepare(disk, metainfo, args, report).await?,
     };
