@@ -100,11 +100,12 @@ pub struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Join the swarm, and return when the payload is complete in `file`. `have`: pieces that are in it, verified.
+    /// Join the swarm, and return when the payload is complete in `file`. What is in it already: pieces,
+    /// verified, and blocks of others, not verified.
     pub async fn fetch(
         self,
         file: &File,
-        have: Bits,
+        (have, begun): (Bits, Vec<(u32, u32)>),
         report: &Report,
     ) -> Result<(Session, Torrent), Failure> {
         let Join { metainfo, params, reach, client, port, image } = self;
@@ -133,6 +134,7 @@ impl Join<'_> {
                 metainfo,
                 file,
                 have,
+                begun,
                 trackers,
                 peers: params.peers.clone(),
                 servers: reach.servers,

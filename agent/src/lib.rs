@@ -107,7 +107,11 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
 
     report.phase(Phase::Target);
-    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image };
+    let sums = match &reach.torrent {
+        locate::Place::Url(torrent) => Some(store::Sums { client: &client, torrent }),
+        locate::Place::File(_) => None,
+    };
+    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image, sums };
     let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;
 
     report.phase(Phase::Download);
@@ -119,7 +123,9 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         port: args.port,
         image: &image,
     };
-    let (session, torrent) = swarm.fetch(&payload.file, payload.known.clone(), report).await?;
+    let (session, torrent) = swarm
+        .fetch(&payload.file, (payload.known.clone(), std::mem::take(&mut payload.begun)), report)
+        .await?;
     payload.finish().step(Exit::Storage)?;
 
     report.phase(Phase::Root);

@@ -38,6 +38,7 @@ async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torre
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
         have: Bits::none(metainfo.pieces()),
+        begun: vec![],
         trackers: vec![],
         peers,
         servers: vec![],

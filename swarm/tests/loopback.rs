@@ -31,6 +31,7 @@ fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
         have: Bits::none(metainfo.pieces()),
+        begun: vec![],
         trackers: vec![],
         peers,
         servers: vec![],

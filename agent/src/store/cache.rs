@@ -6,7 +6,7 @@
 //! pieces counts only when it has been hashed in this boot.
 
 use super::{
-    Keep, Payload,
+    Keep, Payload, Sums, rebuild,
     state::{Kept, State, victims},
 };
 use crate::{
@@ -133,6 +133,17 @@ impl Cache {
         if img.exists() { Some((img, true)) } else { part.exists().then_some((part, false)) }
     }
 
+    /// Other images, which may have pieces of this one: its versions first, the newest before older ones.
+    fn others(&self, infohash: InfoHash, name: &str) -> Vec<rebuild::Old> {
+        let mut all: Vec<Kept> = self.images().into_iter().filter(|k| k.infohash != infohash).collect();
+        all.sort_by_key(|k| (k.entry.name != name, std::cmp::Reverse(k.entry.used)));
+        let old = |k: Kept| {
+            let (path, metainfo) = (self.file(k.infohash)?.0, self.metainfo(k.infohash)?);
+            Some(rebuild::Old { path, metainfo, same_name: k.entry.name == name })
+        };
+        all.into_iter().filter_map(old).collect()
+    }
+
     fn free(&self) -> anyhow::Result<u64> {
         let s = statvfs(&self.dir).with_context(|| format!("asking for the room on {}", self.name))?;
         Ok((s.blocks_available() * s.fragment_size()).saturating_sub(RESERVE))
@@ -153,6 +164,7 @@ impl Cache {
         &self,
         metainfo: &Metainfo,
         image: &str,
+        sums: Option<Sums<'_>>,
         report: &Report,
     ) -> Result<Payload, Failure> {
         let infohash = metainfo.infohash();
@@ -177,7 +189,17 @@ impl Cache {
             Ok((path, file))
         };
         let (path, mut file) = open().step(Exit::Storage)?;
-        let known = check(&file, metainfo, image, report).await.step(Exit::Storage)?;
+        let mut known = check(&file, metainfo, image, report).await.step(Exit::Storage)?;
+        let mut begun = Vec::new();
+        let others = self.others(infohash, image);
+        if !known.is_full() && !others.is_empty() {
+            let sums = match sums {
+                Some(sums) => rebuild::obtain(sums, metainfo).await,
+                None => None,
+            };
+            let wanted = rebuild::Wanted { file: &file, metainfo, known: &known };
+            (known, begun) = rebuild::run(wanted, others, sums, image, report).await.step(Exit::Storage)?;
+        }
         let flush = if known.is_full() {
             // Nothing will be written: then the disk can be mounted read-only, and is clean at power-off.
             file = File::open(&path)
@@ -190,7 +212,7 @@ impl Cache {
             Some(Flush::start(&file).step(Exit::Storage)?)
         };
         let cache = self.clone();
-        Ok(Payload { file, path, known, keep: Keep::Cache(Keeper { cache, infohash, flush }) })
+        Ok(Payload { file, path, known, begun, keep: Keep::Cache(Keeper { cache, infohash, flush }) })
     }
 
     fn make_room(

@@ -5,6 +5,7 @@ pub mod cache;
 mod caches;
 mod device;
 mod ram;
+mod rebuild;
 pub mod state;
 
 pub use caches::{Caches, Spare};
@@ -23,6 +24,7 @@ use std::{
     path::PathBuf,
 };
 use swarm::{Metainfo, plan::Bits};
+use url::Url;
 
 /// A place for a payload: an open file, and what of it is here already.
 pub struct Payload {
@@ -32,6 +34,8 @@ pub struct Payload {
     pub path: PathBuf,
     /// Pieces that are in the file, verified.
     pub known: Bits,
+    /// Blocks of other pieces that are in the file as well, not verified.
+    pub begun: Vec<(u32, u32)>,
     keep: Keep,
 }
 
@@ -64,6 +68,17 @@ pub struct Order<'a> {
     pub metainfo: &'a Metainfo,
     /// What it is called.
     pub image: &'a str,
+    /// Where the server has the image's sums.
+    pub sums: Option<Sums<'a>>,
+}
+
+/// Where sums are.
+#[derive(Clone, Copy)]
+pub struct Sums<'a> {
+    /// Asks.
+    pub client: &'a reqwest::Client,
+    /// The .torrent: they are beside it.
+    pub torrent: &'a Url,
 }
 
 /// Take the first target that has room. Why another one has not is said.
@@ -96,13 +111,13 @@ async fn one(
     memory: Memory,
     report: &Report,
 ) -> Result<(Plan, Payload), Failure> {
-    let Order { args, params, metainfo, image } = *order;
+    let Order { args, params, metainfo, image, sums } = *order;
     let plan = target::choose(target, image, metainfo.size(), &params.overlay, memory).step(Exit::Room)?;
     let payload = match &plan.place {
         Place::Ram(size) => ram::prepare(&args.run_dir, *size, metainfo).step(Exit::Storage)?,
         Place::Cache(name) => {
             let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
-            cache.prepare(metainfo, image, report).await?
+            cache.prepare(metainfo, image, sums, report).await?
         }
         Place::Device(disk) => device::prepare(disk, metainfo, args, report).await?,
     };
