@@ -5,15 +5,15 @@ use crate::{
     fail::{Failure, Step},
     locate::{Located, Place, payload_url},
     report::Report,
+    store::Payload,
 };
 use anyhow::Context;
 use bootspec::{Exit, ImageName, Params, units::human_size, units::human_time};
 use std::{
-    fs::File,
     net::IpAddr,
     time::{Duration, Instant},
 };
-use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent, plan::Bits};
+use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent};
 use url::{Host, Url};
 
 /// Nothing has come for this long: say so.
@@ -100,16 +100,13 @@ pub struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Join the swarm, and return when the payload is complete in `file`. What is in it already: pieces,
-    /// verified, and blocks of others, not verified.
-    pub async fn fetch(
-        self,
-        file: &File,
-        (have, begun): (Bits, Vec<(u32, u32)>),
-        report: &Report,
-    ) -> Result<(Session, Torrent), Failure> {
+    /// Join the swarm, and return when the payload is complete in `into`.
+    pub async fn fetch(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
         let Join { metainfo, params, reach, client, port, image } = self;
-        let file = file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
+        let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
+        let head = into.head.as_ref().map(Head::try_clone).transpose();
+        let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
+        let (have, begun) = (into.known.clone(), std::mem::take(&mut into.begun));
         let mut trackers = Vec::new();
         for text in metainfo.trackers().iter().chain(&params.tracker) {
             match text.parse::<Url>() {
@@ -133,6 +130,7 @@ impl Join<'_> {
             .fetch(Fetch {
                 metainfo,
                 file,
+                head,
                 have,
                 begun,
                 trackers,

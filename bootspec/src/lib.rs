@@ -21,6 +21,7 @@ pub mod infohash;
 pub mod manifest;
 pub mod name;
 pub mod params;
+pub mod partition;
 pub mod priority;
 pub mod seed;
 pub mod units;

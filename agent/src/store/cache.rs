@@ -212,7 +212,14 @@ impl Cache {
             Some(Flush::start(&file).step(Exit::Storage)?)
         };
         let cache = self.clone();
-        Ok(Payload { file, path, known, begun, keep: Keep::Cache(Keeper { cache, infohash, flush }) })
+        Ok(Payload {
+            file,
+            path,
+            head: None,
+            known,
+            begun,
+            keep: Keep::Cache(Keeper { cache, infohash, flush }),
+        })
     }
 
     fn make_room(

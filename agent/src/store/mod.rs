@@ -9,7 +9,7 @@ mod rebuild;
 pub mod state;
 
 pub use caches::{Caches, Spare};
-pub use ram::create;
+pub use ram::{create, file};
 
 use crate::{
     cli::BootArgs,
@@ -23,7 +23,7 @@ use std::{
     fs::{self, File},
     path::PathBuf,
 };
-use swarm::{Metainfo, plan::Bits};
+use swarm::{Head, Metainfo, plan::Bits};
 use url::Url;
 
 /// A place for a payload: an open file, and what of it is here already.
@@ -32,7 +32,9 @@ pub struct Payload {
     pub file: File,
     /// Where the file is now; after [`Payload::finish`], where it is mounted from.
     pub path: PathBuf,
-    /// Pieces that are in the file, verified.
+    /// Where the payload's beginning goes instead, if apart.
+    pub head: Option<Head>,
+    /// Pieces that are here, verified.
     pub known: Bits,
     /// Blocks of other pieces that are in the file as well, not verified.
     pub begun: Vec<(u32, u32)>,
@@ -45,6 +47,8 @@ enum Keep {
     Ram,
     /// A filesystem that keeps images.
     Cache(cache::Keeper),
+    /// A disk: its beginning, which makes it one that boots.
+    Device(device::Writing),
 }
 
 impl Payload {
@@ -53,6 +57,7 @@ impl Payload {
         match &mut self.keep {
             Keep::Ram => {}
             Keep::Cache(keeper) => self.path = keeper.finish(&self.file)?,
+            Keep::Device(writing) => writing.finish(&self.file, self.head.as_ref())?,
         }
         Ok(())
     }
@@ -119,7 +124,7 @@ async fn one(
             let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
             cache.prepare(metainfo, image, sums, report).await?
         }
-        Place::Device(disk) => device::prepare(disk, metainfo, args, report).await?,
+        Place::Device(disk) => device::prepare(disk, image, metainfo, args, report).await?,
     };
     Ok((plan, payload))
 }

@@ -115,6 +115,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         kind: manifest::Kind::Filesystem,
         format: Some(format),
         family: None,
+        partition: None,
         infohash: torrent.infohash(),
         size,
         piece_length: torrent.piece_length(),

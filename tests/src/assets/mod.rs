@@ -4,9 +4,12 @@
 
 mod apt;
 mod cache;
+mod disk;
+pub mod live;
 mod root;
 
 pub use cache::{cached, key_of};
+pub use disk::{ROOT_PARTITION, disk};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
