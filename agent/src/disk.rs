@@ -36,7 +36,11 @@ pub fn mount(root: &Root) -> anyhow::Result<String> {
     drop(file);
 
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = if is_disk { None } else { Some(root::attach(root.payload, true)?) };
+    let device = if is_disk {
+        None
+    } else {
+        Some(root::attach(root.payload, root::Loop { partitions: true, autoclear: true })?)
+    };
     let disk = match &device {
         Some(device) => device.path().context("finding the loop device's path")?,
         None => root.payload.to_owned(),

@@ -15,6 +15,7 @@ pub mod engine_log;
 pub mod fail;
 pub mod fetch;
 pub mod identity;
+pub mod iso;
 pub mod launch;
 pub mod leave;
 pub mod link;
@@ -33,6 +34,7 @@ pub mod target;
 use anyhow::Context;
 use bootspec::{
     Exit, Params, Phase, cmdline,
+    manifest::Kind,
     params::{Log, Remark, Then},
     partition::PartitionName,
     units::human_size,
@@ -146,6 +148,13 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     }
 
     report.phase(Phase::Root);
+    let kind = root::kind(params.kind, &payload.path).step(Exit::Root)?;
+    if kind == Kind::Iso {
+        let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
+        report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then: Then::Boot });
+    }
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
@@ -161,8 +170,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         init: init.as_deref(),
         partition: partition.as_ref(),
     };
-    let what =
-        root::mount(root::kind(params.kind, &payload.path).step(Exit::Root)?, &root).step(Exit::Root)?;
+    let what = root::mount(kind, &root).step(Exit::Root)?;
     let hostname = identity::write(&args.root_mnt, &net)
         .inspect_err(|_| root::detach(&args.root_mnt))
         .step(Exit::Root)?;

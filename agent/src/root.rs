@@ -43,17 +43,20 @@ pub fn kind(asked: KindParam, payload: &Path) -> anyhow::Result<Kind> {
         KindParam::Iso => Kind::Iso,
         KindParam::Disk => Kind::Disk,
         // What nobody knows is told with its first bytes, as a filesystem that is none.
-        KindParam::Auto => {
-            Content::recognise(&head(payload, CONTENT_BYTES)?).map_or(Kind::Filesystem, Content::kind)
-        }
+        KindParam::Auto => content(payload)?.map_or(Kind::Filesystem, Content::kind),
     })
+}
+
+/// What a payload is, by its first bytes.
+pub fn content(payload: &Path) -> anyhow::Result<Option<Content>> {
+    Ok(Content::recognise(&head(payload, CONTENT_BYTES)?))
 }
 
 /// Mount a payload. Returns what it is and how it was mounted, for people.
 pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
     match kind {
         Kind::Filesystem => mount_filesystem(root),
-        Kind::Iso => bail!("live ISOs cannot be booted yet"),
+        Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
         Kind::Disk => disk::mount(root),
     }
 }
@@ -101,7 +104,7 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
 fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
     let format = recognise(root.payload)?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = attach(root.payload, false)?;
+    let device = attach(root.payload, Loop { partitions: false, autoclear: true })?;
     let lower = mount_lower(&device.path().context("finding the loop device's path")?, format, root)?;
     overlay(&lower, root.writes, root.run, root.root)?;
     Ok(format!("{} {}", format.as_str(), root.writes.what()))
@@ -172,15 +175,25 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
     (flags, own.join(","))
 }
 
-/// A read-only loop device on the payload, gone with its last user. `partitions`: the kernel looks for some in it.
-pub fn attach(payload: &Path, partitions: bool) -> anyhow::Result<LoopDevice> {
+/// How a loop device is.
+#[derive(Clone, Copy)]
+pub struct Loop {
+    /// The kernel looks for partitions in it.
+    pub partitions: bool,
+    /// It is gone with its last user.
+    pub autoclear: bool,
+}
+
+/// A read-only loop device on the payload.
+pub fn attach(payload: &Path, how: Loop) -> anyhow::Result<LoopDevice> {
     let control = LoopControl::open()
         .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
     let mut last = None;
     // Somebody else may take the free device between the two calls.
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
-        match device.with().read_only(true).autoclear(true).part_scan(partitions).attach(payload) {
+        let with = device.with().read_only(true).autoclear(how.autoclear);
+        match with.part_scan(how.partitions).attach(payload) {
             Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }

@@ -2,6 +2,7 @@
 //! `image add`: from what the admin has to an image in the catalogue.
 
 pub mod initrd;
+pub mod iso;
 pub mod kernel;
 pub mod pack;
 pub mod source;
@@ -16,7 +17,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
-    manifest::{self, BootFile, Format, MAGIC_BYTES},
+    manifest::{self, BootFile, Family, Format, MAGIC_BYTES},
     units::human_size,
 };
 use kernel::Wanted;
@@ -52,6 +53,8 @@ pub struct Request {
     pub replace: bool,
     /// What directories and tarballs are packed into.
     pub compress: Compress,
+    /// What the source must be; whatever it is if not given.
+    pub kind: Option<manifest::Kind>,
 }
 
 /// What came of it.
@@ -61,11 +64,13 @@ pub struct Added {
     pub manifest: ImageManifest,
     /// The kernel's version, where its name told.
     pub version: Option<String>,
+    /// What else the admin should hear.
+    pub notes: Vec<String>,
 }
 
 /// Add an image. On any error the catalogue is as it was.
 pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
-    let source = Source::recognise(&request.source)?;
+    let source = Source::recognise(&request.source, request.kind)?;
     let name = match &request.name {
         Some(name) => name.clone(),
         None => source.default_name().parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
@@ -86,35 +91,43 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     let staging = catalogue.stage(name)?;
     let payload = staging.path(PAYLOAD);
     // Kernel and initrd first where they can be had first: what is wrong with them is said at once.
-    let (format, boot) = match &source.kind {
+    let Made { format, family, boot, append, notes } = match &source.kind {
+        Kind::Iso(volume, size) => {
+            refuse_without_room(*size, &staging, name)?;
+            let live = iso::extract(&source.path, volume, request, &staging)?;
+            pack::copy(&source.path, *size, &staging)?;
+            let iso::Live { boot, family, append, notes } = live;
+            Made { format: None, family: Some(family), boot, append, notes }
+        }
         Kind::Image(format, size) => {
             refuse_without_room(*size, &staging, name)?;
             let boot =
                 boot_files(request, &staging, || tree::open(&source.path, *format, &staging.path("tree")))?;
             forget_tree(&staging)?;
             pack::copy(&source.path, *size, &staging)?;
-            (*format, boot)
+            Made::root(*format, boot, request)
         }
         Kind::Directory => {
             let boot = boot_files(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
             pack::directory(&source.path, request.compress, &staging)?;
-            (request.compress.format(), boot)
+            Made::root(request.compress.format(), boot, request)
         }
         Kind::Tarball(packing) => {
             pack::tarball(&source.path, *packing, request.compress, &staging)?;
             let format = request.compress.format();
             let boot = boot_files(request, &staging, || tree::open(&payload, format, &staging.path("tree")))?;
             forget_tree(&staging)?;
-            (format, boot)
+            Made::root(format, boot, request)
         }
     };
     let size = payload_size(&payload, format)?;
+    let kind = if format.is_some() { manifest::Kind::Filesystem } else { manifest::Kind::Iso };
     let torrent = hash(&payload, size, name, request)?;
     let manifest = ImageManifest {
         name: name.clone(),
-        kind: manifest::Kind::Filesystem,
-        format: Some(format),
-        family: None,
+        kind,
+        format,
+        family,
         partition: None,
         infohash: torrent.infohash(),
         size,
@@ -122,16 +135,34 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         private: request.private,
         kernel: boot.kernel,
         initrd: boot.initrd,
-        append: request.append.clone(),
+        append,
         priority: request.priority,
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: source.path.display().to_string(),
     };
     staging.publish(&manifest, torrent.bytes(), request.replace)?;
-    Ok(Added { manifest, version: boot.version })
+    Ok(Added { manifest, version: boot.version, notes })
 }
 
-struct Boot {
+/// What the image will be.
+struct Made {
+    format: Option<Format>,
+    family: Option<Family>,
+    boot: Boot,
+    append: String,
+    notes: Vec<String>,
+}
+
+impl Made {
+    /// A root filesystem, with our hook in its initrd.
+    fn root(format: Format, boot: Boot, request: &Request) -> Made {
+        let append = request.append.clone();
+        Made { format: Some(format), family: None, boot, append, notes: Vec::new() }
+    }
+}
+
+/// Kernel and initrd, as they are in the staging folder.
+pub struct Boot {
     kernel: BootFile,
     initrd: BootFile,
     version: Option<String>,
@@ -192,7 +223,7 @@ fn forget_tree(staging: &Staging) -> Result<()> {
 }
 
 /// The payload's size, when it is what it should be.
-fn payload_size(payload: &Path, format: Format) -> Result<u64> {
+fn payload_size(payload: &Path, format: Option<Format>) -> Result<u64> {
     let mut head = Vec::new();
     let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
     let size =
@@ -200,7 +231,7 @@ fn payload_size(payload: &Path, format: Format) -> Result<u64> {
     file.take(MAGIC_BYTES as u64)
         .read_to_end(&mut head)
         .with_context(|| format!("reading {}", payload.display()))?;
-    if Format::recognise(&head) != Some(format) {
+    if let Some(format) = format.filter(|f| Format::recognise(&head) != Some(*f)) {
         bail!("{} is no {} after packing", payload.display(), format.as_str());
     }
     Ok(size)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin gave us: recognised by content, whole, or refused in one sentence.
 
-use super::tarball::Packing;
+use super::{iso::Volume, tarball::Packing};
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::{Format, MAGIC_BYTES};
+use bootspec::manifest::{CONTENT_BYTES, Content, Format, Kind as Wanted, MAGIC_BYTES};
 use std::{
     fs::File,
     io::Read,
@@ -15,6 +15,8 @@ use std::{
 pub enum Kind {
     /// A filesystem image of this format and this many bytes: the payload as it is.
     Image(Format, u64),
+    /// A live ISO of this many bytes: the payload as it is.
+    Iso(Volume, u64),
     /// A root directory.
     Directory,
     /// A root tarball.
@@ -31,8 +33,32 @@ pub struct Source {
 }
 
 impl Source {
-    /// Look at `path`.
-    pub fn recognise(path: &Path) -> Result<Source> {
+    /// Look at `path`. `wanted`: what it must be, if that was said.
+    pub fn recognise(path: &Path, wanted: Option<Wanted>) -> Result<Source> {
+        let source = Source::look(path)?;
+        let is = match &source.kind {
+            Kind::Iso(..) => Wanted::Iso,
+            Kind::Image(..) | Kind::Directory | Kind::Tarball(_) => Wanted::Filesystem,
+        };
+        match wanted {
+            Some(wanted) if wanted != is => {
+                let name = |kind| match kind {
+                    Wanted::Filesystem => "filesystem",
+                    Wanted::Iso => "iso",
+                    Wanted::Disk => "disk",
+                };
+                bail!(
+                    "'{}' is no {}: leave --kind away, or say --kind {}",
+                    path.display(),
+                    name(wanted),
+                    name(is)
+                )
+            }
+            _ => Ok(source),
+        }
+    }
+
+    fn look(path: &Path) -> Result<Source> {
         let shown = path.display();
         let absolute = path.canonicalize().with_context(|| format!("opening {shown}"))?;
         let meta = absolute.metadata().with_context(|| format!("opening {shown}"))?;
@@ -49,15 +75,30 @@ impl Source {
         let mut head = Vec::new();
         let file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
         file.take(HEAD as u64).read_to_end(&mut head).with_context(|| format!("reading {shown}"))?;
-        let kind = match Format::recognise(&head) {
-            Some(format) => {
+        let kind = match Content::recognise(&head) {
+            Some(Content::Iso) => {
+                let mut file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
+                let volume = Volume::read(&mut file).with_context(|| format!("reading {shown}"))?;
+                let Some(volume) = volume else {
+                    bail!("'{shown}' is an ISO image without a volume descriptor: it is damaged")
+                };
+                if meta.len() < volume.size {
+                    bail!(
+                        "'{shown}' is truncated: its ISO 9660 needs {} bytes, the file has {}",
+                        volume.size,
+                        meta.len()
+                    );
+                }
+                Kind::Iso(volume, meta.len())
+            }
+            Some(Content::Filesystem(format)) => {
                 whole(format, &head, meta.len()).map_err(|why| anyhow::anyhow!("'{shown}' {why}"))?;
                 Kind::Image(format, meta.len())
             }
-            None => match Packing::recognise(&absolute, &head)? {
+            Some(Content::Disk) | None => match Packing::recognise(&absolute, &head)? {
                 Some(packing) => Kind::Tarball(packing),
                 None => bail!(
-                    "'{shown}' is {}: give a squashfs, erofs or ext4 image, a root directory or a root tarball",
+                    "'{shown}' is {}: give a live ISO, a squashfs, erofs or ext4 image, a root directory or a root tarball",
                     guess(&head)
                 ),
             },
@@ -67,7 +108,9 @@ impl Source {
 
     /// The image's name when `--name` is not given: the file's, without what says its format.
     pub fn default_name(&self) -> String {
-        const ENDS: [&str; 14] = [
+        const ENDS: [&str; 16] = [
+            ".iso",
+            ".ISO",
             ".gz",
             ".xz",
             ".zst",
@@ -93,14 +136,13 @@ impl Source {
     }
 }
 
-/// Enough for every magic: an ISO 9660's is the farthest.
-const HEAD: usize = 0x8006;
+/// Enough for every magic.
+const HEAD: usize = CONTENT_BYTES;
 
 /// What a file without a root filesystem is.
 fn guess(head: &[u8]) -> &'static str {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
     match () {
-        () if at(0x8001, b"CD001") => "an ISO image",
         () if at(510, &[0x55, 0xAA]) => "a disk image with partitions",
         () if at(0, b"070701") => "a cpio archive",
         () if text(head) => "a text file",
@@ -178,16 +220,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, bytes).unwrap();
-        Source::recognise(&path).unwrap_err().to_string().replace(&format!("'{}'", path.display()), "X")
+        Source::recognise(&path, None).unwrap_err().to_string().replace(&format!("'{}'", path.display()), "X")
     }
 
     #[test]
     fn refuses_in_one_sentence() {
-        let want = ": give a squashfs, erofs or ext4 image, a root directory or a root tarball";
+        let want = ": give a live ISO, a squashfs, erofs or ext4 image, a root directory or a root tarball";
         let mut disk = vec![0; 1024];
         disk[510..512].copy_from_slice(&[0x55, 0xAA]);
         let mut iso = vec![0; 0x9000];
-        iso[0x8001..0x8006].copy_from_slice(b"CD001");
+        iso[0x8000..0x8006].copy_from_slice(b"\x01CD001");
+        iso[0x8000 + 80] = 100;
+        iso[0x8000 + 129] = 8;
         let mut old = vec![0; 4096];
         old[..4].copy_from_slice(b"hsqs");
         old[28] = 3;
@@ -205,7 +249,8 @@ mod tests {
             (b"hello\n", format!("X is a text file{want}")),
             (&[0; 5000], format!("X is no filesystem that BootTorrent knows{want}")),
             (&disk, format!("X is a disk image with partitions{want}")),
-            (&iso, format!("X is an ISO image{want}")),
+            (&iso, "X is truncated: its ISO 9660 needs 204800 bytes, the file has 36864".into()),
+            (&iso[..0x8700], "X is an ISO image without a volume descriptor: it is damaged".into()),
             (b"hsqs", "X is truncated: its squashfs needs 96 bytes, the file has 4".into()),
             (&old, "X is a squashfs of version 3: only version 4 can be booted".into()),
             (&ext, "X is truncated: its ext4 needs 102400 bytes, the file has 4096".into()),

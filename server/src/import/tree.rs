@@ -47,7 +47,7 @@ pub fn open(image: &Path, format: Format, scratch: &Path) -> Result<Box<dyn Tree
 }
 
 /// A path that may stand in another program's little language (debugfs requests, unsquashfs patterns).
-fn plain(path: &str) -> bool {
+pub fn plain(path: &str) -> bool {
     path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+~-".contains(c))
         && !path.split('/').any(|p| p == "..")
 }
