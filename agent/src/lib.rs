@@ -44,7 +44,7 @@ use fail::{Failure, Step};
 use report::Report;
 use std::{fs, path::Path};
 use swarm::Torrent;
-use target::Place;
+use target::{Place, Writes};
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
@@ -140,7 +140,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         image: &image,
     };
     let (session, torrent) = swarm.fetch(&mut payload, report).await?;
-    payload.finish().step(Exit::Storage)?;
+    payload.finish(&plan.writes).step(Exit::Storage)?;
     if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
         report.info(&format!("{image} is on {disk}, verified and flushed"));
         report.phase(Phase::Seed);
@@ -157,6 +157,16 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     }
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
+    let kept = match &plan.writes {
+        Writes::Kept(name) => Some(
+            store::cache::overlay(&args.dev_dir, name, &args.run_dir, metainfo.infohash())
+                .await
+                .step(Exit::Storage)?,
+        ),
+        _ => None,
+    };
+    // What the last boot of this version left has an identity of its own.
+    let known = kept.as_ref().is_some_and(|k| k.join("upper/etc/machine-id").exists());
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
     let root_word = option("root");
     let from_root = || PartitionName::from_root(&root_word?);
@@ -166,16 +176,21 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         run: &args.run_dir,
         root: &args.root_mnt,
         writes: &plan.writes,
+        kept: kept.as_deref(),
         rootflags: &rootflags,
         init: init.as_deref(),
         partition: partition.as_ref(),
     };
     let what = root::mount(kind, &root).step(Exit::Root)?;
-    let hostname = identity::write(&args.root_mnt, &net)
-        .inspect_err(|_| root::detach(&args.root_mnt))
-        .step(Exit::Root)?;
-    report.note(|b| b.hostname = Some(hostname.clone()));
-    report.info(&format!("root mounted ({what}), host name {hostname}"));
+    if plan.writes == Writes::None {
+        report.info(&format!("root mounted ({what}): host name, fstab and machine-id are the image's own"));
+    } else {
+        let hostname = identity::write(&args.root_mnt, &net, known)
+            .inspect_err(|_| root::detach(&args.root_mnt))
+            .step(Exit::Root)?;
+        report.note(|b| b.hostname = Some(hostname.clone()));
+        report.info(&format!("root mounted ({what}), host name {hostname}"));
+    }
 
     report.phase(Phase::Seed);
     Ok(Booted { params, torrent, session, then: Then::Boot })

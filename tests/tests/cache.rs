@@ -66,51 +66,105 @@ fn percent(p: &Progress) -> f64 {
     p.received() as f64 * 100.0 / p.total as f64
 }
 
+const TARGET: &str = "boottorrent.target=LABEL=boottorrent";
+
 #[test]
 fn an_image_is_fetched_once() -> Result<()> {
     let room = Room::new("cache")?;
     let mut server = Server::start(&room.lab, &room.image, &[])?;
-    let disk = room.disk("disk.raw", 1500, Some("images"))?;
+    let disk = room.disk("disk.raw", 1500, None)?;
 
-    let mut vm = room.boot(&disk, 1024, "boottorrent.target=LABEL=images")?;
+    let mut vm = room.boot(&disk, 1024, &format!("boottorrent.mkfs=/dev/vda {TARGET}"))?;
+    vm.expect("making a filesystem for images on /dev/vda (1.46 GiB, label boottorrent)", BOOT)?;
     let (first, all) = root(&mut vm, &server)?;
     ensure!((99.0..110.0).contains(&percent(&all)), "{all:?}");
-    // A clean end: what holds the disk does not hold up the machine.
+    // What holds the disk does not hold up the machine's end.
+    off(&mut vm)?;
+
+    // Too little RAM for the image in RAM: the second choice is taken, and has it.
+    let words = "boottorrent.mkfs=/dev/vda boottorrent.target=ram,LABEL=boottorrent";
+    let mut vm = room.boot(&disk, 512, words)?;
+    vm.expect("; taking the next target, LABEL=boottorrent", BOOT)?;
+    let (second, none) = root(&mut vm, &server)?;
+    ensure!(percent(&none) < 1.0, "{none:?}");
+    ensure!(second < first / 2, "the second boot took {second:?}, the first {first:?}");
+    off(&mut vm)?;
+
+    let infohash = server.image("debian")?.infohash;
+    flip(&disk, &format!("/boottorrent/{infohash}.img"), 5000)?;
+    let kept = format!("{TARGET} boottorrent.overlay=LABEL=boottorrent");
+    let mut vm = room.boot(&disk, 1024, &kept)?;
+    vm.expect(" are here and right, 1 pieces are missing", BOOT)?;
+    let (_, one) = root(&mut vm, &server)?;
+    let piece = u64::from(server.image("debian")?.piece_length);
+    ensure!((1..=2 * piece).contains(&one.received()), "{one:?}");
+    vm.login()?;
+    let id = vm.sh("echo mine >/etc/mine && cat /etc/machine-id")?;
+    off(&mut vm)?;
+
+    server.stop();
+    let mut vm = room.boot(&disk, 1024, &kept)?;
+    vm.expect(
+        "the server 10.77.0.1:6980 did not answer within 20 s: booting debian as it was fetched on 20",
+        BOOT,
+    )?;
+    vm.expect(MULTI_USER, BOOT)?;
+    vm.login()?;
+    let found = vm.sh("cat /etc/mine /etc/machine-id")?;
+    ensure!(found.replace('\r', "") == format!("mine\n{id}"), "what was written is not there: {found}");
+    drop(vm);
+
+    // A tenth of the files is new.
+    let changed = changed(&room.image)?;
+    let text = |p: &Path| p.to_string_lossy().into_owned();
+    let (kernel, initrd) = (text(&room.image.kernel()), text(&room.image.initrd()));
+    let add = ["image", "add", &text(&changed), "--name", "debian", "--replace", "--append", assets::APPEND];
+    server.boottorrent(&[&add[..], &["--kernel", &kernel, "--initrd", &initrd]].concat())?;
+    server.restart(&[])?;
+    let mut vm = room.boot(&disk, 1024, TARGET)?;
+    vm.expect("from older versions: ", BOOT)?;
+    let (_, new) = root(&mut vm, &server)?;
+    println!("a new version: {:.1} % fetched", percent(&new));
+    ensure!(percent(&new) < 35.0, "{new:?}");
+    Ok(())
+}
+
+/// Switch a machine off from its shell.
+fn off(vm: &mut Vm) -> Result<()> {
     vm.login()?;
     let begun = Instant::now();
     vm.send_line("poweroff")?;
     vm.wait_off(Duration::from_secs(90))?;
     println!("powered off in {:.1} s", begun.elapsed().as_secs_f64());
-    drop(vm);
+    Ok(())
+}
 
-    // Too little RAM for the image in RAM: the second choice is taken, and has it.
-    let mut vm = room.boot(&disk, 512, "boottorrent.target=ram,LABEL=images")?;
-    vm.expect("; taking the next target, LABEL=images", BOOT)?;
-    let (second, none) = root(&mut vm, &server)?;
-    ensure!(percent(&none) < 1.0, "{none:?}");
-    ensure!(second < first / 2, "the second boot took {second:?}, the first {first:?}");
-    vm.login()?;
-    vm.send_line("poweroff")?;
-    vm.wait_off(Duration::from_secs(90))?;
-    drop(vm);
-
-    let infohash = server.image("debian")?.infohash;
-    flip(&disk, &format!("/boottorrent/{infohash}.img"), 5000)?;
-    let mut vm = room.boot(&disk, 1024, "boottorrent.target=LABEL=images")?;
-    vm.expect(" are here and right, 1 pieces are missing", BOOT)?;
-    let (_, one) = root(&mut vm, &server)?;
-    let piece = u64::from(server.image("debian")?.piece_length);
-    ensure!((1..=2 * piece).contains(&one.received()), "{one:?}");
-    drop(vm);
-
-    server.stop();
-    let mut vm = room.boot(&disk, 1024, "boottorrent.target=LABEL=images")?;
-    vm.expect(
-        "the server 10.77.0.1:6980 did not answer within 20 s: booting debian as it was fetched on 20",
-        BOOT,
-    )?;
-    vm.expect("boottorrent: root mounted", BOOT)?;
-    vm.expect(MULTI_USER, BOOT).map(drop)
+/// The image with other content in a tenth of its files: kernel modules and data, so that it still boots.
+fn changed(image: &Image) -> Result<PathBuf> {
+    let key = assets::key_of(&[image.payload()], &["1"])?;
+    let dir = assets::cached("changed", &key, |dir| {
+        let tree = dir.join("tree");
+        Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&tree).arg(image.payload()).run()?;
+        let files = Cmd::new("find").arg(&tree).args(["-type", "f"]).run()?;
+        let mut some: Vec<&str> = files
+            .lines()
+            .filter(|f| f.contains("/lib/modules/") && f.contains("/kernel/") || f.contains("/usr/share/"))
+            .collect();
+        some.sort_unstable();
+        let (all, every) = (files.lines().count(), some.len() * 10 / files.lines().count().max(1));
+        for file in some.iter().step_by(every.max(1)).take(all / 10) {
+            let mut bytes = fs::read(file)?;
+            bytes.iter_mut().for_each(|b| *b = b.wrapping_add(1));
+            bytes.extend_from_slice(&b"odd"[..1 + all % 3]);
+            fs::write(file, bytes)?;
+        }
+        Cmd::new("mksquashfs")
+            .args([&tree, &dir.join("payload.squashfs")])
+            .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
+            .run()?;
+        fs::remove_dir_all(tree).context("tidying up")
+    })?;
+    Ok(dir.join("payload.squashfs"))
 }
 
 /// Change one bit of a file on an ext4 in an image file.

@@ -285,6 +285,19 @@ pub async fn mount(dev: &Path, name: &DeviceName, run: &Path, patience: Duration
     Ok(at)
 }
 
+/// The folder for what the booted system writes, for one version of an image: over another one, it would be nonsense.
+pub async fn overlay(
+    dev: &Path,
+    name: &DeviceName,
+    run: &Path,
+    version: InfoHash,
+) -> anyhow::Result<PathBuf> {
+    let folder =
+        mount(dev, name, run, device::PATIENCE).await?.join("boottorrent/overlay").join(version.to_string());
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// Hash what is in a file, and show how far that is.
 async fn check(
     file: &File,
@@ -335,10 +348,17 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// All is verified: to the disk, and under its name. Returns where it is then.
-    pub(super) fn finish(&mut self, file: &File) -> anyhow::Result<PathBuf> {
+    /// All is verified: to the disk, and under its name. Returns where it is then. `alone`: nothing else is written there.
+    pub(super) fn finish(&mut self, file: &File, alone: bool) -> anyhow::Result<PathBuf> {
         let (cache, to) = (&self.cache, self.cache.path(self.infohash, "img"));
-        let Some(flush) = self.flush.take() else { return Ok(to) };
+        let Some(flush) = self.flush.take() else {
+            // Nothing is written any more: a power cut finds the filesystem clean.
+            if let Some(mounted) = cache.dir.parent().filter(|_| alone) {
+                let flags = MountFlags::REMOUNT | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+                let _ = Mount::builder().flags(flags).mount("", mounted);
+            }
+            return Ok(to);
+        };
         drop(flush);
         file.sync_all().with_context(|| format!("writing the image to {}", cache.name))?;
         let part = cache.path(self.infohash, "part");

@@ -15,7 +15,7 @@ use crate::{
     cli::BootArgs,
     fail::{Failure, Step},
     report::Report,
-    target::{self, Memory, Place, Plan},
+    target::{self, Memory, Place, Plan, Writes},
 };
 use anyhow::anyhow;
 use bootspec::{Exit, Params, Target};
@@ -52,11 +52,13 @@ enum Keep {
 }
 
 impl Payload {
-    /// All pieces are verified and in the file.
-    pub fn finish(&mut self) -> anyhow::Result<()> {
+    /// All pieces are verified and in the file. `writes`: a filesystem on which an overlay is kept is written on.
+    pub fn finish(&mut self, writes: &Writes) -> anyhow::Result<()> {
         match &mut self.keep {
             Keep::Ram => {}
-            Keep::Cache(keeper) => self.path = keeper.finish(&self.file)?,
+            Keep::Cache(keeper) => {
+                self.path = keeper.finish(&self.file, !matches!(writes, Writes::Kept(_)))?
+            }
             Keep::Device(writing) => writing.finish(&self.file, self.head.as_ref())?,
         }
         Ok(())
