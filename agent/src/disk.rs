@@ -47,7 +47,7 @@ pub fn mount(root: &Root) -> anyhow::Result<String> {
         appeared(&node)?;
         match root::mount_lower(&node, superblock.format, root) {
             Ok(lower) => {
-                root::overlay(&lower, root.writes, root.run, root.root)?;
+                root::overlay(&lower, root)?;
                 let (n, format) = (partition.number, superblock.format.as_str());
                 return Ok(format!(
                     "{format} on partition {n} of a {} disk {}",

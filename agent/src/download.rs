@@ -5,15 +5,15 @@ use crate::{
     fail::{Failure, Step},
     locate::{Located, Place, payload_url},
     report::Report,
+    store::Payload,
 };
 use anyhow::Context;
 use bootspec::{Exit, ImageName, Params, units::human_size, units::human_time};
 use std::{
-    fs::File,
     net::IpAddr,
     time::{Duration, Instant},
 };
-use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent, plan::Bits};
+use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent};
 use url::{Host, Url};
 
 /// Nothing has come for this long: say so.
@@ -33,6 +33,11 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// There is no network: only what peers find us by, should one come later.
+    pub fn nowhere() -> Self {
+        Self { torrent: Place::File(Default::default()), server: None, servers: Vec::new() }
+    }
+
     /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
     pub async fn resolve(located: &Located, params: &Params) -> Self {
         let server = match &located.server {
@@ -95,17 +100,13 @@ pub struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Join the swarm, and return when the payload is complete in `file`. `head`: where its beginning
-    /// goes instead. `have`: pieces that are there, verified.
-    pub async fn fetch(
-        self,
-        file: &File,
-        head: Option<Head>,
-        have: Bits,
-        report: &Report,
-    ) -> Result<(Session, Torrent), Failure> {
+    /// Join the swarm, and return when the payload is complete in `into`.
+    pub async fn fetch(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
         let Join { metainfo, params, reach, client, port, image } = self;
-        let file = file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
+        let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
+        let head = into.head.as_ref().map(Head::try_clone).transpose();
+        let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
+        let (have, begun) = (into.known.clone(), std::mem::take(&mut into.begun));
         let mut trackers = Vec::new();
         for text in metainfo.trackers().iter().chain(&params.tracker) {
             match text.parse::<Url>() {
@@ -131,6 +132,7 @@ impl Join<'_> {
                 file,
                 head,
                 have,
+                begun,
                 trackers,
                 peers: params.peers.clone(),
                 servers: reach.servers,

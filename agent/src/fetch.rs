@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
-use swarm::{Torrent, plan::Bits};
+use swarm::Torrent;
 
 /// The command.
 pub fn run(args: &FetchArgs) -> Exit {
@@ -70,14 +70,10 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
-    let none = Bits::none(metainfo.pieces());
-    let size = metainfo.size();
+    let mut payload = store::file(&part, &metainfo).step(Exit::Storage)?;
     let join = Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
-    // An unfinished file of an earlier run is ours to replace; a finished one is not touched before the end.
-    let _ = std::fs::remove_file(&part);
-    let open = store::create(&part, size).step(Exit::Storage)?;
-    let (session, torrent) = join.fetch(&open, None, none, report).await?;
-    drop(open);
+    let (session, torrent) = join.fetch(&mut payload, report).await?;
+    drop(payload);
     std::fs::rename(&part, &file)
         .with_context(|| format!("renaming {} to {}", part.display(), file.display()))
         .step(Exit::Storage)?;

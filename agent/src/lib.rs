@@ -21,6 +21,7 @@ pub mod leave;
 pub mod link;
 pub mod locate;
 pub mod metainfo;
+pub mod mkfs;
 pub mod modules;
 pub mod net;
 pub mod report;
@@ -28,6 +29,7 @@ pub mod root;
 pub mod status;
 pub mod stay;
 pub mod store;
+pub mod superblock;
 pub mod target;
 
 use anyhow::Context;
@@ -42,8 +44,8 @@ use cli::BootArgs;
 use fail::{Failure, Step};
 use report::Report;
 use std::{fs, path::Path};
-use swarm::{Head, Torrent};
-use target::Place;
+use swarm::Torrent;
+use target::{Place, Writes};
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
@@ -92,16 +94,28 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let params = parameters(&line, report)?;
 
     report.phase(Phase::Network);
-    let net = net::read(&args.net_dir, net::bootif(&line).as_deref()).step(Exit::Network)?;
-    network_ready(&net, report);
-    let located = locate::locate(&params, net.server).step(Exit::Params)?;
     let client = http_client().step(Exit::Network)?;
-    let reach = download::Reach::resolve(&located, &params).await;
-    beat::start(report, &client, reach.server.as_ref(), params.report);
+    let online = online(args, &params, &line, &client, report).await;
     status::listen(&args.run_dir, report).step(Exit::Storage)?;
 
     report.phase(Phase::Metainfo);
-    let metainfo = metainfo::obtain(&client, &reach.torrent, params.infohash, params.timeout, report).await?;
+    if let Some(disk) = &params.mkfs {
+        mkfs::run(&args.dev_dir, disk, report).await.step(Exit::Storage)?;
+    }
+    let mut caches = store::Caches::new(args);
+    caches.open_all(&params, report).await;
+    let spare = caches.spare(&params);
+    let (net, reach) = match (online, &spare) {
+        (Err(failure), Some(spare)) => {
+            report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
+            (net::Net::default(), download::Reach::nowhere())
+        }
+        (online, _) => online?,
+    };
+    let metainfo = match caches.pinned(params.infohash) {
+        Some(metainfo) => metainfo::announced(metainfo, reach.server.as_ref()),
+        None => metainfo::obtain_or(&client, &reach.torrent, &params, spare, report).await?,
+    };
     let image = download::image_name(&metainfo, &params);
     report.note(|b| {
         b.image = Some(image.clone());
@@ -110,8 +124,12 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
 
     report.phase(Phase::Target);
-    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image };
-    let (plan, mut payload) = store::prepare(&order, report).await?;
+    let sums = match &reach.torrent {
+        locate::Place::Url(torrent) => Some(store::Sums { client: &client, torrent }),
+        locate::Place::File(_) => None,
+    };
+    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image, sums };
+    let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;
 
     report.phase(Phase::Download);
     let swarm = download::Join {
@@ -122,10 +140,8 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         port: args.port,
         image: &image,
     };
-    let head = payload.head.as_ref().map(Head::try_clone).transpose();
-    let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
-    let (session, torrent) = swarm.fetch(&payload.file, head, payload.known.clone(), report).await?;
-    payload.finish().step(Exit::Storage)?;
+    let (session, torrent) = swarm.fetch(&mut payload, report).await?;
+    payload.finish(&plan.writes).step(Exit::Storage)?;
     if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
         report.info(&format!("{image} is on {disk}, verified and flushed"));
         report.phase(Phase::Seed);
@@ -142,6 +158,16 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     }
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
+    let kept = match &plan.writes {
+        Writes::Kept(name) => Some(
+            store::cache::overlay(&args.dev_dir, name, &args.run_dir, metainfo.infohash())
+                .await
+                .step(Exit::Storage)?,
+        ),
+        _ => None,
+    };
+    // What the last boot of this version left has an identity of its own.
+    let known = kept.as_ref().is_some_and(|k| k.join("upper/etc/machine-id").exists());
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
     let root_word = option("root");
     let from_root = || PartitionName::from_root(&root_word?);
@@ -151,19 +177,40 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         run: &args.run_dir,
         root: &args.root_mnt,
         writes: &plan.writes,
+        kept: kept.as_deref(),
         rootflags: &rootflags,
         init: init.as_deref(),
         partition: partition.as_ref(),
     };
     let what = root::mount(kind, &root).step(Exit::Root)?;
-    let hostname = identity::write(&args.root_mnt, &net)
-        .inspect_err(|_| root::detach(&args.root_mnt))
-        .step(Exit::Root)?;
-    report.note(|b| b.hostname = Some(hostname.clone()));
-    report.info(&format!("root mounted ({what}), host name {hostname}"));
+    if plan.writes == Writes::None {
+        report.info(&format!("root mounted ({what}): host name, fstab and machine-id are the image's own"));
+    } else {
+        let hostname = identity::write(&args.root_mnt, &net, known)
+            .inspect_err(|_| root::detach(&args.root_mnt))
+            .step(Exit::Root)?;
+        report.note(|b| b.hostname = Some(hostname.clone()));
+        report.info(&format!("root mounted ({what}), host name {hostname}"));
+    }
 
     report.phase(Phase::Seed);
     Ok(Booted { params, torrent, session, then: Then::Boot })
+}
+
+/// Who we are, and where the image is.
+async fn online(
+    args: &BootArgs,
+    params: &Params,
+    line: &str,
+    client: &reqwest::Client,
+    report: &Report,
+) -> Result<(net::Net, download::Reach), Failure> {
+    let net = net::read(&args.net_dir, net::bootif(line).as_deref()).step(Exit::Network)?;
+    network_ready(&net, report);
+    let located = locate::locate(params, net.server).step(Exit::Params)?;
+    let reach = download::Reach::resolve(&located, params).await;
+    beat::start(report, client, reach.server.as_ref(), params.report);
+    Ok((net, reach))
 }
 
 /// Read the parameters; say what is odd; stop at what cannot be understood.

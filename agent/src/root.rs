@@ -28,6 +28,8 @@ pub struct Root<'a> {
     pub root: &'a Path,
     /// Where what the booted system writes goes.
     pub writes: &'a Writes,
+    /// The folder for it, where it is kept.
+    pub kept: Option<&'a Path>,
     /// `rootflags=`.
     pub rootflags: &'a str,
     /// `init=`.
@@ -106,7 +108,7 @@ fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
     // Held until the mount holds it: without a user it would be gone (autoclear).
     let device = attach(root.payload, Loop::Filesystem)?;
     let lower = mount_lower(&device.path().context("finding the loop device's path")?, format, root)?;
-    overlay(&lower, root.writes, root.run, root.root)?;
+    overlay(&lower, root)?;
     Ok(format!("{} {}", format.as_str(), root.writes.what()))
 }
 
@@ -130,15 +132,25 @@ pub fn mount_lower(device: &Path, format: Format, root: &Root) -> anyhow::Result
 }
 
 /// Put an overlay over a mounted root, for what the booted system writes, on the root mount point.
-pub fn overlay(lower: &Path, writes: &Writes, run: &Path, root: &Path) -> anyhow::Result<()> {
-    let kept = run.join("overlay");
-    match writes {
-        Writes::Ram(size) => tmpfs(&kept, *size, 0o755)?,
-        Writes::Kept(_) | Writes::None => bail!("boottorrent.overlay can only be ram so far"),
-    }
-    let (upper, work) = (kept.join("upper"), kept.join("work"));
+pub fn overlay(lower: &Path, how: &Root) -> anyhow::Result<()> {
+    let (root, ram) = (how.root, how.run.join("overlay"));
+    let writes = match (how.writes, how.kept) {
+        (Writes::Ram(size), _) => {
+            tmpfs(&ram, *size, 0o755)?;
+            &ram
+        }
+        (Writes::Kept(_), Some(folder)) => folder,
+        (Writes::Kept(_) | Writes::None, _) => {
+            return Mount::builder()
+                .flags(MountFlags::BIND)
+                .mount(lower, root)
+                .map(drop)
+                .with_context(|| format!("mounting the image on {}", root.display()));
+        }
+    };
+    let (upper, work) = (writes.join("upper"), writes.join("work"));
     for dir in [&upper, &work] {
-        fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
     let data =
         format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());

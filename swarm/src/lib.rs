@@ -12,6 +12,7 @@
 //! | what the connections of a torrent share | `torrent` |
 //! | who may send now, and how fast | `gate` |
 //! | pieces land in a file, and are verified there | `store` |
+//! | what an old version has of a new one is found | [`sums`] |
 //! | what is in a file already is found by hashing | [`survey`](mod@survey) |
 //! | what no peer sends comes over HTTP | [`http`], `fallback` |
 //!
@@ -31,6 +32,7 @@ mod peer;
 pub mod plan;
 pub mod session;
 mod store;
+pub mod sums;
 pub mod survey;
 mod torrent;
 mod wire;

@@ -85,6 +85,8 @@ pub struct Fetch {
     pub head: Option<Head>,
     /// Pieces that are in the file already, verified: see [`crate::survey()`].
     pub have: Bits,
+    /// Blocks of 16 KiB of other pieces that are in the file as well, not verified: piece, block.
+    pub begun: Vec<(u32, u32)>,
     /// Tracker URLs.
     pub trackers: Vec<String>,
     /// Peers to start with.
@@ -159,10 +161,11 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, head, have, trackers, peers, servers, http } = fetch;
+        let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http } = fetch;
         let store = Store::new(file, head, metainfo.clone());
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
+        begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.add(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
         tokio::spawn(discover::listen(shared.clone(), trackers, lsd));

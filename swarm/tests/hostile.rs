@@ -39,6 +39,7 @@ async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torre
         file: file.try_clone().unwrap(),
         head: None,
         have: Bits::none(metainfo.pieces()),
+        begun: vec![],
         trackers: vec![],
         peers,
         servers: vec![],

@@ -32,6 +32,7 @@ fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<
         file: file.try_clone().unwrap(),
         head: None,
         have: Bits::none(metainfo.pieces()),
+        begun: vec![],
         trackers: vec![],
         peers,
         servers: vec![],

@@ -86,7 +86,7 @@ pub(super) async fn prepare(
         .step(Exit::Storage)?;
     let flusher = Flusher::start(&file).context("starting a thread").step(Exit::Storage)?;
     let keep = Keep::Device(Writing { disk, claim: Some(claim), flusher: Some(flusher) });
-    Ok(Payload { file, path: node, head: Some(head), known, keep })
+    Ok(Payload { file, path: node, head: Some(head), known, begun: Vec::new(), keep })
 }
 
 /// The disk of that name. It is waited for a little.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /images/NAME/{vmlinuz,initrd,addon,NAME.torrent,payload}`, with ranges (RFC 9110 §14).
+//! `GET /images/NAME/{vmlinuz,initrd,sums,addon,NAME.torrent,payload}`, with ranges (RFC 9110 §14).
 
 use super::{From, Shared, host::host, sentence};
 use crate::{
-    catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, torrent_name},
+    catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name},
     library::{Library, Open},
 };
 use axum::{
@@ -59,6 +59,10 @@ pub async fn get(
                 }
             }
         }
+        SUMS => match &image.sums {
+            Some(sums) => answer(sums, &headers, &etag(SUMS)),
+            None => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' has no sums")),
+        },
         PAYLOAD if !state.config.serve.payload => sentence(StatusCode::NOT_FOUND, "payload endpoint is off"),
         PAYLOAD => answer(&image.payload, &headers, &etag(PAYLOAD)),
         torrent if torrent == torrent_name(&image.manifest.name) => {

@@ -13,7 +13,7 @@ pub mod tarball;
 pub mod tree;
 
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Staging},
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, Staging},
     interrupt,
     meter::Meter,
 };
@@ -28,11 +28,12 @@ use pack::Compress;
 use source::{Kind, Source};
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
+use swarm::sums::Sums;
 
 /// What `image add` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +148,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     };
     let size = payload_size(&payload, format)?;
     let torrent = hash(&payload, size, name, request)?;
+    sums(&payload, &torrent, &staging)?;
     let manifest = ImageManifest {
         name: name.clone(),
         kind,
@@ -330,6 +332,14 @@ fn hash(payload: &Path, size: u64, name: &ImageName, request: &Request) -> Resul
     let mut meter = Meter::new("hashing", Some(size));
     swarm::create(&mut Interruptible(file), size, &options, &mut |done| meter.update(done))
         .with_context(|| format!("hashing {}", payload.display()))
+}
+
+/// Sums of the payload's blocks, by which a machine that has an older version finds them there.
+fn sums(payload: &Path, torrent: &swarm::Metainfo, staging: &Staging) -> Result<()> {
+    let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
+    let made = Sums::make(&mut Interruptible(io::BufReader::new(file)), torrent.infohash(), torrent.size());
+    let made = made.with_context(|| format!("summing {}", payload.display()))?;
+    staging.create(SUMS)?.write_all(&made.to_bytes()).context("writing the sums")
 }
 
 /// A reader that fails when the user wants us to end.

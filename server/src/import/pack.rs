@@ -88,7 +88,7 @@ pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<(
         Compress::Squashfs => {
             squashfs(Tool::new("mksquashfs", "squashfs-tools").arg(root).arg(&payload)).arg("-noappend")
         }
-        Compress::Erofs => Tool::new("mkfs.erofs", "erofs-utils").arg("-zlz4hc").arg(&payload).arg(root),
+        Compress::Erofs => erofs(Tool::new("mkfs.erofs", "erofs-utils")).arg(&payload).arg(root),
     };
     tool.run(&mut growing(&payload))
 }
@@ -135,6 +135,12 @@ pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &S
 /// The same tree gives the same bytes, whenever and wherever it is packed.
 fn squashfs(tool: Tool) -> Tool {
     tool.args(["-comp", "zstd", "-mkfs-time", "0", "-no-progress", "-quiet", "-exit-on-error"])
+}
+
+/// Likewise: a fixed UUID, and a build time that no file is newer than. Files keep their times: Python compares them.
+fn erofs(tool: Tool) -> Tool {
+    tool.args(["-zlz4hc", "-U", "b0077022-0000-4000-8000-000000000000"])
+        .env("SOURCE_DATE_EPOCH", "4102444800")
 }
 
 fn growing(payload: &Path) -> impl FnMut() {

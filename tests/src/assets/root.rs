@@ -108,6 +108,9 @@ pub fn chroot(root: &Path, words: &[&str]) -> Cmd {
 
 fn finish(root: &Path, dir: &Path) -> Result<()> {
     install(root)?;
+    // So that machines can make a disk for images (boottorrent.mkfs=).
+    fs::create_dir_all(root.join("etc/boottorrent"))?;
+    fs::write(root.join("etc/boottorrent/initramfs.conf"), "MKFS=yes\n")?;
     let units = root.join("etc/systemd/system");
     let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
     fs::create_dir_all(&getty)?;
