@@ -13,7 +13,7 @@ use std::{
     net::IpAddr,
     time::{Duration, Instant},
 };
-use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent, plan::Bits};
+use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent, plan::Bits};
 use url::{Host, Url};
 
 /// Nothing has come for this long: say so.
@@ -95,10 +95,12 @@ pub struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Join the swarm, and return when the payload is complete in `file`. `have`: pieces that are in it, verified.
+    /// Join the swarm, and return when the payload is complete in `file`. `head`: where its beginning
+    /// goes instead. `have`: pieces that are there, verified.
     pub async fn fetch(
         self,
         file: &File,
+        head: Option<Head>,
         have: Bits,
         report: &Report,
     ) -> Result<(Session, Torrent), Failure> {
@@ -127,6 +129,7 @@ impl Join<'_> {
             .fetch(Fetch {
                 metainfo,
                 file,
+                head,
                 have,
                 trackers,
                 peers: params.peers.clone(),

@@ -76,7 +76,7 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     // An unfinished file of an earlier run is ours to replace; a finished one is not touched before the end.
     let _ = std::fs::remove_file(&part);
     let open = store::create(&part, size).step(Exit::Storage)?;
-    let (session, torrent) = join.fetch(&open, none, report).await?;
+    let (session, torrent) = join.fetch(&open, None, none, report).await?;
     drop(open);
     std::fs::rename(&part, &file)
         .with_context(|| format!("renaming {} to {}", part.display(), file.display()))

@@ -8,6 +8,8 @@ pub mod beat;
 pub mod cli;
 pub mod destination;
 pub mod device;
+pub mod disk;
+pub mod disks;
 pub mod download;
 pub mod engine_log;
 pub mod fail;
@@ -15,9 +17,11 @@ pub mod fetch;
 pub mod identity;
 pub mod iso;
 pub mod launch;
+pub mod leave;
 pub mod link;
 pub mod locate;
 pub mod metainfo;
+pub mod modules;
 pub mod net;
 pub mod report;
 pub mod root;
@@ -30,14 +34,16 @@ use anyhow::Context;
 use bootspec::{
     Exit, Params, Phase, cmdline,
     manifest::Kind,
-    params::{Log, Remark},
+    params::{Log, Remark, Then},
+    partition::PartitionName,
     units::human_size,
 };
 use cli::BootArgs;
 use fail::{Failure, Step};
 use report::Report;
 use std::{fs, path::Path};
-use swarm::Torrent;
+use swarm::{Head, Torrent};
+use target::Place;
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
@@ -46,6 +52,13 @@ pub fn boot_child(args: &BootArgs) -> Exit {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starting the runtime");
     runtime.block_on(async {
         match story(args, &report).await {
+            Ok(booted) if booted.then != Then::Boot => {
+                let then = booted.then;
+                let Failure { exit, error } = leave::leave(booted, then, &report).await;
+                report.fail(&error);
+                launch::hand_over(exit);
+                exit
+            }
             Ok(booted) => {
                 report.leave_console();
                 launch::hand_over(Exit::Ok);
@@ -62,11 +75,13 @@ pub fn boot_child(args: &BootArgs) -> Exit {
     })
 }
 
-/// A machine whose root is mounted.
+/// A machine whose root is mounted, or whose disk is written.
 pub struct Booted {
     params: Params,
     torrent: Torrent,
     session: swarm::Session,
+    /// Anything but boot: there is no root.
+    then: Then,
 }
 
 /// The boot story. Every step says what it does, and fails with its own exit code.
@@ -107,8 +122,15 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         port: args.port,
         image: &image,
     };
-    let (session, torrent) = swarm.fetch(&payload.file, payload.known.clone(), report).await?;
+    let head = payload.head.as_ref().map(Head::try_clone).transpose();
+    let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
+    let (session, torrent) = swarm.fetch(&payload.file, head, payload.known.clone(), report).await?;
     payload.finish().step(Exit::Storage)?;
+    if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
+        report.info(&format!("{image} is on {disk}, verified and flushed"));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then });
+    }
 
     report.phase(Phase::Root);
     let kind = root::kind(params.kind, &payload.path).step(Exit::Root)?;
@@ -116,11 +138,14 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
         report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));
         report.phase(Phase::Seed);
-        return Ok(Booted { params, torrent, session });
+        return Ok(Booted { params, torrent, session, then: Then::Boot });
     }
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
+    let root_word = option("root");
+    let from_root = || PartitionName::from_root(&root_word?);
+    let partition = params.partition.clone().or_else(from_root);
     let root = root::Root {
         payload: &payload.path,
         run: &args.run_dir,
@@ -128,6 +153,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         writes: &plan.writes,
         rootflags: &rootflags,
         init: init.as_deref(),
+        partition: partition.as_ref(),
     };
     let what = root::mount(kind, &root).step(Exit::Root)?;
     let hostname = identity::write(&args.root_mnt, &net)
@@ -137,7 +163,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("root mounted ({what}), host name {hostname}"));
 
     report.phase(Phase::Seed);
-    Ok(Booted { params, torrent, session })
+    Ok(Booted { params, torrent, session, then: Then::Boot })
 }
 
 /// Read the parameters; say what is odd; stop at what cannot be understood.

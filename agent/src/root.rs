@@ -2,18 +2,19 @@
 //! The payload becomes the root filesystem: loop device, read-only mount,
 //! overlay on the initramfs' root mount point.
 
-use crate::target::Writes;
+use crate::{disk, target::Writes};
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
     manifest::{CONTENT_BYTES, Content, Format, Kind, MAGIC_BYTES},
     params::KindParam,
+    partition::PartitionName,
 };
 use loopdev::{LoopControl, LoopDevice};
 use nix::sys::stat::{Mode, umask};
 use std::{
     fs::{self, File},
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use sys_mount::{FilesystemType, Mount, MountFlags, UnmountFlags, unmount};
 
@@ -31,6 +32,8 @@ pub struct Root<'a> {
     pub rootflags: &'a str,
     /// `init=`.
     pub init: Option<&'a str>,
+    /// Which partition of a disk image is the root.
+    pub partition: Option<&'a PartitionName>,
 }
 
 /// What kind of image it is: as the parameters say, else by its content.
@@ -54,7 +57,7 @@ pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
     match kind {
         Kind::Filesystem => mount_filesystem(root),
         Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
-        Kind::Disk => bail!("disk images cannot be booted yet"),
+        Kind::Disk => disk::mount(root),
     }
 }
 
@@ -99,28 +102,31 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
 
 /// Mount a filesystem payload under an overlay on the root mount point.
 fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
-    let Root { payload, run, root, writes, rootflags, init } = *root;
-    umask(Mode::from_bits_truncate(0o022));
-    let format = recognise(payload)?;
-    let lower = run.join("lower");
-    fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
+    let format = recognise(root.payload)?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = attach(payload, true)?;
-    let device_path = device.path().context("finding the loop device's path")?;
-    let (flags, data) = mount_options(rootflags);
+    let device = attach(root.payload, Loop::Filesystem)?;
+    let lower = mount_lower(&device.path().context("finding the loop device's path")?, format, root)?;
+    overlay(&lower, root.writes, root.run, root.root)?;
+    Ok(format!("{} {}", format.as_str(), root.writes.what()))
+}
+
+/// Mount a root filesystem read-only where the overlay will look for it. One that is none is unmounted again.
+pub fn mount_lower(device: &Path, format: Format, root: &Root) -> anyhow::Result<PathBuf> {
+    umask(Mode::from_bits_truncate(0o022));
+    let lower = root.run.join("lower");
+    fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
+    let (flags, data) = mount_options(root.rootflags);
     Mount::builder()
         .fstype(FilesystemType::Manual(format.as_str()))
         .flags(flags)
         .data(&data)
-        .mount(&device_path, &lower)
+        .mount(device, &lower)
         .map(drop)
         .with_context(|| {
             format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
         })?;
-    has_init(&lower, init)?;
-
-    overlay(&lower, writes, run, root)?;
-    Ok(format!("{} {}", format.as_str(), writes.what()))
+    has_init(&lower, root.init).inspect_err(|_| detach(&lower))?;
+    Ok(lower)
 }
 
 /// Put an overlay over a mounted root, for what the booted system writes, on the root mount point.
@@ -169,15 +175,27 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
     (flags, own.join(","))
 }
 
-/// A read-only loop device on the payload; with `autoclear` it is gone with its last user.
-pub fn attach(payload: &Path, autoclear: bool) -> anyhow::Result<LoopDevice> {
+/// What a loop device is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// To be mounted; gone with its last user.
+    Filesystem,
+    /// The same, with partitions that the kernel looks for.
+    Partitions,
+    /// For others, who find it later: it stays.
+    Kept,
+}
+
+/// A read-only loop device on the payload.
+pub fn attach(payload: &Path, what: Loop) -> anyhow::Result<LoopDevice> {
     let control = LoopControl::open()
         .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
     let mut last = None;
     // Somebody else may take the free device between the two calls.
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
-        match device.with().read_only(true).autoclear(autoclear).attach(payload) {
+        let options = device.with().read_only(true).autoclear(what != Loop::Kept);
+        match options.part_scan(what == Loop::Partitions).attach(payload) {
             Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }

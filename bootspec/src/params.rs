@@ -2,7 +2,11 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
-use crate::{DeviceName, ImageName, InfoHash, Overlay, Target, cmdline, device, seed, units};
+use crate::{
+    DeviceName, ImageName, InfoHash, Overlay, Target, cmdline, device,
+    partition::{PARTITION, PartitionName},
+    seed, units,
+};
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 pub use crate::seed::Seed;
@@ -36,6 +40,18 @@ pub enum OnFail {
     Poweroff,
 }
 
+/// What comes after a disk was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Then {
+    /// Its root partition is mounted, and the boot goes on.
+    #[default]
+    Boot,
+    /// The machine starts again.
+    Reboot,
+    /// The machine is switched off.
+    Poweroff,
+}
+
 /// How much the agent tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Log {
@@ -65,6 +81,10 @@ pub struct Params {
     pub target: Vec<Target>,
     /// What the payload is.
     pub kind: KindParam,
+    /// The root partition of a disk image.
+    pub partition: Option<PartitionName>,
+    /// What comes after a disk was written.
+    pub then: Then,
     /// Where what the booted system writes is kept.
     pub overlay: Overlay,
     /// The one device on which a filesystem for images may be made.
@@ -103,6 +123,8 @@ impl Default for Params {
             infohash: None,
             target: vec![Target::Ram],
             kind: KindParam::Auto,
+            partition: None,
+            then: Then::Boot,
             overlay: Overlay::Ram,
             mkfs: None,
             seed: Seed::Forever,
@@ -134,7 +156,7 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 18] = [
+pub static TABLE: [Spec; 20] = [
     Spec {
         name: "torrent",
         value: "URL|PATH",
@@ -198,9 +220,25 @@ pub static TABLE: [Spec; 18] = [
         name: "kind",
         value: "auto|filesystem|iso|disk",
         default: "auto",
-        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay.",
+        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay; disk is an image with partitions, one of which is such a root.",
         set: |p, v| choose(&mut p.kind, v, KINDS),
         get: |p| chosen(&p.kind, KINDS),
+    },
+    Spec {
+        name: "partition",
+        value: PARTITION,
+        default: "what root= says, else found",
+        help: "The root partition of a disk image. Labels and UUIDs are looked for inside the image alone.",
+        set: |p, v| assign(&mut p.partition, v),
+        get: |p| p.partition.as_ref().map(ToString::to_string),
+    },
+    Spec {
+        name: "then",
+        value: "boot|reboot|poweroff",
+        default: "boot",
+        help: "What comes after a disk was written (target=device:). boot mounts its root partition and goes on. reboot and poweroff first seed as long as boottorrent.seed= says, where that has an end.",
+        set: |p, v| choose(&mut p.then, v, THEN),
+        get: |p| chosen(&p.then, THEN),
     },
     Spec {
         name: "overlay",
@@ -329,6 +367,7 @@ const SWITCH: &[(&str, bool)] =
     &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];
 const ONFAIL: &[(&str, OnFail)] =
     &[("panic", OnFail::Panic), ("reboot", OnFail::Reboot), ("poweroff", OnFail::Poweroff)];
+const THEN: &[(&str, Then)] = &[("boot", Then::Boot), ("reboot", Then::Reboot), ("poweroff", Then::Poweroff)];
 const LOGS: &[(&str, Log)] =
     &[("info", Log::Info), ("error", Log::Error), ("warn", Log::Warn), ("debug", Log::Debug)];
 

@@ -11,6 +11,7 @@ fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         kind: Kind::Filesystem,
         format: Some(Format::Squashfs),
         family: None,
+        partition: None,
         infohash: InfoHash([0xab; 20]),
         size: 300 << 20,
         piece_length: 1 << 18,

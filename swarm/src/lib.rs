@@ -39,4 +39,5 @@ pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
-pub use survey::survey;
+pub use store::Head;
+pub use survey::{sample, survey, survey_apart};

@@ -9,7 +9,7 @@ use crate::{
     metainfo::Metainfo,
     peer,
     plan::Bits,
-    store::Store,
+    store::{Head, Store},
     torrent::{Setup, Shared},
     wire,
 };
@@ -81,6 +81,8 @@ pub struct Fetch {
     pub metainfo: Metainfo,
     /// The file to write to, as long as the payload.
     pub file: File,
+    /// Where the payload's beginning goes instead, if apart.
+    pub head: Option<Head>,
     /// Pieces that are in the file already, verified: see [`crate::survey()`].
     pub have: Bits,
     /// Tracker URLs.
@@ -147,7 +149,7 @@ impl Session {
     /// Seed a complete payload. It is hashed first. No tracker is told: the
     /// server's own tracker knows its own seeder.
     pub async fn seed(&self, metainfo: &Metainfo, file: File, how: Seeding) -> anyhow::Result<Torrent> {
-        let store = Store::new(file, metainfo.clone());
+        let store = Store::new(file, None, metainfo.clone());
         let checked = tokio::task::spawn_blocking(move || Shared::check(&store).map(|()| store));
         let store = checked.await.context("hashing the payload")??;
         let have = Bits::all(store.layout().pieces());
@@ -157,8 +159,8 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, have, trackers, peers, servers, http } = fetch;
-        let store = Store::new(file, metainfo.clone());
+        let Fetch { metainfo, file, head, have, trackers, peers, servers, http } = fetch;
+        let store = Store::new(file, head, metainfo.clone());
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
         shared.known.add(peers.into_iter());

@@ -4,19 +4,47 @@
 use crate::{
     metainfo::{Metainfo, sha1},
     plan::Bits,
-    store::Store,
+    store::{Head, Store},
 };
 use nix::{
     errno::Errno,
     unistd::{Whence, lseek64},
 };
-use std::{fs::File, io};
+use std::{
+    fs::File,
+    io::{self, Seek, SeekFrom},
+};
 
 /// Hash every piece in the file, and return those that are right. Holes are not read: a piece in one is
 /// right when it is all zeros. `tell` hears how many bytes have been looked at. The file may be shorter than the payload.
-pub fn survey(file: &File, metainfo: &Metainfo, mut tell: impl FnMut(u64)) -> io::Result<Bits> {
-    let len = file.metadata()?.len();
-    let store = Store::new(file.try_clone()?, metainfo.clone());
+pub fn survey(file: &File, metainfo: &Metainfo, tell: impl FnMut(u64)) -> io::Result<Bits> {
+    look(file, None, metainfo, tell)
+}
+
+/// The same where the payload's beginning lies in a file of its own.
+pub fn survey_apart(
+    file: &File,
+    head: &Head,
+    metainfo: &Metainfo,
+    tell: impl FnMut(u64),
+) -> io::Result<Bits> {
+    look(file, Some(head.try_clone()?), metainfo, tell)
+}
+
+/// Whether one of about `tries` pieces from all over the file is right: a disk that has nothing of the
+/// payload need not be read from end to end.
+pub fn sample(file: &File, metainfo: &Metainfo, tries: u32) -> io::Result<bool> {
+    let store = Store::new(file.try_clone()?, None, metainfo.clone());
+    let step = (metainfo.pieces() / tries.max(1)).max(1);
+    let mut pieces = (0..metainfo.pieces()).skip(step as usize / 2).step_by(step as usize);
+    Ok(pieces.any(|p| store.verify(p).unwrap_or(false)))
+}
+
+fn look(file: &File, head: Option<Head>, metainfo: &Metainfo, mut tell: impl FnMut(u64)) -> io::Result<Bits> {
+    // Not the metadata's: a disk has no length there.
+    let len = (&*file).seek(SeekFrom::End(0))?;
+    let apart = head.as_ref().map_or(0, |h| h.len);
+    let store = Store::new(file.try_clone()?, head, metainfo.clone());
     let (mut have, mut zeros) = (Bits::none(metainfo.pieces()), Zeros::default());
     // The next stretch of data at or behind what was looked at.
     let mut data = (0, 0);
@@ -25,7 +53,7 @@ pub fn survey(file: &File, metainfo: &Metainfo, mut tell: impl FnMut(u64)) -> io
         if data.1 <= range.start {
             data = next_data(file, range.start, len)?;
         }
-        let right = if data.0 >= range.end {
+        let right = if data.0 >= range.end && range.start >= apart {
             zeros.are(metainfo, piece)
         } else {
             // A disk that cannot read a sector has not this piece; what else it has still counts.

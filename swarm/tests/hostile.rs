@@ -37,6 +37,7 @@ async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torre
     let fetch = Fetch {
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
+        head: None,
         have: Bits::none(metainfo.pieces()),
         trackers: vec![],
         peers,

@@ -30,6 +30,7 @@ fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<
     Fetch {
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
+        head: None,
         have: Bits::none(metainfo.pieces()),
         trackers: vec![],
         peers,

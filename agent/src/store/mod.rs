@@ -18,7 +18,7 @@ use std::{
     fs::{self, File},
     path::PathBuf,
 };
-use swarm::{Metainfo, plan::Bits};
+use swarm::{Head, Metainfo, plan::Bits};
 
 /// A place for a payload: an open file, and what of it is here already.
 pub struct Payload {
@@ -26,7 +26,9 @@ pub struct Payload {
     pub file: File,
     /// Where the file is now; after [`Payload::finish`], where it is mounted from.
     pub path: PathBuf,
-    /// Pieces that are in the file, verified.
+    /// Where the payload's beginning goes instead, if apart.
+    pub head: Option<Head>,
+    /// Pieces that are here, verified.
     pub known: Bits,
     keep: Keep,
 }
@@ -35,13 +37,16 @@ pub struct Payload {
 enum Keep {
     /// A tmpfs: nothing.
     Ram,
+    /// A disk: its beginning, which makes it one that boots.
+    Device(device::Writing),
 }
 
 impl Payload {
     /// All pieces are verified and in the file.
     pub fn finish(&mut self) -> anyhow::Result<()> {
-        match &self.keep {
+        match &mut self.keep {
             Keep::Ram => Ok(()),
+            Keep::Device(writing) => writing.finish(&self.file, self.head.as_ref()),
         }
     }
 }
@@ -90,7 +95,7 @@ async fn one(
         Place::Cache(_) => {
             return Err(Failure::new(Exit::Params, "boottorrent.target can only be ram so far"));
         }
-        Place::Device(disk) => device::prepare(disk, metainfo, args, report).await?,
+        Place::Device(disk) => device::prepare(disk, image, metainfo, args, report).await?,
     };
     Ok((plan, payload))
 }

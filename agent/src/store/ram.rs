@@ -16,7 +16,7 @@ pub(super) fn prepare(run: &Path, size: u64, metainfo: &Metainfo) -> anyhow::Res
     let file = create(&path, metainfo.size())?;
     // Of an empty file, the pieces that are all zeros.
     let known = survey(&file, metainfo, |_| {}).context("looking at the empty file")?;
-    Ok(Payload { file, path, known, keep: Keep::Ram })
+    Ok(Payload { file, path, head: None, known, keep: Keep::Ram })
 }
 
 /// A new file, sparse, as long as the payload.

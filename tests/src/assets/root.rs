@@ -30,7 +30,7 @@ ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,3840
 ";
 
 /// Says the verdict on the console. systemd's own line is lost there when the login comes first.
-const VERDICT: &str = "\
+pub const VERDICT: &str = "\
 [Unit]
 DefaultDependencies=no
 After=multi-user.target
