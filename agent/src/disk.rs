@@ -5,7 +5,7 @@
 //! written has them already. Which partition it is is decided from the image alone:
 //! other disks of the machine may have the same labels.
 
-use crate::root::{self, Root};
+use crate::root::{self, Loop, Root};
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
     manifest::MAGIC_BYTES,
@@ -36,11 +36,7 @@ pub fn mount(root: &Root) -> anyhow::Result<String> {
     drop(file);
 
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = if is_disk {
-        None
-    } else {
-        Some(root::attach(root.payload, root::Loop { partitions: true, autoclear: true })?)
-    };
+    let device = if is_disk { None } else { Some(root::attach(root.payload, Loop::Partitions)?) };
     let disk = match &device {
         Some(device) => device.path().context("finding the loop device's path")?,
         None => root.payload.to_owned(),

@@ -19,9 +19,7 @@ pub fn attach(payload: &Path, run: &Path) -> anyhow::Result<PathBuf> {
         bail!("the image is no ISO, although boottorrent.kind=iso says so: leave that parameter away");
     }
     // Not taken away with its last user: between us and the ISO's scripts it has none.
-    let device = root::attach(payload, root::Loop { partitions: false, autoclear: false })?
-        .path()
-        .context("finding the loop device's path")?;
+    let device = root::attach(payload, root::Loop::Kept)?.path().context("finding the loop device's path")?;
     let medium = run.join(MEDIUM);
     fs::write(&medium, format!("{}\n", device.display()))
         .with_context(|| format!("writing {}", medium.display()))?;

@@ -22,6 +22,7 @@ pub mod link;
 pub mod locate;
 pub mod metainfo;
 pub mod mkfs;
+pub mod modules;
 pub mod net;
 pub mod report;
 pub mod root;

@@ -106,7 +106,7 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
 fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
     let format = recognise(root.payload)?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = attach(root.payload, Loop { partitions: false, autoclear: true })?;
+    let device = attach(root.payload, Loop::Filesystem)?;
     let lower = mount_lower(&device.path().context("finding the loop device's path")?, format, root)?;
     overlay(&lower, root)?;
     Ok(format!("{} {}", format.as_str(), root.writes.what()))
@@ -188,25 +188,27 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
     (flags, own.join(","))
 }
 
-/// How a loop device is.
-#[derive(Clone, Copy)]
-pub struct Loop {
-    /// The kernel looks for partitions in it.
-    pub partitions: bool,
-    /// It is gone with its last user.
-    pub autoclear: bool,
+/// What a loop device is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// To be mounted; gone with its last user.
+    Filesystem,
+    /// The same, with partitions that the kernel looks for.
+    Partitions,
+    /// For others, who find it later: it stays.
+    Kept,
 }
 
 /// A read-only loop device on the payload.
-pub fn attach(payload: &Path, how: Loop) -> anyhow::Result<LoopDevice> {
+pub fn attach(payload: &Path, what: Loop) -> anyhow::Result<LoopDevice> {
     let control = LoopControl::open()
         .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
     let mut last = None;
     // Somebody else may take the free device between the two calls.
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
-        let with = device.with().read_only(true).autoclear(how.autoclear);
-        match with.part_scan(how.partitions).attach(payload) {
+        let options = device.with().read_only(true).autoclear(what != Loop::Kept);
+        match options.part_scan(what == Loop::Partitions).attach(payload) {
             Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }

@@ -40,5 +40,7 @@ pub use seed::Seed;
 pub const HTTP_PORT: u16 = 6980;
 /// The port on which server and agents listen for BitTorrent peers.
 pub const PEER_PORT: u16 = 6981;
+/// In the initramfs: kernel modules that its maker left out.
+pub const MODULES_DIR: &str = "/usr/share/boottorrent/modules";
 /// Where the agent keeps everything that must outlive the initramfs.
 pub const RUN_DIR: &str = "/run/boottorrent";

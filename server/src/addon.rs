@@ -65,36 +65,37 @@ pub fn behind(family: Family) -> bool {
     family == Family::Archiso
 }
 
-/// The add-on for a family, gzipped (which every kernel can unpack): the same bytes for the same agent.
+/// The add-on for a family: the same bytes for the same agent.
 pub fn build(family: Family, agent: &[u8]) -> Bytes {
+    let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
+    let files: Vec<_> = entries.chain([("usr/bin/boottorrent-agent", 0o755, agent)]).collect();
+    pack(&files).into()
+}
+
+/// An archive of files (path, mode, content), gzipped, which every kernel can unpack.
+pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-    gzip.write_all(&archive(family, agent)).expect("a Vec");
+    gzip.write_all(&archive(files)).expect("a Vec");
     let mut bytes = gzip.finish().expect("a Vec");
     // What comes behind must begin at a multiple of four.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes.into()
+    bytes
 }
 
-fn archive(family: Family, agent: &[u8]) -> Vec<u8> {
-    let entries = shell(family);
-    let files: Vec<(&str, u32, &[u8])> = entries
-        .iter()
-        .map(|e| (e.path, e.mode, e.text.as_bytes()))
-        .chain([("usr/bin/boottorrent-agent", 0o755, agent)])
-        .collect();
+fn archive(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     // The kernel makes no folder by itself.
     let folders: BTreeSet<&str> = files
         .iter()
         .flat_map(|(path, ..)| path.match_indices('/').map(|(end, _)| &path[..end]).collect::<Vec<_>>())
         .collect();
-    let mut cpio = Vec::with_capacity(agent.len() + (64 << 10));
+    let mut cpio = Vec::new();
     let mut number = 0;
     let mut add = |path: &str, mode: u32, bytes: &[u8]| {
         number += 1;
         newc(&mut cpio, number, path, mode, bytes);
     };
     folders.into_iter().for_each(|f| add(f, 0o040_755, b""));
-    files.into_iter().for_each(|(path, mode, bytes)| add(path, 0o100_000 | mode, bytes));
+    files.iter().for_each(|(path, mode, bytes)| add(path, 0o100_000 | mode, bytes));
     add("TRAILER!!!", 0, b"");
     cpio
 }

@@ -6,6 +6,7 @@ use bootspec::{
     HTTP_PORT, ImageManifest, ImageName, Params,
     manifest::{Family, Kind},
     params::KindParam,
+    partition::PartitionName,
     units::human_size,
 };
 use std::fmt::Write;
@@ -41,6 +42,8 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> St
             Kind::Iso => KindParam::Iso,
             Kind::Disk => KindParam::Disk,
         },
+        // What the admin says of the root, in either way, counts more than what was found.
+        partition: image.partition.filter(|_| !says_root(&image.append, append)).map(PartitionName::Number),
         ..Params::default()
     };
     // The network first: every family has its own way to be told to bring it up.
@@ -59,6 +62,10 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> St
         }
     }
     out
+}
+
+fn says_root(image: &str, every: &str) -> bool {
+    image.split_whitespace().chain(every.split_whitespace()).any(|word| word.starts_with("root="))
 }
 
 /// The whole script.

@@ -11,6 +11,9 @@ use std::{
 /// iPXE as it is in a virtio card's boot ROM (package ipxe-qemu): in bookworm, in trixie.
 const ROMS: [&str; 2] = ["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/pxe-virtio.rom"];
 
+/// UEFI firmware (package ovmf).
+const OVMF: &str = "/usr/share/OVMF/OVMF";
+
 /// What is done to a machine before it starts.
 #[derive(Clone, Debug)]
 pub struct VmConfig {
@@ -85,7 +88,14 @@ impl VmConfig {
                 cmd = files.args(["-append", append]);
             }
             From::Network => cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]),
-            From::Disk => {}
+            From::Disk => {
+                // The firmware writes to its variables.
+                let vars = file("vars.fd");
+                std::fs::copy(format!("{OVMF}_VARS_4M.fd"), &vars).context("copying OVMF's variables")?;
+                cmd = cmd
+                    .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M.fd")])
+                    .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
+            }
         }
         for (n, (file, serial)) in self.disks.iter().enumerate() {
             // What the guest flushes goes to this host's cache only: the host is not what fails here.
@@ -128,7 +138,7 @@ impl Vm {
         VmConfig { from, ..Self::pxe(name) }
     }
 
-    /// A machine that boots from its first disk ([`VmConfig::disk`]), without a network.
+    /// A machine that boots from its first disk ([`VmConfig::disk`]) by UEFI, without a network.
     pub fn from_disk(name: &str) -> VmConfig {
         VmConfig { from: From::Disk, ..Self::pxe(name) }
     }

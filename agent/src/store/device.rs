@@ -31,7 +31,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use swarm::{Head, Metainfo, sample, survey_apart};
+use swarm::{Head, Metainfo, plan::Bits, sample, survey_apart};
 
 /// What is held back: partition tables, and the boot loaders behind them.
 const HEAD: u64 = 1 << 20;
@@ -62,24 +62,10 @@ pub(super) async fn prepare(
     root::tmpfs(&store, HEAD * 2, 0o700).step(Exit::Storage)?;
     let head = held_back(&file, &store, metainfo.size()).step(Exit::Storage)?;
     report.info(&format!("writing to {}", disk.shown()));
-    let known = sample(&file, metainfo, SAMPLE)
-        .and_then(|some| match some {
-            true => {
-                report.info("the disk has some of the image: looking for all that is there");
-                survey_apart(&file, &head, metainfo, |_| {})
-            }
-            false => Ok(swarm::plan::Bits::none(metainfo.pieces())),
-        })
+    let known = survey(&file, &head, metainfo, image, report)
+        .await
         .with_context(|| format!("reading {}", node.display()))
         .step(Exit::Storage)?;
-    let bytes: u64 = known.iter().map(|p| metainfo.piece_range(p)).map(|r| r.end - r.start).sum();
-    if bytes > 0 {
-        report.info(&format!(
-            "{} of {} are on the disk already",
-            human_size(bytes),
-            human_size(metainfo.size())
-        ));
-    }
     file.write_all_at(&vec![0; head.len as usize], 0)
         .and_then(|()| file.sync_all())
         .with_context(|| format!("writing to {}", node.display()))
@@ -87,6 +73,29 @@ pub(super) async fn prepare(
     let flusher = Flusher::start(&file).context("starting a thread").step(Exit::Storage)?;
     let keep = Keep::Device(Writing { disk, claim: Some(claim), flusher: Some(flusher) });
     Ok(Payload { file, path: node, head: Some(head), known, begun: Vec::new(), keep })
+}
+
+/// What of the payload is on the disk already. A disk that seems to have nothing of it is not read to its end.
+async fn survey(
+    file: &File,
+    head: &Head,
+    metainfo: &Metainfo,
+    image: &str,
+    report: &Report,
+) -> anyhow::Result<Bits> {
+    let (file, head, metainfo) = (file.try_clone()?, head.try_clone()?, metainfo.clone());
+    let (image, report, size) = (image.to_owned(), report.clone(), metainfo.size());
+    // Hashing takes seconds, or minutes: heartbeats go on.
+    let work = move || -> io::Result<Bits> {
+        if !sample(&file, &metainfo, SAMPLE)? {
+            return Ok(Bits::none(metainfo.pieces()));
+        }
+        let known = survey_apart(&file, &head, &metainfo, |done| report.checking(done, size, &image))?;
+        let bytes: u64 = known.iter().map(|p| metainfo.piece_range(p)).map(|r| r.end - r.start).sum();
+        report.info(&format!("{} of {} are on the disk already", human_size(bytes), human_size(size)));
+        Ok(known)
+    };
+    Ok(tokio::task::spawn_blocking(work).await.context("hashing")??)
 }
 
 /// The disk of that name. It is waited for a little.

@@ -209,7 +209,7 @@ fn told(added: &Added, addons: &Addons) -> String {
         m.initrd.from,
     );
     let addon = addons.size(m.family);
-    if m.family.is_some() {
+    if m.family.is_some() && !m.append.is_empty() {
         text += &format!("kernel parameters: {}\n", m.append);
     }
     text += &match m.family {

@@ -9,6 +9,7 @@ use crate::{interrupt, tool::Tool};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::Family;
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     path::Path,
@@ -71,6 +72,29 @@ pub fn family(initrd: &Path, shown: &str) -> Result<Foreign> {
         _ => None,
     };
     Ok(Foreign { family, lacks })
+}
+
+/// The kernel modules in an initrd, by name.
+pub fn names(initrd: &Path, shown: &str) -> Result<HashSet<String>> {
+    let mut found = HashSet::new();
+    let module = |name: &str| name.contains(".ko").then(|| super::modules::name(name));
+    scan(initrd, &mut |name| {
+        found.extend(module(name));
+        true
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    Ok(found)
+}
+
+/// Whether there is a driver for a network card in an initrd.
+pub fn has_network(initrd: &Path, shown: &str) -> Result<bool> {
+    let mut found = false;
+    scan(initrd, &mut |name| {
+        found |= name.contains("/kernel/drivers/net/") && name.contains(".ko");
+        !found
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    Ok(found)
 }
 
 /// Refuse an initrd with which a machine would not boot from us. `shown` names it in the error.

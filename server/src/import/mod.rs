@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `image add`: from what the admin has to an image in the catalogue.
 
+pub mod convert;
+pub mod disk;
 pub mod initrd;
 pub mod iso;
 pub mod kernel;
+pub mod modules;
 pub mod pack;
 pub mod source;
 pub mod tarball;
@@ -26,6 +29,7 @@ use source::{Kind, Source};
 use std::{
     fs::File,
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -92,20 +96,41 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     let staging = catalogue.stage(name)?;
     let payload = staging.path(PAYLOAD);
     // Kernel and initrd first where they can be had first: what is wrong with them is said at once.
-    let Made { format, family, boot, append, notes } = match &source.kind {
+    let unpacked = unpack(source, request, &staging)?;
+    let (path, unpacked) = (unpacked.as_ref().unwrap_or(source).path.clone(), unpacked.as_ref());
+    let room = |size: u64| match unpacked {
+        None => refuse_without_room(size, &staging, name),
+        Some(_) => Ok(()),
+    };
+    let copy = |size: u64| match unpacked {
+        None => pack::copy(&path, size, &staging),
+        Some(_) => Ok(()),
+    };
+    let Made { kind, format, family, partition, boot, append, notes } = match &unpacked.unwrap_or(source).kind
+    {
         Kind::Iso(volume, size) => {
-            refuse_without_room(*size, &staging, name)?;
-            let live = iso::extract(&source.path, volume, request, &staging)?;
-            pack::copy(&source.path, *size, &staging)?;
+            room(*size)?;
+            let live = iso::extract(&path, volume, request, &staging)?;
+            copy(*size)?;
             let iso::Live { boot, family, append, notes } = live;
-            Made { format: None, family: Some(family), boot, append, notes }
+            let (kind, family) = (manifest::Kind::Iso, Some(family));
+            Made { kind, format: None, family, partition: None, boot, append, notes }
         }
-        Kind::Image(format, size) => {
-            refuse_without_room(*size, &staging, name)?;
-            let boot =
-                boot_files(request, &staging, || tree::open(&source.path, *format, &staging.path("tree")))?;
+        Kind::Disk(size) => {
+            room(used(&path)?)?;
+            let disk = disk::extract(&path, request, &staging)?;
             forget_tree(&staging)?;
-            pack::copy(&source.path, *size, &staging)?;
+            copy(*size)?;
+            let disk::Installed { boot, family, partition, notes } = disk;
+            let (kind, append) = (manifest::Kind::Disk, request.append.clone());
+            Made { kind, format: None, family, partition: Some(partition), boot, append, notes }
+        }
+        Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
+        Kind::Image(format, size) => {
+            room(*size)?;
+            let boot = boot_files(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
+            forget_tree(&staging)?;
+            copy(*size)?;
             Made::root(*format, boot, request)
         }
         Kind::Directory => {
@@ -122,7 +147,6 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         }
     };
     let size = payload_size(&payload, format)?;
-    let kind = if format.is_some() { manifest::Kind::Filesystem } else { manifest::Kind::Iso };
     let torrent = hash(&payload, size, name, request)?;
     sums(&payload, &torrent, &staging)?;
     let manifest = ImageManifest {
@@ -130,7 +154,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         kind,
         format,
         family,
-        partition: None,
+        partition,
         infohash: torrent.infohash(),
         size,
         piece_length: torrent.piece_length(),
@@ -146,8 +170,51 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     Ok(Added { manifest, version: boot.version, notes })
 }
 
+/// Unpack and convert what is no image yet; the payload is in its place then. `None`: there was nothing to do.
+fn unpack(source: &Source, request: &Request, staging: &Staging) -> Result<Option<Source>> {
+    let shown = request.source.display().to_string();
+    let payload = staging.path(PAYLOAD);
+    let mut now: Option<Source> = None;
+    // Compressed, then of a virtual machine: more there is not.
+    for _ in 0..2 {
+        match &now.as_ref().unwrap_or(source).kind {
+            Kind::Packed(packing) if now.is_none() => {
+                convert::unpack(&source.path, *packing, PAYLOAD, staging)?
+            }
+            Kind::Virtual(format) => {
+                let from = match &now {
+                    None => source.path.clone(),
+                    Some(_) => {
+                        let from = staging.path("virtual");
+                        std::fs::rename(&payload, &from).context("moving what was unpacked")?;
+                        from
+                    }
+                };
+                convert::raw(&from, *format, &shown, &payload)?;
+                if now.is_some() {
+                    std::fs::remove_file(&from).context("deleting what was unpacked")?;
+                }
+            }
+            _ => break,
+        }
+        now = Some(Source::look(&payload, &shown)?);
+    }
+    if let Some(now) = &now {
+        now.refuse_other_than(request.kind, &request.source)?;
+    }
+    Ok(now)
+}
+
+/// What a file takes on the disk: holes are nothing.
+fn used(path: &Path) -> Result<u64> {
+    let meta = path.metadata().with_context(|| format!("asking for the size of {}", path.display()))?;
+    Ok((meta.blocks() * 512).min(meta.len()))
+}
+
 /// What the image will be.
 struct Made {
+    kind: manifest::Kind,
+    partition: Option<u32>,
     format: Option<Format>,
     family: Option<Family>,
     boot: Boot,
@@ -159,7 +226,8 @@ impl Made {
     /// A root filesystem, with our hook in its initrd.
     fn root(format: Format, boot: Boot, request: &Request) -> Made {
         let append = request.append.clone();
-        Made { format: Some(format), family: None, boot, append, notes: Vec::new() }
+        let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), Vec::new());
+        Made { kind, format, family: None, partition: None, boot, append, notes }
     }
 }
 
@@ -170,27 +238,44 @@ pub struct Boot {
     version: Option<String>,
 }
 
+impl Boot {
+    /// The same after the initrd was changed.
+    fn measured(mut self, staging: &Staging) -> Result<Boot> {
+        let path = staging.path(INITRD);
+        self.initrd.size = path.metadata().context("asking for the size of the initrd")?.len();
+        Ok(self)
+    }
+}
+
 /// Put kernel and initrd into the staging folder, and look whether they can boot.
 fn boot_files(
     request: &Request,
     staging: &Staging,
     open: impl FnOnce() -> Result<Box<dyn tree::Tree>>,
 ) -> Result<Boot> {
-    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
     let looking = || {
         format!(
             "looking for kernel and initrd in '{}' (--kernel and --initrd do without)",
             request.source.display()
         )
     };
-    let inside = if wanted.kernel || wanted.initrd { Some(open().with_context(looking)?) } else { None };
-    let (kernel, initrd) = match &inside {
-        Some(tree) => kernel::find(tree.as_ref(), wanted, &request.source.display().to_string())?,
+    let needed = request.kernel.is_none() || request.initrd.is_none();
+    let inside = if needed { Some(open().with_context(looking)?) } else { None };
+    let boot = take_boot_files(request, staging, inside.as_deref())?;
+    initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
+    Ok(boot)
+}
+
+/// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
+fn take_boot_files(request: &Request, staging: &Staging, inside: Option<&dyn tree::Tree>) -> Result<Boot> {
+    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
+    let (kernel, initrd) = match inside {
+        Some(tree) => kernel::find(tree, wanted, &request.source.display().to_string())?,
         None => (None, None),
     };
     let take = |file: &str, given: &Option<PathBuf>, found: &Option<kernel::Found>| -> Result<BootFile> {
         let mut to = staging.create(file)?;
-        let from = match (given, found, &inside) {
+        let from = match (given, found, inside) {
             (Some(path), ..) => {
                 tree::copy_file(path, &mut to)?;
                 path.display().to_string()
@@ -207,13 +292,11 @@ fn boot_files(
         }
         Ok(BootFile { size, from })
     };
-    let boot = Boot {
+    Ok(Boot {
         kernel: take(KERNEL, &request.kernel, &kernel)?,
         initrd: take(INITRD, &request.initrd, &initrd)?,
         version: kernel.and_then(|k| k.version),
-    };
-    initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
-    Ok(boot)
+    })
 }
 
 /// What an image had to be unpacked into in order to be looked at.

@@ -12,9 +12,13 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::Format;
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek64},
+};
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     os::unix::fs::DirBuilderExt,
     path::Path,
 };
@@ -48,18 +52,29 @@ pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
     let mut source = File::open(from).with_context(|| format!("opening {shown}"))?;
     let mut to = staging.create(crate::catalogue::PAYLOAD)?;
     let mut meter = Meter::new("copying", Some(size));
-    let mut done = 0;
+    let (mut done, reading) = (0, || format!("copying {shown}"));
     loop {
         interrupt::check()?;
+        // Holes stay holes: disk images are full of them.
+        let data = match lseek64(&source, done as i64, Whence::SeekData) {
+            Ok(at) => at as u64,
+            Err(Errno::ENXIO) => break,
+            Err(_) => done,
+        };
+        let end = lseek64(&source, data as i64, Whence::SeekHole).map_or(u64::MAX, |at| at as u64);
+        source.seek(SeekFrom::Start(data)).with_context(reading)?;
+        to.seek(SeekFrom::Start(data)).with_context(reading)?;
         // copy_file_range(2) by way of io::copy: no bytes move where the filesystem can share them.
-        match io::copy(&mut source.by_ref().take(STEP), &mut to)
-            .with_context(|| format!("copying {shown}"))?
-        {
+        let step = STEP.min(end.saturating_sub(data)).max(1);
+        match io::copy(&mut source.by_ref().take(step), &mut to).with_context(reading)? {
             0 => break,
-            n => done += n,
+            n => done = data + n,
         }
         meter.update(done);
     }
+    let now = source.metadata().with_context(reading)?.len();
+    done = done.max(now);
+    to.set_len(done).with_context(reading)?;
     if done != size {
         bail!("'{shown}' changed while it was read: it had {size} bytes, and now {done}");
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin gave us: recognised by content, whole, or refused in one sentence.
 
-use super::{iso::Volume, tarball::Packing};
+use super::{convert::Virtual, disk, iso::Volume, tarball::Packing};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::{CONTENT_BYTES, Content, Format, Kind as Wanted, MAGIC_BYTES};
 use std::{
@@ -17,6 +17,12 @@ pub enum Kind {
     Image(Format, u64),
     /// A live ISO of this many bytes: the payload as it is.
     Iso(Volume, u64),
+    /// A disk image of this many bytes: the payload as it is.
+    Disk(u64),
+    /// One of these, compressed.
+    Packed(Packing),
+    /// A disk as a virtual machine's program keeps it.
+    Virtual(Virtual),
     /// A root directory.
     Directory,
     /// A root tarball.
@@ -35,9 +41,18 @@ pub struct Source {
 impl Source {
     /// Look at `path`. `wanted`: what it must be, if that was said.
     pub fn recognise(path: &Path, wanted: Option<Wanted>) -> Result<Source> {
-        let source = Source::look(path)?;
-        let is = match &source.kind {
+        let source = Source::look(path, &path.display().to_string())?;
+        source.refuse_other_than(wanted, path)?;
+        Ok(source)
+    }
+
+    /// Refuse it when it is something else than what was said.
+    pub fn refuse_other_than(&self, wanted: Option<Wanted>, path: &Path) -> Result<()> {
+        let is = match &self.kind {
             Kind::Iso(..) => Wanted::Iso,
+            Kind::Disk(_) => Wanted::Disk,
+            // Known when it is unpacked.
+            Kind::Packed(_) | Kind::Virtual(_) => return Ok(()),
             Kind::Image(..) | Kind::Directory | Kind::Tarball(_) => Wanted::Filesystem,
         };
         match wanted {
@@ -54,12 +69,12 @@ impl Source {
                     name(is)
                 )
             }
-            _ => Ok(source),
+            _ => Ok(()),
         }
     }
 
-    fn look(path: &Path) -> Result<Source> {
-        let shown = path.display();
+    /// What it is. `shown` names it in errors.
+    pub fn look(path: &Path, shown: &str) -> Result<Source> {
         let absolute = path.canonicalize().with_context(|| format!("opening {shown}"))?;
         let meta = absolute.metadata().with_context(|| format!("opening {shown}"))?;
         if meta.is_dir() {
@@ -95,20 +110,24 @@ impl Source {
                 whole(format, &head, meta.len()).map_err(|why| anyhow::anyhow!("'{shown}' {why}"))?;
                 Kind::Image(format, meta.len())
             }
-            Some(Content::Disk) | None => match Packing::recognise(&absolute, &head)? {
-                Some(packing) => Kind::Tarball(packing),
-                None => bail!(
-                    "'{shown}' is {}: give a live ISO, a squashfs, erofs or ext4 image, a root directory or a root tarball",
-                    guess(&head)
-                ),
-            },
+            Some(Content::Disk) if disk::is_one(&absolute, shown)? => Kind::Disk(meta.len()),
+            Some(Content::Disk) | None => {
+                match (Virtual::recognise(&head), Packing::recognise(&absolute, &head)?) {
+                    (Some(format), _) => Kind::Virtual(format),
+                    (None, Some(found)) => found,
+                    (None, None) => bail!(
+                        "'{shown}' is {}: give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball",
+                        guess(&head)
+                    ),
+                }
+            }
         };
         Ok(Source { path: absolute, kind })
     }
 
     /// The image's name when `--name` is not given: the file's, without what says its format.
     pub fn default_name(&self) -> String {
-        const ENDS: [&str; 16] = [
+        const ENDS: [&str; 20] = [
             ".iso",
             ".ISO",
             ".gz",
@@ -125,6 +144,10 @@ impl Source {
             ".ext4",
             ".img",
             ".raw",
+            ".qcow2",
+            ".vmdk",
+            ".vdi",
+            ".vhdx",
         ];
         let mut name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if self.kind != Kind::Directory {
@@ -143,7 +166,7 @@ const HEAD: usize = CONTENT_BYTES;
 fn guess(head: &[u8]) -> &'static str {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
     match () {
-        () if at(510, &[0x55, 0xAA]) => "a disk image with partitions",
+        () if at(510, &[0x55, 0xAA]) => "a boot sector without partitions",
         () if at(0, b"070701") => "a cpio archive",
         () if text(head) => "a text file",
         () => "no filesystem that BootTorrent knows",
@@ -161,7 +184,7 @@ fn text(head: &[u8]) -> bool {
 }
 
 /// Whether the file holds all that its superblock says. `head`: at least [`MAGIC_BYTES`] where there are so many.
-fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
+pub fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
     // A file too short for its superblock has fields of zeros here, and is caught by its length.
     let bytes = |at: usize| {
         head.get(at..at + 4).map_or(0, |b| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])))

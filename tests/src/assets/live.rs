@@ -3,10 +3,10 @@
 //! kernel, an initrd and the boot loader's configuration, and nothing of ours in any of them.
 
 use super::{
-    Suite, cached, key_of,
+    APPEND, IMAGE, Suite, cached, key_of,
     root::{AUTOLOGIN, bootstrap, chroot, is_initrd, name_of, over},
 };
-use crate::Cmd;
+use crate::{Cmd, server_binary};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -25,14 +25,14 @@ pub enum Live {
 }
 
 /// What a live system of Debian has, and the parts of dracut that can be installed beside initramfs-tools.
-const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,initramfs-tools,zstd,busybox,\
+const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,ifupdown,linux-image-amd64,initramfs-tools,zstd,busybox,\
     live-boot,live-boot-initramfs-tools,live-config,live-config-systemd,user-setup,sudo,\
     dracut-core,dracut-network,dracut-live";
 
-/// Run by whoever logs in. live-config made the user, let it log in by itself, and gave it sudo without a password.
+/// Run by whoever logs in; loud enough for `quiet`. live-config made the user, let it log in by itself, and gave it sudo without a password.
 const SESSION: &str = "\
 [ \"$(id -un)\" = user ] &&
-	echo \"<4>lab: live session of $(id -un) ($(id -u)) on $(tty), host $(hostname)\" | sudo -n tee /dev/kmsg >/dev/null
+	echo \"<2>lab: live session of $(id -un) ($(id -u)) on $(tty), host $(hostname)\" | sudo -n tee /dev/kmsg >/dev/null
 ";
 
 /// A dracut live system has no live-config: systemd says that it is there.
@@ -42,14 +42,17 @@ DefaultDependencies=no
 After=multi-user.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'echo \"<4>lab: systemd reached multi-user.target\" >/dev/kmsg'
+ExecStart=/bin/sh -c 'echo \"<2>lab: systemd reached multi-user.target\" >/dev/kmsg'
 ";
+
+/// What live-build leaves for live-config to change, instead of the builder's own name.
+const HOSTNAME: &str = "localhost.localdomain\n";
 
 /// What drivers a virtual machine needs after the initramfs is none of these, and they are most of an ISO.
 const LEFT_OUT: [&str; 5] =
     ["boot", "usr/lib/modules/*/kernel", "var/lib/apt", "var/cache/apt", "usr/share/bug"];
 
-/// The volume's name. live-build writes such ones, with spaces.
+/// The volume's name.
 pub const LABEL: &str = "LAB_LIVE";
 
 const GRUB_LIVE: &str = "\
@@ -125,7 +128,8 @@ pub fn iso(live: Live) -> Result<PathBuf> {
 /// `root.squashfs`, `vmlinuz`, and an initrd of each family.
 fn parts() -> Result<PathBuf> {
     let base = bootstrap("base-live", Suite::own()?, PACKAGES)?;
-    let key = key_of::<&str>(&[], &[&base.to_string_lossy(), include_str!("live.rs")])?;
+    let made_of = [SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
     cached("live", &key, |dir| over(&base, dir, make))
 }
 
@@ -138,6 +142,7 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
     fs::write(units.join("lab-verdict.service"), VERDICT)?;
     symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
     fs::write(root.join("etc/profile.d/lab.sh"), SESSION)?;
+    fs::write(root.join("etc/hostname"), HOSTNAME)?;
 
     let log = |name: &str| dir.join(format!("{name}.log"));
     let version = fs::read_dir(root.join("boot"))?
@@ -181,4 +186,19 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
         .args(LEFT_OUT)
         .run()
         .map(drop)
+}
+
+/// A catalogue with that ISO, as real `boottorrent image add` imported it. Shared and read-only.
+pub fn catalogue(live: Live) -> Result<PathBuf> {
+    let (server, iso) = (server_binary()?, iso(live)?);
+    let key = key_of(&[&server], &[&iso.to_string_lossy(), APPEND])?;
+    cached(&format!("catalogue-{live:?}").to_lowercase(), &key, |dir| {
+        Cmd::new(&server)
+            .args(["image", "add"])
+            .arg(&iso)
+            .args(["--name", IMAGE, "--append", APPEND, "--dir"])
+            .arg(dir)
+            .run()
+            .map(|said| eprint!("{said}"))
+    })
 }

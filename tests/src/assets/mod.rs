@@ -131,6 +131,16 @@ pub fn catalogue(image: &Image) -> Result<PathBuf> {
     })
 }
 
+/// A catalogue with [`disk`], called [`IMAGE`] too, as real `boottorrent image add` imported it. Shared, like [`catalogue`].
+pub fn disk_catalogue() -> Result<PathBuf> {
+    let (server, disk) = (server_binary()?, disk()?);
+    let key = key_of(&[&server], &[&disk.to_string_lossy(), APPEND])?;
+    cached("catalogue-disk", &key, |dir| {
+        let add = Cmd::new(&server).args(["image", "add"]).arg(&disk).args(["--name", IMAGE]);
+        add.args(["--append", APPEND, "--dir"]).arg(dir).run().map(drop)
+    })
+}
+
 /// A catalogue whose image, called [`IMAGE`] too, is that many MiB of noise with a real kernel and
 /// initrd: for swarms, which do not care what they carry. Shared, like [`catalogue`].
 pub fn random(mib: u32) -> Result<PathBuf> {
