@@ -142,6 +142,7 @@ pub fn overlay(lower: &Path, how: &Root) -> anyhow::Result<()> {
         (Writes::Kept(_), Some(folder)) => folder,
         (Writes::Kept(_) | Writes::None, _) => {
             return Mount::builder()
+                .fstype(FilesystemType::Manual("none"))
                 .flags(MountFlags::BIND)
                 .mount(lower, root)
                 .map(drop)

@@ -206,7 +206,7 @@ pub static TABLE: [Spec; 20] = [
         name: "target",
         value: device::TARGET,
         default: "ram",
-        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store.",
+        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store; a filesystem that is named keeps images between boots; device:DISK overwrites a disk (disk.md). Of several, as in ram,LABEL=images, the first that has room is taken.",
         set: |p, v| {
             p.target = targets(v)?;
             Ok(())

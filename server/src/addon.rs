@@ -41,9 +41,17 @@ const MEDIUM: [Entry; 2] = [
 ];
 /// Never below /lib: that is a link in the initrd, and could not be made any more if a folder were there.
 const DRACUT: [Entry; 2] = [
-    hook!("usr/lib/dracut/hooks/initqueue/online/50-boottorrent.sh", 0o755, "addon/dracut/50-boottorrent.sh"),
+    hook!(
+        "usr/lib/dracut/hooks/initqueue/settled/50-boottorrent.sh",
+        0o755,
+        "addon/dracut/50-boottorrent.sh"
+    ),
     // Since dracut 106.
-    hook!("var/lib/dracut/hooks/initqueue/online/50-boottorrent.sh", 0o755, "addon/dracut/50-boottorrent.sh"),
+    hook!(
+        "var/lib/dracut/hooks/initqueue/settled/50-boottorrent.sh",
+        0o755,
+        "addon/dracut/50-boottorrent.sh"
+    ),
 ];
 const ARCHISO: [Entry; 1] = [hook!("hooks/archiso_pxe_http", 0o755, "addon/archiso/archiso_pxe_http")];
 const INITRAMFS_TOOLS: [Entry; 1] =

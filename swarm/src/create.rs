@@ -16,11 +16,13 @@ pub struct CreateOptions {
     pub piece_length: Option<u32>,
 }
 
-/// The piece length for a payload: small pieces spread sooner in a flash crowd
-/// (256 KiB was best for a few hundred MB), and the list of hashes must stay small.
+/// The piece length for a payload: about a thousand pieces where the pieces stay from 64 to 256 KiB, for how
+/// long a piece takes to reach everybody is lost at the end (32 machines, 64 MiB, all links
+/// alike: 1.45 × the bound with 256 KiB, 1.13 with 64). Larger ones only so that the list of hashes stays small.
 pub fn piece_length_for(size: u64) -> u32 {
-    let wanted = (size / 8192).next_power_of_two();
-    wanted.clamp(256 << 10, 4 << 20) as u32
+    let thousand = 1 << (size / 1024).max(1).ilog2();
+    let few = (size / 8192).next_power_of_two();
+    few.max(thousand.clamp(64 << 10, 256 << 10)).min(4 << 20) as u32
 }
 
 /// Hash `size` bytes of `payload`. No tracker is written: whoever hands the
@@ -70,7 +72,9 @@ mod tests {
     #[test]
     fn piece_lengths() {
         for (size, expect) in [
-            (1, 256 << 10),
+            (1, 64 << 10),
+            (65 << 20, 64 << 10),
+            (200 << 20, 128 << 10),
             (300 << 20, 256 << 10),
             (4 << 30, 512 << 10),
             (20 << 30, 4 << 20),

@@ -10,6 +10,7 @@ use librqbit_tracker_comms::{
     TorrentStatsProvider, TrackerComms, TrackerCommsStats, TrackerCommsStatsState, UdpTrackerClient,
 };
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -21,9 +22,14 @@ use tokio::{
 use tokio_stream::StreamExt;
 use url::Url;
 
-/// Connections that a machine looks for: far more than ln N, which keeps a random swarm
-/// of N machines together, few enough to talk to, and about as many for each.
-const WANTED: usize = 12;
+/// Connections that a machine looks for at once, with whoever it hears of first.
+const FIRST: usize = 6;
+/// And calls that it makes besides, to anybody of all whom it knows when it has [`LISTENED`]. Machines that start
+/// together hear of each other first, and would be an island: enough connections, none of them
+/// to the rest. A graph where everybody calls a few of all by chance holds together at any size.
+const MIXED: usize = 6;
+/// Trackers have answered, and neighbours have told whom they know.
+const LISTENED: Duration = Duration::from_secs(1);
 /// How long a call may take: two attempts of the kernel's. A third would come later than our own next one.
 const CONNECT: Duration = Duration::from_secs(2);
 /// A connection that lasts so long was worth the call.
@@ -42,12 +48,20 @@ pub(crate) async fn call(shared: Arc<Shared>) {
             (more, since) = (more + 1, shared.now());
         }
         // Who is just being called counts: else the first to start call each other all, and later ones find no room.
-        let connected = shared.state().conns.len() + shared.calling.load(Ordering::Relaxed);
-        if let Some(address) = shared.known.next(connected < shared.limit.min(WANTED + more)) {
+        let (connected, at) = {
+            let conns = &shared.state().conns;
+            let at: HashSet<SocketAddr> = conns.values().filter_map(|c| c.listens()).collect();
+            (conns.len() + shared.calling.load(Ordering::Relaxed), at)
+        };
+        let mix = shared.now() >= LISTENED && shared.mixed.load(Ordering::Relaxed) < MIXED;
+        let wanted = connected < FIRST + more || mix;
+        if let Some(address) = shared.known.next(wanted && connected < shared.limit, &at) {
             let shared = shared.clone();
             shared.calling.fetch_add(1, Ordering::Relaxed);
+            shared.mixed.fetch_add(mix.into(), Ordering::Relaxed);
             tokio::spawn(async move {
                 let called = one(&shared, address).await;
+                shared.mixed.fetch_sub(mix.into(), Ordering::Relaxed);
                 if let Err(e) = &called {
                     tracing::debug!("{address}: {e:#}");
                 }

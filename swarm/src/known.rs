@@ -4,7 +4,7 @@
 
 use rand::seq::IteratorRandom;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -68,14 +68,14 @@ impl Known {
         self.servers.contains(&address.ip())
     }
 
-    /// Whom to call now: the server first, and only it unless `others`; then anybody, by chance.
-    pub(crate) fn next(&self, others: bool) -> Option<SocketAddr> {
+    /// Whom to call now: the server first, and only it unless `others`; then anybody, by chance, but those who are `here`.
+    pub(crate) fn next(&self, others: bool, here: &HashSet<SocketAddr>) -> Option<SocketAddr> {
         let mut all = self.lock();
         let now = Instant::now();
         let free = |a: &Address| !a.busy && a.not_before <= now;
         let server = all.iter().find(|(at, a)| free(a) && self.is_server(at)).map(|(at, _)| *at);
         let anybody = || {
-            let callable = all.iter().filter(|(_, a)| free(a)).map(|(at, _)| *at);
+            let callable = all.iter().filter(|(at, a)| free(a) && !here.contains(at)).map(|(at, _)| *at);
             callable.choose(&mut rand::rng())
         };
         let address = server.or_else(|| if others { anybody() } else { None })?;
@@ -105,16 +105,16 @@ mod tests {
 
     #[test]
     fn the_server_first_then_each_once() {
-        let known = Known::new(vec![at(1).ip()]);
+        let (known, nobody) = (Known::new(vec![at(1).ip()]), HashSet::new());
         known.add([at(2), at(1), at(3), at(3)].into_iter());
-        assert_eq!(known.next(false), Some(at(1)));
-        assert_eq!(known.next(false), None);
-        let mut rest = [known.next(true).unwrap(), known.next(true).unwrap()];
+        assert_eq!(known.next(false, &nobody), Some(at(1)));
+        assert_eq!(known.next(false, &nobody), None);
+        let mut rest = [known.next(true, &nobody).unwrap(), known.next(true, &nobody).unwrap()];
         rest.sort();
         assert_eq!(rest, [at(2), at(3)]);
-        assert_eq!(known.next(true), None);
+        assert_eq!(known.next(true, &nobody), None);
         known.over(at(2), false);
-        assert_eq!(known.next(true), None, "not at once");
+        assert_eq!(known.next(true, &nobody), None, "not at once");
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     pub known: Known,
     /// Calls that nobody has answered yet.
     pub calling: AtomicUsize,
+    /// Connections that we have called by chance out of all whom we know.
+    pub mixed: AtomicUsize,
     /// Ours, as we say it in handshakes.
     pub peer_id: Id20,
     /// Our port.
@@ -121,6 +123,7 @@ impl Shared {
             counters: Counters { have: AtomicU64::new(bytes), ..Counters::default() },
             known: Known::new(servers.clone()),
             calling: AtomicUsize::new(0),
+            mixed: AtomicUsize::new(0),
             servers,
             http,
             peer_id,

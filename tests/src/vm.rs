@@ -20,6 +20,7 @@ pub struct VmConfig {
     name: String,
     memory: u32,
     from: From,
+    uefi: bool,
     disks: Vec<(PathBuf, String)>,
 }
 
@@ -49,6 +50,12 @@ impl VmConfig {
     /// RAM in MiB; 1024 if not said.
     pub fn memory(mut self, mib: u32) -> Self {
         self.memory = mib;
+        self
+    }
+
+    /// With UEFI instead of a BIOS.
+    pub fn uefi(mut self) -> Self {
+        self.uefi = true;
         self
     }
 
@@ -87,15 +94,18 @@ impl VmConfig {
                     cmd.args(["-device", &card]).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
                 cmd = files.args(["-append", append]);
             }
+            // The firmware's own driver and PXE: it fetches the loader that DHCP names.
+            From::Network if self.uefi => cmd = cmd.args(["-device", &format!("{card},bootindex=0")]),
             From::Network => cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]),
-            From::Disk => {
-                // The firmware writes to its variables.
-                let vars = file("vars.fd");
-                std::fs::copy(format!("{OVMF}_VARS_4M.fd"), &vars).context("copying OVMF's variables")?;
-                cmd = cmd
-                    .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M.fd")])
-                    .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
-            }
+            From::Disk => {}
+        }
+        if self.uefi {
+            // The firmware writes to its variables.
+            let vars = file("vars.fd");
+            std::fs::copy(format!("{OVMF}_VARS_4M.fd"), &vars).context("copying OVMF's variables")?;
+            cmd = cmd
+                .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M.fd")])
+                .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
         }
         for (n, (file, serial)) in self.disks.iter().enumerate() {
             // What the guest flushes goes to this host's cache only: the host is not what fails here.
@@ -128,7 +138,7 @@ fn rom() -> Result<String> {
 impl Vm {
     /// A machine that boots from the network.
     pub fn pxe(name: &str) -> VmConfig {
-        VmConfig { name: name.into(), memory: 1024, from: From::Network, disks: Vec::new() }
+        VmConfig { name: name.into(), memory: 1024, from: From::Network, uefi: false, disks: Vec::new() }
     }
 
     /// A machine that is given kernel, initrd and command line, as if firmware
@@ -140,7 +150,7 @@ impl Vm {
 
     /// A machine that boots from its first disk ([`VmConfig::disk`]) by UEFI, without a network.
     pub fn from_disk(name: &str) -> VmConfig {
-        VmConfig { from: From::Disk, ..Self::pxe(name) }
+        VmConfig { from: From::Disk, uefi: true, ..Self::pxe(name) }
     }
 
     /// Its name.

@@ -51,7 +51,10 @@ impl Room {
 fn root(vm: &mut Vm, server: &Server) -> Result<(Duration, Progress)> {
     let line = vm.expect("boottorrent: root mounted", BOOT)?;
     vm.expect(MULTI_USER, BOOT)?;
-    let progress = server.client(vm.mac())?.progress;
+    let client = server.client(vm.mac())?;
+    let progress = client.progress;
+    // Read when it seeds: a moment later.
+    ensure!(client.memory <= 48 << 20, "the agent took {} bytes of memory", client.memory);
     println!(
         "root after {:.1} s; {} of {} bytes received",
         line.at.as_secs_f64(),
@@ -88,6 +91,8 @@ fn an_image_is_fetched_once() -> Result<()> {
     let (second, none) = root(&mut vm, &server)?;
     ensure!(percent(&none) < 1.0, "{none:?}");
     ensure!(second < first / 2, "the second boot took {second:?}, the first {first:?}");
+    vm.login()?;
+    vm.sh("grep '/run/boottorrent/disk/vda ext4 ro,' /proc/mounts")?;
     off(&mut vm)?;
 
     let infohash = server.image("debian")?.infohash;
@@ -235,6 +240,40 @@ fn refusals_touch_nothing() -> Result<()> {
         if words.contains("mkfs") {
             ensure!(fs::read(&disk)? == before, "{words}: the disk is not as it was");
         }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "3 GB through an emulated machine: make test-full"]
+fn three_gigabytes_on_a_machine_of_768_megabytes() -> Result<()> {
+    let room = Room { image: assets::image(Suite::own()?)?, lab: Lab::new("large")? };
+    let mut server = Server::start(&room.lab, &room.image, &[])?;
+    let large = room.lab.dir().join("large.squashfs");
+    let tree = room.lab.dir().join("tree");
+    Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&tree).arg(room.image.payload()).run()?;
+    Cmd::new("dd")
+        .args(["if=/dev/urandom", "bs=1M", "count=2600", "status=none"])
+        .arg(format!("of={}/noise", tree.display()))
+        .run()?;
+    // Not compressed: noise cannot be, and the rest need not.
+    let flags = ["-noappend", "-quiet", "-no-progress", "-noD", "-noF"];
+    Cmd::new("mksquashfs").args([&tree, &large]).args(flags).run()?;
+    fs::remove_dir_all(tree)?;
+    ensure!(large.metadata()?.len() > 3 << 30, "{} bytes", large.metadata()?.len());
+    let text = |p: &Path| p.to_string_lossy().into_owned();
+    let (file, kernel, initrd) = (text(&large), text(&room.image.kernel()), text(&room.image.initrd()));
+    let add =
+        ["image", "add", &file, "--name", "debian", "--replace", "--kernel", &kernel, "--initrd", &initrd];
+    server.boottorrent(&add)?;
+    server.restart(&[])?;
+    let disk = room.disk("disk.raw", 4096, Some("images"))?;
+    for fetches in [true, false] {
+        let mut vm = room.boot(&disk, 768, "boottorrent.target=ram,LABEL=images")?;
+        vm.expect("image debian needs 3.", BOOT)?;
+        vm.expect("; taking the next target, LABEL=images", BOOT)?;
+        let (_, progress) = root(&mut vm, &server)?;
+        ensure!((percent(&progress) > 90.0) == fetches, "{progress:?}");
     }
     Ok(())
 }

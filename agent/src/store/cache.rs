@@ -18,6 +18,7 @@ use crate::{
 use anyhow::{Context, bail};
 use bootspec::{DeviceName, Exit, InfoHash, units::human_size};
 use nix::{
+    errno::Errno,
     fcntl::{FallocateFlags, OFlag, fallocate},
     sys::statvfs::statvfs,
 };
@@ -207,8 +208,16 @@ impl Cache {
                 .step(Exit::Storage)?;
             None
         } else {
-            // Room that another program takes meanwhile would be missed only at the end.
-            let _ = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, metainfo.size() as i64);
+            // Room that is missing is better missed now than at the end. Not every filesystem can tell.
+            let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+            if let Err(Errno::ENOSPC) = fallocate(&file, flags, 0, metainfo.size() as i64) {
+                let need = human_size(metainfo.size());
+                let sentence = format!(
+                    "{} has no room for the {need} of image {image}: delete what else is on it",
+                    self.name
+                );
+                return Err(Failure::new(Exit::Room, sentence));
+            }
             Some(Flush::start(&file).step(Exit::Storage)?)
         };
         let cache = self.clone();
@@ -355,7 +364,8 @@ impl Keeper {
             // Nothing is written any more: a power cut finds the filesystem clean.
             if let Some(mounted) = cache.dir.parent().filter(|_| alone) {
                 let flags = MountFlags::REMOUNT | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-                let _ = Mount::builder().flags(flags).mount("", mounted);
+                let _ =
+                    Mount::builder().fstype(FilesystemType::Manual("none")).flags(flags).mount("", mounted);
             }
             return Ok(to);
         };
@@ -402,3 +412,7 @@ impl Drop for Flush {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

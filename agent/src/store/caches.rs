@@ -4,6 +4,7 @@
 
 use super::{cache::Cache, state::Kept};
 use crate::{cli::BootArgs, device, locate, report::Report};
+use anyhow::bail;
 use bootspec::{DeviceName, InfoHash, Params, Target};
 use std::time::{Duration, SystemTime};
 use swarm::Metainfo;
@@ -12,6 +13,8 @@ use swarm::Metainfo;
 pub struct Caches<'a> {
     args: &'a BootArgs,
     open: Vec<(DeviceName, Cache)>,
+    /// What could not be opened, after how long, and why.
+    failed: Vec<(DeviceName, Duration, String)>,
 }
 
 /// An image that was complete and verified once.
@@ -37,7 +40,7 @@ impl Spare {
 impl<'a> Caches<'a> {
     /// None is open yet.
     pub fn new(args: &'a BootArgs) -> Self {
-        Self { args, open: Vec::new() }
+        Self { args, open: Vec::new(), failed: Vec::new() }
     }
 
     /// The filesystem of that name.
@@ -45,7 +48,16 @@ impl<'a> Caches<'a> {
         if let Some((_, cache)) = self.open.iter().find(|(n, _)| n == name) {
             return Ok(cache.clone());
         }
-        let cache = Cache::open(&self.args.dev_dir, name, &self.args.run_dir, patience).await?;
+        if let Some((.., why)) = self.failed.iter().find(|(n, waited, _)| n == name && *waited >= patience) {
+            bail!("{why}");
+        }
+        let cache = match Cache::open(&self.args.dev_dir, name, &self.args.run_dir, patience).await {
+            Ok(cache) => cache,
+            Err(e) => {
+                self.failed.push((name.clone(), patience, format!("{e:#}")));
+                return Err(e);
+            }
+        };
         self.open.push((name.clone(), cache.clone()));
         Ok(cache)
     }

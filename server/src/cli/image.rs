@@ -72,7 +72,7 @@ pub struct Add {
     /// Set the private flag (BEP 27): peers come from the tracker alone
     #[arg(long)]
     private: bool,
-    /// Bytes in a piece, a power of two [default: by size, 256K to 4M]
+    /// Bytes in a piece, a power of two [default: by size, 64K to 4M]
     #[arg(long, value_name = "SIZE", value_parser = piece_length)]
     piece_length: Option<u32>,
     /// Replace the image of this name

@@ -59,7 +59,8 @@ impl Params {
     /// 64 MiB, every link 50 Mbit/s both ways.
     pub fn b(machines: usize) -> Self {
         Self {
-            layout: Layout::new(64 << 20, 256 << 10),
+            // Pieces as `swarm::create` chooses them.
+            layout: Layout::new(64 << 20, 64 << 10),
             machines,
             server: 50.0,
             machine: 50.0,
@@ -69,7 +70,7 @@ impl Params {
             flush: Duration::from_millis(25),
             spread: Duration::from_millis(200),
             overhead: 0.04,
-            degree: Degree { wanted: 16, most: 24, call: Duration::from_millis(40) },
+            degree: Degree { wanted: 18, most: 32, call: Duration::from_millis(40) },
             grain: if machines > 2000 { 4 } else { 1 },
             seed: 1,
         }

@@ -26,8 +26,10 @@ const AHEAD_BLOCKS: std::ops::RangeInclusive<u32> = 2..=512;
 /// All that is asked for: what comes in this time. With more, requests only wait in the peers'
 /// queues, and what is rarest is decided long before it is fetched.
 const QUEUED: Duration = Duration::from_millis(300);
-/// And at least so many pieces.
+/// And at least so many pieces, and so many blocks: peers that are busy answer late whatever is asked of them,
+/// and who asks for little because little comes would never get out of that.
 const FLIGHTS: u32 = 8;
+const LEAST: u32 = 128;
 /// A flight of which nothing has come for this long may go to anybody.
 const STALLED: Duration = Duration::from_secs(2);
 /// What asking a second peer costs: less is not worth it.
@@ -227,7 +229,7 @@ impl Picker {
         let (idle, server) = (peer.asked == 0, peer.server);
         let asked: u32 = self.peers.values().map(|p| p.asked).sum();
         let enough = self.meter.rate(now) * QUEUED.as_secs_f64() / f64::from(BLOCK);
-        let enough = (enough as u32).max(FLIGHTS * self.layout.blocks(0));
+        let enough = (enough as u32).max(FLIGHTS * self.layout.blocks(0)).max(LEAST);
         let slow = self.is_slow(key, now);
         let full = match slow {
             true => self.slow_asked(now) >= SLOW_FLIGHTS * self.layout.blocks(0),
