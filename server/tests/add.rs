@@ -12,7 +12,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-const WANT: &str = "give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball";
+const WANT: &str =
+    "give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball";
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an image from a live ISO, a filesystem image, a root directory or a root tarball
+    /// Make an image from a live ISO, a disk image, a filesystem image, a root directory or a root tarball
     Add(Add),
     /// List the images
     List {
@@ -38,20 +38,24 @@ pub enum Command {
 #[command(after_help = "\
 SOURCE is recognised by content:
   a live ISO                          is taken as it is, with its own kernel and initrd
+  a disk image with partitions        likewise; raw, or qcow2, vmdk, vdi, vhdx with qemu-img
   a squashfs, erofs or ext4 image     is taken as it is
+  any of these as .gz, .xz or .zst    is unpacked
   a root directory                    is packed into a squashfs (zstd), or an erofs
   a tarball (.tar, .tar.gz/xz/zst)    likewise; owners, devices and hard links are kept
 
 Examples:
   boottorrent image add debian-live-13.2.0-amd64-gnome.iso --name debian-live
+  boottorrent image add debian-13-nocloud-amd64.qcow2 --name nocloud
   boottorrent image add /srv/lab.squashfs
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
 
-An image that is no ISO needs a kernel (linux-image-amd64) and an initrd with BootTorrent's hook in
-it (see docs/quickstart.md). They are found in /boot, or given with --kernel and --initrd.")]
+A root filesystem needs a kernel (linux-image-amd64) and an initrd with BootTorrent's hook in
+it (see docs/quickstart.md). They are found in /boot, or given with --kernel and --initrd.
+The initrd of a disk image may be as Debian makes it (see docs/disk.md).")]
 pub struct Add {
-    /// A live ISO, a squashfs, erofs or ext4 image, a root directory or a root tarball
+    /// A live ISO, a disk image, a filesystem image, a root directory or a root tarball
     source: PathBuf,
     /// The image's name [default: the file's, without its extensions]
     #[arg(long)]
@@ -81,7 +85,7 @@ pub struct Add {
     /// What directories and tarballs are packed into
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     compress: Compress,
-    /// What SOURCE must be: iso or filesystem [default: what it is]
+    /// What SOURCE must be: iso, disk or filesystem [default: what it is]
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Print the new image as JSON
