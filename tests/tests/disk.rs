@@ -154,7 +154,7 @@ fn written_to_a_disk_that_then_boots_alone() -> Result<()> {
         vm.expect(MULTI_USER, BOOT)?;
         vm.login()?;
         let root = vm.sh(
-            "hostname; findmnt -no SOURCE,FSTYPE,OPTIONS /; findmnt -no SOURCE /srv; ls /sys/class/net",
+            "hostname; findmnt -rno SOURCE,FSTYPE,OPTIONS /; findmnt -no SOURCE /srv; ls /sys/class/net",
         )?;
         for part in ["from-the-image", "/dev/vda2 ext4 rw", "/dev/vda3"] {
             ensure!(root.contains(part), "no {part}: {root}");
