@@ -47,6 +47,9 @@ pub struct BootArgs {
     /// The memory figures.
     #[arg(long, value_name = "FILE", default_value = "/proc/meminfo", hide = true)]
     pub meminfo: PathBuf,
+    /// Where devices are.
+    #[arg(long, value_name = "DIR", default_value = "/dev", hide = true)]
+    pub dev_dir: PathBuf,
     /// The kernel log.
     #[arg(long, value_name = "FILE", default_value = "/dev/kmsg", hide = true)]
     pub kmsg: PathBuf,
@@ -120,8 +123,9 @@ pub struct FetchArgs {
 /// Examples and exit codes of `fetch`.
 const FETCH_HELP: &str = "\
 The file appears under its name when it is complete and verified; until then it is called
-FILE.part. With --progress json standard output has one object a line, each second, at
-completion, and at the end of seeding; everything else is on standard error.
+FILE.part, and what an interrupted run left in it is used. With --progress json standard
+output has one object a line, each second, at completion, and at the end of seeding;
+everything else is on standard error.
 
 Examples:
   boottorrent-agent fetch --torrent http://10.0.0.1:6980/images/lab/lab.torrent --to /srv/cache

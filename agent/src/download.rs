@@ -5,16 +5,15 @@ use crate::{
     fail::{Failure, Step},
     locate::{Located, Place, payload_url},
     report::Report,
+    store::Payload,
 };
 use anyhow::Context;
 use bootspec::{Exit, ImageName, Params, units::human_size, units::human_time};
 use std::{
-    fs::File,
     net::IpAddr,
-    path::Path,
     time::{Duration, Instant},
 };
-use swarm::{Fetch, HttpSource, Metainfo, Session, SessionConfig, Torrent};
+use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent};
 use url::{Host, Url};
 
 /// Nothing has come for this long: say so.
@@ -34,6 +33,11 @@ pub struct Reach {
 }
 
 impl Reach {
+    /// There is no network: only what peers find us by, should one come later.
+    pub fn nowhere() -> Self {
+        Self { torrent: Place::File(Default::default()), server: None, servers: Vec::new() }
+    }
+
     /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
     pub async fn resolve(located: &Located, params: &Params) -> Self {
         let server = match &located.server {
@@ -96,17 +100,13 @@ pub struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Join the swarm, and return when the payload is complete in `file`.
-    pub async fn fetch(self, path: &Path, report: &Report) -> Result<(Session, Torrent), Failure> {
+    /// Join the swarm, and return when the payload is complete in `into`.
+    pub async fn fetch(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
         let Join { metainfo, params, reach, client, port, image } = self;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .and_then(|f| f.set_len(metainfo.size()).map(|()| f))
-            .with_context(|| format!("creating {}", path.display()))
-            .step(Exit::Storage)?;
+        let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
+        let head = into.head.as_ref().map(Head::try_clone).transpose();
+        let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
+        let (have, begun) = (into.known.clone(), std::mem::take(&mut into.begun));
         let mut trackers = Vec::new();
         for text in metainfo.trackers().iter().chain(&params.tracker) {
             match text.parse::<Url>() {
@@ -130,6 +130,9 @@ impl Join<'_> {
             .fetch(Fetch {
                 metainfo,
                 file,
+                head,
+                have,
+                begun,
                 trackers,
                 peers: params.peers.clone(),
                 servers: reach.servers,

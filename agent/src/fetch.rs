@@ -8,7 +8,7 @@ use crate::{
     fail::{Failure, Step},
     http_client, locate, metainfo,
     report::{Report, Show, json_line},
-    stay,
+    stay, store,
 };
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};
@@ -70,10 +70,10 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
+    let mut payload = store::file(&part, &metainfo).step(Exit::Storage)?;
     let join = Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
-    // An unfinished file of an earlier run is ours to replace; a finished one is not touched before the end.
-    let _ = std::fs::remove_file(&part);
-    let (session, torrent) = join.fetch(&part, report).await?;
+    let (session, torrent) = join.fetch(&mut payload, report).await?;
+    drop(payload);
     std::fs::rename(&part, &file)
         .with_context(|| format!("renaming {} to {}", part.display(), file.display()))
         .step(Exit::Storage)?;

@@ -10,16 +10,18 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Write them into the mounted root (its overlay).
-pub fn write(root: &Path, net: &Net) -> anyhow::Result<String> {
+/// Write them into the mounted root (its overlay). `known`: an earlier boot left the overlay, with an identity.
+pub fn write(root: &Path, net: &Net, known: bool) -> anyhow::Result<String> {
     // The image's own lines name disks that are not here: systemd would wait 90 s for each.
     put(
         root,
         "etc/fstab",
-        "# Written by boottorrent-agent: the root is an overlay in RAM.\noverlay / overlay rw 0 0\n",
+        "# Written by boottorrent-agent: the root is an overlay.\noverlay / overlay rw 0 0\n",
     )?;
     // Empty: systemd makes one for this boot (machine-id(5)). Copies would share DHCP leases and journals.
-    put(root, "etc/machine-id", "")?;
+    if !known {
+        put(root, "etc/machine-id", "")?;
+    }
     let name = hostname(net);
     put(root, "etc/hostname", &format!("{name}\n"))?;
     let hosts = plain_file(&resolve(root, "etc/hosts")?).unwrap_or_else(|| "127.0.0.1\tlocalhost\n".into());
@@ -132,7 +134,7 @@ mod tests {
         .unwrap();
         fs::write(etc.join("network/interfaces"), "iface eth0 inet dhcp\n").unwrap();
         fs::write(etc.join("resolv.conf"), "nameserver 192.0.2.1\n").unwrap();
-        assert_eq!(write(dir.path(), &net(Some("pc-7"))).unwrap(), "pc-7");
+        assert_eq!(write(dir.path(), &net(Some("pc-7")), false).unwrap(), "pc-7");
         let read = |f: &str| fs::read_to_string(etc.join(f)).unwrap();
         assert!(!read("fstab").contains("UUID"));
         assert_eq!(read("machine-id"), "");
@@ -149,10 +151,10 @@ mod tests {
         fs::write(&victim, "mine").unwrap();
         fs::create_dir(dir.path().join("etc")).unwrap();
         std::os::unix::fs::symlink(&victim, dir.path().join("etc/fstab")).unwrap();
-        write(dir.path(), &net(None)).unwrap();
+        write(dir.path(), &net(None), false).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
         fs::remove_dir_all(dir.path().join("etc")).unwrap();
         std::os::unix::fs::symlink(outside.path(), dir.path().join("etc")).unwrap();
-        assert!(write(dir.path(), &net(None)).is_err());
+        assert!(write(dir.path(), &net(None), false).is_err());
     }
 }

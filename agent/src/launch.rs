@@ -7,15 +7,15 @@
 //! kill it at switch-root (systemd.io/ROOT_STORAGE_DAEMONS). One byte on its
 //! standard output tells the launcher how the boot ended.
 
-use crate::{cli::BootArgs, root};
+use crate::{cli::BootArgs, modules, root};
 use anyhow::Context;
-use bootspec::{Exit, Params, params::OnFail};
+use bootspec::{Exit, MODULES_DIR, Params, params::OnFail};
 use nix::{sys::reboot::RebootMode, unistd};
 use std::{
     fs::{self, File},
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -39,6 +39,7 @@ pub fn boot(args: &BootArgs) -> Exit {
 }
 
 fn start(args: &BootArgs) -> anyhow::Result<Exit> {
+    modules::load(Path::new(MODULES_DIR));
     // From the rescue shell the boot can be tried again: what the last try kept is given back first.
     root::detach(&args.run_dir);
     root::tmpfs(&args.run_dir, HOME_SIZE, 0o755)?;

@@ -7,26 +7,37 @@
 pub mod beat;
 pub mod cli;
 pub mod destination;
+pub mod device;
+pub mod disk;
+pub mod disks;
 pub mod download;
 pub mod engine_log;
 pub mod fail;
 pub mod fetch;
 pub mod identity;
+pub mod iso;
 pub mod launch;
+pub mod leave;
 pub mod link;
 pub mod locate;
 pub mod metainfo;
+pub mod mkfs;
+pub mod modules;
 pub mod net;
 pub mod report;
 pub mod root;
 pub mod status;
 pub mod stay;
+pub mod store;
+pub mod superblock;
 pub mod target;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use bootspec::{
-    Exit, Params, Phase, Target, cmdline,
-    params::{Log, Remark},
+    Exit, Params, Phase, cmdline,
+    manifest::Kind,
+    params::{Log, Remark, Then},
+    partition::PartitionName,
     units::human_size,
 };
 use cli::BootArgs;
@@ -34,6 +45,7 @@ use fail::{Failure, Step};
 use report::Report;
 use std::{fs, path::Path};
 use swarm::Torrent;
+use target::{Place, Writes};
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
@@ -42,6 +54,13 @@ pub fn boot_child(args: &BootArgs) -> Exit {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starting the runtime");
     runtime.block_on(async {
         match story(args, &report).await {
+            Ok(booted) if booted.then != Then::Boot => {
+                let then = booted.then;
+                let Failure { exit, error } = leave::leave(booted, then, &report).await;
+                report.fail(&error);
+                launch::hand_over(exit);
+                exit
+            }
             Ok(booted) => {
                 report.leave_console();
                 launch::hand_over(Exit::Ok);
@@ -58,11 +77,13 @@ pub fn boot_child(args: &BootArgs) -> Exit {
     })
 }
 
-/// A machine whose root is mounted.
+/// A machine whose root is mounted, or whose disk is written.
 pub struct Booted {
     params: Params,
     torrent: Torrent,
     session: swarm::Session,
+    /// Anything but boot: there is no root.
+    then: Then,
 }
 
 /// The boot story. Every step says what it does, and fails with its own exit code.
@@ -73,16 +94,28 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let params = parameters(&line, report)?;
 
     report.phase(Phase::Network);
-    let net = net::read(&args.net_dir, net::bootif(&line).as_deref()).step(Exit::Network)?;
-    network_ready(&net, report);
-    let located = locate::locate(&params, net.server).step(Exit::Params)?;
     let client = http_client().step(Exit::Network)?;
-    let reach = download::Reach::resolve(&located, &params).await;
-    beat::start(report, &client, reach.server.as_ref(), params.report);
+    let online = online(args, &params, &line, &client, report).await;
     status::listen(&args.run_dir, report).step(Exit::Storage)?;
 
     report.phase(Phase::Metainfo);
-    let metainfo = metainfo::obtain(&client, &reach.torrent, params.infohash, params.timeout, report).await?;
+    if let Some(disk) = &params.mkfs {
+        mkfs::run(&args.dev_dir, disk, report).await.step(Exit::Storage)?;
+    }
+    let mut caches = store::Caches::new(args);
+    caches.open_all(&params, report).await;
+    let spare = caches.spare(&params);
+    let (net, reach) = match (online, &spare) {
+        (Err(failure), Some(spare)) => {
+            report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
+            (net::Net::default(), download::Reach::nowhere())
+        }
+        (online, _) => online?,
+    };
+    let metainfo = match caches.pinned(params.infohash) {
+        Some(metainfo) => metainfo::announced(metainfo, reach.server.as_ref()),
+        None => metainfo::obtain_or(&client, &reach.torrent, &params, spare, report).await?,
+    };
     let image = download::image_name(&metainfo, &params);
     report.note(|b| {
         b.image = Some(image.clone());
@@ -91,41 +124,93 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
 
     report.phase(Phase::Target);
-    if params.target != [Target::Ram] {
-        return Err(Failure::new(Exit::Params, "boottorrent.target can only be ram so far".to_owned()));
-    }
-    let memory = fs::read_to_string(&args.meminfo)
-        .map_err(|e| anyhow!(e))
-        .and_then(|t| target::Memory::parse(&t))
-        .step(Exit::Room)?;
-    let plan = target::choose(&image, metainfo.size(), params.overlay, memory).step(Exit::Room)?;
-    let store = args.run_dir.join("store");
-    root::tmpfs(&store, plan.store, 0o755).step(Exit::Storage)?;
+    let sums = match &reach.torrent {
+        locate::Place::Url(torrent) => Some(store::Sums { client: &client, torrent }),
+        locate::Place::File(_) => None,
+    };
+    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image, sums };
+    let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;
 
     report.phase(Phase::Download);
-    let payload = store.join("payload");
-    let swarm = download::Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
-    let (session, torrent) = swarm.fetch(&payload, report).await?;
+    let swarm = download::Join {
+        metainfo: metainfo.clone(),
+        params: &params,
+        reach,
+        client,
+        port: args.port,
+        image: &image,
+    };
+    let (session, torrent) = swarm.fetch(&mut payload, report).await?;
+    payload.finish(&plan.writes).step(Exit::Storage)?;
+    if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
+        report.info(&format!("{image} is on {disk}, verified and flushed"));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then });
+    }
 
     report.phase(Phase::Root);
-    let layout = root::Layout { run: &args.run_dir, root: &args.root_mnt };
+    let kind = root::kind(params.kind, &payload.path).step(Exit::Root)?;
+    if kind == Kind::Iso {
+        let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
+        report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then: Then::Boot });
+    }
     let option =
         |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
+    let kept = match &plan.writes {
+        Writes::Kept(name) => Some(
+            store::cache::overlay(&args.dev_dir, name, &args.run_dir, metainfo.infohash())
+                .await
+                .step(Exit::Storage)?,
+        ),
+        _ => None,
+    };
+    // What the last boot of this version left has an identity of its own.
+    let known = kept.as_ref().is_some_and(|k| k.join("upper/etc/machine-id").exists());
     let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
-    let format = root::mount_filesystem(&payload, &layout, plan.overlay, &rootflags, init.as_deref())
-        .step(Exit::Root)?;
-    let hostname = identity::write(&args.root_mnt, &net)
-        .inspect_err(|_| root::detach(&args.root_mnt))
-        .step(Exit::Root)?;
-    report.note(|b| b.hostname = Some(hostname.clone()));
-    report.info(&format!(
-        "root mounted ({} under an overlay of {}), host name {hostname}",
-        format.as_str(),
-        human_size(plan.overlay)
-    ));
+    let root_word = option("root");
+    let from_root = || PartitionName::from_root(&root_word?);
+    let partition = params.partition.clone().or_else(from_root);
+    let root = root::Root {
+        payload: &payload.path,
+        run: &args.run_dir,
+        root: &args.root_mnt,
+        writes: &plan.writes,
+        kept: kept.as_deref(),
+        rootflags: &rootflags,
+        init: init.as_deref(),
+        partition: partition.as_ref(),
+    };
+    let what = root::mount(kind, &root).step(Exit::Root)?;
+    if plan.writes == Writes::None {
+        report.info(&format!("root mounted ({what}): host name, fstab and machine-id are the image's own"));
+    } else {
+        let hostname = identity::write(&args.root_mnt, &net, known)
+            .inspect_err(|_| root::detach(&args.root_mnt))
+            .step(Exit::Root)?;
+        report.note(|b| b.hostname = Some(hostname.clone()));
+        report.info(&format!("root mounted ({what}), host name {hostname}"));
+    }
 
     report.phase(Phase::Seed);
-    Ok(Booted { params, torrent, session })
+    Ok(Booted { params, torrent, session, then: Then::Boot })
+}
+
+/// Who we are, and where the image is.
+async fn online(
+    args: &BootArgs,
+    params: &Params,
+    line: &str,
+    client: &reqwest::Client,
+    report: &Report,
+) -> Result<(net::Net, download::Reach), Failure> {
+    let net = net::read(&args.net_dir, net::bootif(line).as_deref()).step(Exit::Network)?;
+    network_ready(&net, report);
+    let located = locate::locate(params, net.server).step(Exit::Params)?;
+    let reach = download::Reach::resolve(&located, params).await;
+    beat::start(report, client, reach.server.as_ref(), params.report);
+    Ok((net, reach))
 }
 
 /// Read the parameters; say what is odd; stop at what cannot be understood.

@@ -57,6 +57,12 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     Ok(Located { torrent: Place::Url(torrent), server: Some(server) })
 }
 
+/// The name of a .torrent, by its URL or path.
+pub fn stem(torrent: &str) -> &str {
+    let file = torrent.rsplit('/').next().unwrap_or(torrent);
+    file.strip_suffix(".torrent").unwrap_or(file)
+}
+
 /// `HOST[:PORT]` as the base URL of the server's HTTP.
 fn server_url(host: &str) -> anyhow::Result<Url> {
     let mut url: Url = format!("http://{host}/")

@@ -6,9 +6,10 @@ use crate::{
     fail::{Failure, Step, cause},
     locate::Place,
     report::Report,
+    store::Spare,
 };
 use anyhow::{Context, anyhow, bail};
-use bootspec::{Exit, InfoHash, units::human_time};
+use bootspec::{Exit, InfoHash, Params, units::human_time};
 use bytes::Bytes;
 use reqwest::StatusCode;
 use std::time::{Duration, Instant};
@@ -52,6 +53,45 @@ pub async fn obtain(
             ),
         )),
         _ => Ok(metainfo),
+    }
+}
+
+/// How long the server is waited for when the machine could boot without it.
+const SHORT: Duration = Duration::from_secs(20);
+
+/// Obtain the metainfo; when nobody answers, that of `spare`, which is here.
+pub async fn obtain_or(
+    client: &reqwest::Client,
+    place: &Place,
+    params: &Params,
+    spare: Option<Spare>,
+    report: &Report,
+) -> Result<Metainfo, Failure> {
+    let Some(spare) = spare else {
+        return obtain(client, place, params.infohash, params.timeout, report).await;
+    };
+    if *place == Place::File(Default::default()) {
+        return Ok(spare.metainfo);
+    }
+    let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
+    let asked = tokio::time::timeout(limit, obtain(client, place, params.infohash, None, report));
+    match asked.await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let host = if let Place::Url(url) = place { url.authority() } else { "" };
+            let limit = human_time(limit);
+            report
+                .warn(&format!("the server {host} did not answer within {limit}: booting {}", spare.what()));
+            Ok(spare.metainfo)
+        }
+    }
+}
+
+/// The same torrent with the tracker of the server as it is reached now: the one that was kept may have moved.
+pub fn announced(metainfo: Metainfo, server: Option<&Url>) -> Metainfo {
+    match server.and_then(|s| s.join("announce").ok()) {
+        Some(url) => metainfo.with_announce(url.as_str()),
+        None => metainfo,
     }
 }
 

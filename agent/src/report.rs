@@ -149,26 +149,14 @@ impl Report {
     pub fn progress(&self, progress: &Progress, image: &str) {
         let mut inner = self.lock();
         inner.beat.progress = progress.clone();
-        let line = progress_line(progress, image);
-        let due = |last: Option<Instant>, every: u64| {
-            last.is_none_or(|t| t.elapsed() >= Duration::from_millis(every))
-        };
-        let every = if inner.tty || inner.show == Show::Json { 950 } else { 4900 };
-        if inner.console && inner.show != Show::None && due(inner.last_line, every) {
-            inner.last_line = Some(Instant::now());
-            if inner.show == Show::Json {
-                json_line(progress);
-            } else {
-                let mut err = std::io::stderr().lock();
-                let _ = if inner.tty { write!(err, "\r{line}\x1b[K") } else { writeln!(err, "{line}") };
-                inner.on_progress_line = inner.tty;
-            }
-        }
-        if due(inner.last_kmsg_progress, 10_000) {
-            inner.last_kmsg_progress = Some(Instant::now());
-            inner.write_log(&line);
-            inner.write_kmsg(Log::Debug, &line);
-        }
+        inner.show_line(&progress_line(progress, image), Some(progress));
+    }
+
+    /// What is on the disk is being hashed; shown as often.
+    pub fn checking(&self, done: u64, total: u64, image: &str) {
+        let percent = (done as f64 * 100.0 / total.max(1) as f64).floor();
+        let line = format!("checking what is here: {image} {percent:3.0}% of {}", human_size(total));
+        self.lock().show_line(&line, None);
     }
 }
 
@@ -187,6 +175,30 @@ impl Inner {
         if self.console && (level == Log::Error || !kernel_shows) {
             self.end_progress_line();
             let _ = writeln!(std::io::stderr(), "boottorrent: {text}");
+        }
+    }
+
+    fn show_line(&mut self, line: &str, json: Option<&Progress>) {
+        let due = |last: Option<Instant>, every: u64| {
+            last.is_none_or(|t| t.elapsed() >= Duration::from_millis(every))
+        };
+        let every = if self.tty || self.show == Show::Json { 950 } else { 4900 };
+        if self.console && self.show != Show::None && due(self.last_line, every) {
+            self.last_line = Some(Instant::now());
+            if self.show == Show::Json {
+                if let Some(progress) = json {
+                    json_line(progress);
+                }
+            } else {
+                let mut err = std::io::stderr().lock();
+                let _ = if self.tty { write!(err, "\r{line}\x1b[K") } else { writeln!(err, "{line}") };
+                self.on_progress_line = self.tty;
+            }
+        }
+        if due(self.last_kmsg_progress, 10_000) {
+            self.last_kmsg_progress = Some(Instant::now());
+            self.write_log(line);
+            self.write_kmsg(Log::Debug, line);
         }
     }
 

@@ -2,23 +2,65 @@
 //! The payload becomes the root filesystem: loop device, read-only mount,
 //! overlay on the initramfs' root mount point.
 
+use crate::{disk, target::Writes};
 use anyhow::{Context, anyhow, bail};
-use bootspec::manifest::{Format, MAGIC_BYTES};
+use bootspec::{
+    manifest::{CONTENT_BYTES, Content, Format, Kind, MAGIC_BYTES},
+    params::KindParam,
+    partition::PartitionName,
+};
 use loopdev::{LoopControl, LoopDevice};
 use nix::sys::stat::{Mode, umask};
 use std::{
     fs::{self, File},
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
 };
 use sys_mount::{FilesystemType, Mount, MountFlags, UnmountFlags, unmount};
 
-/// Where the pieces of the root are mounted.
-pub struct Layout<'a> {
+/// What becomes of a payload.
+pub struct Root<'a> {
+    /// The complete, verified payload: a file or a disk.
+    pub payload: &'a Path,
     /// The agent's own folder.
     pub run: &'a Path,
     /// The initramfs' root mount point.
     pub root: &'a Path,
+    /// Where what the booted system writes goes.
+    pub writes: &'a Writes,
+    /// The folder for it, where it is kept.
+    pub kept: Option<&'a Path>,
+    /// `rootflags=`.
+    pub rootflags: &'a str,
+    /// `init=`.
+    pub init: Option<&'a str>,
+    /// Which partition of a disk image is the root.
+    pub partition: Option<&'a PartitionName>,
+}
+
+/// What kind of image it is: as the parameters say, else by its content.
+pub fn kind(asked: KindParam, payload: &Path) -> anyhow::Result<Kind> {
+    Ok(match asked {
+        KindParam::Filesystem => Kind::Filesystem,
+        KindParam::Iso => Kind::Iso,
+        KindParam::Disk => Kind::Disk,
+        // What nobody knows is told with its first bytes, as a filesystem that is none.
+        KindParam::Auto => content(payload)?.map_or(Kind::Filesystem, Content::kind),
+    })
+}
+
+/// What a payload is, by its first bytes.
+pub fn content(payload: &Path) -> anyhow::Result<Option<Content>> {
+    Ok(Content::recognise(&head(payload, CONTENT_BYTES)?))
+}
+
+/// Mount a payload. Returns what it is and how it was mounted, for people.
+pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
+    match kind {
+        Kind::Filesystem => mount_filesystem(root),
+        Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
+        Kind::Disk => disk::mount(root),
+    }
 }
 
 /// Mount a tmpfs. `size` in bytes.
@@ -38,13 +80,18 @@ pub fn detach(at: &Path) {
     while unmount(at, UnmountFlags::DETACH).is_ok() {}
 }
 
-/// What filesystem a payload holds, by its first bytes.
-pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
+fn head(payload: &Path, bytes: usize) -> anyhow::Result<Vec<u8>> {
     let mut head = Vec::new();
     let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
-    file.take(MAGIC_BYTES as u64)
+    file.take(bytes as u64)
         .read_to_end(&mut head)
         .with_context(|| format!("reading {}", payload.display()))?;
+    Ok(head)
+}
+
+/// What filesystem a payload holds, by its first bytes.
+pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
+    let head = head(payload, MAGIC_BYTES)?;
     let begin: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
     Format::recognise(&head).ok_or_else(|| {
         anyhow!(
@@ -56,53 +103,69 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
 }
 
 /// Mount a filesystem payload under an overlay on the root mount point.
-/// `overlay`: bytes for what the booted system writes.
-pub fn mount_filesystem(
-    payload: &Path,
-    layout: &Layout,
-    overlay: u64,
-    rootflags: &str,
-    init: Option<&str>,
-) -> anyhow::Result<Format> {
-    umask(Mode::from_bits_truncate(0o022));
-    let format = recognise(payload)?;
-    let lower = layout.run.join("lower");
-    fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
+fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
+    let format = recognise(root.payload)?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = attach(payload)?;
-    let device_path = device.path().context("finding the loop device's path")?;
-    let (flags, data) = mount_options(rootflags);
+    let device = attach(root.payload, Loop::Filesystem)?;
+    let lower = mount_lower(&device.path().context("finding the loop device's path")?, format, root)?;
+    overlay(&lower, root)?;
+    Ok(format!("{} {}", format.as_str(), root.writes.what()))
+}
+
+/// Mount a root filesystem read-only where the overlay will look for it. One that is none is unmounted again.
+pub fn mount_lower(device: &Path, format: Format, root: &Root) -> anyhow::Result<PathBuf> {
+    umask(Mode::from_bits_truncate(0o022));
+    let lower = root.run.join("lower");
+    fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
+    let (flags, data) = mount_options(root.rootflags);
     Mount::builder()
         .fstype(FilesystemType::Manual(format.as_str()))
         .flags(flags)
         .data(&data)
-        .mount(&device_path, &lower)
+        .mount(device, &lower)
         .map(drop)
         .with_context(|| {
             format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
         })?;
-    has_init(&lower, init)?;
+    has_init(&lower, root.init).inspect_err(|_| detach(&lower))?;
+    Ok(lower)
+}
 
-    let writes = layout.run.join("overlay");
-    tmpfs(&writes, overlay, 0o755)?;
+/// Put an overlay over a mounted root, for what the booted system writes, on the root mount point.
+pub fn overlay(lower: &Path, how: &Root) -> anyhow::Result<()> {
+    let (root, ram) = (how.root, how.run.join("overlay"));
+    let writes = match (how.writes, how.kept) {
+        (Writes::Ram(size), _) => {
+            tmpfs(&ram, *size, 0o755)?;
+            &ram
+        }
+        (Writes::Kept(_), Some(folder)) => folder,
+        (Writes::Kept(_) | Writes::None, _) => {
+            return Mount::builder()
+                .fstype(FilesystemType::Manual("none"))
+                .flags(MountFlags::BIND)
+                .mount(lower, root)
+                .map(drop)
+                .with_context(|| format!("mounting the image on {}", root.display()));
+        }
+    };
     let (upper, work) = (writes.join("upper"), writes.join("work"));
     for dir in [&upper, &work] {
-        fs::create_dir(dir).with_context(|| format!("creating {}", dir.display()))?;
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
     let data =
         format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
     Mount::builder()
         .fstype(FilesystemType::Manual("overlay"))
         .data(&data)
-        .mount("boottorrent", layout.root)
+        .mount("boottorrent", root)
         .map(drop)
         .with_context(|| {
             format!(
                 "mounting the overlay on {} (is the kernel module overlay in the initrd?)",
-                layout.root.display()
+                root.display()
             )
-        })?;
-    Ok(format)
+        })
 }
 
 /// `rootflags=` as mount(2) takes it: words that every filesystem knows are flags, the rest is its own.
@@ -125,15 +188,27 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
     (flags, own.join(","))
 }
 
-/// A read-only loop device on the payload, gone with its last user.
-fn attach(payload: &Path) -> anyhow::Result<LoopDevice> {
+/// What a loop device is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// To be mounted; gone with its last user.
+    Filesystem,
+    /// The same, with partitions that the kernel looks for.
+    Partitions,
+    /// For others, who find it later: it stays.
+    Kept,
+}
+
+/// A read-only loop device on the payload.
+pub fn attach(payload: &Path, what: Loop) -> anyhow::Result<LoopDevice> {
     let control = LoopControl::open()
         .context("opening /dev/loop-control (is the kernel module loop in the initrd?)")?;
     let mut last = None;
     // Somebody else may take the free device between the two calls.
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
-        match device.with().read_only(true).autoclear(true).attach(payload) {
+        let options = device.with().read_only(true).autoclear(what != Loop::Kept);
+        match options.part_scan(what == Loop::Partitions).attach(payload) {
             Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }

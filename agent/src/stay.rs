@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Returns when seeding is over.
 pub async fn seed(booted: Booted, report: &Report) {
-    let Booted { params, torrent, session } = booted;
+    let Booted { params, torrent, session, .. } = booted;
     let memory = Memory::open();
     let why = until_over(params.seed, EVERY, &torrent, |progress| {
         report.note(|b| {

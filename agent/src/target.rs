@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where the image goes, decided before the first byte is fetched.
+//! Where the image goes, decided before the first byte is fetched. No I/O.
 
 use anyhow::{Context, anyhow, bail};
-use bootspec::units::human_size;
+use bootspec::{DeviceName, Overlay, Target, units::human_size};
 
 /// The machine's memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +25,46 @@ impl Memory {
     }
 }
 
-/// Where everything goes. Sizes in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where everything goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The tmpfs that holds the image.
-    pub store: u64,
-    /// The tmpfs that holds what the booted system writes.
-    pub overlay: u64,
+    /// The image.
+    pub place: Place,
+    /// What the booted system writes.
+    pub writes: Writes,
+}
+
+/// Where the image goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A tmpfs of this many bytes.
+    Ram(u64),
+    /// A filesystem that keeps images.
+    Cache(DeviceName),
+    /// A whole disk, which is overwritten.
+    Device(DeviceName),
+}
+
+/// Where what the booted system writes goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// RAM: this many bytes at most.
+    Ram(u64),
+    /// A filesystem that keeps it.
+    Kept(DeviceName),
+    /// Nowhere.
+    None,
+}
+
+impl Writes {
+    /// For the line that says what was mounted.
+    pub fn what(&self) -> String {
+        match self {
+            Writes::Ram(size) => format!("under an overlay of {}", human_size(*size)),
+            Writes::Kept(name) => format!("under an overlay kept on {name}"),
+            Writes::None => "read-only".into(),
+        }
+    }
 }
 
 /// RAM that must stay free beside the image: the agent, and a system that boots.
@@ -39,24 +72,51 @@ pub const RESERVE: u64 = 256 << 20;
 /// Slack in the image's tmpfs: its own pages are not all payload.
 const SLACK: u64 = 1 << 20;
 
-/// Decide, or refuse with both numbers. `overlay`: what the parameters ask for.
-pub fn choose(image: &str, size: u64, overlay: Option<u64>, memory: Memory) -> anyhow::Result<Plan> {
-    let need = (size + RESERVE).saturating_add(overlay.unwrap_or(0));
-    if need > memory.available {
-        let writes =
-            overlay.map(|o| format!(", {} for boottorrent.overlay", human_size(o))).unwrap_or_default();
+/// Decide for one target, or refuse with both numbers.
+pub fn choose(
+    target: &Target,
+    image: &str,
+    size: u64,
+    overlay: &Overlay,
+    memory: Memory,
+) -> anyhow::Result<Plan> {
+    let in_ram = if *target == Target::Ram { size } else { 0 };
+    let asked = if let Overlay::Sized(bytes) = overlay { *bytes } else { 0 };
+    let need = (in_ram + RESERVE).saturating_add(asked);
+    if need > memory.available && (in_ram > 0 || asked > 0) {
+        let image_part =
+            if in_ram > 0 { format!("{} for the image, ", human_size(size)) } else { String::new() };
+        let writes = if asked > 0 {
+            format!(", {} for boottorrent.overlay", human_size(asked))
+        } else {
+            String::new()
+        };
+        let hint = match in_ram {
+            0 => "make boottorrent.overlay smaller, or use a machine with more RAM",
+            _ => "use a smaller image, or a machine with more RAM",
+        };
         bail!(
-            "image {image} needs {} of RAM ({} for the image, {} for the system{writes}), \
-             but this machine has {} free of {}: use a smaller image, or a machine with more RAM",
+            "image {image} needs {} of RAM ({image_part}{} for the system{writes}), \
+             but this machine has {} free of {}: {hint}",
             human_size(need),
-            human_size(size),
             human_size(RESERVE),
             human_size(memory.available),
             human_size(memory.total),
         );
     }
-    let rest = memory.available - size;
-    Ok(Plan { store: size + SLACK, overlay: overlay.unwrap_or(rest / 2) })
+    let rest = memory.available - in_ram;
+    let place = match target {
+        Target::Ram => Place::Ram(size + SLACK),
+        Target::Cache(name) => Place::Cache(name.clone()),
+        Target::Device(name) => Place::Device(name.clone()),
+    };
+    let writes = match overlay {
+        Overlay::Ram => Writes::Ram(rest / 2),
+        Overlay::Sized(bytes) => Writes::Ram(*bytes),
+        Overlay::Kept(name) => Writes::Kept(name.clone()),
+        Overlay::None => Writes::None,
+    };
+    Ok(Plan { place, writes })
 }
 
 #[cfg(test)]
@@ -65,24 +125,46 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
+    fn cache() -> Target {
+        Target::Cache(DeviceName::Label("images".into()))
+    }
+
     #[test]
     fn both_numbers_before_the_first_byte() {
         let memory = Memory { total: GIB, available: GIB * 9 / 10 };
-        let e = choose("big", 2 * GIB, None, memory).unwrap_err();
+        let e = choose(&Target::Ram, "big", 2 * GIB, &Overlay::Ram, memory).unwrap_err();
         assert_eq!(
             e.to_string(),
             "image big needs 2.25 GiB of RAM (2.00 GiB for the image, 256 MiB for the system), but this machine \
              has 922 MiB free of 1.00 GiB: use a smaller image, or a machine with more RAM"
+        );
+        let e = choose(&cache(), "big", 2 * GIB, &Overlay::Sized(GIB), memory).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "image big needs 1.25 GiB of RAM (256 MiB for the system, 1.00 GiB for boottorrent.overlay), but this \
+             machine has 922 MiB free of 1.00 GiB: make boottorrent.overlay smaller, or use a machine with more RAM"
         );
     }
 
     #[test]
     fn an_image_that_fits_leaves_half_of_the_rest_to_the_overlay() {
         let memory = Memory { total: 4 * GIB, available: 3 * GIB };
-        let plan = choose("lab", GIB, None, memory).unwrap();
-        assert_eq!(plan, Plan { store: GIB + SLACK, overlay: GIB });
-        assert_eq!(choose("lab", GIB, Some(5 << 20), memory).unwrap().overlay, 5 << 20);
-        assert!(choose("lab", GIB, Some(2 * GIB), memory).is_err());
+        let plan = choose(&Target::Ram, "lab", GIB, &Overlay::Ram, memory).unwrap();
+        assert_eq!(plan, Plan { place: Place::Ram(GIB + SLACK), writes: Writes::Ram(GIB) });
+        let sized = choose(&Target::Ram, "lab", GIB, &Overlay::Sized(5 << 20), memory).unwrap();
+        assert_eq!(sized.writes, Writes::Ram(5 << 20));
+        assert!(choose(&Target::Ram, "lab", GIB, &Overlay::Sized(2 * GIB), memory).is_err());
+    }
+
+    #[test]
+    fn what_is_on_a_disk_takes_no_ram() {
+        let memory = Memory { total: GIB, available: GIB / 2 };
+        let plan = choose(&cache(), "big", 8 * GIB, &Overlay::Ram, memory).unwrap();
+        let name = DeviceName::Label("images".into());
+        assert_eq!(plan, Plan { place: Place::Cache(name.clone()), writes: Writes::Ram(GIB / 4) });
+        let kept = choose(&cache(), "big", 8 * GIB, &Overlay::Kept(name.clone()), memory).unwrap();
+        assert_eq!(kept.writes, Writes::Kept(name));
+        assert_eq!(choose(&cache(), "big", 8 * GIB, &Overlay::None, memory).unwrap().writes, Writes::None);
     }
 
     #[test]

@@ -90,6 +90,19 @@ fn into_a_folder_with_progress_as_json() {
 }
 
 #[test]
+fn goes_on_with_what_an_interrupted_run_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = serve(torrent("lab"));
+    let mut half = payload();
+    half.truncate(SIZE / 2);
+    fs::write(dir.path().join("lab.part"), half).unwrap();
+    let (code, progress, said) = end(fetch(&url, dir.path(), &["--port", "0", "--json"]).output().unwrap());
+    assert_eq!(code, 0, "{said}");
+    assert!(fs::read(dir.path().join("lab")).unwrap() == payload(), "byte for byte");
+    assert_eq!(progress[0].from_http, SIZE as u64 / 2, "{progress:?}");
+}
+
+#[test]
 fn refusals_have_their_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let url = serve(torrent("lab"));

@@ -2,6 +2,7 @@
 //! Disks as admins name them on the kernel command line, and what an image
 //! may be put on. Nothing here guesses: a disk is written only by its name.
 
+use crate::units::parse_size;
 use std::{fmt, str::FromStr};
 
 /// A disk, partition or filesystem by a name that is good on every boot.
@@ -102,6 +103,50 @@ impl fmt::Display for Target {
     }
 }
 
+/// Where what the booted system writes is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Overlay {
+    /// In RAM, half of what is left.
+    #[default]
+    Ram,
+    /// In RAM, this many bytes at most.
+    Sized(u64),
+    /// On a filesystem, where the next boot finds it.
+    Kept(DeviceName),
+    /// Nowhere: the root is read-only.
+    None,
+}
+
+/// How an [`Overlay`] is written.
+pub const OVERLAY: &str = "ram[:SIZE]|LABEL=…|UUID=…|PARTUUID=…|/dev/…|none";
+
+impl FromStr for Overlay {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match (s, s.strip_prefix("ram:")) {
+            ("ram", _) => Ok(Overlay::Ram),
+            ("none", _) => Ok(Overlay::None),
+            (_, Some(size)) => parse_size(size).map(Overlay::Sized),
+            _ => match s.parse() {
+                Ok(DeviceName::Serial(_)) | Err(_) => Err(format!("'{s}' is no overlay: write {OVERLAY}")),
+                Ok(name) => Ok(Overlay::Kept(name)),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Overlay::Ram => f.write_str("ram"),
+            Overlay::Sized(bytes) => write!(f, "ram:{bytes}"),
+            Overlay::Kept(name) => write!(f, "{name}"),
+            Overlay::None => f.write_str("none"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +180,17 @@ mod tests {
             "UUID=\u{1b}[2J",
         ] {
             assert!(bad.parse::<Target>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn overlays_as_they_are_written() {
+        for text in ["ram", "ram:4096", "LABEL=home", "UUID=0b1f-22", "/dev/vda2", "none"] {
+            assert_eq!(text.parse::<Overlay>().unwrap().to_string(), text);
+        }
+        assert_eq!("ram:1M".parse(), Ok(Overlay::Sized(1 << 20)));
+        for bad in ["", "ram:", "ram:big", "disk", "SERIAL=x", "device:/dev/vda", "LABEL="] {
+            assert!(bad.parse::<Overlay>().is_err(), "{bad:?}");
         }
     }
 }

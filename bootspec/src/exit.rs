@@ -33,7 +33,7 @@ impl Exit {
         (Exit::Network, "no network"),
         (Exit::Metainfo, "the metainfo (.torrent) could not be had"),
         (Exit::Trust, "the metainfo is not the one that was asked for (infohash)"),
-        (Exit::Room, "the image does not fit into RAM"),
+        (Exit::Room, "the image does not fit into RAM, or on the disk that was named"),
         (Exit::Swarm, "nobody sends the image"),
         (Exit::Storage, "writing or reading the image failed on this machine"),
         (Exit::Root, "the image could not become the root filesystem"),

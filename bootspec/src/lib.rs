@@ -21,11 +21,12 @@ pub mod infohash;
 pub mod manifest;
 pub mod name;
 pub mod params;
+pub mod partition;
 pub mod priority;
 pub mod seed;
 pub mod units;
 
-pub use device::{DeviceName, Target};
+pub use device::{DeviceName, Overlay, Target};
 pub use exit::Exit;
 pub use heartbeat::{Heartbeat, Phase, Progress};
 pub use infohash::InfoHash;
@@ -39,5 +40,7 @@ pub use seed::Seed;
 pub const HTTP_PORT: u16 = 6980;
 /// The port on which server and agents listen for BitTorrent peers.
 pub const PEER_PORT: u16 = 6981;
+/// In the initramfs: kernel modules that its maker left out.
+pub const MODULES_DIR: &str = "/usr/share/boottorrent/modules";
 /// Where the agent keeps everything that must outlive the initramfs.
 pub const RUN_DIR: &str = "/run/boottorrent";

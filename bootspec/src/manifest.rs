@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 /// Whose scripts are in an initrd that is not made with our hook: they say where our add-on hooks in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// Debian's live-boot.
@@ -145,6 +145,9 @@ pub struct ImageManifest {
     /// The family of an initrd that was not made with our hook, and which the add-on therefore comes with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
+    /// The root partition of a disk image, which the agent is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
     /// The torrent's identity.
     pub infohash: InfoHash,
     /// The payload's size in bytes.
@@ -220,6 +223,7 @@ mod tests {
             kind: Kind::Filesystem,
             format: Some(Format::Squashfs),
             family: None,
+            partition: None,
             infohash: InfoHash([7; 20]),
             size: 5 << 30,
             piece_length: 1 << 20,

@@ -2,7 +2,11 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
-use crate::{ImageName, InfoHash, Target, cmdline, device, seed, units};
+use crate::{
+    DeviceName, ImageName, InfoHash, Overlay, Target, cmdline, device,
+    partition::{PARTITION, PartitionName},
+    seed, units,
+};
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 pub use crate::seed::Seed;
@@ -36,6 +40,18 @@ pub enum OnFail {
     Poweroff,
 }
 
+/// What comes after a disk was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Then {
+    /// Its root partition is mounted, and the boot goes on.
+    #[default]
+    Boot,
+    /// The machine starts again.
+    Reboot,
+    /// The machine is switched off.
+    Poweroff,
+}
+
 /// How much the agent tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Log {
@@ -65,8 +81,14 @@ pub struct Params {
     pub target: Vec<Target>,
     /// What the payload is.
     pub kind: KindParam,
-    /// Size of the writable layer in bytes; `None`: half of the RAM that is left.
-    pub overlay: Option<u64>,
+    /// The root partition of a disk image.
+    pub partition: Option<PartitionName>,
+    /// What comes after a disk was written.
+    pub then: Then,
+    /// Where what the booted system writes is kept.
+    pub overlay: Overlay,
+    /// The one device on which a filesystem for images may be made.
+    pub mkfs: Option<DeviceName>,
     /// How long to seed after the boot.
     pub seed: Seed,
     /// Bytes a second sent at most.
@@ -101,7 +123,10 @@ impl Default for Params {
             infohash: None,
             target: vec![Target::Ram],
             kind: KindParam::Auto,
-            overlay: None,
+            partition: None,
+            then: Then::Boot,
+            overlay: Overlay::Ram,
+            mkfs: None,
             seed: Seed::Forever,
             up: None,
             down: None,
@@ -131,7 +156,7 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 17] = [
+pub static TABLE: [Spec; 20] = [
     Spec {
         name: "torrent",
         value: "URL|PATH",
@@ -181,7 +206,7 @@ pub static TABLE: [Spec; 17] = [
         name: "target",
         value: device::TARGET,
         default: "ram",
-        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store.",
+        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store; a filesystem that is named keeps images between boots; device:DISK overwrites a disk (disk.md). Of several, as in ram,LABEL=images, the first that has room is taken.",
         set: |p, v| {
             p.target = targets(v)?;
             Ok(())
@@ -195,24 +220,41 @@ pub static TABLE: [Spec; 17] = [
         name: "kind",
         value: "auto|filesystem|iso|disk",
         default: "auto",
-        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay.",
+        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay; disk is an image with partitions, one of which is such a root.",
         set: |p, v| choose(&mut p.kind, v, KINDS),
         get: |p| chosen(&p.kind, KINDS),
     },
     Spec {
+        name: "partition",
+        value: PARTITION,
+        default: "what root= says, else found",
+        help: "The root partition of a disk image. Labels and UUIDs are looked for inside the image alone.",
+        set: |p, v| assign(&mut p.partition, v),
+        get: |p| p.partition.as_ref().map(ToString::to_string),
+    },
+    Spec {
+        name: "then",
+        value: "boot|reboot|poweroff",
+        default: "boot",
+        help: "What comes after a disk was written (target=device:). boot mounts its root partition and goes on. reboot and poweroff first seed as long as boottorrent.seed= says, where that has an end.",
+        set: |p, v| choose(&mut p.then, v, THEN),
+        get: |p| chosen(&p.then, THEN),
+    },
+    Spec {
         name: "overlay",
-        value: "ram[:SIZE]",
+        value: device::OVERLAY,
         default: "ram, half of the RAM that is left",
-        help: "Where what the booted system writes is kept, and how much that may be.",
-        set: |p, v| {
-            p.overlay = match v.strip_prefix("ram") {
-                Some("") => None,
-                Some(size) if size.starts_with(':') => Some(units::parse_size(&size[1..])?),
-                _ => return Err(format!("'{v}' is not ram or ram:SIZE, as in ram:512M")),
-            };
-            Ok(())
-        },
-        get: |p| p.overlay.map(|s| format!("ram:{s}")),
+        help: "Where what the booted system writes is kept, and how much that may be. On a filesystem it is kept for the next boot of the same version of the image; another version begins anew. none: the root is read-only.",
+        set: |p, v| v.parse().map(|overlay| p.overlay = overlay),
+        get: |p| (p.overlay != Overlay::Ram).then(|| p.overlay.to_string()),
+    },
+    Spec {
+        name: "mkfs",
+        value: "LABEL=…|UUID=…|PARTUUID=…|SERIAL=…|/dev/…",
+        default: "none",
+        help: "Make a filesystem for images (ext4, label boottorrent) on this partition or disk, if it is empty or carries one that boottorrent made; refused when it is mounted or carries anything else. What boottorrent made before is kept as it is.",
+        set: |p, v| v.parse().map(|name| p.mkfs = Some(name)),
+        get: |p| p.mkfs.as_ref().map(ToString::to_string),
     },
     Spec {
         name: "seed",
@@ -325,6 +367,7 @@ const SWITCH: &[(&str, bool)] =
     &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];
 const ONFAIL: &[(&str, OnFail)] =
     &[("panic", OnFail::Panic), ("reboot", OnFail::Reboot), ("poweroff", OnFail::Poweroff)];
+const THEN: &[(&str, Then)] = &[("boot", Then::Boot), ("reboot", Then::Reboot), ("poweroff", Then::Poweroff)];
 const LOGS: &[(&str, Log)] =
     &[("info", Log::Info), ("error", Log::Error), ("warn", Log::Warn), ("debug", Log::Debug)];
 

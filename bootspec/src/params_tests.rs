@@ -74,7 +74,10 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.target=disk",
         "boottorrent.target=ram,device:/dev/sda",
         "boottorrent.kind=squash",
+        "boottorrent.partition=/dev/sda1",
+        "boottorrent.then=sleep",
         "boottorrent.overlay=ram:big",
+        "boottorrent.mkfs=vdb",
         "boottorrent.seed=never",
         "boottorrent.seed=ratio:0",
         "boottorrent.seed",
@@ -118,7 +121,14 @@ fn params() -> impl Strategy<Value = Params> {
             [s.6]
             .clone(),
         kind: KINDS[s.0].1,
-        overlay: n.0,
+        partition: [None, Some("3"), Some("LABEL=my root"), Some("PARTUUID=1-2")][s.6]
+            .map(|t| t.parse().unwrap()),
+        then: [Then::Boot, Then::Reboot, Then::Poweroff][s.4],
+        overlay: match n.0 {
+            Some(bytes) => Overlay::Sized(bytes),
+            None => [Overlay::Ram, Overlay::Kept(DeviceName::Label("x".into())), Overlay::None][s.4].clone(),
+        },
+        mkfs: s.1.then(|| DeviceName::Path("/dev/vdb".into())),
         seed: [
             Seed::Forever,
             Seed::Off,

@@ -85,6 +85,8 @@ pub struct Boot {
     /// Kernel parameters for every image.
     #[serde(deserialize_with = "append")]
     pub append: String,
+    /// The agent that goes with images whose initrd lacks it.
+    pub agent: PathBuf,
     /// The image that the menu starts by itself; the newest one if not given.
     pub default: Option<ImageName>,
     /// How long the menu waits.
@@ -120,7 +122,12 @@ impl Default for Tracker {
 
 impl Default for Boot {
     fn default() -> Self {
-        Self { append: String::new(), default: None, timeout: Duration::from_secs(10) }
+        Self {
+            append: String::new(),
+            agent: crate::addon::AGENT.into(),
+            default: None,
+            timeout: Duration::from_secs(10),
+        }
     }
 }
 

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The iPXE script and the kernel command line, rendered from manifests. No I/O.
 
-use bootspec::{HTTP_PORT, ImageManifest, ImageName, Params, units::human_size};
+use crate::addon;
+use bootspec::{
+    HTTP_PORT, ImageManifest, ImageName, Params,
+    manifest::{Family, Kind},
+    params::KindParam,
+    partition::PartitionName,
+    units::human_size,
+};
 use std::fmt::Write;
 
 /// What the script is rendered from.
@@ -18,6 +25,8 @@ pub struct Menu<'a> {
     pub timeout: u128,
     /// Kernel parameters for every image.
     pub append: &'a str,
+    /// The size of the add-on for a family of initrds.
+    pub addon: &'a dyn Fn(Option<Family>) -> u64,
 }
 
 /// The kernel's parameters for an image; `mac` is the boot interface's address
@@ -27,15 +36,36 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> St
         server: Some(host.strip_suffix(&format!(":{HTTP_PORT}")).unwrap_or(host).to_owned()),
         image: Some(image.name.clone()),
         infohash: Some(image.infohash),
+        kind: match image.kind {
+            // Recognised by content as ever.
+            Kind::Filesystem => KindParam::Auto,
+            Kind::Iso => KindParam::Iso,
+            Kind::Disk => KindParam::Disk,
+        },
+        // What the admin says of the root, in either way, counts more than what was found.
+        partition: image.partition.filter(|_| !says_root(&image.append, append)).map(PartitionName::Number),
         ..Params::default()
     };
-    let mut out = format!("boot=boottorrent ip=dhcp BOOTIF=01-{mac} {}", params.render());
+    // The network first: every family has its own way to be told to bring it up.
+    let network = match image.family {
+        None | Some(Family::InitramfsTools) => "boot=boottorrent ip=dhcp",
+        // Our add-on brings it up by itself: these two would take ip= for an address in the booted system.
+        Some(Family::LiveBoot | Family::Casper) => "",
+        Some(Family::Dracut) => "rd.neednet=1 ip=dhcp",
+        // Else it may copy the ISO's content into RAM once more, and takes the network down then.
+        Some(Family::Archiso) => "ip=dhcp copytoram=n",
+    };
+    let mut out = format!("{network} BOOTIF=01-{mac} {}", params.render()).trim_start().to_owned();
     for more in [image.append.trim(), append.trim()] {
         if !more.is_empty() {
             write!(out, " {more}").expect("a String");
         }
     }
     out
+}
+
+fn says_root(image: &str, every: &str) -> bool {
+    image.split_whitespace().chain(every.split_whitespace()).any(|word| word.starts_with("root="))
 }
 
 /// The whole script.
@@ -83,16 +113,21 @@ fn line(s: &mut String, text: &str) {
 /// What loads and starts one image.
 fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     let (host, name) = (menu.host, &image.name);
-    let phase_one = human_size(image.kernel.size + image.initrd.size);
+    let phase_one = human_size(image.kernel.size + image.initrd.size + (menu.addon)(image.family));
     line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
     line(s, "imgfree");
-    // UEFI finds the initrd by the name on the command line; BIOS ignores the word.
-    let cmdline = cmdline(image, host, "${mac:hexhyp}", menu.append);
-    line(
-        s,
-        &format!("kernel http://{host}/images/{name}/vmlinuz initrd=initrd.img {cmdline} || goto failed"),
-    );
-    line(s, &format!("initrd --name initrd.img http://{host}/images/{name}/initrd || goto failed"));
+    let archives: &[&str] = match image.family {
+        None => &["initrd"],
+        Some(family) if addon::behind(family) => &["initrd", "addon"],
+        Some(_) => &["addon", "initrd"],
+    };
+    // UEFI finds the archives by the names on the command line; BIOS ignores the words.
+    let words: Vec<String> = archives.iter().map(|a| format!("initrd={a}.img")).collect();
+    let (words, cmdline) = (words.join(" "), cmdline(image, host, "${mac:hexhyp}", menu.append));
+    line(s, &format!("kernel http://{host}/images/{name}/vmlinuz {words} {cmdline} || goto failed"));
+    for archive in archives {
+        line(s, &format!("initrd --name {archive}.img http://{host}/images/{name}/{archive} || goto failed"));
+    }
     line(s, "boot || goto failed");
 }
 

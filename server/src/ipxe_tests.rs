@@ -2,7 +2,7 @@
 use super::*;
 use bootspec::{
     InfoHash,
-    manifest::{BootFile, Format, Kind},
+    manifest::{BootFile, Family, Format, Kind},
 };
 
 fn image(name: &str, added: &str, append: &str) -> ImageManifest {
@@ -11,6 +11,7 @@ fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         kind: Kind::Filesystem,
         format: Some(Format::Squashfs),
         family: None,
+        partition: None,
         infohash: InfoHash([0xab; 20]),
         size: 300 << 20,
         piece_length: 1 << 18,
@@ -33,6 +34,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
         default: Some(&default),
         timeout: 10_000,
         append: "console=ttyS0",
+        addon: &|family| family.map_or(0, |_| 2 << 20),
     })
 }
 
@@ -58,6 +60,26 @@ fn scripts() {
     golden("ipxe-menu.ipxe", &render(&[&new, &old], None));
     golden("ipxe-unknown.ipxe", &render(&[&new, &old], Some("x\nshell\n#${y}")));
     assert!(render(&[&new, &old], Some("old")).contains("kernel http://10.0.0.1:6980/images/old/vmlinuz "));
+}
+
+#[test]
+fn live_isos_bring_the_addon() {
+    for (family, append) in [
+        (Family::LiveBoot, "boot=live components quiet"),
+        (Family::Casper, "boot=casper quiet splash"),
+        (Family::Dracut, "root=live:CDLABEL=X rd.live.image"),
+        (Family::Archiso, "archisobasedir=arch archisolabel=X"),
+        (Family::InitramfsTools, "root=LABEL=x"),
+    ] {
+        let kind = if family == Family::InitramfsTools { Kind::Disk } else { Kind::Iso };
+        let iso = ImageManifest {
+            kind,
+            format: None,
+            family: Some(family),
+            ..image("iso", "2026-11-22T18:00:00Z", append)
+        };
+        golden(&format!("ipxe-{}.ipxe", family.as_str()), &render(&[&iso], None));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | dnsmasq sends machines here | [`setup`] |
 
+pub mod addon;
 pub mod catalogue;
 pub mod cli;
 pub mod client;

@@ -3,7 +3,7 @@
 //! answer is always of one version of an image, however it changes on disk, and
 //! no request ever names a path.
 
-use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, torrent_name};
+use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name};
 use anyhow::{Context, Result, bail};
 use bootspec::{ImageManifest, ImageName};
 use std::{
@@ -37,6 +37,8 @@ pub struct Image {
     pub initrd: Open,
     /// The payload.
     pub payload: Open,
+    /// The sums of its blocks, if there are any.
+    pub sums: Option<Open>,
     version: Version,
 }
 
@@ -93,6 +95,7 @@ impl Image {
             kernel: open(&dir.join(KERNEL))?,
             initrd: open(&dir.join(INITRD))?,
             payload: open(&dir.join(PAYLOAD))?,
+            sums: open(&dir.join(SUMS)).ok(),
             torrent,
             manifest,
             version,

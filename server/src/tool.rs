@@ -50,6 +50,12 @@ impl Tool {
         self
     }
 
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Tool {
+        self.command.env(name, value);
+        self
+    }
+
     /// What the program reads.
     pub fn stdin(mut self, from: impl Into<Stdio>) -> Tool {
         self.command.stdin(from);

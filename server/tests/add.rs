@@ -12,7 +12,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-const WANT: &str = "give a squashfs, erofs or ext4 image, a root directory or a root tarball";
+const WANT: &str =
+    "give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball";
 
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -106,6 +107,11 @@ fn erofs_on_request() {
         serde_json::from_str(&w.run(&["image", "add", "lab", "--compress", "erofs", "--json"]).good())
             .unwrap();
     assert_eq!(m["format"], "erofs");
+    // Packed twice, at another time, it is the same.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    w.run(&["image", "add", "lab", "--name", "again", "--compress", "erofs"]).good();
+    let payload = |name: &str| fs::read(w.path(&format!("cat/images/{name}/payload"))).unwrap();
+    assert_eq!(payload("lab"), payload("again"));
     if is_root() {
         tool("tar", &["-C", root.to_str().unwrap(), "-cf", &w.shown("t.tar"), "."]);
         w.run(&["image", "add", "t.tar", "--compress", "erofs"]).good();

@@ -12,6 +12,8 @@
 //! | what the connections of a torrent share | `torrent` |
 //! | who may send now, and how fast | `gate` |
 //! | pieces land in a file, and are verified there | `store` |
+//! | what an old version has of a new one is found | [`sums`] |
+//! | what is in a file already is found by hashing | [`survey`](mod@survey) |
 //! | what no peer sends comes over HTTP | [`http`], `fallback` |
 //!
 //! Protocol, tracker and local discovery are librqbit's crates; piece order, dealing
@@ -30,6 +32,8 @@ mod peer;
 pub mod plan;
 pub mod session;
 mod store;
+pub mod sums;
+pub mod survey;
 mod torrent;
 mod wire;
 
@@ -37,3 +41,5 @@ pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
+pub use store::Head;
+pub use survey::{sample, survey, survey_apart};

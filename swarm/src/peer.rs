@@ -293,9 +293,8 @@ async fn send_block(
     let mut at = (shared.store.layout().offset(request.index) + u64::from(request.begin)) as i64;
     let mut left = request.length as usize;
     while left > 0 {
-        let n =
-            unless_stuck(slot, stream, || Ok(sendfile(stream, shared.store.file(), Some(&mut at), left)?))
-                .await?;
+        let (file, here) = shared.store.file(at as u64, left);
+        let n = unless_stuck(slot, stream, || Ok(sendfile(stream, file, Some(&mut at), here)?)).await?;
         if n == 0 {
             bail!("the payload's file is too short");
         }

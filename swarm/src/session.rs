@@ -9,7 +9,7 @@ use crate::{
     metainfo::Metainfo,
     peer,
     plan::Bits,
-    store::Store,
+    store::{Head, Store},
     torrent::{Setup, Shared},
     wire,
 };
@@ -79,8 +79,14 @@ struct Inner {
 pub struct Fetch {
     /// What.
     pub metainfo: Metainfo,
-    /// An empty file (sparse, as long as the payload) to write to.
+    /// The file to write to, as long as the payload.
     pub file: File,
+    /// Where the payload's beginning goes instead, if apart.
+    pub head: Option<Head>,
+    /// Pieces that are in the file already, verified: see [`crate::survey()`].
+    pub have: Bits,
+    /// Blocks of 16 KiB of other pieces that are in the file as well, not verified: piece, block.
+    pub begun: Vec<(u32, u32)>,
     /// Tracker URLs.
     pub trackers: Vec<String>,
     /// Peers to start with.
@@ -145,7 +151,7 @@ impl Session {
     /// Seed a complete payload. It is hashed first. No tracker is told: the
     /// server's own tracker knows its own seeder.
     pub async fn seed(&self, metainfo: &Metainfo, file: File, how: Seeding) -> anyhow::Result<Torrent> {
-        let store = Store::new(file, metainfo.clone());
+        let store = Store::new(file, None, metainfo.clone());
         let checked = tokio::task::spawn_blocking(move || Shared::check(&store).map(|()| store));
         let store = checked.await.context("hashing the payload")??;
         let have = Bits::all(store.layout().pieces());
@@ -155,11 +161,11 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, trackers, peers, servers, http } = fetch;
-        let store = Store::new(file, metainfo.clone());
-        let have = Bits::none(store.layout().pieces());
+        let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http } = fetch;
+        let store = Store::new(file, head, metainfo.clone());
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
+        begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.add(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
         tokio::spawn(discover::listen(shared.clone(), trackers, lsd));

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Where pieces land: one open file, on tmpfs or anywhere else. Only the
+//! Where pieces land: one open file, on tmpfs, a disk or anywhere else. Only the
 //! descriptor is used, never a path, because after switch_root there is none.
+//!
+//! The payload's beginning can lie in a file of its own: a disk gets its partition
+//! table and boot loader when all the rest is verified, and not before.
 
 use crate::{
     metainfo::Metainfo,
@@ -12,9 +15,26 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Mutex};
 /// Read at once when a piece is hashed: it stays in the processor's cache.
 const HASHED: usize = 64 << 10;
 
+/// The payload's beginning, in a file of its own.
+#[derive(Debug)]
+pub struct Head {
+    /// The file.
+    pub file: File,
+    /// How many bytes of the payload are in it.
+    pub len: u64,
+}
+
+impl Head {
+    /// Another handle to the same file.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, len: self.len })
+    }
+}
+
 /// A payload's file.
 pub(crate) struct Store {
     file: File,
+    head: Option<Head>,
     metainfo: Metainfo,
     layout: Layout,
     /// What is being hashed.
@@ -22,9 +42,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(file: File, metainfo: Metainfo) -> Self {
+    pub(crate) fn new(file: File, head: Option<Head>, metainfo: Metainfo) -> Self {
         let layout = Layout::new(metainfo.size(), metainfo.piece_length());
-        Self { file, metainfo, layout, scratch: Mutex::new(vec![0; HASHED]) }
+        Self { file, head, metainfo, layout, scratch: Mutex::new(vec![0; HASHED]) }
     }
 
     /// How the payload is cut.
@@ -32,20 +52,31 @@ impl Store {
         self.layout
     }
 
-    /// For sendfile(2).
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    /// The file that has the byte at `at`, and how many of `len` are in it from there. For sendfile(2), too.
+    pub(crate) fn file(&self, at: u64, len: usize) -> (&File, usize) {
+        match &self.head {
+            Some(head) if at < head.len => (&head.file, len.min((head.len - at) as usize)),
+            _ => (&self.file, len),
+        }
     }
 
     /// Write a block, which is not verified yet.
     pub(crate) fn write_block(&self, piece: u32, block: u32, data: &[u8]) -> io::Result<()> {
-        let at = self.layout.offset(piece) + u64::from(block) * u64::from(BLOCK);
-        self.file.write_all_at(data, at)
+        self.write(self.layout.offset(piece) + u64::from(block) * u64::from(BLOCK), data)
     }
 
     /// Write a piece that is verified.
     pub(crate) fn write_piece(&self, piece: u32, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, self.layout.offset(piece))
+        self.write(self.layout.offset(piece), data)
+    }
+
+    fn write(&self, mut at: u64, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let (file, n) = self.file(at, data.len());
+            file.write_all_at(&data[..n], at)?;
+            (at, data) = (at + n as u64, &data[n..]);
+        }
+        Ok(())
     }
 
     /// Whether what is in the file is this piece. Reads and hashes: takes a while.
@@ -53,12 +84,41 @@ impl Store {
         let (mut at, mut left) = (self.layout.offset(piece), self.layout.len(piece) as usize);
         let (mut hash, mut buf) = (Sha1::new(), self.scratch.lock().expect("no panic under the lock"));
         while left > 0 {
-            let part = &mut buf[..HASHED.min(left)];
-            self.file.read_exact_at(part, at)?;
+            let (file, n) = self.file(at, HASHED.min(left));
+            let part = &mut buf[..n];
+            file.read_exact_at(part, at)?;
             hash.update(part);
             at += part.len() as u64;
             left -= part.len();
         }
         Ok(hash.finish() == self.metainfo.piece_hash(piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::create::{CreateOptions, create};
+
+    #[test]
+    fn the_beginning_lies_apart() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
+        let options = CreateOptions { name: "x".into(), private: false, piece_length: Some(64 << 10) };
+        let metainfo = create(&mut &bytes[..], 100_000, &options, &mut |_| ()).unwrap();
+        let (file, head) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let apart = Head { file: head.try_clone().unwrap(), len: 70_000 };
+        let store = Store::new(file.try_clone().unwrap(), Some(apart), metainfo);
+        store.write_piece(0, &bytes[..65_536]).unwrap();
+        // Across the border.
+        store.write_block(1, 0, &bytes[65_536..81_920]).unwrap();
+        store.write_block(1, 1, &bytes[81_920..98_304]).unwrap();
+        store.write_block(1, 2, &bytes[98_304..]).unwrap();
+        assert!(store.verify(0).unwrap() && store.verify(1).unwrap());
+        let mut read = vec![1; 70_000];
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert!(read.iter().all(|b| *b == 0), "nothing of it is in the file");
+        head.read_exact_at(&mut read, 0).unwrap();
+        assert_eq!(read, bytes[..70_000]);
+        assert_eq!(store.file(69_000, 5000).1, 1000);
     }
 }

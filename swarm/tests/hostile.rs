@@ -7,7 +7,7 @@ mod common;
 use common::{at, content, empty, file_of, session};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use std::{fs::File, net::SocketAddr, time::Duration};
-use swarm::{Fetch, Metainfo, Seeding, Session, SessionConfig, Torrent};
+use swarm::{Fetch, Metainfo, Seeding, Session, SessionConfig, Torrent, plan::Bits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -37,6 +37,9 @@ async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torre
     let fetch = Fetch {
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
+        head: None,
+        have: Bits::none(metainfo.pieces()),
+        begun: vec![],
         trackers: vec![],
         peers,
         servers: vec![],

@@ -6,7 +6,7 @@ mod common;
 use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::IntoResponse, routing::get};
 use common::{at, complete, content, file_of, session};
 use std::{fs::File, net::SocketAddr, sync::Arc, time::Duration};
-use swarm::{Fetch, HttpSource, Metainfo, Seeding};
+use swarm::{Fetch, HttpSource, Metainfo, Seeding, plan::Bits};
 
 const SIZE: usize = 24 << 20;
 const PIECE: u32 = 256 << 10;
@@ -30,6 +30,9 @@ fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<
     Fetch {
         metainfo: metainfo.clone(),
         file: file.try_clone().unwrap(),
+        head: None,
+        have: Bits::none(metainfo.pieces()),
+        begun: vec![],
         trackers: vec![],
         peers,
         servers: vec![],

@@ -3,7 +3,7 @@
 //! configuration that `boottorrent setup` writes.
 
 use crate::{
-    Background, Cmd, Lab,
+    Background, Cmd, Lab, agent_binary,
     assets::{self, Image},
     server_binary,
 };
@@ -96,6 +96,8 @@ impl<'a> Server<'a> {
             .arg("--dir")
             .arg(&self.catalogue)
             .args(["--listen", &format!("0.0.0.0:{PORT}")])
+            .arg("--agent")
+            .arg(agent_binary()?)
             .args(flags);
         let mut serve = self.lab.server().spawn(&format!("serve-{}", self.starts), &cmd)?;
         let start = Instant::now();

@@ -11,13 +11,28 @@ use std::{
 /// iPXE as it is in a virtio card's boot ROM (package ipxe-qemu): in bookworm, in trixie.
 const ROMS: [&str; 2] = ["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/pxe-virtio.rom"];
 
+/// UEFI firmware (package ovmf).
+const OVMF: &str = "/usr/share/OVMF/OVMF";
+
 /// What is done to a machine before it starts.
 #[derive(Clone, Debug)]
 pub struct VmConfig {
     name: String,
     memory: u32,
-    /// Kernel, initrd and command line; `None` boots from the network.
-    direct: Option<(PathBuf, PathBuf, String)>,
+    from: From,
+    uefi: bool,
+    disks: Vec<(PathBuf, String)>,
+}
+
+/// What a machine is started from.
+#[derive(Clone, Debug)]
+enum From {
+    /// The network.
+    Network,
+    /// Kernel, initrd and command line.
+    Direct(PathBuf, PathBuf, String),
+    /// Its first disk; there is no network card at all.
+    Disk,
 }
 
 /// A running machine; it is killed when dropped.
@@ -38,6 +53,19 @@ impl VmConfig {
         self
     }
 
+    /// With UEFI instead of a BIOS.
+    pub fn uefi(mut self) -> Self {
+        self.uefi = true;
+        self
+    }
+
+    /// One more disk: a raw file, which the machine writes to, with a serial number of at most 20 characters.
+    /// The first one is /dev/vda.
+    pub fn disk(mut self, file: &Path, serial: &str) -> Self {
+        self.disks.push((file.into(), serial.into()));
+        self
+    }
+
     /// Switch the machine on.
     pub fn start(&self, lab: &Lab) -> Result<Vm> {
         let (tap, mac) = lab.tap()?;
@@ -55,19 +83,36 @@ impl VmConfig {
             // Firmware and iPXE write to the serial port too, with graphics=off.
             .args(["-machine", "pc,graphics=off", "-nodefaults", "-no-user-config", "-display", "none"])
             .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])
-            .args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")])
             .args(["-device", "virtio-rng-pci"]);
+        if !matches!(self.from, From::Disk) {
+            cmd = cmd.args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")]);
+        }
         let card = format!("virtio-net-pci,netdev=net,mac={mac},romfile=");
-        if let Some((kernel, initrd, append)) = &self.direct {
+        match &self.from {
+            From::Direct(kernel, initrd, append) => {
+                let files =
+                    cmd.args(["-device", &card]).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+                cmd = files.args(["-append", append]);
+            }
+            // The firmware's own driver and PXE: it fetches the loader that DHCP names.
+            From::Network if self.uefi => cmd = cmd.args(["-device", &format!("{card},bootindex=0")]),
+            From::Network => cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]),
+            From::Disk => {}
+        }
+        if self.uefi {
+            // The firmware writes to its variables.
+            let vars = file("vars.fd");
+            std::fs::copy(format!("{OVMF}_VARS_4M.fd"), &vars).context("copying OVMF's variables")?;
             cmd = cmd
-                .args(["-device", &card])
-                .arg("-kernel")
-                .arg(kernel)
-                .arg("-initrd")
-                .arg(initrd)
-                .args(["-append", append]);
-        } else {
-            cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]);
+                .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M.fd")])
+                .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
+        }
+        for (n, (file, serial)) in self.disks.iter().enumerate() {
+            // What the guest flushes goes to this host's cache only: the host is not what fails here.
+            let drive = format!("if=none,id=disk{n},format=raw,cache=unsafe,file={}", file.display());
+            let boot = if n == 0 && matches!(self.from, From::Disk) { ",bootindex=0" } else { "" };
+            let device = format!("virtio-blk-pci,drive=disk{n},serial={serial}{boot}");
+            cmd = cmd.args(["-drive", &drive, "-device", &device]);
         }
         let mut qemu = lab.spawn_at_switch(&cmd, &file("qemu.log"))?;
         // QEMU waits for this connection before the machine starts.
@@ -93,14 +138,19 @@ fn rom() -> Result<String> {
 impl Vm {
     /// A machine that boots from the network.
     pub fn pxe(name: &str) -> VmConfig {
-        VmConfig { name: name.into(), memory: 1024, direct: None }
+        VmConfig { name: name.into(), memory: 1024, from: From::Network, uefi: false, disks: Vec::new() }
     }
 
     /// A machine that is given kernel, initrd and command line, as if firmware
     /// and iPXE had loaded them.
     pub fn direct(name: &str, kernel: &Path, initrd: &Path, append: &str) -> VmConfig {
-        let direct = Some((kernel.into(), initrd.into(), append.into()));
-        VmConfig { direct, ..Self::pxe(name) }
+        let from = From::Direct(kernel.into(), initrd.into(), append.into());
+        VmConfig { from, ..Self::pxe(name) }
+    }
+
+    /// A machine that boots from its first disk ([`VmConfig::disk`]) by UEFI, without a network.
+    pub fn from_disk(name: &str) -> VmConfig {
+        VmConfig { from: From::Disk, uefi: true, ..Self::pxe(name) }
     }
 
     /// Its name.

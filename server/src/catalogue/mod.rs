@@ -32,6 +32,10 @@ pub const PAYLOAD: &str = "payload";
 pub const KERNEL: &str = "vmlinuz";
 /// The initrd's file name.
 pub const INITRD: &str = "initrd";
+/// Sums of the payload's blocks; images of older servers have none.
+pub const SUMS: &str = "sums";
+/// What the add-on is called over HTTP; it is made from the installed agent and is in no folder.
+pub const ADDON: &str = "addon";
 
 /// A manifest is a few lines.
 const MAX_MANIFEST: u64 = 64 * 1024;

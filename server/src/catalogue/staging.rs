@@ -98,9 +98,12 @@ impl Staging {
                 .write_all(bytes)
                 .with_context(|| format!("writing {}", self.path(file).display()))?;
         }
-        for file in [super::MANIFEST, super::PAYLOAD, super::KERNEL, super::INITRD, &torrent_name(&self.name)]
-        {
+        let torrent = torrent_name(&self.name);
+        for file in [super::MANIFEST, super::PAYLOAD, super::SUMS, super::KERNEL, super::INITRD, &torrent] {
             let path = self.path(file);
+            if file == super::SUMS && !path.exists() {
+                continue;
+            }
             // World-readable whatever the umask: the daemon is another, unprivileged user.
             let opened = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
             opened

@@ -12,6 +12,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         kind: Kind::Filesystem,
         format: Some(Format::Squashfs),
         family: None,
+        partition: None,
         infohash: InfoHash([1; 20]),
         size,
         piece_length: 1 << 18,

@@ -2,6 +2,7 @@
 //! `boottorrent image …`
 
 use crate::{
+    addon::Addons,
     catalogue::{Catalogue, as_json},
     client,
     config::{Config, check_append},
@@ -11,13 +12,13 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, ImageName, Priority, units};
+use bootspec::{ImageManifest, ImageName, Priority, manifest::Kind, units};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an image from a filesystem image, a root directory or a root tarball
+    /// Make an image from a live ISO, a disk image, a filesystem image, a root directory or a root tarball
     Add(Add),
     /// List the images
     List {
@@ -36,19 +37,25 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 SOURCE is recognised by content:
+  a live ISO                          is taken as it is, with its own kernel and initrd
+  a disk image with partitions        likewise; raw, or qcow2, vmdk, vdi, vhdx with qemu-img
   a squashfs, erofs or ext4 image     is taken as it is
+  any of these as .gz, .xz or .zst    is unpacked
   a root directory                    is packed into a squashfs (zstd), or an erofs
   a tarball (.tar, .tar.gz/xz/zst)    likewise; owners, devices and hard links are kept
 
 Examples:
+  boottorrent image add debian-live-13.2.0-amd64-gnome.iso --name debian-live
+  boottorrent image add debian-13-nocloud-amd64.qcow2 --name nocloud
   boottorrent image add /srv/lab.squashfs
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
 
-The image needs a kernel (linux-image-amd64) and an initrd with BootTorrent's hook in
-it (see docs/quickstart.md). They are found in /boot, or given with --kernel and --initrd.")]
+A root filesystem needs a kernel (linux-image-amd64) and an initrd with BootTorrent's hook in
+it (see docs/quickstart.md). They are found in /boot, or given with --kernel and --initrd.
+The initrd of a disk image may be as Debian makes it (see docs/disk.md).")]
 pub struct Add {
-    /// A squashfs, erofs or ext4 image, a root directory or a root tarball
+    /// A live ISO, a disk image, a filesystem image, a root directory or a root tarball
     source: PathBuf,
     /// The image's name [default: the file's, without its extensions]
     #[arg(long)]
@@ -78,6 +85,9 @@ pub struct Add {
     /// What directories and tarballs are packed into
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     compress: Compress,
+    /// What SOURCE must be: iso, disk or filesystem [default: what it is]
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
     /// Print the new image as JSON
     #[arg(long)]
     json: bool,
@@ -127,6 +137,15 @@ fn append(text: &str) -> Result<String, String> {
     check_append(text).map(|()| text.to_owned())
 }
 
+fn kind(text: &str) -> Result<Kind, String> {
+    match text {
+        "filesystem" => Ok(Kind::Filesystem),
+        "iso" => Ok(Kind::Iso),
+        "disk" => Ok(Kind::Disk),
+        _ => Err(format!("'{text}' is none of: iso, filesystem, disk")),
+    }
+}
+
 fn piece_length(text: &str) -> Result<u32, String> {
     let bytes = units::parse_size(text)?;
     match u32::try_from(bytes) {
@@ -138,7 +157,7 @@ fn piece_length(text: &str) -> Result<u32, String> {
 impl Command {
     pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         match self {
-            Command::Add(add) => add.run(catalogue),
+            Command::Add(add) => add.run(catalogue, config),
             Command::List { json } => list(catalogue, json),
             Command::Show(show) => show.run(catalogue, config),
             Command::Set(set) => set.run(catalogue),
@@ -148,7 +167,7 @@ impl Command {
 }
 
 impl Add {
-    fn run(self, catalogue: &Catalogue) -> Result<()> {
+    fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         interrupt::catch()?;
         let json = self.json;
         let added = import::add(
@@ -164,12 +183,13 @@ impl Add {
                 piece_length: self.piece_length,
                 replace: self.replace,
                 compress: self.compress,
+                kind: self.kind,
             },
         )?;
         match json {
             true => print_json(&as_json(&added.manifest)),
             false => {
-                print!("{}", told(&added));
+                print!("{}", told(&added, &Addons::new(&config.boot.agent)));
                 Ok(())
             }
         }
@@ -177,15 +197,13 @@ impl Add {
 }
 
 /// What was found and done.
-fn told(added: &Added) -> String {
+fn told(added: &Added, addons: &Addons) -> String {
     let m = &added.manifest;
     let size = units::human_size;
     let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();
-    format!(
+    let mut text = format!(
         "image '{}': {}, {} in pieces of {}, infohash {}\n\
-         kernel {version}from {}, initrd from {}\n\
-         phase one (kernel and initrd, sent to each machine): {} + {} = {}\n\
-         next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n",
+         kernel {version}from {}, initrd from {}\n",
         m.name,
         m.what(),
         size(m.size),
@@ -193,10 +211,33 @@ fn told(added: &Added) -> String {
         m.infohash,
         m.kernel.from,
         m.initrd.from,
-        size(m.kernel.size),
-        size(m.initrd.size),
-        size(m.kernel.size + m.initrd.size)
-    )
+    );
+    let addon = addons.size(m.family);
+    if m.family.is_some() && !m.append.is_empty() {
+        text += &format!("kernel parameters: {}\n", m.append);
+    }
+    text += &match m.family {
+        None => format!(
+            "phase one (kernel and initrd, sent to each machine): {} + {} = {}\n",
+            size(m.kernel.size),
+            size(m.initrd.size),
+            size(m.kernel.size + m.initrd.size)
+        ),
+        Some(_) => format!(
+            "phase one (kernel, initrd and add-on, sent to each machine): {} + {} + {} = {}\n",
+            size(m.kernel.size),
+            size(m.initrd.size),
+            size(addon),
+            size(m.kernel.size + m.initrd.size + addon)
+        ),
+    };
+    for note in &added.notes {
+        text += &format!("note: {note}\n");
+    }
+    if let Some(Err(e)) = m.family.map(|f| addons.get(f)) {
+        text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
+    }
+    text + "next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n"
 }
 
 fn list(catalogue: &Catalogue, json: bool) -> Result<()> {

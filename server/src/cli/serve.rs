@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, Result};
 use bootspec::units::parse_rate;
 use clap::Args;
-use std::{io::IsTerminal, net::SocketAddr};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -42,6 +42,9 @@ pub struct Serve {
     /// Do not give payloads over HTTP
     #[arg(long)]
     no_payload: bool,
+    /// The agent that goes with live ISOs [default: the installed one]
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
 }
 
 impl Serve {
@@ -54,6 +57,7 @@ impl Serve {
         set.seed &= !self.no_seed;
         set.seeder = self.seeder.unwrap_or(set.seeder);
         set.payload &= !self.no_payload;
+        config.boot.agent = self.agent.unwrap_or(config.boot.agent);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

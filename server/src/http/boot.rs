@@ -33,6 +33,7 @@ pub async fn script(
         default: state.config.boot.default.as_ref(),
         timeout: state.config.boot.timeout.as_millis(),
         append: &state.config.boot.append,
+        addon: &|family| state.addons.size(family),
     });
     let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| text(w, 40));
     let (mac, platform) = (word(&asked.mac), word(&asked.platform));

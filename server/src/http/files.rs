@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /images/NAME/{vmlinuz,initrd,NAME.torrent,payload}`, with ranges (RFC 9110 §14).
+//! `GET /images/NAME/{vmlinuz,initrd,sums,addon,NAME.torrent,payload}`, with ranges (RFC 9110 §14).
 
 use super::{From, Shared, host::host, sentence};
 use crate::{
-    catalogue::{INITRD, KERNEL, PAYLOAD, torrent_name},
+    catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name},
     library::{Library, Open},
 };
 use axum::{
@@ -41,6 +41,28 @@ pub async fn get(
             // Several versions of kernel and initrd can go with one payload.
             answer(open, &headers, &etag(&format!("{file}-{}-{}", open.size, image.manifest.added)))
         }
+        ADDON => {
+            let Some(family) = image.manifest.family else {
+                let text = format!("image '{name}' needs no add-on: the agent is in its initrd");
+                return sentence(StatusCode::NOT_FOUND, text);
+            };
+            tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
+            let addons = state.addons.clone();
+            // Compressing a new agent takes a moment.
+            let made = tokio::task::spawn_blocking(move || addons.get(family)).await;
+            match made.map_err(anyhow::Error::from).and_then(|made| made) {
+                Ok(bytes) => ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+                Err(e) => {
+                    let text = format!("the add-on of image '{name}' cannot be made: {e:#}");
+                    tracing::error!("{text}");
+                    sentence(StatusCode::SERVICE_UNAVAILABLE, text)
+                }
+            }
+        }
+        SUMS => match &image.sums {
+            Some(sums) => answer(sums, &headers, &etag(SUMS)),
+            None => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' has no sums")),
+        },
         PAYLOAD if !state.config.serve.payload => sentence(StatusCode::NOT_FOUND, "payload endpoint is off"),
         PAYLOAD => answer(&image.payload, &headers, &etag(PAYLOAD)),
         torrent if torrent == torrent_name(&image.manifest.name) => {

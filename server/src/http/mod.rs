@@ -7,7 +7,10 @@ mod files;
 pub mod host;
 mod track;
 
-use crate::{clients::Clients, config::Config, library::Library, setup::net::interfaces, tracker::Tracker};
+use crate::{
+    addon::Addons, clients::Clients, config::Config, library::Library, setup::net::interfaces,
+    tracker::Tracker,
+};
 use axum::{
     Router,
     extract::{ConnectInfo, connect_info::Connected},
@@ -29,6 +32,8 @@ pub struct State {
     pub config: Config,
     /// The port on which our seeder really listens.
     pub peer_port: u16,
+    /// What goes with initrds that lack our agent.
+    pub addons: Arc<Addons>,
     library: RwLock<Arc<Library>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
@@ -40,7 +45,8 @@ impl State {
         // Asked for once: an interface that comes later only makes "near" a guess (/24).
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
-        State { config, peer_port, library: Default::default(), tracker, clients: Default::default() }
+        let addons = Addons::new(&config.boot.agent);
+        State { config, peer_port, addons, library: Default::default(), tracker, clients: Default::default() }
     }
 
     /// The images now.

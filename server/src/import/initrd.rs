@@ -7,7 +7,9 @@
 
 use crate::{interrupt, tool::Tool};
 use anyhow::{Context, Result, bail};
+use bootspec::manifest::Family;
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     path::Path,
@@ -23,6 +25,77 @@ const NEEDED: [(&str, &str); 2] = [
 const MAX_UNPACKED: u64 = 8 << 30;
 /// The kernel's own limit of names in it (PATH_MAX).
 const MAX_NAME: u64 = 4096;
+
+/// What is known of an initrd that was not made with our hook.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Whose scripts are in it.
+    pub family: Option<Family>,
+    /// Whether what the add-on needs of it is there: what is not, in a sentence's end.
+    pub lacks: Option<&'static str>,
+}
+
+/// What tells a family: a file, by its path or by its name alone.
+const MARKS: [(&str, Family); 5] = [
+    ("scripts/casper", Family::Casper),
+    ("scripts/live", Family::LiveBoot),
+    ("hooks/archiso", Family::Archiso),
+    ("dmsquash-live-root", Family::Dracut),
+    ("scripts/local", Family::InitramfsTools),
+];
+
+/// Find out whose initrd it is. `shown` names it in errors.
+pub fn family(initrd: &Path, shown: &str) -> Result<Foreign> {
+    let mut found = [false; MARKS.len()];
+    // The parts that bring the network up, where a family has it as an option.
+    let (mut archiso_http, mut dracut_net) = (false, false);
+    let archives = scan(initrd, &mut |name| {
+        let file = name.rsplit('/').next().unwrap_or(name);
+        for (seen, (mark, _)) in found.iter_mut().zip(MARKS) {
+            *seen |= name == mark || file == mark;
+        }
+        archiso_http |= name == "hooks/archiso_pxe_http";
+        dracut_net |=
+            matches!(file, "ifup" | "nm-run.sh" | "nm-initrd-generator" | "systemd-networkd" | "cm-run.sh");
+        true
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    if archives == 0 {
+        bail!("{shown} is no initrd: there is no cpio archive in it");
+    }
+    let family = MARKS.iter().zip(found).find(|(_, seen)| *seen).map(|((_, family), _)| *family);
+    let lacks = match family {
+        Some(Family::Archiso) if !archiso_http => {
+            Some("archiso's hook archiso_pxe_http, which the add-on takes the place of")
+        }
+        Some(Family::Dracut) if !dracut_net => Some("dracut's module for the network"),
+        _ => None,
+    };
+    Ok(Foreign { family, lacks })
+}
+
+/// The kernel modules in an initrd, by name.
+pub fn names(initrd: &Path, shown: &str) -> Result<HashSet<String>> {
+    let mut found = HashSet::new();
+    let module = |name: &str| name.contains(".ko").then(|| super::modules::name(name));
+    scan(initrd, &mut |name| {
+        found.extend(module(name));
+        true
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    Ok(found)
+}
+
+/// Whether there is a driver for a network card in an initrd.
+pub fn has_network(initrd: &Path, shown: &str) -> Result<bool> {
+    let mut found = false;
+    scan(initrd, &mut |name| {
+        found |= name.contains("/kernel/drivers/net/") && name.contains(".ko");
+        !found
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    Ok(found)
+}
 
 /// Refuse an initrd with which a machine would not boot from us. `shown` names it in the error.
 pub fn check(initrd: &Path, shown: &str) -> Result<()> {

@@ -81,6 +81,29 @@ fn says_what_is_missing() {
     assert!(damaged.starts_with("reading the initrd X: "), "{damaged}");
 }
 
+#[test]
+fn tells_families_apart() {
+    let of = |files: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("initrd");
+        let files: Vec<_> = files.iter().map(|f| (*f, "x")).collect();
+        std::fs::write(&path, packed("zstd", &["-c"], &cpio(&files))).unwrap();
+        family(&path, "X").map(|f| (f.family, f.lacks.is_some())).map_err(|e| format!("{e:#}"))
+    };
+    for (files, want) in [
+        (&["init", "scripts/local", "scripts/live"][..], (Some(Family::LiveBoot), false)),
+        (&["scripts/local", "scripts/casper"], (Some(Family::Casper), false)),
+        (&["usr/sbin/dmsquash-live-root", "usr/sbin/ifup"], (Some(Family::Dracut), false)),
+        (&["usr/bin/dmsquash-live-root"], (Some(Family::Dracut), true)),
+        (&["hooks/archiso", "hooks/archiso_pxe_http"], (Some(Family::Archiso), false)),
+        (&["hooks/archiso"], (Some(Family::Archiso), true)),
+        (&["scripts/local", "scripts/nfs"], (Some(Family::InitramfsTools), false)),
+        (&["init", "sbin/anaconda"], (None, false)),
+    ] {
+        assert_eq!(of(files), Ok(want), "{files:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(cut in 0usize..600, flips in proptest::collection::vec((0usize..600, any::<u8>()), 0..8)) {

@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `image add`: from what the admin has to an image in the catalogue.
 
+pub mod convert;
+pub mod disk;
 pub mod initrd;
+pub mod iso;
 pub mod kernel;
+pub mod modules;
 pub mod pack;
 pub mod source;
 pub mod tarball;
 pub mod tree;
 
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Staging},
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, Staging},
     interrupt,
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
-    manifest::{self, BootFile, Format, MAGIC_BYTES},
+    manifest::{self, BootFile, Family, Format, MAGIC_BYTES},
     units::human_size,
 };
 use kernel::Wanted;
@@ -24,10 +28,12 @@ use pack::Compress;
 use source::{Kind, Source};
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
+use swarm::sums::Sums;
 
 /// What `image add` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +58,8 @@ pub struct Request {
     pub replace: bool,
     /// What directories and tarballs are packed into.
     pub compress: Compress,
+    /// What the source must be; whatever it is if not given.
+    pub kind: Option<manifest::Kind>,
 }
 
 /// What came of it.
@@ -61,11 +69,13 @@ pub struct Added {
     pub manifest: ImageManifest,
     /// The kernel's version, where its name told.
     pub version: Option<String>,
+    /// What else the admin should hear.
+    pub notes: Vec<String>,
 }
 
 /// Add an image. On any error the catalogue is as it was.
 pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
-    let source = Source::recognise(&request.source)?;
+    let source = Source::recognise(&request.source, request.kind)?;
     let name = match &request.name {
         Some(name) => name.clone(),
         None => source.default_name().parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
@@ -86,54 +96,155 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     let staging = catalogue.stage(name)?;
     let payload = staging.path(PAYLOAD);
     // Kernel and initrd first where they can be had first: what is wrong with them is said at once.
-    let (format, boot) = match &source.kind {
-        Kind::Image(format, size) => {
-            refuse_without_room(*size, &staging, name)?;
-            let boot =
-                boot_files(request, &staging, || tree::open(&source.path, *format, &staging.path("tree")))?;
+    let unpacked = unpack(source, request, &staging)?;
+    let (path, unpacked) = (unpacked.as_ref().unwrap_or(source).path.clone(), unpacked.as_ref());
+    let room = |size: u64| match unpacked {
+        None => refuse_without_room(size, &staging, name),
+        Some(_) => Ok(()),
+    };
+    let copy = |size: u64| match unpacked {
+        None => pack::copy(&path, size, &staging),
+        Some(_) => Ok(()),
+    };
+    let Made { kind, format, family, partition, boot, append, notes } = match &unpacked.unwrap_or(source).kind
+    {
+        Kind::Iso(volume, size) => {
+            room(*size)?;
+            let live = iso::extract(&path, volume, request, &staging)?;
+            copy(*size)?;
+            let iso::Live { boot, family, append, notes } = live;
+            let (kind, family) = (manifest::Kind::Iso, Some(family));
+            Made { kind, format: None, family, partition: None, boot, append, notes }
+        }
+        Kind::Disk(size) => {
+            room(used(&path)?)?;
+            let disk = disk::extract(&path, request, &staging)?;
             forget_tree(&staging)?;
-            pack::copy(&source.path, *size, &staging)?;
-            (*format, boot)
+            copy(*size)?;
+            let disk::Installed { boot, family, partition, notes } = disk;
+            let (kind, append) = (manifest::Kind::Disk, request.append.clone());
+            Made { kind, format: None, family, partition: Some(partition), boot, append, notes }
+        }
+        Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
+        Kind::Image(format, size) => {
+            room(*size)?;
+            let boot = boot_files(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
+            forget_tree(&staging)?;
+            copy(*size)?;
+            Made::root(*format, boot, request)
         }
         Kind::Directory => {
             let boot = boot_files(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
             pack::directory(&source.path, request.compress, &staging)?;
-            (request.compress.format(), boot)
+            Made::root(request.compress.format(), boot, request)
         }
         Kind::Tarball(packing) => {
             pack::tarball(&source.path, *packing, request.compress, &staging)?;
             let format = request.compress.format();
             let boot = boot_files(request, &staging, || tree::open(&payload, format, &staging.path("tree")))?;
             forget_tree(&staging)?;
-            (format, boot)
+            Made::root(format, boot, request)
         }
     };
     let size = payload_size(&payload, format)?;
     let torrent = hash(&payload, size, name, request)?;
+    sums(&payload, &torrent, &staging)?;
     let manifest = ImageManifest {
         name: name.clone(),
-        kind: manifest::Kind::Filesystem,
-        format: Some(format),
-        family: None,
+        kind,
+        format,
+        family,
+        partition,
         infohash: torrent.infohash(),
         size,
         piece_length: torrent.piece_length(),
         private: request.private,
         kernel: boot.kernel,
         initrd: boot.initrd,
-        append: request.append.clone(),
+        append,
         priority: request.priority,
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: source.path.display().to_string(),
     };
     staging.publish(&manifest, torrent.bytes(), request.replace)?;
-    Ok(Added { manifest, version: boot.version })
+    Ok(Added { manifest, version: boot.version, notes })
 }
 
-struct Boot {
+/// Unpack and convert what is no image yet; the payload is in its place then. `None`: there was nothing to do.
+fn unpack(source: &Source, request: &Request, staging: &Staging) -> Result<Option<Source>> {
+    let shown = request.source.display().to_string();
+    let payload = staging.path(PAYLOAD);
+    let mut now: Option<Source> = None;
+    // Compressed, then of a virtual machine: more there is not.
+    for _ in 0..2 {
+        match &now.as_ref().unwrap_or(source).kind {
+            Kind::Packed(packing) if now.is_none() => {
+                convert::unpack(&source.path, *packing, PAYLOAD, staging)?
+            }
+            Kind::Virtual(format) => {
+                let from = match &now {
+                    None => source.path.clone(),
+                    Some(_) => {
+                        let from = staging.path("virtual");
+                        std::fs::rename(&payload, &from).context("moving what was unpacked")?;
+                        from
+                    }
+                };
+                convert::raw(&from, *format, &shown, &payload)?;
+                if now.is_some() {
+                    std::fs::remove_file(&from).context("deleting what was unpacked")?;
+                }
+            }
+            _ => break,
+        }
+        now = Some(Source::look(&payload, &shown)?);
+    }
+    if let Some(now) = &now {
+        now.refuse_other_than(request.kind, &request.source)?;
+    }
+    Ok(now)
+}
+
+/// What a file takes on the disk: holes are nothing.
+fn used(path: &Path) -> Result<u64> {
+    let meta = path.metadata().with_context(|| format!("asking for the size of {}", path.display()))?;
+    Ok((meta.blocks() * 512).min(meta.len()))
+}
+
+/// What the image will be.
+struct Made {
+    kind: manifest::Kind,
+    partition: Option<u32>,
+    format: Option<Format>,
+    family: Option<Family>,
+    boot: Boot,
+    append: String,
+    notes: Vec<String>,
+}
+
+impl Made {
+    /// A root filesystem, with our hook in its initrd.
+    fn root(format: Format, boot: Boot, request: &Request) -> Made {
+        let append = request.append.clone();
+        let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), Vec::new());
+        Made { kind, format, family: None, partition: None, boot, append, notes }
+    }
+}
+
+/// Kernel and initrd, as they are in the staging folder.
+pub struct Boot {
     kernel: BootFile,
     initrd: BootFile,
     version: Option<String>,
+}
+
+impl Boot {
+    /// The same after the initrd was changed.
+    fn measured(mut self, staging: &Staging) -> Result<Boot> {
+        let path = staging.path(INITRD);
+        self.initrd.size = path.metadata().context("asking for the size of the initrd")?.len();
+        Ok(self)
+    }
 }
 
 /// Put kernel and initrd into the staging folder, and look whether they can boot.
@@ -142,21 +253,29 @@ fn boot_files(
     staging: &Staging,
     open: impl FnOnce() -> Result<Box<dyn tree::Tree>>,
 ) -> Result<Boot> {
-    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
     let looking = || {
         format!(
             "looking for kernel and initrd in '{}' (--kernel and --initrd do without)",
             request.source.display()
         )
     };
-    let inside = if wanted.kernel || wanted.initrd { Some(open().with_context(looking)?) } else { None };
-    let (kernel, initrd) = match &inside {
-        Some(tree) => kernel::find(tree.as_ref(), wanted, &request.source.display().to_string())?,
+    let needed = request.kernel.is_none() || request.initrd.is_none();
+    let inside = if needed { Some(open().with_context(looking)?) } else { None };
+    let boot = take_boot_files(request, staging, inside.as_deref())?;
+    initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
+    Ok(boot)
+}
+
+/// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
+fn take_boot_files(request: &Request, staging: &Staging, inside: Option<&dyn tree::Tree>) -> Result<Boot> {
+    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
+    let (kernel, initrd) = match inside {
+        Some(tree) => kernel::find(tree, wanted, &request.source.display().to_string())?,
         None => (None, None),
     };
     let take = |file: &str, given: &Option<PathBuf>, found: &Option<kernel::Found>| -> Result<BootFile> {
         let mut to = staging.create(file)?;
-        let from = match (given, found, &inside) {
+        let from = match (given, found, inside) {
             (Some(path), ..) => {
                 tree::copy_file(path, &mut to)?;
                 path.display().to_string()
@@ -173,13 +292,11 @@ fn boot_files(
         }
         Ok(BootFile { size, from })
     };
-    let boot = Boot {
+    Ok(Boot {
         kernel: take(KERNEL, &request.kernel, &kernel)?,
         initrd: take(INITRD, &request.initrd, &initrd)?,
         version: kernel.and_then(|k| k.version),
-    };
-    initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
-    Ok(boot)
+    })
 }
 
 /// What an image had to be unpacked into in order to be looked at.
@@ -191,7 +308,7 @@ fn forget_tree(staging: &Staging) -> Result<()> {
 }
 
 /// The payload's size, when it is what it should be.
-fn payload_size(payload: &Path, format: Format) -> Result<u64> {
+fn payload_size(payload: &Path, format: Option<Format>) -> Result<u64> {
     let mut head = Vec::new();
     let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
     let size =
@@ -199,7 +316,7 @@ fn payload_size(payload: &Path, format: Format) -> Result<u64> {
     file.take(MAGIC_BYTES as u64)
         .read_to_end(&mut head)
         .with_context(|| format!("reading {}", payload.display()))?;
-    if Format::recognise(&head) != Some(format) {
+    if let Some(format) = format.filter(|f| Format::recognise(&head) != Some(*f)) {
         bail!("{} is no {} after packing", payload.display(), format.as_str());
     }
     Ok(size)
@@ -215,6 +332,14 @@ fn hash(payload: &Path, size: u64, name: &ImageName, request: &Request) -> Resul
     let mut meter = Meter::new("hashing", Some(size));
     swarm::create(&mut Interruptible(file), size, &options, &mut |done| meter.update(done))
         .with_context(|| format!("hashing {}", payload.display()))
+}
+
+/// Sums of the payload's blocks, by which a machine that has an older version finds them there.
+fn sums(payload: &Path, torrent: &swarm::Metainfo, staging: &Staging) -> Result<()> {
+    let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
+    let made = Sums::make(&mut Interruptible(io::BufReader::new(file)), torrent.infohash(), torrent.size());
+    let made = made.with_context(|| format!("summing {}", payload.display()))?;
+    staging.create(SUMS)?.write_all(&made.to_bytes()).context("writing the sums")
 }
 
 /// A reader that fails when the user wants us to end.

@@ -12,9 +12,13 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::Format;
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek64},
+};
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     os::unix::fs::DirBuilderExt,
     path::Path,
 };
@@ -48,18 +52,29 @@ pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
     let mut source = File::open(from).with_context(|| format!("opening {shown}"))?;
     let mut to = staging.create(crate::catalogue::PAYLOAD)?;
     let mut meter = Meter::new("copying", Some(size));
-    let mut done = 0;
+    let (mut done, reading) = (0, || format!("copying {shown}"));
     loop {
         interrupt::check()?;
+        // Holes stay holes: disk images are full of them.
+        let data = match lseek64(&source, done as i64, Whence::SeekData) {
+            Ok(at) => at as u64,
+            Err(Errno::ENXIO) => break,
+            Err(_) => done,
+        };
+        let end = lseek64(&source, data as i64, Whence::SeekHole).map_or(u64::MAX, |at| at as u64);
+        source.seek(SeekFrom::Start(data)).with_context(reading)?;
+        to.seek(SeekFrom::Start(data)).with_context(reading)?;
         // copy_file_range(2) by way of io::copy: no bytes move where the filesystem can share them.
-        match io::copy(&mut source.by_ref().take(STEP), &mut to)
-            .with_context(|| format!("copying {shown}"))?
-        {
+        let step = STEP.min(end.saturating_sub(data)).max(1);
+        match io::copy(&mut source.by_ref().take(step), &mut to).with_context(reading)? {
             0 => break,
-            n => done += n,
+            n => done = data + n,
         }
         meter.update(done);
     }
+    let now = source.metadata().with_context(reading)?.len();
+    done = done.max(now);
+    to.set_len(done).with_context(reading)?;
     if done != size {
         bail!("'{shown}' changed while it was read: it had {size} bytes, and now {done}");
     }
@@ -73,7 +88,7 @@ pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<(
         Compress::Squashfs => {
             squashfs(Tool::new("mksquashfs", "squashfs-tools").arg(root).arg(&payload)).arg("-noappend")
         }
-        Compress::Erofs => Tool::new("mkfs.erofs", "erofs-utils").arg("-zlz4hc").arg(&payload).arg(root),
+        Compress::Erofs => erofs(Tool::new("mkfs.erofs", "erofs-utils")).arg(&payload).arg(root),
     };
     tool.run(&mut growing(&payload))
 }
@@ -120,6 +135,12 @@ pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &S
 /// The same tree gives the same bytes, whenever and wherever it is packed.
 fn squashfs(tool: Tool) -> Tool {
     tool.args(["-comp", "zstd", "-mkfs-time", "0", "-no-progress", "-quiet", "-exit-on-error"])
+}
+
+/// Likewise: a fixed UUID, and a build time that no file is newer than. Files keep their times: Python compares them.
+fn erofs(tool: Tool) -> Tool {
+    tool.args(["-zlz4hc", "-U", "b0077022-0000-4000-8000-000000000000"])
+        .env("SOURCE_DATE_EPOCH", "4102444800")
 }
 
 fn growing(payload: &Path) -> impl FnMut() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin gave us: recognised by content, whole, or refused in one sentence.
 
-use super::tarball::Packing;
+use super::{convert::Virtual, disk, iso::Volume, tarball::Packing};
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::{Format, MAGIC_BYTES};
+use bootspec::manifest::{CONTENT_BYTES, Content, Format, Kind as Wanted, MAGIC_BYTES};
 use std::{
     fs::File,
     io::Read,
@@ -15,6 +15,14 @@ use std::{
 pub enum Kind {
     /// A filesystem image of this format and this many bytes: the payload as it is.
     Image(Format, u64),
+    /// A live ISO of this many bytes: the payload as it is.
+    Iso(Volume, u64),
+    /// A disk image of this many bytes: the payload as it is.
+    Disk(u64),
+    /// One of these, compressed.
+    Packed(Packing),
+    /// A disk as a virtual machine's program keeps it.
+    Virtual(Virtual),
     /// A root directory.
     Directory,
     /// A root tarball.
@@ -31,9 +39,42 @@ pub struct Source {
 }
 
 impl Source {
-    /// Look at `path`.
-    pub fn recognise(path: &Path) -> Result<Source> {
-        let shown = path.display();
+    /// Look at `path`. `wanted`: what it must be, if that was said.
+    pub fn recognise(path: &Path, wanted: Option<Wanted>) -> Result<Source> {
+        let source = Source::look(path, &path.display().to_string())?;
+        source.refuse_other_than(wanted, path)?;
+        Ok(source)
+    }
+
+    /// Refuse it when it is something else than what was said.
+    pub fn refuse_other_than(&self, wanted: Option<Wanted>, path: &Path) -> Result<()> {
+        let is = match &self.kind {
+            Kind::Iso(..) => Wanted::Iso,
+            Kind::Disk(_) => Wanted::Disk,
+            // Known when it is unpacked.
+            Kind::Packed(_) | Kind::Virtual(_) => return Ok(()),
+            Kind::Image(..) | Kind::Directory | Kind::Tarball(_) => Wanted::Filesystem,
+        };
+        match wanted {
+            Some(wanted) if wanted != is => {
+                let name = |kind| match kind {
+                    Wanted::Filesystem => "filesystem",
+                    Wanted::Iso => "iso",
+                    Wanted::Disk => "disk",
+                };
+                bail!(
+                    "'{}' is no {}: leave --kind away, or say --kind {}",
+                    path.display(),
+                    name(wanted),
+                    name(is)
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What it is. `shown` names it in errors.
+    pub fn look(path: &Path, shown: &str) -> Result<Source> {
         let absolute = path.canonicalize().with_context(|| format!("opening {shown}"))?;
         let meta = absolute.metadata().with_context(|| format!("opening {shown}"))?;
         if meta.is_dir() {
@@ -49,25 +90,46 @@ impl Source {
         let mut head = Vec::new();
         let file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
         file.take(HEAD as u64).read_to_end(&mut head).with_context(|| format!("reading {shown}"))?;
-        let kind = match Format::recognise(&head) {
-            Some(format) => {
+        let kind = match Content::recognise(&head) {
+            Some(Content::Iso) => {
+                let mut file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
+                let volume = Volume::read(&mut file).with_context(|| format!("reading {shown}"))?;
+                let Some(volume) = volume else {
+                    bail!("'{shown}' is an ISO image without a volume descriptor: it is damaged")
+                };
+                if meta.len() < volume.size {
+                    bail!(
+                        "'{shown}' is truncated: its ISO 9660 needs {} bytes, the file has {}",
+                        volume.size,
+                        meta.len()
+                    );
+                }
+                Kind::Iso(volume, meta.len())
+            }
+            Some(Content::Filesystem(format)) => {
                 whole(format, &head, meta.len()).map_err(|why| anyhow::anyhow!("'{shown}' {why}"))?;
                 Kind::Image(format, meta.len())
             }
-            None => match Packing::recognise(&absolute, &head)? {
-                Some(packing) => Kind::Tarball(packing),
-                None => bail!(
-                    "'{shown}' is {}: give a squashfs, erofs or ext4 image, a root directory or a root tarball",
-                    guess(&head)
-                ),
-            },
+            Some(Content::Disk) if disk::is_one(&absolute, shown)? => Kind::Disk(meta.len()),
+            Some(Content::Disk) | None => {
+                match (Virtual::recognise(&head), Packing::recognise(&absolute, &head)?) {
+                    (Some(format), _) => Kind::Virtual(format),
+                    (None, Some(found)) => found,
+                    (None, None) => bail!(
+                        "'{shown}' is {}: give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball",
+                        guess(&head)
+                    ),
+                }
+            }
         };
         Ok(Source { path: absolute, kind })
     }
 
     /// The image's name when `--name` is not given: the file's, without what says its format.
     pub fn default_name(&self) -> String {
-        const ENDS: [&str; 14] = [
+        const ENDS: [&str; 20] = [
+            ".iso",
+            ".ISO",
             ".gz",
             ".xz",
             ".zst",
@@ -82,6 +144,10 @@ impl Source {
             ".ext4",
             ".img",
             ".raw",
+            ".qcow2",
+            ".vmdk",
+            ".vdi",
+            ".vhdx",
         ];
         let mut name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if self.kind != Kind::Directory {
@@ -93,15 +159,14 @@ impl Source {
     }
 }
 
-/// Enough for every magic: an ISO 9660's is the farthest.
-const HEAD: usize = 0x8006;
+/// Enough for every magic.
+const HEAD: usize = CONTENT_BYTES;
 
 /// What a file without a root filesystem is.
 fn guess(head: &[u8]) -> &'static str {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
     match () {
-        () if at(0x8001, b"CD001") => "an ISO image",
-        () if at(510, &[0x55, 0xAA]) => "a disk image with partitions",
+        () if at(510, &[0x55, 0xAA]) => "a boot sector without partitions",
         () if at(0, b"070701") => "a cpio archive",
         () if text(head) => "a text file",
         () => "no filesystem that BootTorrent knows",
@@ -119,7 +184,7 @@ fn text(head: &[u8]) -> bool {
 }
 
 /// Whether the file holds all that its superblock says. `head`: at least [`MAGIC_BYTES`] where there are so many.
-fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
+pub fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
     // A file too short for its superblock has fields of zeros here, and is caught by its length.
     let bytes = |at: usize| {
         head.get(at..at + 4).map_or(0, |b| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])))
@@ -178,16 +243,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, bytes).unwrap();
-        Source::recognise(&path).unwrap_err().to_string().replace(&format!("'{}'", path.display()), "X")
+        Source::recognise(&path, None).unwrap_err().to_string().replace(&format!("'{}'", path.display()), "X")
     }
 
     #[test]
     fn refuses_in_one_sentence() {
-        let want = ": give a squashfs, erofs or ext4 image, a root directory or a root tarball";
+        let want = ": give a live ISO, a squashfs, erofs or ext4 image, a root directory or a root tarball";
         let mut disk = vec![0; 1024];
         disk[510..512].copy_from_slice(&[0x55, 0xAA]);
         let mut iso = vec![0; 0x9000];
-        iso[0x8001..0x8006].copy_from_slice(b"CD001");
+        iso[0x8000..0x8006].copy_from_slice(b"\x01CD001");
+        iso[0x8000 + 80] = 100;
+        iso[0x8000 + 129] = 8;
         let mut old = vec![0; 4096];
         old[..4].copy_from_slice(b"hsqs");
         old[28] = 3;
@@ -205,7 +272,8 @@ mod tests {
             (b"hello\n", format!("X is a text file{want}")),
             (&[0; 5000], format!("X is no filesystem that BootTorrent knows{want}")),
             (&disk, format!("X is a disk image with partitions{want}")),
-            (&iso, format!("X is an ISO image{want}")),
+            (&iso, "X is truncated: its ISO 9660 needs 204800 bytes, the file has 36864".into()),
+            (&iso[..0x8700], "X is an ISO image without a volume descriptor: it is damaged".into()),
             (b"hsqs", "X is truncated: its squashfs needs 96 bytes, the file has 4".into()),
             (&old, "X is a squashfs of version 3: only version 4 can be booted".into()),
             (&ext, "X is truncated: its ext4 needs 102400 bytes, the file has 4096".into()),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Root tarballs, as mmdebstrap writes them: how they are packed, and how their bytes are had.
+//! What is compressed: root tarballs, as mmdebstrap writes them, and images. How they are packed, and how their bytes are had.
 
+use super::{convert::Virtual, source::Kind};
 use crate::tool::{Running, Tool};
 use anyhow::{Context, Result};
+use bootspec::manifest::{CONTENT_BYTES, Content};
 use std::{fs::File, io::Read, path::Path};
 
 /// How a tarball is compressed.
@@ -19,15 +21,20 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Recognise a tarball by content; `head` is how the file begins.
-    pub fn recognise(path: &Path, head: &[u8]) -> Result<Option<Packing>> {
+    /// Recognise a tarball, or a compressed image, by content; `head` is how the file begins.
+    pub fn recognise(path: &Path, head: &[u8]) -> Result<Option<Kind>> {
         let Some(packing) = compression(head) else {
-            return Ok(is_tar(head).then_some(Packing::Plain));
+            return Ok(is_tar(head).then_some(Kind::Tarball(Packing::Plain)));
         };
         let mut unpacked = Vec::new();
         let mut running = packing.decompress(path)?.context("a compressed file")?;
-        running.by_ref().take(512).read_to_end(&mut unpacked).context("reading the tarball's head")?;
-        Ok(is_tar(&unpacked).then_some(packing))
+        let head = running.by_ref().take(CONTENT_BYTES as u64);
+        { head }.read_to_end(&mut unpacked).context("reading the head of what is compressed")?;
+        Ok(match Content::recognise(&unpacked) {
+            _ if is_tar(&unpacked) => Some(Kind::Tarball(packing)),
+            Some(_) => Some(Kind::Packed(packing)),
+            None => Virtual::recognise(&unpacked).map(|_| Kind::Packed(packing)),
+        })
     }
 
     /// A program that prints the tar archive; `None`: it is the file itself.

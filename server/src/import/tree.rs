@@ -12,7 +12,7 @@ use nix::{
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
+    io::{self, Read, Seek, SeekFrom},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
@@ -46,8 +46,34 @@ pub fn open(image: &Path, format: Format, scratch: &Path) -> Result<Box<dyn Tree
     })
 }
 
+/// A part of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    /// Its first byte.
+    pub start: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// Open the tree in a partition of a disk image.
+pub fn open_slice(image: &Path, slice: Slice, format: Format, scratch: &Path) -> Result<Box<dyn Tree>> {
+    let shown = image.display().to_string();
+    // e2fsprogs takes an offset behind the file's name.
+    if format == Format::Ext4 && !shown.contains('?') {
+        return Ok(Box::new(Ext4(format!("{shown}?offset={}", slice.start).into())));
+    }
+    std::fs::create_dir_all(scratch).with_context(|| format!("creating {}", scratch.display()))?;
+    let part = scratch.join("partition");
+    let mut from = File::open(image).with_context(|| format!("opening {shown}"))?;
+    from.seek(SeekFrom::Start(slice.start)).with_context(|| format!("reading {shown}"))?;
+    let mut to = File::create(&part).with_context(|| format!("creating {}", part.display()))?;
+    io::copy(&mut from.take(slice.size), &mut to)
+        .with_context(|| format!("copying a partition of {shown}"))?;
+    open(&part, format, &scratch.join("tree"))
+}
+
 /// A path that may stand in another program's little language (debugfs requests, unsquashfs patterns).
-fn plain(path: &str) -> bool {
+pub fn plain(path: &str) -> bool {
     path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+~-".contains(c))
         && !path.split('/').any(|p| p == "..")
 }

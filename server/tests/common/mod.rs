@@ -151,10 +151,11 @@ pub fn tool(program: &str, args: &[&str]) {
 pub fn initrd(files: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for name in files.iter().chain(&["TRAILER!!!"]) {
-        let fields = [1, 0o100755, 0, 0, 1, 0, 4, 0, 0, 0, 0, name.len() + 1, 0];
+        let text: &[u8] = if *name == "TRAILER!!!" { b"" } else { b"text" };
+        let fields = [1, 0o100755, 0, 0, 1, 0, text.len(), 0, 0, 0, 0, name.len() + 1, 0];
         write!(out, "070701{}{name}\0", fields.map(|f| format!("{f:08X}")).concat()).unwrap();
         out.resize(out.len().next_multiple_of(4), 0);
-        out.extend_from_slice(b"text");
+        out.extend_from_slice(text);
     }
     out
 }

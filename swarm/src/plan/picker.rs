@@ -100,6 +100,8 @@ struct Flight {
     first: Option<Duration>,
     last: Duration,
     senders: Vec<Key>,
+    /// Some of it was here before, not verified: a wrong piece is nobody's fault then.
+    begun: bool,
 }
 
 /// See the module's text.
@@ -110,6 +112,8 @@ pub struct Picker {
     seen: Vec<u16>,
     peers: HashMap<Key, Peer>,
     flights: HashMap<u32, Flight>,
+    /// Blocks that are here of pieces that nobody has been asked for yet, not verified.
+    begun: HashMap<u32, Vec<u32>>,
     /// How long a piece took, as of late.
     usual: Duration,
     /// What comes from all.
@@ -130,6 +134,7 @@ impl Picker {
             seen: vec![0; pieces as usize],
             peers: HashMap::new(),
             flights: HashMap::new(),
+            begun: HashMap::new(),
             usual: USUAL,
             meter: Meter::default(),
             pace: (0.0, Duration::ZERO),
@@ -140,6 +145,16 @@ impl Picker {
     /// The pieces that are verified.
     pub fn have(&self) -> &Bits {
         &self.have
+    }
+
+    /// A block is in the file already, not verified: the rest of its piece is asked for. Not all blocks of a piece:
+    /// such a one is verified by the caller.
+    pub fn begun(&mut self, piece: u32, block: u32) {
+        let count = self.layout.blocks(piece) as usize;
+        let here = self.begun.entry(piece).or_default();
+        if block < count as u32 && !here.contains(&block) && here.len() + 1 < count {
+            here.push(block);
+        }
     }
 
     /// A peer that has nothing yet, and lets us ask when it says so. `server`: it is the server's seeder.
@@ -309,15 +324,24 @@ impl Picker {
     fn give(&mut self, piece: u32, key: Key, now: Duration) -> Order {
         self.flying.insert(piece);
         let count = self.layout.blocks(piece);
-        let flight = self.flights.entry(piece).or_insert_with(|| Flight {
-            holders: Vec::new(),
-            blocks: vec![Block::Missing; count as usize],
-            missing: count,
-            here: 0,
-            since: now,
-            first: None,
-            last: now,
-            senders: Vec::new(),
+        let begun = &mut self.begun;
+        let flight = self.flights.entry(piece).or_insert_with(|| {
+            let here = begun.remove(&piece).unwrap_or_default();
+            let mut blocks = vec![Block::Missing; count as usize];
+            here.iter().for_each(|b| blocks[*b as usize] = Block::Here);
+            let (missing, here) = (count - here.len() as u32, here.len() as u32);
+            let (holders, senders) = (Vec::new(), Vec::new());
+            Flight {
+                holders,
+                blocks,
+                missing,
+                here,
+                since: now,
+                first: None,
+                last: now,
+                senders,
+                begun: here > 0,
+            }
         });
         let mut blocks: Vec<u32> =
             (0..count).filter(|b| flight.blocks[*b as usize] == Block::Missing).collect();
@@ -374,6 +398,7 @@ impl Picker {
         let idle = Bits::in_neither(&self.have, &self.flying, from).next();
         if let Some(piece) = idle {
             self.flying.insert(piece);
+            self.begun.remove(&piece);
             return Some(piece);
         }
         // Not a whole one, which is being verified, nor one that is being written to.
@@ -396,7 +421,8 @@ impl Picker {
     pub fn verified(&mut self, piece: u32, now: Duration) {
         if let Some(flight) = self.flights.remove(&piece) {
             self.usual = (self.usual * 7 + now.saturating_sub(flight.since)) / 8;
-            if let [sender] = flight.senders[..] {
+            if let ([sender], false) = (&flight.senders[..], flight.begun) {
+                let sender = *sender;
                 self.timed(sender, flight.last.saturating_sub(flight.first.unwrap_or(now)), piece);
             }
         }
@@ -415,7 +441,7 @@ impl Picker {
     /// A piece did not verify, or its source gave up: it is fetched again. Who had sent parts of it.
     pub fn failed(&mut self, piece: u32) -> Vec<Key> {
         self.flying.remove(piece);
-        self.flights.remove(&piece).map_or_else(Vec::new, |f| f.senders)
+        self.flights.remove(&piece).filter(|f| !f.begun).map_or_else(Vec::new, |f| f.senders)
     }
 }
 

@@ -45,6 +45,22 @@ fn nothing_is_asked_twice() {
 }
 
 #[test]
+fn of_a_piece_that_is_here_in_part_the_rest_is_asked_for() {
+    let mut picker = with_seeders(1, 1);
+    (0..9).for_each(|block| picker.begun(0, block / 2));
+    let order = picker.pick(0, NOW).unwrap();
+    assert_eq!(order.blocks, [3], "one is always fetched: then the piece is verified");
+    assert_eq!(get(&mut picker, 0, 0, 3, NOW), Some(Landed::Whole));
+    assert!(picker.failed(0).is_empty(), "what was here may have been wrong: nobody is blamed");
+    let again = picker.pick(0, NOW).unwrap();
+    assert_eq!(again.blocks, ALL_BLOCKS, "and then all of it is fetched");
+    for block in ALL_BLOCKS {
+        get(&mut picker, 0, 0, block, NOW);
+    }
+    assert_eq!(picker.failed(0), [0]);
+}
+
+#[test]
 fn a_peer_is_asked_for_a_little_ahead_and_all_for_no_more_than_comes_soon() {
     let mut picker = with_seeders(100, 50);
     assert!(picker.pick(0, NOW).is_some());

@@ -4,9 +4,12 @@
 
 mod apt;
 mod cache;
+mod disk;
+pub mod live;
 mod root;
 
 pub use cache::{cached, key_of};
+pub use disk::{ROOT_PARTITION, disk};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
@@ -125,6 +128,16 @@ pub fn catalogue(image: &Image) -> Result<PathBuf> {
             .arg(dir)
             .run()
             .map(drop)
+    })
+}
+
+/// A catalogue with [`disk`], called [`IMAGE`] too, as real `boottorrent image add` imported it. Shared, like [`catalogue`].
+pub fn disk_catalogue() -> Result<PathBuf> {
+    let (server, disk) = (server_binary()?, disk()?);
+    let key = key_of(&[&server], &[&disk.to_string_lossy(), APPEND])?;
+    cached("catalogue-disk", &key, |dir| {
+        let add = Cmd::new(&server).args(["image", "add"]).arg(&disk).args(["--name", IMAGE]);
+        add.args(["--append", APPEND, "--dir"]).arg(dir).run().map(drop)
     })
 }
 

@@ -23,14 +23,14 @@ const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,i
 const LEAVE_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
 
 /// The serial console gives a root shell, as the tests and the demo's visitor want it.
-const AUTOLOGIN: &str = "\
+pub const AUTOLOGIN: &str = "\
 [Service]
 ExecStart=
 ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 %I $TERM
 ";
 
 /// Says the verdict on the console. systemd's own line is lost there when the login comes first.
-const VERDICT: &str = "\
+pub const VERDICT: &str = "\
 [Unit]
 DefaultDependencies=no
 After=multi-user.target
@@ -41,8 +41,13 @@ ExecStart=/bin/sh -c 'echo \"<4>lab: systemd reached multi-user.target\" >/dev/k
 
 /// A root with the packages and nothing of ours.
 pub fn base(suite: Suite) -> Result<PathBuf> {
-    let key = key_of::<&str>(&[], &[PACKAGES, &LEAVE_OUT.concat()])?;
-    let dir = cached(&format!("base-{}", suite.as_str()), &key, |dir| {
+    bootstrap("base", suite, PACKAGES)
+}
+
+/// A root with these packages, as they come.
+pub fn bootstrap(name: &str, suite: Suite, packages: &str) -> Result<PathBuf> {
+    let key = key_of::<&str>(&[], &[packages, &LEAVE_OUT.concat()])?;
+    let dir = cached(&format!("{name}-{}", suite.as_str()), &key, |dir| {
         let mirrors = apt::write(&apt::sources(suite)?, dir)?;
         let root = dir.join("root");
         Cmd::new("mmdebstrap")
@@ -51,7 +56,7 @@ pub fn base(suite: Suite) -> Result<PathBuf> {
             .args(LEAVE_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
             // The initramfs is made once, when our hook is there.
             .env("INITRD", "No")
-            .arg(format!("--include={PACKAGES}"))
+            .arg(format!("--include={packages}"))
             .arg(suite.as_str())
             .arg(&root)
             .args(mirrors)
@@ -65,31 +70,47 @@ pub fn finished(suite: Suite, base: &Path) -> Result<PathBuf> {
     let mut files = hook_files();
     files.push(agent_binary()?);
     let key = key_of(&files, &[&base.to_string_lossy(), include_str!("root.rs")])?;
-    cached(&format!("image-{}", suite.as_str()), &key, |dir| {
-        // A thread, because a mount namespace belongs to one: its overlay is gone when it ends.
-        let (lower, made) = (base.to_owned(), dir.to_owned());
-        std::thread::spawn(move || finish(&lower, &made)).join().expect("no panic in finish")?;
-        for scaffold in ["upper", "work", "root"] {
-            fs::remove_dir_all(dir.join(scaffold))?;
-        }
-        Ok(())
-    })
+    cached(&format!("image-{}", suite.as_str()), &key, |dir| over(base, dir, finish))
 }
 
-fn finish(base: &Path, dir: &Path) -> Result<()> {
-    let root = dir.join("root");
-    let (upper, work) = (dir.join("upper"), dir.join("work"));
-    for d in [&root, &upper, &work] {
-        fs::create_dir(d)?;
+/// Change a root in an overlay over it, at `root` in `dir`; what `change` leaves beside it stays.
+pub fn over(base: &Path, dir: &Path, change: fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    let (lower, made) = (base.to_owned(), dir.to_owned());
+    // A thread, because a mount namespace belongs to one: its overlay is gone when it ends.
+    let work = move || {
+        let root = made.join("root");
+        let (upper, work) = (made.join("upper"), made.join("work"));
+        for d in [&root, &upper, &work] {
+            fs::create_dir(d)?;
+        }
+        unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace (this needs root)")?;
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+        let (lower, up, wk) = (lower.display(), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={up},workdir={wk}");
+        mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .context("mounting an overlay")?;
+        change(&root, &made)
+    };
+    std::thread::spawn(work).join().expect("no panic in there")?;
+    for scaffold in ["upper", "work", "root"] {
+        fs::remove_dir_all(dir.join(scaffold))?;
     }
-    unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace (this needs root)")?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    let (lower, up, wk) = (base.display(), upper.display(), work.display());
-    let options = format!("lowerdir={lower},upperdir={up},workdir={wk}");
-    mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
-        .context("mounting an overlay")?;
+    Ok(())
+}
 
-    install(&root)?;
+/// A command in a root, with its own /proc.
+pub fn chroot(root: &Path, words: &[&str]) -> Cmd {
+    Cmd::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--mount-proc"])
+        .arg(format!("--root={}", root.display()))
+        .args(words)
+}
+
+fn finish(root: &Path, dir: &Path) -> Result<()> {
+    install(root)?;
+    // So that machines can make a disk for images (boottorrent.mkfs=).
+    fs::create_dir_all(root.join("etc/boottorrent"))?;
+    fs::write(root.join("etc/boottorrent/initramfs.conf"), "MKFS=yes\n")?;
     let units = root.join("etc/systemd/system");
     let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
     fs::create_dir_all(&getty)?;
@@ -99,12 +120,7 @@ fn finish(base: &Path, dir: &Path) -> Result<()> {
     symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
     let all =
         if fs::read_dir(root.join("boot"))?.flatten().any(|e| is_initrd(&e.path())) { "-u" } else { "-c" };
-    let chroot = |words: &[&str]| {
-        Cmd::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--mount-proc"])
-            .arg(format!("--root={}", root.display()))
-            .args(words)
-    };
+    let chroot = |words: &[&str]| chroot(root, words);
     chroot(&["update-initramfs", all, "-k", "all"])
         .run_logged(Stdio::null(), &dir.join("update-initramfs.log"))?;
     for entry in fs::read_dir(root.join("boot"))? {
@@ -121,7 +137,7 @@ fn finish(base: &Path, dir: &Path) -> Result<()> {
     }
     // Level 3: made in seconds, and not a third larger than the smallest.
     Cmd::new("mksquashfs")
-        .args([&root, &dir.join("payload.squashfs")])
+        .args([root, &dir.join("payload.squashfs")])
         .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
         .run()
         .map(drop)
@@ -139,10 +155,10 @@ fn install(root: &Path) -> Result<()> {
         .map(drop)
 }
 
-fn is_initrd(path: &Path) -> bool {
+pub fn is_initrd(path: &Path) -> bool {
     name_of(path).starts_with("initrd.img-")
 }
 
-fn name_of(path: &Path) -> std::borrow::Cow<'_, str> {
+pub fn name_of(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A live ISO: nothing of it is mounted here. It becomes a loop device, and the scripts of its own
+//! initrd find it there, as they would find it on a USB stick.
+
+use crate::root;
+use anyhow::{Context, bail};
+use bootspec::manifest::Content;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// In the agent's folder: the path of the device, for our lines of shell in the ISO's initrd.
+pub const MEDIUM: &str = "medium";
+
+/// Attach the payload, read-only, and write down where.
+pub fn attach(payload: &Path, run: &Path) -> anyhow::Result<PathBuf> {
+    if root::content(payload)? != Some(Content::Iso) {
+        bail!("the image is no ISO, although boottorrent.kind=iso says so: leave that parameter away");
+    }
+    // Not taken away with its last user: between us and the ISO's scripts it has none.
+    let device = root::attach(payload, root::Loop::Kept)?.path().context("finding the loop device's path")?;
+    let medium = run.join(MEDIUM);
+    fs::write(&medium, format!("{}\n", device.display()))
+        .with_context(|| format!("writing {}", medium.display()))?;
+    Ok(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_iso_is_not_attached() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("payload");
+        fs::write(&file, "hsqs").unwrap();
+        let e = attach(&file, dir.path()).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            "the image is no ISO, although boottorrent.kind=iso says so: leave that parameter away"
+        );
+        assert!(!dir.path().join(MEDIUM).exists());
+    }
+}

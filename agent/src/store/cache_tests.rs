@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A cache in a folder: what is kept, found again, and reused.
+
+use super::*;
+use swarm::{CreateOptions, create, plan::BLOCK, sums::Sums as Blocks};
+
+const PIECE: usize = 64 << 10;
+const PIECES: u32 = 20;
+
+fn noise(seed: u32) -> Vec<u8> {
+    let words =
+        (0..PIECES * PIECE as u32 / 4).map(|n| (n ^ seed).wrapping_mul(0x9E37_79B9).rotate_left(n % 31));
+    words.flat_map(u32::to_le_bytes).collect()
+}
+
+fn torrent(data: &[u8]) -> Metainfo {
+    let options = CreateOptions { name: "lab".into(), private: false, piece_length: Some(PIECE as u32) };
+    create(&mut &data[..], data.len() as u64, &options, &mut |_| {}).unwrap()
+}
+
+async fn prepared(cache: &Cache, data: &[u8]) -> Payload {
+    let ready = cache.prepare(&torrent(data), "lab", None, &Report::new(None, None)).await;
+    ready.map_err(|f| f.error).unwrap()
+}
+
+/// As the swarm does: what is missing is written.
+async fn fetched(cache: &Cache, data: &[u8]) -> u32 {
+    use std::os::unix::fs::FileExt;
+    let mut payload = prepared(cache, data).await;
+    for piece in (0..payload.known.len()).filter(|p| !payload.known.has(*p)) {
+        let range = torrent(data).piece_range(piece);
+        payload.file.write_all_at(&data[range.start as usize..range.end as usize], range.start).unwrap();
+    }
+    payload.finish(&crate::target::Writes::Ram(0)).unwrap();
+    assert!(fs::read(&payload.path).unwrap() == data && payload.path.extension().unwrap() == "img");
+    payload.known.len() - payload.known.count()
+}
+
+#[tokio::test]
+async fn what_was_fetched_is_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at("LABEL=x", dir.path()).unwrap();
+    let data = noise(1);
+    let half = prepared(&cache, &data).await;
+    std::os::unix::fs::FileExt::write_all_at(&half.file, &data[..data.len() / 2], 0).unwrap();
+    drop(half);
+    assert!(cache.latest("lab").is_none(), "it was never complete");
+    assert_eq!(fetched(&cache, &data).await, PIECES / 2, "half of it was there");
+    assert_eq!(fetched(&cache, &data).await, 0);
+    let kept = cache.latest("lab").unwrap();
+    assert!(kept.infohash == torrent(&data).infohash() && kept.entry.fetched > 0, "{kept:?}");
+    assert_eq!(cache.latest("other"), None);
+
+    let path = cache.file(kept.infohash).unwrap().0;
+    let mut spoiled = data.clone();
+    spoiled[5 * PIECE + 7] ^= 1;
+    fs::write(&path, spoiled).unwrap();
+    assert_eq!(fetched(&cache, &data).await, 1, "one bit, one piece");
+    fs::write(dir.path().join("boottorrent/state.json"), "{").unwrap();
+    assert_eq!(fetched(&cache, &data).await, 0, "state is only a hint");
+}
+
+#[tokio::test]
+async fn of_versions_the_last_two_are_kept_and_pieces_are_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at("LABEL=x", dir.path()).unwrap();
+    let first = noise(1);
+    fetched(&cache, &first).await;
+    // The same pieces in another order, and a new one.
+    let second = [&noise(2)[..PIECE], &first[PIECE * 5..], &first[..PIECE * 4]].concat();
+    assert_eq!(fetched(&cache, &second).await, 1);
+    fetched(&cache, &noise(3)).await;
+    let mut left: Vec<InfoHash> = cache.images().into_iter().map(|k| k.infohash).collect();
+    left.sort_by_key(|h| h.0);
+    let mut want = [torrent(&second).infohash(), torrent(&noise(3)).infohash()];
+    want.sort_by_key(|h| h.0);
+    assert_eq!(left, want);
+    assert_eq!(cache.latest("lab").unwrap().infohash, torrent(&noise(3)).infohash());
+}
+
+#[tokio::test]
+async fn a_shifted_version_is_rebuilt_from_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at("LABEL=x", dir.path()).unwrap();
+    let old = noise(1);
+    fetched(&cache, &old).await;
+    let mut new = old.clone();
+    new.splice(9 * PIECE + 100..9 * PIECE + 200, *b"other");
+    let (metainfo, report) = (torrent(&new), Report::new(None, None));
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(new.len() as u64).unwrap();
+    let none = swarm::plan::Bits::none(metainfo.pieces());
+    let sums = Blocks::make(&mut &new[..], metainfo.infohash(), metainfo.size()).unwrap();
+    let wanted = rebuild::Wanted { file: &file, metainfo: &metainfo, known: &none };
+    let others = cache.others(metainfo.infohash(), "lab");
+    let (known, begun) = rebuild::run(wanted, others, Some(sums), "lab", &report).await.unwrap();
+    let missing: Vec<u32> = (0..known.len()).filter(|p| !known.has(*p)).collect();
+    // The end is no whole block of the sums: its piece lacks one of 16 KiB.
+    assert_eq!(missing, [9, PIECES - 1]);
+    let blocks = PIECE as u32 / BLOCK;
+    assert_eq!(begun.len() as u32, 2 * (blocks - 1), "{begun:?}");
+    assert!(!begun.contains(&(9, 0)) && begun.contains(&(9, 1)), "{begun:?}");
+    assert!(survey(&file, &metainfo, |_| {}).unwrap() == known, "what counts is right");
+}

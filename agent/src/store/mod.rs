@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where the payload is kept: made ready before the download, finished after it.
+
+pub mod cache;
+mod caches;
+mod device;
+mod ram;
+mod rebuild;
+pub mod state;
+
+pub use caches::{Caches, Spare};
+pub use ram::{create, file};
+
+use crate::{
+    cli::BootArgs,
+    fail::{Failure, Step},
+    report::Report,
+    target::{self, Memory, Place, Plan, Writes},
+};
+use anyhow::anyhow;
+use bootspec::{Exit, Params, Target};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+};
+use swarm::{Head, Metainfo, plan::Bits};
+use url::Url;
+
+/// A place for a payload: an open file, and what of it is here already.
+pub struct Payload {
+    /// Written by the swarm, as long as the payload. It stays open for seeding.
+    pub file: File,
+    /// Where the file is now; after [`Payload::finish`], where it is mounted from.
+    pub path: PathBuf,
+    /// Where the payload's beginning goes instead, if apart.
+    pub head: Option<Head>,
+    /// Pieces that are here, verified.
+    pub known: Bits,
+    /// Blocks of other pieces that are in the file as well, not verified.
+    pub begun: Vec<(u32, u32)>,
+    keep: Keep,
+}
+
+/// What is left to do when all is verified.
+enum Keep {
+    /// A tmpfs: nothing.
+    Ram,
+    /// A filesystem that keeps images.
+    Cache(cache::Keeper),
+    /// A disk: its beginning, which makes it one that boots.
+    Device(device::Writing),
+}
+
+impl Payload {
+    /// All pieces are verified and in the file. `writes`: a filesystem on which an overlay is kept is written on.
+    pub fn finish(&mut self, writes: &Writes) -> anyhow::Result<()> {
+        match &mut self.keep {
+            Keep::Ram => {}
+            Keep::Cache(keeper) => {
+                self.path = keeper.finish(&self.file, !matches!(writes, Writes::Kept(_)))?
+            }
+            Keep::Device(writing) => writing.finish(&self.file, self.head.as_ref())?,
+        }
+        Ok(())
+    }
+}
+
+/// What a payload is made ready for.
+pub struct Order<'a> {
+    /// Paths.
+    pub args: &'a BootArgs,
+    /// Targets and overlay.
+    pub params: &'a Params,
+    /// What will be fetched.
+    pub metainfo: &'a Metainfo,
+    /// What it is called.
+    pub image: &'a str,
+    /// Where the server has the image's sums.
+    pub sums: Option<Sums<'a>>,
+}
+
+/// Where sums are.
+#[derive(Clone, Copy)]
+pub struct Sums<'a> {
+    /// Asks.
+    pub client: &'a reqwest::Client,
+    /// The .torrent: they are beside it.
+    pub torrent: &'a Url,
+}
+
+/// Take the first target that has room. Why another one has not is said.
+pub async fn prepare(
+    order: &Order<'_>,
+    caches: &mut Caches<'_>,
+    report: &Report,
+) -> Result<(Plan, Payload), Failure> {
+    let memory = fs::read_to_string(&order.args.meminfo)
+        .map_err(|e| anyhow!(e))
+        .and_then(|t| Memory::parse(&t))
+        .step(Exit::Room)?;
+    let mut targets = order.params.target.iter().peekable();
+    loop {
+        let target = targets.next().expect("there is at least one target");
+        match one(target, order, caches, memory, report).await {
+            Ok(ready) => return Ok(ready),
+            Err(failure) => match targets.peek() {
+                Some(next) => report.warn(&format!("{:#}; taking the next target, {next}", failure.error)),
+                None => return Err(failure),
+            },
+        }
+    }
+}
+
+async fn one(
+    target: &Target,
+    order: &Order<'_>,
+    caches: &mut Caches<'_>,
+    memory: Memory,
+    report: &Report,
+) -> Result<(Plan, Payload), Failure> {
+    let Order { args, params, metainfo, image, sums } = *order;
+    let plan = target::choose(target, image, metainfo.size(), &params.overlay, memory).step(Exit::Room)?;
+    let payload = match &plan.place {
+        Place::Ram(size) => ram::prepare(&args.run_dir, *size, metainfo).step(Exit::Storage)?,
+        Place::Cache(name) => {
+            let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
+            cache.prepare(metainfo, image, sums, report).await?
+        }
+        Place::Device(disk) => device::prepare(disk, image, metainfo, args, report).await?,
+    };
+    Ok((plan, payload))
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The add-on: a cpio archive that stands beside the initrd of an image that was not made with our
+//! hook, and brings into it the agent and a few lines of shell that call it. The kernel unpacks
+//! all archives that it is given into one tree (Documentation/driver-api/early-userspace/buffer-format.rst).
+
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::manifest::Family;
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io::{ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+/// Where `make install-agent` puts the agent.
+pub const AGENT: &str = "/usr/libexec/boottorrent/boottorrent-agent";
+
+/// An agent is a few megabytes.
+const MAX_AGENT: u64 = 64 << 20;
+
+/// A file of the archive.
+struct Entry {
+    path: &'static str,
+    mode: u32,
+    text: &'static str,
+}
+
+macro_rules! hook {
+    ($path:literal, $mode:literal, $file:literal) => {
+        Entry { path: $path, mode: $mode, text: include_str!(concat!("../../initramfs-hooks/", $file)) }
+    };
+}
+
+const MEDIUM: [Entry; 2] = [
+    hook!("conf/conf.d/00-boottorrent.conf", 0o644, "addon/initramfs-tools/00-boottorrent.conf"),
+    hook!("scripts/boottorrent-medium", 0o644, "addon/initramfs-tools/boottorrent-medium"),
+];
+/// Never below /lib: that is a link in the initrd, and could not be made any more if a folder were there.
+const DRACUT: [Entry; 2] = [
+    hook!(
+        "usr/lib/dracut/hooks/initqueue/settled/50-boottorrent.sh",
+        0o755,
+        "addon/dracut/50-boottorrent.sh"
+    ),
+    // Since dracut 106.
+    hook!(
+        "var/lib/dracut/hooks/initqueue/settled/50-boottorrent.sh",
+        0o755,
+        "addon/dracut/50-boottorrent.sh"
+    ),
+];
+const ARCHISO: [Entry; 1] = [hook!("hooks/archiso_pxe_http", 0o755, "addon/archiso/archiso_pxe_http")];
+const INITRAMFS_TOOLS: [Entry; 1] =
+    [hook!("scripts/boottorrent", 0o644, "initramfs-tools/scripts/boottorrent")];
+
+/// The shell that a family needs.
+fn shell(family: Family) -> &'static [Entry] {
+    match family {
+        Family::LiveBoot | Family::Casper => &MEDIUM,
+        Family::Dracut => &DRACUT,
+        Family::Archiso => &ARCHISO,
+        Family::InitramfsTools => &INITRAMFS_TOOLS,
+    }
+}
+
+/// Whether the add-on comes behind the initrd. Of a file that both have, the later one counts: in
+/// front, the distribution's own files win. Only archiso needs one of them replaced.
+pub fn behind(family: Family) -> bool {
+    family == Family::Archiso
+}
+
+/// The add-on for a family: the same bytes for the same agent.
+pub fn build(family: Family, agent: &[u8]) -> Bytes {
+    let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
+    let files: Vec<_> = entries.chain([("usr/bin/boottorrent-agent", 0o755, agent)]).collect();
+    pack(&files).into()
+}
+
+/// An archive of files (path, mode, content), gzipped, which every kernel can unpack.
+pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let mut gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    gzip.write_all(&archive(files)).expect("a Vec");
+    let mut bytes = gzip.finish().expect("a Vec");
+    // What comes behind must begin at a multiple of four.
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn archive(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    // The kernel makes no folder by itself.
+    let folders: BTreeSet<&str> = files
+        .iter()
+        .flat_map(|(path, ..)| path.match_indices('/').map(|(end, _)| &path[..end]).collect::<Vec<_>>())
+        .collect();
+    let mut cpio = Vec::new();
+    let mut number = 0;
+    let mut add = |path: &str, mode: u32, bytes: &[u8]| {
+        number += 1;
+        newc(&mut cpio, number, path, mode, bytes);
+    };
+    folders.into_iter().for_each(|f| add(f, 0o040_755, b""));
+    files.iter().for_each(|(path, mode, bytes)| add(path, 0o100_000 | mode, bytes));
+    add("TRAILER!!!", 0, b"");
+    cpio
+}
+
+/// One member in the form `newc` of cpio(5).
+fn newc(to: &mut Vec<u8>, number: u32, path: &str, mode: u32, bytes: &[u8]) {
+    let links = if mode & 0o040_000 != 0 { 2 } else { 1 };
+    let size = u32::try_from(bytes.len()).expect("bounded by MAX_AGENT");
+    // ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
+    let fields = [number, mode, 0, 0, links, 0, size, 0, 0, 0, 0, path.len() as u32 + 1, 0];
+    to.extend_from_slice(b"070701");
+    fields.iter().for_each(|f| to.extend_from_slice(format!("{f:08x}").as_bytes()));
+    for part in [[path.as_bytes(), b"\0"].concat().as_slice(), bytes] {
+        to.extend_from_slice(part);
+        to.resize(to.len().next_multiple_of(4), 0);
+    }
+}
+
+/// What tells one agent from another.
+type Stamp = (SystemTime, u64);
+
+/// The add-ons of the installed agent, made when they are first asked for.
+pub struct Addons {
+    agent: PathBuf,
+    made: Mutex<HashMap<Family, (Stamp, Bytes)>>,
+}
+
+impl Addons {
+    /// With this agent.
+    pub fn new(agent: &Path) -> Arc<Addons> {
+        Arc::new(Addons { agent: agent.to_owned(), made: Mutex::default() })
+    }
+
+    /// The add-on for a family; made again when the agent has changed.
+    pub fn get(&self, family: Family) -> Result<Bytes> {
+        let path = self.agent.display();
+        let file = File::open(&self.agent).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => anyhow!(
+                "there is no agent at {path}: install it (`make install-agent`), or say where it is with agent = in \
+                 [boot] of server.toml"
+            ),
+            _ => anyhow!(e).context(format!("opening {path}")),
+        })?;
+        let meta = file.metadata().with_context(|| format!("asking for the size of {path}"))?;
+        let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
+            return Ok(bytes.clone());
+        }
+        let mut agent = Vec::new();
+        file.take(MAX_AGENT + 1).read_to_end(&mut agent).with_context(|| format!("reading {path}"))?;
+        if !agent.starts_with(b"\x7fELF") || agent.len() as u64 > MAX_AGENT {
+            bail!("{path} is no program: install the agent again (`make install-agent`)");
+        }
+        let bytes = build(family, &agent);
+        made.insert(family, (stamp, bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// How many bytes of phase one the add-on for a family is; 0 where it cannot be made.
+    pub fn size(&self, family: Option<Family>) -> u64 {
+        family.and_then(|f| self.get(f).ok()).map_or(0, |b| b.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::{Command, Stdio};
+
+    const ALL: [Family; 5] =
+        [Family::LiveBoot, Family::Casper, Family::Dracut, Family::Archiso, Family::InitramfsTools];
+
+    /// cpio(1) lists and unpacks it.
+    #[test]
+    fn other_programs_read_it() {
+        for family in ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let agent = [b"\x7fELF".as_slice(), &[7; 1001]].concat();
+            let bytes = build(family, &agent);
+            assert_eq!(bytes, build(family, &agent), "always the same");
+            assert_eq!(bytes.len() % 4, 0);
+            let mut child = Command::new("sh")
+                .args(["-c", "gzip -dc 2>/dev/null | cpio -idm --quiet"])
+                .current_dir(dir.path())
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(&bytes).unwrap();
+            assert!(child.wait().unwrap().success(), "{family:?}");
+            assert_eq!(fs::read(dir.path().join("usr/bin/boottorrent-agent")).unwrap(), agent);
+            for entry in shell(family) {
+                let path = dir.path().join(entry.path);
+                assert_eq!(fs::read_to_string(&path).unwrap(), entry.text);
+                let syntax = Command::new("sh").arg("-n").arg(&path).status().unwrap();
+                assert!(syntax.success(), "{}", entry.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_agent_is_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        let addons = Addons::new(&path);
+        let e = addons.get(Family::Dracut).unwrap_err().to_string();
+        assert_eq!(
+            e,
+            format!(
+                "there is no agent at {}: install it (`make install-agent`), or say where it is with agent = in [boot] of server.toml",
+                path.display()
+            )
+        );
+        assert_eq!(addons.size(Some(Family::Dracut)), 0);
+        fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert!(addons.get(Family::Dracut).unwrap_err().to_string().contains("is no program"));
+        fs::write(&path, "\x7fELF1").unwrap();
+        let one = addons.get(Family::Dracut).unwrap();
+        fs::write(&path, "\x7fELF23").unwrap();
+        assert_ne!(addons.get(Family::Dracut).unwrap(), one, "a new agent is noticed");
+    }
+}

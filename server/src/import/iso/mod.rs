@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A live ISO becomes an image: the payload is the ISO as it is, kernel and initrd are its own, and
+//! so are the kernel parameters, as its boot loader has them.
+
+mod config;
+mod files;
+mod volume;
+
+use super::{
+    Boot, Request,
+    initrd::{self, Foreign},
+};
+use crate::catalogue::{INITRD, KERNEL, Staging};
+use anyhow::{Context, Result, bail};
+use bootspec::manifest::{BootFile, Family};
+use config::Entry;
+use files::Files;
+use std::{
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+pub use volume::Volume;
+
+/// A boot loader's configuration is a few kilobytes.
+const MAX_CONFIG: usize = 256 << 10;
+/// So many configurations, and so many initrds, are looked at.
+const MAX_CONFIGS: usize = 64;
+const MAX_TRIES: usize = 12;
+/// Neither is as large anywhere.
+const MAX_KERNEL: u64 = 256 << 20;
+const MAX_INITRD: u64 = 2 << 30;
+
+/// Where kernels and initrds are when no configuration says: folder, beginnings of the two names.
+const USUAL: [(&str, &str, &str); 6] = [
+    ("live", "vmlinuz", "initrd"),
+    ("casper", "vmlinuz", "initrd"),
+    ("images/pxeboot", "vmlinuz", "initrd.img"),
+    ("arch/boot/x86_64", "vmlinuz-linux", "initramfs-linux.img"),
+    ("boot/x86_64/loader", "linux", "initrd"),
+    ("isolinux", "vmlinuz", "initrd"),
+];
+
+/// What an ISO gave.
+pub struct Live {
+    /// Its kernel and initrd, in the staging folder.
+    pub boot: Boot,
+    /// Whose initrd it is.
+    pub family: Family,
+    /// Kernel parameters: its own, then those of the request.
+    pub append: String,
+    /// What the admin should hear.
+    pub notes: Vec<String>,
+}
+
+/// Take kernel, initrd and parameters from an ISO, or refuse it.
+pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging) -> Result<Live> {
+    let shown = request.source.display().to_string();
+    let files = Files::open(iso).with_context(|| format!("looking into '{shown}'"))?;
+    let found = candidates(&files)?;
+    let (entry, family, from) = match &request.initrd {
+        Some(path) => {
+            let mut initrd = staging.create(INITRD)?;
+            super::tree::copy_file(path, &mut initrd)?;
+            let from = path.display().to_string();
+            let foreign = initrd::family(&staging.path(INITRD), &from)?;
+            (found.into_iter().next().unwrap_or_default(), live(foreign, &from, &shown)?, from)
+        }
+        None => choose(&files, found, staging, &shown, request.kernel.is_some())?,
+    };
+    pad(&staging.path(INITRD))?;
+    let kernel_from = match &request.kernel {
+        Some(path) => {
+            super::tree::copy_file(path, &mut staging.create(KERNEL)?)?;
+            path.display().to_string()
+        }
+        None => {
+            let Some(kernel) = files.find(&entry.kernel) else { bail!(no_kernel(&shown)) };
+            files.copy(&kernel, MAX_KERNEL, &mut staging.create(KERNEL)?)?;
+            format!("/{kernel}")
+        }
+    };
+    let (used, left) = config::usable(&entry.words);
+    let mut words = needed(family, &used, &volume.label);
+    words.extend(used);
+    // Behind the ISO's own: of a parameter that is there twice, the last one counts.
+    words.extend(Some(request.append.trim().to_owned()).filter(|a| !a.is_empty()));
+    let mut notes = Vec::new();
+    if !left.is_empty() {
+        notes.push(format!("of its boot loader's kernel parameters these are left out: {}", left.join(" ")));
+    }
+    let boot = Boot {
+        version: version(&staging.path(KERNEL)),
+        kernel: boot_file(&staging.path(KERNEL), kernel_from)?,
+        initrd: boot_file(&staging.path(INITRD), from)?,
+    };
+    Ok(Live { boot, family, append: words.join(" "), notes })
+}
+
+fn boot_file(path: &Path, from: String) -> Result<BootFile> {
+    let size = fs::metadata(path).with_context(|| format!("asking for the size of {from}"))?.len();
+    if size == 0 {
+        bail!("the file {from} is empty: a machine could not boot with it");
+    }
+    Ok(BootFile { size, from })
+}
+
+/// What could be booted, in the order of the boot loaders' menus; then what lies in the usual places.
+fn candidates(files: &Files) -> Result<Vec<Entry>> {
+    let mut configs: Vec<(usize, &str)> = files.paths().filter_map(|p| Some((rank(p)?, p))).collect();
+    configs.sort_unstable();
+    let mut found: Vec<Entry> = Vec::new();
+    let mut offer = |entry: Entry| {
+        if !found.iter().any(|f| f.kernel == entry.kernel && f.initrds == entry.initrds) {
+            found.push(entry);
+        }
+    };
+    for (_, path) in configs.into_iter().take(MAX_CONFIGS) {
+        let Some(file) = files.find(path) else { continue };
+        let Ok(text) = files.read(&file, MAX_CONFIG) else { continue };
+        for entry in config::parse(&String::from_utf8_lossy(&text)) {
+            found_in(files, entry, path).into_iter().for_each(&mut offer);
+        }
+    }
+    for (folder, kernel, initrd) in USUAL {
+        let first = |begin: &str| {
+            let fits = |p: &&str| {
+                p.strip_prefix(folder).and_then(|r| r.strip_prefix('/')).is_some_and(|name| {
+                    name.starts_with(begin) && !name.contains('/') && !name.ends_with(".cfg")
+                })
+            };
+            files.find(files.paths().find(fits)?)
+        };
+        if let (Some(kernel), Some(initrd)) = (first(kernel), first(initrd)) {
+            offer(Entry { kernel, initrds: vec![initrd], words: Vec::new() });
+        }
+    }
+    Ok(found)
+}
+
+/// Configurations in the order in which they are believed; `None`: it is none.
+fn rank(path: &str) -> Option<usize> {
+    let path = path.to_ascii_lowercase();
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    if folder.ends_with("loader/entries") && name.ends_with(".conf") {
+        return Some(4);
+    }
+    if !name.ends_with(".cfg") {
+        return None;
+    }
+    match folder {
+        "boot/grub" | "boot/grub2" => Some(if name == "grub.cfg" { 0 } else { 1 }),
+        "efi/boot" | "efi/debian" | "boot/grub/x86_64-efi" => Some(2),
+        "isolinux" | "syslinux" | "boot/isolinux" | "boot/syslinux" | "boot/x86_64/loader" => Some(3),
+        _ => None,
+    }
+}
+
+/// The entry with paths that are on the ISO. isolinux writes them relative to its own folder.
+fn found_in(files: &Files, entry: Entry, config: &str) -> Option<Entry> {
+    let folder = config.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let find = |path: &String| files.find(path).or_else(|| files.find(&format!("{folder}/{path}")));
+    let initrds: Vec<String> = entry.initrds.iter().filter_map(find).collect();
+    // All of them, or it would not be what the ISO boots.
+    let all = !initrds.is_empty() && initrds.len() == entry.initrds.len();
+    Some(Entry { kernel: find(&entry.kernel)?, initrds, words: entry.words }).filter(|_| all)
+}
+
+/// The first candidate whose initrd is of a live system; its initrd is in the staging folder then.
+fn choose(
+    files: &Files,
+    found: Vec<Entry>,
+    staging: &Staging,
+    shown: &str,
+    kernel_given: bool,
+) -> Result<(Entry, Family, String)> {
+    if found.is_empty() && !kernel_given {
+        bail!(no_kernel(shown));
+    }
+    if found.is_empty() {
+        bail!("'{shown}' has no initrd that could be found: give --initrd too");
+    }
+    let mut first = None;
+    let mut looked: Vec<Vec<String>> = Vec::new();
+    for entry in found {
+        if looked.contains(&entry.initrds) || looked.len() == MAX_TRIES {
+            continue;
+        }
+        let mut initrd = staging.create(INITRD)?;
+        for part in &entry.initrds {
+            files.copy(part, MAX_INITRD, &mut initrd)?;
+            align(&mut initrd)?;
+        }
+        let from = entry.initrds.iter().map(|i| format!("/{i}")).collect::<Vec<_>>().join(" and ");
+        // What is no initrd is another system's business, unless there is nothing better.
+        let judged = initrd::family(&staging.path(INITRD), &from).and_then(|f| live(f, &from, shown));
+        match judged {
+            Ok(family) => return Ok((entry, family, from)),
+            Err(e) => drop(first.get_or_insert(e)),
+        }
+        looked.push(entry.initrds);
+        fs::remove_file(staging.path(INITRD)).context("deleting an initrd of another system")?;
+    }
+    Err(first.expect("one at least was looked at"))
+}
+
+/// The family of an initrd that can boot its ISO with our add-on.
+fn live(foreign: Foreign, initrd: &str, shown: &str) -> Result<Family> {
+    match foreign {
+        Foreign { family: None | Some(Family::InitramfsTools), .. } => bail!(
+            "'{shown}' is no live system that BootTorrent knows: its initrd {initrd} has neither live-boot, casper, \
+             dracut's dmsquash-live nor archiso in it"
+        ),
+        Foreign { family: Some(_), lacks: Some(what) } => {
+            bail!("'{shown}' cannot be booted over the network: its initrd {initrd} lacks {what}")
+        }
+        Foreign { family: Some(family), lacks: None } => Ok(family),
+    }
+}
+
+fn no_kernel(shown: &str) -> String {
+    format!(
+        "'{shown}' has no kernel that could be found: no boot loader's configuration on it names one, and none is in \
+         live/, casper/, images/pxeboot/, arch/boot/x86_64/, boot/x86_64/loader/ or isolinux/; give --kernel and --initrd"
+    )
+}
+
+/// What a family's scripts cannot do without, where the ISO's own parameters lack it.
+fn needed(family: Family, words: &[String], label: &str) -> Vec<String> {
+    let (key, words_needed) = match family {
+        Family::LiveBoot => ("boot=", "boot=live".to_owned()),
+        Family::Casper => ("boot=", "boot=casper".to_owned()),
+        Family::Dracut => ("root=", format!("root=live:CDLABEL={label} rd.live.image")),
+        Family::Archiso => ("archisobasedir=", "archisobasedir=arch".to_owned()),
+        Family::InitramfsTools => return Vec::new(),
+    };
+    match words.iter().any(|w| w.starts_with(key)) {
+        true => Vec::new(),
+        false => words_needed.split(' ').map(str::to_owned).collect(),
+    }
+}
+
+/// Archives that follow one another begin at multiples of four.
+fn align(file: &mut File) -> Result<()> {
+    let at = file.seek(SeekFrom::End(0)).context("seeking in the initrd")?;
+    let fill = (at.next_multiple_of(4) - at) as usize;
+    file.write_all(&[0; 4][..fill]).context("writing the initrd")
+}
+
+fn pad(initrd: &Path) -> Result<()> {
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .open(initrd)
+        .with_context(|| format!("opening {}", initrd.display()))?;
+    align(&mut file)
+}
+
+/// A kernel's version, from its own header (Documentation/arch/x86/boot.rst).
+fn version(kernel: &Path) -> Option<String> {
+    let file = File::open(kernel).ok()?;
+    let mut head = [0; 0x210];
+    file.read_exact_at(&mut head, 0).ok()?;
+    if &head[0x202..0x206] != b"HdrS" {
+        return None;
+    }
+    let at = 0x200 + u64::from(u16::from_le_bytes([head[0x20e], head[0x20f]]));
+    let mut text = Vec::new();
+    let mut file = file;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    file.take(128).read_to_end(&mut text).ok()?;
+    let text = text.split(|b| *b == 0 || *b == b' ').next()?;
+    let version = String::from_utf8(text.to_vec()).ok()?;
+    version.chars().all(|c| c.is_ascii_graphic()).then_some(version).filter(|v| !v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_of_boot_loaders() {
+        for (path, want) in [
+            ("boot/grub/grub.cfg", Some(0)),
+            ("boot/grub2/grub.cfg", Some(0)),
+            ("boot/grub/loopback.cfg", Some(1)),
+            ("EFI/BOOT/grub.cfg", Some(2)),
+            ("isolinux/live.cfg", Some(3)),
+            ("loader/entries/01-archiso-x86_64-linux.conf", Some(4)),
+            ("preseed/x.cfg", None),
+            ("boot/grub/font.pf2", None),
+            ("grub.cfg", None),
+        ] {
+            assert_eq!(rank(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_an_iso_cannot_do_without() {
+        let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(needed(Family::Casper, &words("quiet splash"), "U"), ["boot=casper"]);
+        assert_eq!(needed(Family::LiveBoot, &words("boot=live"), "D"), Vec::<String>::new());
+        assert_eq!(needed(Family::Dracut, &[], "F-40"), ["root=live:CDLABEL=F-40", "rd.live.image"]);
+    }
+}

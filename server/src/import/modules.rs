@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Kernel modules for an initrd that was made without our hook: Debian's has loop devices, filesystems and network
+//! cards, but no overlay. What it lacks is taken from the image, and stands in front of it.
+
+use super::{Boot, initrd, tree::Tree};
+use crate::{
+    addon,
+    catalogue::{INITRD, Staging},
+    tool::Tool,
+};
+use anyhow::{Context, Result, bail};
+use bootspec::{MODULES_DIR, manifest::Format};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{self, Read, Seek, Write},
+};
+
+/// modules.dep of a full kernel is half a megabyte.
+const MAX_LIST: u64 = 16 << 20;
+const MAX_MODULE: u64 = 64 << 20;
+
+/// Put what is missing in front of the initrd in the staging folder; the names of what was.
+pub fn complete(tree: &dyn Tree, root: Format, boot: &Boot, staging: &Staging) -> Result<Vec<String>> {
+    let from = &boot.initrd.from;
+    let Some(version) = boot.version.as_deref() else {
+        bail!(
+            "which version the kernel {} has is not known, so modules that the initrd {from} lacks cannot be found: {MEND}",
+            boot.kernel.from
+        );
+    };
+    let names = initrd::names(&staging.path(INITRD), from)?;
+    let kernel = Kernel::read(tree, version, staging)?;
+    let has = |module: &str| names.contains(module) || kernel.built_in.contains(module);
+    if !initrd::has_network(&staging.path(INITRD), from)? && !kernel.network {
+        bail!(
+            "the initrd {from} has no driver for any network card: set MODULES=most in /etc/initramfs-tools/initramfs.conf \
+             of the image, run `update-initramfs -u` in it, and add it again"
+        );
+    }
+    let mut wanted = Vec::new();
+    for module in ["loop", "overlay", root.as_str()].into_iter().filter(|m| !has(m)) {
+        let Some(files) = kernel.files(module) else {
+            bail!(
+                "neither the initrd {from} nor the image has the kernel module {module} for {version}: {MEND}"
+            );
+        };
+        for file in files {
+            if !wanted.contains(&file) {
+                wanted.push(file);
+            }
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    for (n, path) in wanted.iter().enumerate() {
+        let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), name(path));
+        files.push((to, module(tree, &format!("{}/{path}", kernel.folder), staging)?));
+    }
+    let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), 0o644, bytes.as_slice())).collect();
+    prepend(&addon::pack(&files), staging)?;
+    Ok(wanted.iter().map(|p| name(p)).collect())
+}
+
+const MEND: &str = "put BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it";
+
+/// `kernel/fs/overlayfs/overlay.ko.xz` is called `overlay`; in names `-` and `_` are the same.
+pub fn name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+/// What modules a kernel has.
+struct Kernel {
+    folder: String,
+    built_in: HashSet<String>,
+    network: bool,
+    /// By name: its file, and those that must be loaded before, the last one first.
+    modules: HashMap<String, (String, Vec<String>)>,
+}
+
+impl Kernel {
+    fn read(tree: &dyn Tree, version: &str, staging: &Staging) -> Result<Kernel> {
+        // /lib is a link in newer images, which not every tree follows.
+        for folder in ["usr/lib/modules", "lib/modules"].map(|f| format!("{f}/{version}")) {
+            let dep = text(tree, &format!("{folder}/modules.dep"), staging)?;
+            if dep.is_empty() {
+                continue;
+            }
+            let built_in = text(tree, &format!("{folder}/modules.builtin"), staging)?;
+            let network = built_in.contains("/drivers/net/");
+            let built_in = built_in.lines().map(name).collect();
+            return Ok(Kernel { folder, built_in, network, modules: parse(&dep) });
+        }
+        bail!("the image has no /lib/modules/{version}/modules.dep: its kernel has no modules; {MEND}")
+    }
+
+    /// The files to load for a module, in their order.
+    fn files(&self, module: &str) -> Option<Vec<String>> {
+        let (file, before) = self.modules.get(module)?;
+        Some(before.iter().rev().chain([file]).cloned().collect())
+    }
+}
+
+/// modules.dep(5): `kernel/a.ko: kernel/b.ko kernel/c.ko`.
+fn parse(dep: &str) -> HashMap<String, (String, Vec<String>)> {
+    let fine = |path: &str| path.split('/').all(|p| !p.is_empty() && p != "..") && path.contains(".ko");
+    let line = |line: &str| {
+        let (file, before) = line.split_once(':')?;
+        let before: Vec<String> = before.split_whitespace().map(str::to_owned).collect();
+        (fine(file) && before.iter().all(|b| fine(b))).then(|| (name(file), (file.to_owned(), before)))
+    };
+    dep.lines().filter_map(line).collect()
+}
+
+/// A file of the tree, in a file without a name.
+fn fetch(tree: &dyn Tree, path: &str, staging: &Staging, limit: u64) -> Result<File> {
+    let mut file = tempfile::tempfile_in(staging.path("")).context("creating a temporary file")?;
+    // A file that is not there is an empty one, or an error, as the tree has it.
+    let _ = tree.read(path, &mut file);
+    if file.metadata().context("asking for a size")?.len() > limit {
+        bail!("/{path} in the image has more than {limit} bytes");
+    }
+    file.rewind().context("rewinding")?;
+    Ok(file)
+}
+
+fn text(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<String> {
+    let mut bytes = Vec::new();
+    fetch(tree, path, staging, MAX_LIST)?
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("reading /{path}"))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A module's bytes, as the kernel loads them.
+fn module(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Vec<u8>> {
+    let file = fetch(tree, path, staging, MAX_MODULE)?;
+    let tool = match path.rsplit('.').next() {
+        Some("xz") => Some(("xz", "xz-utils")),
+        Some("zst") => Some(("zstd", "zstd")),
+        Some("gz") => Some(("gzip", "gzip")),
+        _ => None,
+    };
+    let mut bytes = Vec::new();
+    match tool {
+        None => drop({ file }.read_to_end(&mut bytes).with_context(|| format!("reading /{path}"))?),
+        Some((program, package)) => {
+            let mut running = Tool::new(program, package).arg("-dc").stdin(file).reader()?;
+            running
+                .by_ref()
+                .take(MAX_MODULE)
+                .read_to_end(&mut bytes)
+                .with_context(|| format!("unpacking /{path}"))?;
+            running.wait(&mut || ())?;
+        }
+    }
+    if !bytes.starts_with(b"\x7fELF") {
+        bail!("/{path} in the image is no kernel module: {MEND}");
+    }
+    Ok(bytes)
+}
+
+fn prepend(archive: &[u8], staging: &Staging) -> Result<()> {
+    let (initrd, bare) = (staging.path(INITRD), staging.path("initrd-bare"));
+    fs::rename(&initrd, &bare).context("moving the initrd")?;
+    let mut to = staging.create(INITRD)?;
+    to.write_all(archive).context("writing the initrd")?;
+    let mut from = File::open(&bare).context("opening the initrd")?;
+    io::copy(&mut from, &mut to).context("writing the initrd")?;
+    fs::remove_file(&bare).context("deleting a copy of the initrd")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_be_loaded_comes_first() {
+        let modules = parse(
+            "kernel/fs/overlayfs/overlay.ko.xz:\n\
+             kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/lib/crc-32.ko\n\
+             ../../../etc/shadow.ko:\n\
+             kernel/x.ko: ../y.ko\n\
+             nonsense\n",
+        );
+        let kernel = Kernel { folder: String::new(), built_in: HashSet::new(), network: false, modules };
+        assert_eq!(kernel.files("overlay").unwrap(), ["kernel/fs/overlayfs/overlay.ko.xz"]);
+        assert_eq!(
+            kernel.files("ext4").unwrap(),
+            ["kernel/lib/crc-32.ko", "kernel/fs/jbd2/jbd2.ko", "kernel/fs/ext4/ext4.ko"]
+        );
+        assert_eq!(name("kernel/lib/crc-32.ko.zst"), "crc_32");
+        assert!(kernel.files("shadow").is_none() && kernel.files("x").is_none());
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Live ISOs as live-build, Fedora's tools and others make them: a squashfs, a
+//! kernel, an initrd and the boot loader's configuration, and nothing of ours in any of them.
+
+use super::{
+    APPEND, IMAGE, Suite, cached, key_of,
+    root::{AUTOLOGIN, bootstrap, chroot, is_initrd, name_of, over},
+};
+use crate::{Cmd, server_binary};
+use anyhow::{Context, Result};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+/// Whose initrd is on an ISO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// Debian's live-boot.
+    LiveBoot,
+    /// Debian's dracut with dmsquash-live.
+    Dracut,
+}
+
+/// What a live system of Debian has, and the parts of dracut that can be installed beside initramfs-tools.
+const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,ifupdown,linux-image-amd64,initramfs-tools,zstd,busybox,\
+    live-boot,live-boot-initramfs-tools,live-config,live-config-systemd,user-setup,sudo,\
+    dracut-core,dracut-network,dracut-live";
+
+/// Run by whoever logs in; loud enough for `quiet`. live-config made the user, let it log in by itself, and gave it sudo without a password.
+const SESSION: &str = "\
+[ \"$(id -un)\" = user ] &&
+	echo \"<2>lab: live session of $(id -un) ($(id -u)) on $(tty), host $(hostname)\" | sudo -n tee /dev/kmsg >/dev/null
+";
+
+/// A dracut live system has no live-config: systemd says that it is there.
+const VERDICT: &str = "\
+[Unit]
+DefaultDependencies=no
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo \"<2>lab: systemd reached multi-user.target\" >/dev/kmsg'
+";
+
+/// What live-build leaves for live-config to change, instead of the builder's own name.
+const HOSTNAME: &str = "localhost.localdomain\n";
+
+/// What drivers a virtual machine needs after the initramfs is none of these, and they are most of an ISO.
+const LEFT_OUT: [&str; 5] =
+    ["boot", "usr/lib/modules/*/kernel", "var/lib/apt", "var/cache/apt", "usr/share/bug"];
+
+/// The volume's name.
+pub const LABEL: &str = "LAB_LIVE";
+
+const GRUB_LIVE: &str = "\
+set default=0
+set timeout=5
+menuentry \"Live system (amd64)\" --hotkey=l {
+	linux	/live/vmlinuz boot=live components quiet findiso=${iso_path}
+	initrd	/live/initrd.img
+}
+menuentry \"Live system (amd64 fail-safe mode)\" {
+	linux	/live/vmlinuz boot=live components memtest noapic noapm nodma nomce nolapic nomodeset nosmp nosplash
+	initrd	/live/initrd.img
+}
+";
+
+const GRUB_DRACUT: &str = "\
+set default=\"1\"
+search --no-floppy --set=root -l 'LAB_LIVE'
+menuentry 'Start Lab Live' --class fedora --class gnu-linux {
+	linux ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=LAB_LIVE rd.live.image rd.live.overlay.overlayfs quiet
+	initrd ($root)/images/pxeboot/initrd.img
+}
+menuentry 'Test this media & start Lab Live' {
+	linux ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=LAB_LIVE rd.live.image rd.live.check quiet
+	initrd ($root)/images/pxeboot/initrd.img
+}
+";
+
+/// An ISO of this machine's own release, from the cache or made now.
+pub fn iso(live: Live) -> Result<PathBuf> {
+    let parts = parts()?;
+    let key = key_of::<&str>(&[], &[&parts.to_string_lossy(), include_str!("live.rs")])?;
+    let dir = cached(&format!("iso-{live:?}").to_lowercase(), &key, |dir| {
+        let tree = dir.join("tree");
+        // Where things are, as the makers of such ISOs have it.
+        let (squashfs, kernel, initrd, grub, text) = match live {
+            Live::LiveBoot => (
+                "live/filesystem.squashfs",
+                "live/vmlinuz",
+                "live/initrd.img",
+                "boot/grub/grub.cfg",
+                GRUB_LIVE,
+            ),
+            Live::Dracut => (
+                "LiveOS/squashfs.img",
+                "images/pxeboot/vmlinuz",
+                "images/pxeboot/initrd.img",
+                "EFI/BOOT/grub.cfg",
+                GRUB_DRACUT,
+            ),
+        };
+        let from = match live {
+            Live::LiveBoot => "initrd-live-boot",
+            Live::Dracut => "initrd-dracut",
+        };
+        for (to, part) in [(squashfs, "root.squashfs"), (kernel, "vmlinuz"), (initrd, from)] {
+            let to = tree.join(to);
+            fs::create_dir_all(to.parent().context("a folder")?)?;
+            fs::hard_link(parts.join(part), to).context("linking a part")?;
+        }
+        let grub = tree.join(grub);
+        fs::create_dir_all(grub.parent().context("a folder")?)?;
+        fs::write(grub, text)?;
+        Cmd::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-r", "-J", "-V", LABEL, "-o"])
+            .args([dir.join("lab.iso"), tree.clone()])
+            .run()?;
+        fs::remove_dir_all(tree).context("tidying up")
+    })?;
+    Ok(dir.join("lab.iso"))
+}
+
+/// `root.squashfs`, `vmlinuz`, and an initrd of each family.
+fn parts() -> Result<PathBuf> {
+    let base = bootstrap("base-live", Suite::own()?, PACKAGES)?;
+    let made_of = [SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
+    cached("live", &key, |dir| over(&base, dir, make))
+}
+
+fn make(root: &Path, dir: &Path) -> Result<()> {
+    let units = root.join("etc/systemd/system");
+    let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
+    fs::create_dir_all(&getty)?;
+    fs::create_dir_all(&wants)?;
+    fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
+    fs::write(units.join("lab-verdict.service"), VERDICT)?;
+    symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
+    fs::write(root.join("etc/profile.d/lab.sh"), SESSION)?;
+    fs::write(root.join("etc/hostname"), HOSTNAME)?;
+
+    let log = |name: &str| dir.join(format!("{name}.log"));
+    let version = fs::read_dir(root.join("boot"))?
+        .flatten()
+        .find_map(|e| name_of(&e.path()).strip_prefix("vmlinuz-").map(str::to_owned))
+        .context("no kernel")?;
+    fs::copy(root.join(format!("boot/vmlinuz-{version}")), dir.join("vmlinuz"))?;
+    // mmdebstrap has made none: INITRD=No.
+    chroot(root, &["update-initramfs", "-c", "-k", &version]).run_logged(Stdio::null(), &log("initramfs"))?;
+    let initrd = fs::read_dir(root.join("boot"))?.flatten().map(|e| e.path()).find(|p| is_initrd(p));
+    fs::rename(initrd.context("no initrd")?, dir.join("initrd-live-boot")).or_else(|_| {
+        fs::copy(root.join(format!("boot/initrd.img-{version}")), dir.join("initrd-live-boot")).map(drop)
+    })?;
+    // What Fedora's live ISOs are made with.
+    chroot(
+        root,
+        &[
+            "dracut",
+            "--no-hostonly",
+            "--no-hostonly-cmdline",
+            "--zstd",
+            "--force",
+            "--tmpdir",
+            "/tmp",
+            "--add",
+            "dmsquash-live network",
+            "--kver",
+            &version,
+            "/boot/initrd-dracut",
+        ],
+    )
+    .run_logged(Stdio::null(), &log("dracut"))?;
+    fs::copy(root.join("boot/initrd-dracut"), dir.join("initrd-dracut"))?;
+    for file in ["initrd-live-boot", "initrd-dracut", "vmlinuz"] {
+        fs::set_permissions(dir.join(file), fs::Permissions::from_mode(0o644))?;
+    }
+    Cmd::new("mksquashfs")
+        .args([root, &dir.join("root.squashfs")])
+        .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
+        .args(["-wildcards", "-e"])
+        .args(LEFT_OUT)
+        .run()
+        .map(drop)
+}
+
+/// A catalogue with that ISO, as real `boottorrent image add` imported it. Shared and read-only.
+pub fn catalogue(live: Live) -> Result<PathBuf> {
+    let (server, iso) = (server_binary()?, iso(live)?);
+    let key = key_of(&[&server], &[&iso.to_string_lossy(), APPEND])?;
+    cached(&format!("catalogue-{live:?}").to_lowercase(), &key, |dir| {
+        Cmd::new(&server)
+            .args(["image", "add"])
+            .arg(&iso)
+            .args(["--name", IMAGE, "--append", APPEND, "--dir"])
+            .arg(dir)
+            .run()
+            .map(|said| eprint!("{said}"))
+    })
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Live ISOs, unchanged, over the swarm: their own kernel, their own initrd, and our add-on beside it.
+
+use anyhow::{Context, Result, ensure};
+use bootspec::Phase;
+use boottorrent_tests::{
+    BOOT, Client, Lab, MULTI_USER, Server, Vm,
+    assets::live::{Live, catalogue},
+};
+
+/// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
+const SESSION: &str = "lab: live session of user";
+
+/// Two machines together, with a BIOS; a third, with UEFI, when they run.
+#[test]
+fn debian_live_boots_with_its_session() -> Result<()> {
+    let lab = Lab::new("iso-live-boot")?;
+    let mut server = Server::of(&lab, &catalogue(Live::LiveBoot)?, &["--up", "10MB/s"])?;
+    let mut machines =
+        ["one", "two"].map(|name| Vm::pxe(name).start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        let said = vm.expect(SESSION, BOOT)?;
+        println!("{}: {:.0?} {}", vm.name(), said.at, said.text);
+    }
+    let clients = machines.iter().map(|vm| server.client(vm.mac())).collect::<Result<Vec<_>>>()?;
+    let from_peers: u64 = clients.iter().map(|c| c.progress.from_peers).sum();
+    let received: u64 = clients.iter().map(|c| c.progress.received()).sum();
+    println!("received {received} bytes, {from_peers} of them from each other");
+    ensure!(from_peers * 5 >= received, "less than a fifth came from each other: {clients:#?}");
+    for (vm, client) in machines.iter_mut().zip(&clients) {
+        vm.login()?;
+        debian_is_as_from_a_stick(vm)?;
+        seeds_on(vm, client)?;
+    }
+    let mut third = Vm::pxe("three").uefi().start(&lab)?;
+    let said = third.expect(SESSION, BOOT)?;
+    println!("three: {:.0?} {}", said.at, said.text);
+    let client = server.client(third.mac())?;
+    println!("three: {:?}", client.progress);
+    ensure!(client.progress.from_peers > 0, "{client:#?}");
+    third.login()?;
+    third.sh("test -d /sys/firmware/efi")?;
+    debian_is_as_from_a_stick(&mut third)?;
+    seeds_on(&mut third, &client)?;
+    server.check()
+}
+
+/// The medium is where live-boot puts a stick, and live-config has done what it does.
+fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
+    let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/live/medium; findmnt -n -o FSTYPE /")?;
+    ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660\noverlay"), "{medium}");
+    let user = vm.sh("id -un 1000; hostname; test -e /var/lib/live/config/user-setup && echo configured")?;
+    ensure!(user == "user\ndebian\nconfigured", "{user}");
+    let parameters = vm.sh("cat /proc/cmdline")?;
+    ensure!(parameters.contains("boot=live components quiet console="), "{parameters}");
+    Ok(())
+}
+
+/// One with a BIOS and one with UEFI, together.
+#[test]
+fn dracut_live_boots() -> Result<()> {
+    let lab = Lab::new("iso-dracut")?;
+    let mut server = Server::of(&lab, &catalogue(Live::Dracut)?, &["--up", "15MB/s"])?;
+    let mut machines = [Vm::pxe("one"), Vm::pxe("two").uefi()]
+        .map(|vm| vm.start(&lab))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        let said = vm.expect(MULTI_USER, BOOT)?;
+        println!("{}: {:.0?} {}", vm.name(), said.at, said.text);
+    }
+    for vm in &mut machines {
+        let client = server.client(vm.mac())?;
+        println!("{}: {:?}", vm.name(), client.progress);
+        vm.login()?;
+        let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/initramfs/live; findmnt -n -o FSTYPE /")?;
+        ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660\noverlay"), "{medium}");
+        seeds_on(vm, &client)?;
+    }
+    server.check()
+}
+
+/// The agent lives in the booted system, knows what it did, and needs little memory.
+fn seeds_on(vm: &mut Vm, client: &Client) -> Result<()> {
+    ensure!(client.phase == Phase::Seed, "{client:#?}");
+    let loops = vm.sh("losetup -nr -O BACK-FILE,RO")?;
+    ensure!(loops.contains("/run/boottorrent/store/payload 1"), "the ISO is on no loop device: {loops}");
+    let argv0 = vm.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^@'")?;
+    ensure!(argv0 == "@boottorrent-agent", "{argv0}");
+    let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
+    let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
+    ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
+    println!("{}: {} KiB of memory beyond the ISO at the highest", vm.name(), status.memory >> 10);
+    ensure!(status.memory > 0 && status.memory <= 48 << 20, "{status:#?}");
+    Ok(())
+}
