@@ -6,7 +6,7 @@ use super::{
     APPEND, IMAGE, Suite, cached, key_of,
     root::{AUTOLOGIN, bootstrap, chroot, is_initrd, name_of, over},
 };
-use crate::{Cmd, server_binary};
+use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -22,6 +22,10 @@ pub enum Live {
     LiveBoot,
     /// Debian's dracut with dmsquash-live.
     Dracut,
+    /// What our add-on meets of Ubuntu's casper (tests/fixtures/casper), on Debian's initramfs-tools.
+    Casper,
+    /// What it meets of Arch's mkinitcpio and archiso (tests/fixtures/archiso), on Debian's programs.
+    Archiso,
 }
 
 /// What a live system of Debian has, and the parts of dracut that can be installed beside initramfs-tools.
@@ -81,10 +85,57 @@ menuentry 'Test this media & start Lab Live' {
 }
 ";
 
+const GRUB_CASPER: &str = "\
+menuentry \"Try or Install Lab\" {
+	set gfxpayload=keep
+	linux	/casper/vmlinuz  --- quiet splash
+	initrd	/casper/initrd
+}
+";
+
+const LOADER_ARCHISO: &str = "\
+title    Lab install medium (x86_64, UEFI)
+sort-key 01
+linux    /arch/boot/x86_64/vmlinuz-linux
+initrd   /arch/boot/x86_64/initramfs-linux.img
+options  archisobasedir=arch archisosearchuuid=2026-11-23-01-18-00-00
+";
+
+/// What stands in for parts that Debian does not have.
+fn fixture(live: Live) -> Option<PathBuf> {
+    match live {
+        Live::LiveBoot | Live::Dracut => None,
+        Live::Casper => Some(workspace().join("tests/fixtures/casper")),
+        Live::Archiso => Some(workspace().join("tests/fixtures/archiso")),
+    }
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = Cmd::new("find").arg(folder).args(["-type", "f"]).run()?;
+    let mut files: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// An initrd with a fixture's files in a second archive behind the first.
+fn with_fixture(initrd: &Path, fixture: &Path, to: &Path) -> Result<()> {
+    let script =
+        "cat \"$1\" && truncate -s %4 \"$3\" && cd \"$2\" && find . | cpio -o -H newc --quiet -R 0:0";
+    Cmd::new("sh")
+        .args(["-ec", &format!("out=$3; exec >>\"$out\"; {script}"), "sh"])
+        .args([initrd, fixture, to])
+        .run()
+        .map(drop)
+}
+
 /// An ISO of this machine's own release, from the cache or made now.
 pub fn iso(live: Live) -> Result<PathBuf> {
     let parts = parts()?;
-    let key = key_of::<&str>(&[], &[&parts.to_string_lossy(), include_str!("live.rs")])?;
+    let of_fixture = fixture(live).map_or(Ok(Vec::new()), |f| files_in(&f))?;
+    let key = key_of(
+        &of_fixture,
+        &[&parts.to_string_lossy(), GRUB_LIVE, GRUB_DRACUT, GRUB_CASPER, LOADER_ARCHISO],
+    )?;
     let dir = cached(&format!("iso-{live:?}").to_lowercase(), &key, |dir| {
         let tree = dir.join("tree");
         // Where things are, as the makers of such ISOs have it.
@@ -96,6 +147,20 @@ pub fn iso(live: Live) -> Result<PathBuf> {
                 "boot/grub/grub.cfg",
                 GRUB_LIVE,
             ),
+            Live::Casper => (
+                "casper/filesystem.squashfs",
+                "casper/vmlinuz",
+                "casper/initrd",
+                "boot/grub/grub.cfg",
+                GRUB_CASPER,
+            ),
+            Live::Archiso => (
+                "arch/x86_64/airootfs.sfs",
+                "arch/boot/x86_64/vmlinuz-linux",
+                "arch/boot/x86_64/initramfs-linux.img",
+                "loader/entries/01-archiso-x86_64-linux.conf",
+                LOADER_ARCHISO,
+            ),
             Live::Dracut => (
                 "LiveOS/squashfs.img",
                 "images/pxeboot/vmlinuz",
@@ -105,13 +170,16 @@ pub fn iso(live: Live) -> Result<PathBuf> {
             ),
         };
         let from = match live {
-            Live::LiveBoot => "initrd-live-boot",
             Live::Dracut => "initrd-dracut",
+            _ => "initrd-live-boot",
         };
         for (to, part) in [(squashfs, "root.squashfs"), (kernel, "vmlinuz"), (initrd, from)] {
             let to = tree.join(to);
             fs::create_dir_all(to.parent().context("a folder")?)?;
-            fs::hard_link(parts.join(part), to).context("linking a part")?;
+            match fixture(live) {
+                Some(fixture) if part == from => with_fixture(&parts.join(part), &fixture, &to)?,
+                _ => fs::hard_link(parts.join(part), to).context("linking a part")?,
+            }
         }
         let grub = tree.join(grub);
         fs::create_dir_all(grub.parent().context("a folder")?)?;
