@@ -76,8 +76,9 @@ fn dracut_live_boots() -> Result<()> {
         let client = server.client(vm.mac())?;
         println!("{}: {:?}", vm.name(), client.progress);
         vm.login()?;
-        let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/initramfs/live; findmnt -n -o FSTYPE /")?;
-        ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660\noverlay"), "{medium}");
+        let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/initramfs/live; findmnt -n -o SOURCE /")?;
+        let as_fedora = medium.ends_with("iso9660\n/dev/mapper/live-rw");
+        ensure!(medium.starts_with("/dev/loop") && as_fedora, "{medium}");
         seeds_on(vm, &client)?;
     }
     server.check()

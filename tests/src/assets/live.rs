@@ -76,7 +76,7 @@ const GRUB_DRACUT: &str = "\
 set default=\"1\"
 search --no-floppy --set=root -l 'LAB_LIVE'
 menuentry 'Start Lab Live' --class fedora --class gnu-linux {
-	linux ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=LAB_LIVE rd.live.image rd.live.overlay.overlayfs quiet
+	linux ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=LAB_LIVE rd.live.image quiet
 	initrd ($root)/images/pxeboot/initrd.img
 }
 menuentry 'Test this media & start Lab Live' {
@@ -173,7 +173,8 @@ pub fn iso(live: Live) -> Result<PathBuf> {
             Live::Dracut => "initrd-dracut",
             _ => "initrd-live-boot",
         };
-        for (to, part) in [(squashfs, "root.squashfs"), (kernel, "vmlinuz"), (initrd, from)] {
+        let root = if live == Live::Dracut { "fedora.squashfs" } else { "root.squashfs" };
+        for (to, part) in [(squashfs, root), (kernel, "vmlinuz"), (initrd, from)] {
             let to = tree.join(to);
             fs::create_dir_all(to.parent().context("a folder")?)?;
             match fixture(live) {
@@ -196,7 +197,7 @@ pub fn iso(live: Live) -> Result<PathBuf> {
 /// `root.squashfs`, `vmlinuz`, and an initrd of each family.
 fn parts() -> Result<PathBuf> {
     let base = bootstrap("base-live", Suite::own()?, PACKAGES)?;
-    let made_of = [SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let made_of = ["with fedora", SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
     let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
     cached("live", &key, |dir| over(&base, dir, make))
 }
@@ -252,8 +253,26 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
         .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
         .args(["-wildcards", "-e"])
         .args(LEFT_OUT)
-        .run()
-        .map(drop)
+        .run()?;
+    as_fedora(dir)
+}
+
+/// The same root as Fedora has it: an ext4 in a squashfs, over which dmsquash-live puts a snapshot.
+fn as_fedora(dir: &Path) -> Result<()> {
+    let (tree, live) = (dir.join("tree"), dir.join("fedora/LiveOS"));
+    Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&tree).arg(dir.join("root.squashfs")).run()?;
+    fs::create_dir_all(&live)?;
+    Cmd::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"])
+        .args([&tree, &live.join("rootfs.img")])
+        .arg("400M")
+        .run()?;
+    Cmd::new("mksquashfs")
+        .args([dir.join("fedora"), dir.join("fedora.squashfs")])
+        .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
+        .run()?;
+    fs::remove_dir_all(dir.join("fedora"))?;
+    fs::remove_dir_all(tree).context("tidying up")
 }
 
 /// A catalogue with that ISO, as real `boottorrent image add` imported it. Shared and read-only.
