@@ -52,6 +52,9 @@ ExecStart=/bin/sh -c 'echo \"<2>lab: systemd reached multi-user.target\" >/dev/k
 /// What live-build leaves for live-config to change, instead of the builder's own name.
 const HOSTNAME: &str = "localhost.localdomain\n";
 
+/// Emulated machines beside one another are slow; the console's device comes when it comes.
+const PATIENCE: &str = "[Manager]\nDefaultDeviceTimeoutSec=400s\n";
+
 /// What drivers a virtual machine needs after the initramfs is none of these, and they are most of an ISO.
 const LEFT_OUT: [&str; 5] =
     ["boot", "usr/lib/modules/*/kernel", "var/lib/apt", "var/cache/apt", "usr/share/bug"];
@@ -197,7 +200,7 @@ pub fn iso(live: Live) -> Result<PathBuf> {
 /// `root.squashfs`, `vmlinuz`, and an initrd of each family.
 fn parts() -> Result<PathBuf> {
     let base = bootstrap("base-live", Suite::own()?, PACKAGES)?;
-    let made_of = ["with fedora", SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let made_of = ["fedora with lz4", PATIENCE, SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
     let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
     cached("live", &key, |dir| over(&base, dir, make))
 }
@@ -212,6 +215,9 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
     symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
     fs::write(root.join("etc/profile.d/lab.sh"), SESSION)?;
     fs::write(root.join("etc/hostname"), HOSTNAME)?;
+    let manager = root.join("etc/systemd/system.conf.d");
+    fs::create_dir_all(&manager)?;
+    fs::write(manager.join("lab.conf"), PATIENCE)?;
 
     let log = |name: &str| dir.join(format!("{name}.log"));
     let version = fs::read_dir(root.join("boot"))?
@@ -269,7 +275,8 @@ fn as_fedora(dir: &Path) -> Result<()> {
         .run()?;
     Cmd::new("mksquashfs")
         .args([dir.join("fedora"), dir.join("fedora.squashfs")])
-        .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
+        // Each block of the ext4 is a block of the squashfs, or two: cheap to unpack under emulation.
+        .args(["-noappend", "-quiet", "-no-progress", "-comp", "lz4"])
         .run()?;
     fs::remove_dir_all(dir.join("fedora"))?;
     fs::remove_dir_all(tree).context("tidying up")
