@@ -120,15 +120,11 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// An initrd with a fixture's files in a second archive behind the first.
+/// An initrd with a fixture's files in a second archive behind the first, compressed together.
 fn with_fixture(initrd: &Path, fixture: &Path, to: &Path) -> Result<()> {
     let script =
-        "cat \"$1\" && truncate -s %4 \"$3\" && cd \"$2\" && find . | cpio -o -H newc --quiet -R 0:0";
-    Cmd::new("sh")
-        .args(["-ec", &format!("out=$3; exec >>\"$out\"; {script}"), "sh"])
-        .args([initrd, fixture, to])
-        .run()
-        .map(drop)
+        "{ zstd -dc \"$1\"; cd \"$2\"; find . | cpio -o -H newc --quiet -R 0:0; } | zstd -q -3 >\"$3\"";
+    Cmd::new("sh").args(["-ec", script, "sh"]).args([initrd, fixture, to]).run().map(drop)
 }
 
 /// An ISO of this machine's own release, from the cache or made now.
@@ -137,7 +133,7 @@ pub fn iso(live: Live) -> Result<PathBuf> {
     let of_fixture = fixture(live).map_or(Ok(Vec::new()), |f| files_in(&f))?;
     let key = key_of(
         &of_fixture,
-        &[&parts.to_string_lossy(), GRUB_LIVE, GRUB_DRACUT, GRUB_CASPER, LOADER_ARCHISO],
+        &[&parts.to_string_lossy(), "zstd", GRUB_LIVE, GRUB_DRACUT, GRUB_CASPER, LOADER_ARCHISO],
     )?;
     let dir = cached(&format!("iso-{live:?}").to_lowercase(), &key, |dir| {
         let tree = dir.join("tree");
