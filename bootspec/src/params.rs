@@ -220,7 +220,7 @@ pub static TABLE: [Spec; 20] = [
         name: "kind",
         value: "auto|filesystem|iso|disk",
         default: "auto",
-        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay; disk is an image with partitions, one of which is such a root.",
+        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay; iso is a live ISO, which the scripts of its own initrd boot; disk is an image with partitions, one of which is such a root.",
         set: |p, v| choose(&mut p.kind, v, KINDS),
         get: |p| chosen(&p.kind, KINDS),
     },

@@ -5,7 +5,10 @@ use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Client, Lab, MULTI_USER, Server, Vm,
-    assets::live::{Live, catalogue},
+    assets::{
+        APPEND, IMAGE,
+        live::{Live, catalogue, iso},
+    },
 };
 
 /// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
@@ -73,8 +76,9 @@ fn dracut_live_boots() -> Result<()> {
         let client = server.client(vm.mac())?;
         println!("{}: {:?}", vm.name(), client.progress);
         vm.login()?;
-        let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/initramfs/live; findmnt -n -o FSTYPE /")?;
-        ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660\noverlay"), "{medium}");
+        let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/initramfs/live; findmnt -n -o SOURCE /")?;
+        let as_fedora = medium.ends_with("iso9660\n/dev/mapper/live-rw");
+        ensure!(medium.starts_with("/dev/loop") && as_fedora, "{medium}");
         seeds_on(vm, &client)?;
     }
     server.check()
@@ -83,7 +87,7 @@ fn dracut_live_boots() -> Result<()> {
 /// The agent lives in the booted system, knows what it did, and needs little memory.
 fn seeds_on(vm: &mut Vm, client: &Client) -> Result<()> {
     ensure!(client.phase == Phase::Seed, "{client:#?}");
-    let loops = vm.sh("losetup -nr -O BACK-FILE,RO")?;
+    let loops = vm.sh("losetup --raw -n -O BACK-FILE,RO")?;
     ensure!(loops.contains("/run/boottorrent/store/payload 1"), "the ISO is on no loop device: {loops}");
     let argv0 = vm.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^@'")?;
     ensure!(argv0 == "@boottorrent-agent", "{argv0}");
@@ -93,4 +97,41 @@ fn seeds_on(vm: &mut Vm, client: &Client) -> Result<()> {
     println!("{}: {} KiB of memory beyond the ISO at the highest", vm.name(), status.memory >> 10);
     ensure!(status.memory > 0 && status.memory <= 48 << 20, "{status:#?}");
     Ok(())
+}
+
+/// What is not in Debian, by what our add-on meets of it; kernel, initrd, add-on and command line as iPXE would give them.
+#[test]
+fn casper_and_archiso_find_their_medium() -> Result<()> {
+    let lab = Lab::new("iso-others")?;
+    let mut server = Server::of(&lab, &catalogue(Live::Casper)?, &[])?;
+    let iso = iso(Live::Archiso)?;
+    server.boottorrent(&["image", "add", &iso.to_string_lossy(), "--name", "arch", "--append", APPEND])?;
+    server.restart(&[])?;
+    let start = |name: &str, behind: bool| -> Result<Vm> {
+        let shown = server.boottorrent(&["image", "show", name, "--json", "--server", Lab::SERVER])?;
+        let shown: serde_json::Value = serde_json::from_str(&shown)?;
+        let append = shown["cmdline"].as_str().context("a command line")?;
+        // Without iPXE nobody fills in the card's address.
+        let append: Vec<&str> = append.split(' ').filter(|w| !w.starts_with("BOOTIF=")).collect();
+        let initrd = std::fs::read(server.catalogue().join("images").join(name).join("initrd"))?;
+        let addon = server.get(&format!("/images/{name}/addon"))?;
+        let file = lab.dir().join(format!("{name}.initrd"));
+        std::fs::write(&file, if behind { [initrd, addon].concat() } else { [addon, initrd].concat() })?;
+        let kernel = server.catalogue().join("images").join(name).join("vmlinuz");
+        Vm::direct(name, &kernel, &file, &append.join(" ")).start(&lab)
+    };
+    let mut machines = [start(IMAGE, false)?, start("arch", true)?];
+    for vm in &mut machines {
+        let said = vm.expect(MULTI_USER, BOOT)?;
+        println!("{}: {:.0?} {}", vm.name(), said.at, said.text);
+        vm.login()?;
+        let client = server.client(vm.mac())?;
+        seeds_on(vm, &client)?;
+    }
+    let [casper, arch] = &mut machines;
+    let ran = casper.sh("cat /etc/casper-bottom-ran; findmnt -n -o SOURCE /cdrom")?;
+    ensure!(ran.starts_with("/dev/loop") && ran.lines().nth(1) == ran.lines().next(), "{ran}");
+    let medium = arch.sh("findmnt -n -o SOURCE,FSTYPE /run/archiso/bootmnt")?;
+    ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660"), "{medium}");
+    server.check()
 }

@@ -38,8 +38,8 @@ pub struct Foreign {
 /// What tells a family: a file, by its path or by its name alone.
 const MARKS: [(&str, Family); 5] = [
     ("scripts/casper", Family::Casper),
-    ("scripts/live", Family::LiveBoot),
     ("hooks/archiso", Family::Archiso),
+    ("scripts/live", Family::LiveBoot),
     ("dmsquash-live-root", Family::Dracut),
     ("scripts/local", Family::InitramfsTools),
 ];

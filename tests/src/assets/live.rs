@@ -6,7 +6,7 @@ use super::{
     APPEND, IMAGE, Suite, cached, key_of,
     root::{AUTOLOGIN, bootstrap, chroot, is_initrd, name_of, over},
 };
-use crate::{Cmd, server_binary};
+use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -22,6 +22,10 @@ pub enum Live {
     LiveBoot,
     /// Debian's dracut with dmsquash-live.
     Dracut,
+    /// What our add-on meets of Ubuntu's casper (tests/fixtures/casper), on Debian's initramfs-tools.
+    Casper,
+    /// What it meets of Arch's mkinitcpio and archiso (tests/fixtures/archiso), on Debian's programs.
+    Archiso,
 }
 
 /// What a live system of Debian has, and the parts of dracut that can be installed beside initramfs-tools.
@@ -48,6 +52,9 @@ ExecStart=/bin/sh -c 'echo \"<2>lab: systemd reached multi-user.target\" >/dev/k
 /// What live-build leaves for live-config to change, instead of the builder's own name.
 const HOSTNAME: &str = "localhost.localdomain\n";
 
+/// Emulated machines beside one another are slow; the console's device comes when it comes.
+const PATIENCE: &str = "[Manager]\nDefaultDeviceTimeoutSec=400s\n";
+
 /// What drivers a virtual machine needs after the initramfs is none of these, and they are most of an ISO.
 const LEFT_OUT: [&str; 5] =
     ["boot", "usr/lib/modules/*/kernel", "var/lib/apt", "var/cache/apt", "usr/share/bug"];
@@ -72,7 +79,7 @@ const GRUB_DRACUT: &str = "\
 set default=\"1\"
 search --no-floppy --set=root -l 'LAB_LIVE'
 menuentry 'Start Lab Live' --class fedora --class gnu-linux {
-	linux ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=LAB_LIVE rd.live.image rd.live.overlay.overlayfs quiet
+	linux ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=LAB_LIVE rd.live.image quiet
 	initrd ($root)/images/pxeboot/initrd.img
 }
 menuentry 'Test this media & start Lab Live' {
@@ -81,10 +88,53 @@ menuentry 'Test this media & start Lab Live' {
 }
 ";
 
+const GRUB_CASPER: &str = "\
+menuentry \"Try or Install Lab\" {
+	set gfxpayload=keep
+	linux	/casper/vmlinuz  --- quiet splash
+	initrd	/casper/initrd
+}
+";
+
+const LOADER_ARCHISO: &str = "\
+title    Lab install medium (x86_64, UEFI)
+sort-key 01
+linux    /arch/boot/x86_64/vmlinuz-linux
+initrd   /arch/boot/x86_64/initramfs-linux.img
+options  archisobasedir=arch archisosearchuuid=2026-11-23-01-18-00-00
+";
+
+/// What stands in for parts that Debian does not have.
+fn fixture(live: Live) -> Option<PathBuf> {
+    match live {
+        Live::LiveBoot | Live::Dracut => None,
+        Live::Casper => Some(workspace().join("tests/fixtures/casper")),
+        Live::Archiso => Some(workspace().join("tests/fixtures/archiso")),
+    }
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let found = Cmd::new("find").arg(folder).args(["-type", "f"]).run()?;
+    let mut files: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
+    files.sort();
+    Ok(files)
+}
+
+/// An initrd with a fixture's files in a second archive behind the first, compressed together.
+fn with_fixture(initrd: &Path, fixture: &Path, to: &Path) -> Result<()> {
+    let script =
+        "{ zstd -dc \"$1\"; cd \"$2\"; find . | cpio -o -H newc --quiet -R 0:0; } | zstd -q -3 >\"$3\"";
+    Cmd::new("sh").args(["-ec", script, "sh"]).args([initrd, fixture, to]).run().map(drop)
+}
+
 /// An ISO of this machine's own release, from the cache or made now.
 pub fn iso(live: Live) -> Result<PathBuf> {
     let parts = parts()?;
-    let key = key_of::<&str>(&[], &[&parts.to_string_lossy(), include_str!("live.rs")])?;
+    let of_fixture = fixture(live).map_or(Ok(Vec::new()), |f| files_in(&f))?;
+    let key = key_of(
+        &of_fixture,
+        &[&parts.to_string_lossy(), "zstd", GRUB_LIVE, GRUB_DRACUT, GRUB_CASPER, LOADER_ARCHISO],
+    )?;
     let dir = cached(&format!("iso-{live:?}").to_lowercase(), &key, |dir| {
         let tree = dir.join("tree");
         // Where things are, as the makers of such ISOs have it.
@@ -96,6 +146,20 @@ pub fn iso(live: Live) -> Result<PathBuf> {
                 "boot/grub/grub.cfg",
                 GRUB_LIVE,
             ),
+            Live::Casper => (
+                "casper/filesystem.squashfs",
+                "casper/vmlinuz",
+                "casper/initrd",
+                "boot/grub/grub.cfg",
+                GRUB_CASPER,
+            ),
+            Live::Archiso => (
+                "arch/x86_64/airootfs.sfs",
+                "arch/boot/x86_64/vmlinuz-linux",
+                "arch/boot/x86_64/initramfs-linux.img",
+                "loader/entries/01-archiso-x86_64-linux.conf",
+                LOADER_ARCHISO,
+            ),
             Live::Dracut => (
                 "LiveOS/squashfs.img",
                 "images/pxeboot/vmlinuz",
@@ -105,13 +169,17 @@ pub fn iso(live: Live) -> Result<PathBuf> {
             ),
         };
         let from = match live {
-            Live::LiveBoot => "initrd-live-boot",
             Live::Dracut => "initrd-dracut",
+            _ => "initrd-live-boot",
         };
-        for (to, part) in [(squashfs, "root.squashfs"), (kernel, "vmlinuz"), (initrd, from)] {
+        let root = if live == Live::Dracut { "fedora.squashfs" } else { "root.squashfs" };
+        for (to, part) in [(squashfs, root), (kernel, "vmlinuz"), (initrd, from)] {
             let to = tree.join(to);
             fs::create_dir_all(to.parent().context("a folder")?)?;
-            fs::hard_link(parts.join(part), to).context("linking a part")?;
+            match fixture(live) {
+                Some(fixture) if part == from => with_fixture(&parts.join(part), &fixture, &to)?,
+                _ => fs::hard_link(parts.join(part), to).context("linking a part")?,
+            }
         }
         let grub = tree.join(grub);
         fs::create_dir_all(grub.parent().context("a folder")?)?;
@@ -128,7 +196,7 @@ pub fn iso(live: Live) -> Result<PathBuf> {
 /// `root.squashfs`, `vmlinuz`, and an initrd of each family.
 fn parts() -> Result<PathBuf> {
     let base = bootstrap("base-live", Suite::own()?, PACKAGES)?;
-    let made_of = [SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let made_of = ["fedora with lz4", PATIENCE, SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
     let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
     cached("live", &key, |dir| over(&base, dir, make))
 }
@@ -143,6 +211,9 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
     symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
     fs::write(root.join("etc/profile.d/lab.sh"), SESSION)?;
     fs::write(root.join("etc/hostname"), HOSTNAME)?;
+    let manager = root.join("etc/systemd/system.conf.d");
+    fs::create_dir_all(&manager)?;
+    fs::write(manager.join("lab.conf"), PATIENCE)?;
 
     let log = |name: &str| dir.join(format!("{name}.log"));
     let version = fs::read_dir(root.join("boot"))?
@@ -184,8 +255,27 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
         .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
         .args(["-wildcards", "-e"])
         .args(LEFT_OUT)
-        .run()
-        .map(drop)
+        .run()?;
+    as_fedora(dir)
+}
+
+/// The same root as Fedora has it: an ext4 in a squashfs, over which dmsquash-live puts a snapshot.
+fn as_fedora(dir: &Path) -> Result<()> {
+    let (tree, live) = (dir.join("tree"), dir.join("fedora/LiveOS"));
+    Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&tree).arg(dir.join("root.squashfs")).run()?;
+    fs::create_dir_all(&live)?;
+    Cmd::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"])
+        .args([&tree, &live.join("rootfs.img")])
+        .arg("400M")
+        .run()?;
+    Cmd::new("mksquashfs")
+        .args([dir.join("fedora"), dir.join("fedora.squashfs")])
+        // Each block of the ext4 is a block of the squashfs, or two: cheap to unpack under emulation.
+        .args(["-noappend", "-quiet", "-no-progress", "-comp", "lz4"])
+        .run()?;
+    fs::remove_dir_all(dir.join("fedora"))?;
+    fs::remove_dir_all(tree).context("tidying up")
 }
 
 /// A catalogue with that ISO, as real `boottorrent image add` imported it. Shared and read-only.
