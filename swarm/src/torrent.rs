@@ -354,6 +354,7 @@ impl Shared {
         if state.picker.have().has(piece) {
             return;
         }
+        let partly = state.picker.was_begun(piece);
         state.picker.verified(piece, self.now());
         let len = u64::from(self.store.layout().len(piece));
         let have = self.counters.have.fetch_add(len, Ordering::Relaxed) + len;
@@ -361,7 +362,7 @@ impl Shared {
         for conn in state.conns.values() {
             if complete && state.picker.peer_is_complete(conn.key) {
                 conn.end.cancel();
-            } else if state.deal.is_none() && !state.picker.peer_has(conn.key, piece) {
+            } else if state.deal.is_none() && (partly || !state.picker.peer_has(conn.key, piece)) {
                 conn.have(piece);
             }
         }

@@ -5,8 +5,11 @@ mod common;
 
 use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::IntoResponse, routing::get};
 use common::{at, complete, content, file_of, session};
-use std::{fs::File, net::SocketAddr, sync::Arc, time::Duration};
-use swarm::{Fetch, HttpSource, Metainfo, Seeding, plan::Bits};
+use std::{fs::File, net::SocketAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use swarm::{
+    Fetch, HttpSource, Metainfo, Seeding,
+    plan::{BLOCK, Bits},
+};
 
 const SIZE: usize = 24 << 20;
 const PIECE: u32 = 256 << 10;
@@ -86,6 +89,27 @@ async fn machines_that_start_empty_complete_from_a_seeder_and_each_other() {
     let t = late.fetch(fetch(&metainfo, &file, vec![at(&a), at(&b)], None)).await.unwrap();
     complete(&t).await;
     assert!(content(file) == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_pieces_that_are_here_in_part_the_rest_is_fetched_from_a_seeder_that_deals() {
+    let (data, metainfo) = payload();
+    let seeder = session().await;
+    seeder.seed(&metainfo, file_of(&data), DEALING).await.unwrap();
+    // Of each piece, only the last two blocks are missing.
+    let (blocks, piece) = (PIECE / BLOCK, PIECE as usize);
+    let file = file_of(&data);
+    for n in 0..metainfo.pieces() as usize {
+        file.write_all_at(&vec![0; 2 * BLOCK as usize], ((n + 1) * piece) as u64 - 2 * u64::from(BLOCK))
+            .unwrap();
+    }
+    let begun = (0..metainfo.pieces()).flat_map(|p| (0..blocks - 2).map(move |b| (p, b))).collect();
+    let s = session().await;
+    let t = s.fetch(Fetch { begun, ..fetch(&metainfo, &file, vec![at(&seeder)], None) }).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
+    let p = t.progress();
+    assert_eq!(p.from_peers, u64::from(metainfo.pieces()) * 2 * u64::from(BLOCK), "no more than was missing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

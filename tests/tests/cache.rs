@@ -82,6 +82,7 @@ fn an_image_is_fetched_once() -> Result<()> {
     let (first, all) = root(&mut vm, &server)?;
     ensure!((99.0..110.0).contains(&percent(&all)), "{all:?}");
     // What holds the disk does not hold up the machine's end.
+    vm.login()?;
     off(&mut vm)?;
 
     // Too little RAM for the image in RAM: the second choice is taken, and has it.
@@ -134,9 +135,8 @@ fn an_image_is_fetched_once() -> Result<()> {
     Ok(())
 }
 
-/// Switch a machine off from its shell.
+/// Switch a machine off from its shell, which somebody has logged in to.
 fn off(vm: &mut Vm) -> Result<()> {
-    vm.login()?;
     let begun = Instant::now();
     vm.send_line("poweroff")?;
     vm.wait_off(Duration::from_secs(90))?;

@@ -157,6 +157,11 @@ impl Picker {
         }
     }
 
+    /// Whether a piece that is being fetched was here in part before: who sent the rest cannot tell that we have it.
+    pub fn was_begun(&self, piece: u32) -> bool {
+        self.flights.get(&piece).is_some_and(|f| f.begun)
+    }
+
     /// A peer that has nothing yet, and lets us ask when it says so. `server`: it is the server's seeder.
     pub fn join(&mut self, key: Key, server: bool) {
         let has = Bits::none(self.layout.pieces());
