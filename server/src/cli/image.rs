@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make an image from a live ISO, a disk image, a filesystem image, a root directory or a root tarball
+    /// Make an image from an ISO, a disk image, a filesystem image, a root directory or a tarball
     Add(Add),
     /// List the images
     List {

@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn refuses_in_one_sentence() {
-        let want = ": give a live ISO, a squashfs, erofs or ext4 image, a root directory or a root tarball";
+        let want = ": give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball";
         let mut disk = vec![0; 1024];
         disk[510..512].copy_from_slice(&[0x55, 0xAA]);
         let mut iso = vec![0; 0x9000];
@@ -271,7 +271,7 @@ mod tests {
             (&b""[..], "X is empty".to_owned()),
             (b"hello\n", format!("X is a text file{want}")),
             (&[0; 5000], format!("X is no filesystem that BootTorrent knows{want}")),
-            (&disk, format!("X is a disk image with partitions{want}")),
+            (&disk, format!("X is a boot sector without partitions{want}")),
             (&iso, "X is truncated: its ISO 9660 needs 204800 bytes, the file has 36864".into()),
             (&iso[..0x8700], "X is an ISO image without a volume descriptor: it is damaged".into()),
             (b"hsqs", "X is truncated: its squashfs needs 96 bytes, the file has 4".into()),
