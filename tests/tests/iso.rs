@@ -61,6 +61,7 @@ fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
 
 /// One with a BIOS and one with UEFI, together.
 #[test]
+#[ignore = "six minutes of an emulated systemd: make test-full"]
 fn dracut_live_boots() -> Result<()> {
     let lab = Lab::new("iso-dracut")?;
     let mut server = Server::of(&lab, &catalogue(Live::Dracut)?, &["--up", "15MB/s"])?;
