@@ -108,9 +108,11 @@ pub fn chroot(root: &Path, words: &[&str]) -> Cmd {
 
 fn finish(root: &Path, dir: &Path) -> Result<()> {
     install(root)?;
-    // So that machines can make a disk for images (boottorrent.mkfs=).
-    fs::create_dir_all(root.join("etc/boottorrent"))?;
-    fs::write(root.join("etc/boottorrent/initramfs.conf"), "MKFS=yes\n")?;
+    // So that machines can make a disk for images (boottorrent.mkfs=), in the release whose base has what that takes.
+    if root.join("usr/sbin/mkfs.ext4").exists() || root.join("sbin/mkfs.ext4").exists() {
+        fs::create_dir_all(root.join("etc/boottorrent"))?;
+        fs::write(root.join("etc/boottorrent/initramfs.conf"), "MKFS=yes\n")?;
+    }
     let units = root.join("etc/systemd/system");
     let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
     fs::create_dir_all(&getty)?;
