@@ -122,10 +122,7 @@ async fn change_image(
     let new = change.name.clone().unwrap_or_else(|| name.clone());
     let hosts = blocking(move || {
         catalogue.apply(&old, &change)?;
-        store.change(|hosts| {
-            hosts.image_changed(&old, &change);
-            Ok(())
-        })
+        store.image_changed(&old, &change)
     })
     .await?;
     state.set_hosts(hosts);
