@@ -2,10 +2,12 @@
 //! The command line: what may be typed (here), and what each command does (beside).
 
 mod backend;
+mod fetch;
 mod host;
 mod image;
 mod serve;
 mod setup;
+mod source;
 mod status;
 
 use crate::{catalogue::Catalogue, config};
@@ -60,6 +62,9 @@ enum Command {
     Serve(serve::Serve),
     /// Show, write or remove what dnsmasq and the TFTP folder need
     Setup(setup::Setup),
+    /// List, add, remove and check the places that `image fetch` knows
+    #[command(subcommand)]
+    Source(source::Command),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
 }
@@ -88,6 +93,7 @@ impl Cli {
             Command::Host(host) => host.run(&config),
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),
+            Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     addon::Addons,
     clients::{Client, Clients},
     config::Config,
+    fetch::{Place, jobs::Jobs},
     hosts::{self, Hosts},
     library::Library,
     setup::net::interfaces,
@@ -46,6 +47,8 @@ pub struct State {
     pub addons: Arc<Addons>,
     /// What was said of machines and groups, on disk.
     pub store: hosts::Store,
+    /// What is being fetched.
+    pub fetches: Arc<Jobs>,
     /// Boots that are for one time, and have begun.
     pub once: machine::Once,
     library: RwLock<Arc<Library>>,
@@ -71,11 +74,13 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::new(&config.boot.agent);
+        let fetches = Arc::new(Jobs::new(Place::of(&config)));
         State {
             store: hosts::Store::at(&config.catalogue.dir),
             config,
             peer_port,
             addons,
+            fetches,
             once: Default::default(),
             library: Default::default(),
             hosts: Default::default(),
