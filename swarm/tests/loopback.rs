@@ -6,10 +6,7 @@ mod common;
 use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::IntoResponse, routing::get};
 use common::{at, complete, content, file_of, session};
 use std::{fs::File, net::SocketAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
-use swarm::{
-    Fetch, HttpSource, Metainfo, Seeding,
-    plan::{BLOCK, Bits},
-};
+use swarm::{Fetch, HttpSource, Metainfo, Seeding, plan::BLOCK};
 
 const SIZE: usize = 24 << 20;
 const PIECE: u32 = 256 << 10;
@@ -30,17 +27,7 @@ fn empty() -> File {
 }
 
 fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<HttpSource>) -> Fetch {
-    Fetch {
-        metainfo: metainfo.clone(),
-        file: file.try_clone().unwrap(),
-        head: None,
-        have: Bits::none(metainfo.pieces()),
-        begun: vec![],
-        trackers: vec![],
-        peers,
-        servers: vec![],
-        http,
-    }
+    Fetch { http, ..common::fetch(metainfo, file, peers) }
 }
 
 /// An HTTP server with ranges; `wrong`: it serves something else.
