@@ -136,7 +136,7 @@ impl TorrentStatsProvider for Stats {
         TrackerCommsStats {
             uploaded_bytes: self.0.counters.uploaded.load(Ordering::Relaxed),
             downloaded_bytes: self.0.counters.have.load(Ordering::Relaxed),
-            total_bytes: self.0.metainfo.size(),
+            total_bytes: self.0.wanted,
             torrent_state: TrackerCommsStatsState::Live,
         }
     }

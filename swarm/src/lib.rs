@@ -4,6 +4,7 @@
 //! | step | module |
 //! |---|---|
 //! | a .torrent becomes a checked [`Metainfo`] | [`metainfo`] |
+//! | which of its files is the payload | `files` |
 //! | the server makes one | [`create`](mod@create) |
 //! | a [`Session`] listens, joins swarms and seeds | [`session`] |
 //! | what is fetched, shown and served next: decisions without I/O | [`plan`] |
@@ -24,6 +25,7 @@ mod conn;
 pub mod create;
 mod discover;
 mod fallback;
+mod files;
 mod gate;
 pub mod http;
 mod known;

@@ -151,7 +151,7 @@ impl Session {
     /// Seed a complete payload. It is hashed first. No tracker is told: the
     /// server's own tracker knows its own seeder.
     pub async fn seed(&self, metainfo: &Metainfo, file: File, how: Seeding) -> anyhow::Result<Torrent> {
-        let store = Store::new(file, None, metainfo.clone());
+        let store = Store::new(file, None, metainfo.clone())?;
         let checked = tokio::task::spawn_blocking(move || Shared::check(&store).map(|()| store));
         let store = checked.await.context("hashing the payload")??;
         let have = Bits::all(store.layout().pieces());
@@ -162,7 +162,7 @@ impl Session {
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
         let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http } = fetch;
-        let store = Store::new(file, head, metainfo.clone());
+        let store = Store::new(file, head, metainfo.clone())?;
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));

@@ -22,6 +22,20 @@ fn torrent_of(data: &[u8]) -> Metainfo {
     common::torrent_of(data, PIECE)
 }
 
+/// A torrent of several files, whose content is `data` end to end.
+fn folder_of(data: &[u8], files: &[(&str, usize)], piece_length: u32) -> Metainfo {
+    assert_eq!(files.iter().map(|f| f.1).sum::<usize>(), data.len());
+    let whole = common::torrent_of(data, piece_length);
+    let hashes: Vec<u8> = (0..whole.pieces()).flat_map(|p| whole.piece_hash(p).to_vec()).collect();
+    let entry = |(name, size): &(&str, usize)| format!("d6:lengthi{size}e4:pathl{}:{name}ee", name.len());
+    let list: String = files.iter().map(entry).collect();
+    let (len, before) = (hashes.len(), "4:name6:folder12:piece length");
+    let mut bytes = format!("d4:infod5:filesl{list}e{before}i{piece_length}e6:pieces{len}:").into_bytes();
+    bytes.extend(hashes);
+    bytes.extend(b"ee");
+    Metainfo::parse(bytes).unwrap()
+}
+
 fn empty() -> File {
     common::empty(SIZE)
 }
@@ -138,4 +152,36 @@ async fn a_payload_that_is_not_the_torrents_is_not_seeded() {
     data[SIZE / 2] ^= 1;
     let error = session().await.seed(&metainfo, file_of(&data), DEALING).await.err().expect("an error");
     assert_eq!(error.to_string(), "the payload does not match its torrent (piece 48)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_file_of_several_is_fetched_and_passed_on() {
+    const ISO: usize = SIZE - 100 - 77_777;
+    let data = common::noise(SIZE);
+    let folder = folder_of(&data, &[("SUMS", 100), ("lab.iso", ISO), ("more", 77_777)], PIECE);
+    let seeder = session().await;
+    // As long as no file is picked, all of them, end to end, are the payload.
+    let all = Seeding { deal: false, weight: 1 };
+    seeder.seed(&folder, file_of(&data), all).await.unwrap();
+
+    let iso = folder.clone().pick(Some("lab.iso")).unwrap();
+    let (first, file) = (session().await, common::empty(ISO));
+    let t = first.fetch(fetch(&iso, &file, vec![at(&seeder)], None)).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data[100..100 + ISO]);
+    let p = t.progress();
+    assert!(
+        p.from_peers < (SIZE - 77_777 + PIECE as usize) as u64,
+        "pieces of other files were fetched: {p:?}"
+    );
+
+    // With what its first and last piece have of other files, too.
+    seeder.stop();
+    let (second, file) = (session().await, common::empty(ISO));
+    let t = second.fetch(fetch(&iso, &file, vec![at(&first)], None)).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data[100..100 + ISO]);
+    // Found again by hashing: all but those two.
+    let found = swarm::survey(&file_of(&data[100..100 + ISO]), &iso, |_| ()).unwrap();
+    assert_eq!(found.count(), iso.wanted().len() as u32 - 2);
 }
