@@ -12,6 +12,7 @@
 //! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | dnsmasq sends machines here | [`setup`] |
+//! | what would stop a boot is said, with its cure | [`doctor`] |
 
 pub mod addon;
 pub mod api;
@@ -19,6 +20,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod doctor;
 pub mod fetch;
 pub mod hosts;
 pub mod http;

@@ -35,18 +35,21 @@ WHAT is one of:
   magnet:?…, FILE.torrent, its URL      a torrent; of several files, the ISO
   /srv/iso/live.iso                     a file on this machine
 
-It is verified before it becomes an image: by a checksum (--sum, --checksums), by an OpenPGP
-signature (--signature with --key), or by both; a source says which. With --checksums, the
-signature is that of the checksums. What nothing vouches for is refused without --no-verify.
+It is verified before it becomes an image: by a checksum (--sum, --checksums),
+by an OpenPGP signature (--signature with --key), or by both; a source says
+which. With --checksums, the signature is that of the checksums. What nothing
+vouches for is refused without --no-verify.
 Interrupted, it goes on where it was when it is fetched again.
 
 Examples:
   boottorrent image fetch debian-live-xfce
   boottorrent image fetch debian-live-gnome --background
   boottorrent image fetch --list
-  boottorrent image fetch https://example.org/lab.iso --sum 9f86d081884c7d659a2feaa0c55ad015…
-  boottorrent image fetch http://mirror.lan/x.iso --checksums http://mirror.lan/SHA256SUMS \\
-      --signature http://mirror.lan/SHA256SUMS.gpg --key /etc/boottorrent/keys/us.asc")]
+  boottorrent image fetch https://example.org/lab.iso --sum 9f86d081884c7d65…
+  boottorrent image fetch http://mirror.lan/x.iso \\
+      --checksums http://mirror.lan/SHA256SUMS \\
+      --signature http://mirror.lan/SHA256SUMS.gpg \\
+      --key /etc/boottorrent/keys/us.asc")]
 pub struct Fetch {
     /// A source's name, a URL, a magnet link, a .torrent
     #[arg(required_unless_present_any = ["list", "cancel"])]
