@@ -49,7 +49,7 @@ Examples:
   boottorrent image fetch http://mirror.lan/x.iso \\
       --checksums http://mirror.lan/SHA256SUMS \\
       --signature http://mirror.lan/SHA256SUMS.gpg \\
-      --key /etc/boottorrent/keys/us.asc")]
+      --key /etc/boottorrent/openpgp/us.asc")]
 pub struct Fetch {
     /// A source's name, a URL, a magnet link, a .torrent
     #[arg(required_unless_present_any = ["list", "cancel"])]

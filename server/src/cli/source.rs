@@ -132,7 +132,10 @@ impl Command {
                 if json {
                     return print_json(&found);
                 }
-                print!("# {}\n{}", found.path.display(), toml::to_string(&Written::of(&found.source))?);
+                // As it was written, with its comments.
+                let text = std::fs::read_to_string(&found.path);
+                let text = text.with_context(|| format!("reading {}", found.path.display()))?;
+                println!("# {}\n{}", found.path.display(), text.trim_end());
                 Ok(())
             }
             Command::Add(add) => add.run(&folders),
