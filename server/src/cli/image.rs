@@ -357,27 +357,34 @@ impl Set {
 impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
-        if let (Ok(m), false) = (&manifest, self.force) {
-            let api = match self.server.as_deref() {
-                None => Api::connect(config)?,
-                server => Api::remote(&api::url(server, config))?,
-            };
-            // No server, no machines that it knows of. A server that was named must answer.
-            let clients = match super::block_on(api.clients()) {
-                Err(e) if self.server.is_some() => return Err(e),
-                clients => clients.unwrap_or_default(),
-            };
-            let hosts = hosts::Store::at(&config.catalogue.dir).load()?;
-            if let Some(why) = in_use(m, &clients, &hosts) {
-                bail!("{why}");
-            }
-        }
         // With --force even an image with a damaged manifest can go.
-        match manifest {
-            Err(e) if !self.force || !catalogue.dir(&self.name).exists() => return Err(e),
-            _ => catalogue.remove(&self.name)?,
+        if manifest.is_err() && (!self.force || !catalogue.dir(&self.name).exists()) {
+            return manifest.map(drop);
+        }
+        match (self.server.as_deref(), Backend::open(config)) {
+            // It knows who runs the image, and it may be allowed what this user is not.
+            (None, Ok(Backend::Server(api))) => super::block_on(api.remove_image(&self.name, self.force))?,
+            (server, _) => {
+                if let (Ok(m), false) = (&manifest, self.force) {
+                    refuse_in_use(m, server, config)?;
+                }
+                catalogue.remove(&self.name)?;
+            }
         }
         println!("image '{}' removed", self.name);
         Ok(())
+    }
+}
+
+/// Refuse while machines run it, or are to boot it.
+fn refuse_in_use(manifest: &ImageManifest, server: Option<&str>, config: &Config) -> Result<()> {
+    // No server, no machines that it knows of. A server that was named must answer.
+    let clients = match super::block_on(Api::remote(&api::url(server, config))?.clients()) {
+        Err(e) if server.is_some() => return Err(e),
+        clients => clients.unwrap_or_default(),
+    };
+    match in_use(manifest, &clients, &hosts::Store::at(&config.catalogue.dir).load()?) {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
     }
 }
