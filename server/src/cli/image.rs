@@ -12,7 +12,11 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, ImageName, Priority, manifest::Kind, units};
+use bootspec::{
+    ImageManifest, ImageName, Priority,
+    manifest::{BootFile, Kind},
+    units,
+};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -259,7 +263,10 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
         ("INFOHASH", Align::Left),
     ];
     let row = |m: &ImageManifest| {
-        let phase_one = units::human_size(m.kernel.size + m.initrd.size);
+        let phase_one = match m.kind {
+            Kind::Ltsp => "-".into(),
+            _ => units::human_size(m.kernel.size + m.initrd.size),
+        };
         let words = [m.name.to_string(), m.what()];
         let sizes = [units::human_size(m.size), phase_one];
         [&words[..], &sizes[..], &[m.priority.to_string(), m.added.clone(), m.infohash.to_string()]].concat()
@@ -275,7 +282,11 @@ impl Show {
             Some(server) => server,
             None => format!("{}:{}", own_address(), config.serve.listen.port()),
         };
-        let cmdline = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
+        let own = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
+        let cmdline = match m.kind {
+            Kind::Ltsp => format!("LTSP's own, and: boot=boottorrent boottorrent.infohash={}", m.infohash),
+            _ => own,
+        };
         let dir = catalogue.dir(&self.name);
         if self.json {
             let mut value = as_json(&m);
@@ -284,6 +295,10 @@ impl Show {
             return print_json(&value);
         }
         let size = |bytes: u64| format!("{} ({bytes} bytes)", units::human_size(bytes));
+        let boot_file = |file: &BootFile| match m.kind {
+            Kind::Ltsp => file.from.clone(),
+            _ => format!("{}, {}", file.from, size(file.size)),
+        };
         let rows = [
             ("name", m.name.to_string()),
             ("what", m.what()),
@@ -299,8 +314,8 @@ impl Show {
             ("infohash", m.infohash.to_string()),
             ("private", if m.private { "yes" } else { "no" }.into()),
             ("priority", m.priority.to_string()),
-            ("kernel", format!("{}, {}", m.kernel.from, size(m.kernel.size))),
-            ("initrd", format!("{}, {}", m.initrd.from, size(m.initrd.size))),
+            ("kernel", boot_file(&m.kernel)),
+            ("initrd", boot_file(&m.initrd)),
             ("added", m.added.clone()),
             ("source", m.source.clone()),
             ("folder", dir.display().to_string()),
@@ -333,6 +348,12 @@ impl Set {
 impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
+        if manifest.as_ref().is_ok_and(|m| m.kind == Kind::Ltsp) && !self.force {
+            bail!(
+                "image '{0}' is of LTSP, whose menu names it: `ltsp boottorrent disable {0}` removes it",
+                self.name
+            );
+        }
         if let (Ok(m), false) = (&manifest, self.force) {
             let url = client::url(self.server.as_deref(), config);
             // No server, no machines that it knows of. A server that was named must answer.

@@ -2,6 +2,7 @@
 //! The command line: what may be typed (here), and what each command does (beside).
 
 mod image;
+mod ltsp;
 mod serve;
 mod setup;
 mod status;
@@ -54,6 +55,9 @@ enum Command {
     Setup(setup::Setup),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
+    /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
+    #[command(hide = true)]
+    Ltsp(ltsp::Ltsp),
 }
 
 impl Common {
@@ -75,6 +79,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),
             Command::Status(status) => status.run(&config),
+            Command::Ltsp(ltsp) => ltsp.run(&config),
         }
     }
 }

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use bootspec::manifest::Kind;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -24,7 +25,8 @@ pub async fn script(
     asked: Query<Asked>,
 ) -> Response {
     let library = state.library();
-    let images: Vec<_> = library.values().map(|i| &i.manifest).collect();
+    // Those boot from LTSP's own menu.
+    let images: Vec<_> = library.values().map(|i| &i.manifest).filter(|m| m.kind != Kind::Ltsp).collect();
     let host = host(&headers, ends);
     let script = ipxe::script(&ipxe::Menu {
         host: &host,

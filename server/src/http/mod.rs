@@ -8,7 +8,12 @@ pub mod host;
 mod track;
 
 use crate::{
-    addon::Addons, clients::Clients, config::Config, library::Library, setup::net::interfaces,
+    addon::Addons,
+    clients::Clients,
+    config::Config,
+    library::{Image, Library},
+    seed::KEEP,
+    setup::net::interfaces,
     tracker::Tracker,
 };
 use axum::{
@@ -19,10 +24,12 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
+use bootspec::{ImageName, InfoHash};
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -35,6 +42,7 @@ pub struct State {
     /// What goes with initrds that lack our agent.
     pub addons: Arc<Addons>,
     library: RwLock<Arc<Library>>,
+    retired: Mutex<Vec<(Instant, Arc<Image>)>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
 }
@@ -46,7 +54,15 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::new(&config.boot.agent);
-        State { config, peer_port, addons, library: Default::default(), tracker, clients: Default::default() }
+        State {
+            config,
+            peer_port,
+            addons,
+            library: Default::default(),
+            retired: Default::default(),
+            tracker,
+            clients: Default::default(),
+        }
     }
 
     /// The images now.
@@ -56,9 +72,32 @@ impl State {
 
     /// From now on these are the images.
     pub fn set_library(&self, library: Library) {
-        let torrents = library.values().map(|i| i.manifest.infohash).collect();
+        let torrents: HashSet<_> = library.values().map(|i| i.manifest.infohash).collect();
+        let gone = |i: &&Arc<Image>| !torrents.contains(&i.manifest.infohash);
+        let now = Instant::now();
+        self.retired().extend(self.library().values().filter(gone).map(|i| (now, i.clone())));
         self.tracker().track(torrents);
         *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(library);
+    }
+
+    /// The version of an image that is asked for, as long as it is seeded; the newest one otherwise.
+    pub fn version(&self, name: &ImageName, asked: Option<InfoHash>) -> Option<Arc<Image>> {
+        let is = |i: &Arc<Image>| i.manifest.name == *name && Some(i.manifest.infohash) == asked;
+        let newest = self.library().get(name).cloned();
+        if newest.as_ref().is_some_and(is) {
+            return newest;
+        }
+        let retired = self.retired().iter().map(|(_, i)| i.clone()).find(is);
+        retired.or(newest)
+    }
+
+    /// Let go of versions that are no longer seeded.
+    pub fn forget_retired(&self) {
+        self.retired().retain(|(since, _)| since.elapsed() < KEEP);
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<(Instant, Arc<Image>)>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The tracker. Hold it shortly.
