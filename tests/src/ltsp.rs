@@ -4,10 +4,10 @@
 
 use crate::{
     Background, Cmd, Lab, agent_binary,
-    assets::{LTSP_SERVER, LtspRoot, chroot},
+    assets::{LTSP_SERVER, LtspRoot, NFS, shell},
     server_binary, workspace,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -29,7 +29,9 @@ impl<'a> LtspServer<'a> {
         let dir = lab.dir().join("ltsp");
         // Of the host's thread: what it starts later sees the same mounts.
         let root = host.netns().run(move || made.mount(&dir))?;
-        Ok(Self { lab, root })
+        let server = Self { lab, root };
+        server.write("/usr/local/bin/systemctl", SYSTEMCTL, 0o755)?;
+        Ok(server)
     }
 
     /// A path in its root. Only closures and commands that run on the lab's server host see what is there.
@@ -56,9 +58,7 @@ impl<'a> LtspServer<'a> {
 
     /// Run a script in it, and give what it printed.
     pub fn sh(&self, script: &str) -> Result<String> {
-        // There is no systemd in this root: services are "started" by the tests.
-        let cmd = chroot(&self.root, &["sh", "-e", "-c", script]).env("SYSTEMD_OFFLINE", "1");
-        let said = self.lab.server().run(&cmd)?;
+        let said = self.lab.server().run(&shell(&self.root, script))?;
         println!("# {}\n{said}", script.trim_end().replace('\n', "\n# "));
         Ok(said)
     }
@@ -81,6 +81,26 @@ impl<'a> LtspServer<'a> {
         self.spawn("dnsmasq", &[&words[..], &files[..]].concat())
     }
 
+    /// An NFS server that exports a copy of /srv/ltsp, in the place of the kernel's, which a namespace has not.
+    pub fn nfs(&self) -> Result<[Background; 2]> {
+        self.sh(&format!(
+            "cp -r /srv/ltsp/images {NFS}/; mkdir -p /run/rpcbind /run/ganesha /var/lib/nfs/ganesha"
+        ))?;
+        self.write("/etc/ganesha/ganesha.conf", GANESHA, 0o644)?;
+        let rpcbind = self.spawn("rpcbind", &["rpcbind", "-w", "-f"])?;
+        let log = "/var/log/ganesha/lab.log";
+        let words = ["ganesha.nfsd", "-F", "-L", log, "-f", "/etc/ganesha/ganesha.conf"];
+        let nfs = self.spawn("ganesha", &words)?;
+        for _ in 0..100 {
+            let said = self.read(log).unwrap_or_default();
+            if String::from_utf8_lossy(&said).contains("NFS SERVER INITIALIZED") {
+                return Ok([rpcbind, nfs]);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        bail!("the NFS server does not start: {}", self.sh(&format!("cat {log}"))?)
+    }
+
     /// What `apt install ltsp-server-boottorrent` would put into it.
     pub fn install(&self) -> Result<()> {
         let make = Cmd::new("make")
@@ -93,3 +113,24 @@ impl<'a> LtspServer<'a> {
         self.lab.server().run(&make).map(drop)
     }
 }
+
+/// There is no systemd in this root: units are enabled, and what is to run, the test starts.
+const SYSTEMCTL: &str = "\
+#!/bin/sh
+for word; do
+    shift
+    [ \"$word\" = --now ] || set -- \"$@\" \"$word\"
+done
+exec /usr/bin/systemctl \"$@\"
+";
+
+/// As `ltsp nfs` has the kernel's server do it.
+const GANESHA: &str = "\
+NFS_CORE_PARAM {
+    Protocols = 3; mount_path_pseudo = true; MNT_Port = 20048; Enable_NLM = false; Enable_RQUOTA = false;
+}
+EXPORT {
+    Export_Id = 1; Path = /srv/nfs; Pseudo = /srv/ltsp; Protocols = 3; Transports = TCP, UDP; SecType = sys;
+    Access_Type = RO; Squash = No_Root_Squash; FSAL { Name = VFS; }
+}
+";

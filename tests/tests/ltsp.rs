@@ -146,7 +146,34 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
     serve.check()?;
     serve.stop();
     drop((one, two));
-    drop(dnsmasq);
+    let nfs = server.nfs()?;
+    let mut three = Vm::pxe("three").start(&lab)?;
+    three.expect(MULTI_USER, BOOT)?;
+    over_nfs(&mut three)?;
+    drop((nfs, dnsmasq));
+    Ok(())
+}
+
+/// Stock LTSP.
+fn over_nfs(vm: &mut Vm) -> Result<()> {
+    vm.login()?;
+    let line = vm.sh("cat /proc/cmdline")?;
+    ensure!(line.contains(" ltsp.image=images/x86_64.img ") && !line.contains("boottorrent"), "{line}");
+    let root = vm.sh(
+        "findmnt -n -o OPTIONS /; grep -c nfs /proc/mounts; ls -d /run/boottorrent || cat /etc/lab-version",
+    )?;
+    ensure!(root.contains("/run/initramfs/ltsp/0/looproot") && root.ends_with("\n2"), "{root}");
+    is_ltsp(vm)
+}
+
+/// LTSP's own scripts have run, up to where somebody could log in.
+fn is_ltsp(vm: &mut Vm) -> Result<()> {
+    let said = vm.sh(
+        "systemctl is-active multi-user.target ltsp.service; ls -d /run/ltsp/client; grep server /etc/hosts; \
+         grep -l pamltsp /etc/pam.d/common-auth",
+    )?;
+    let want = format!("active\nactive\n/run/ltsp/client\n{LTSP_SERVER}\tserver\n/etc/pam.d/common-auth");
+    ensure!(said == want, "{}: {said}", vm.name());
     Ok(())
 }
 
@@ -159,9 +186,7 @@ fn over_the_swarm(vm: &mut Vm, client: &Client) -> Result<()> {
     let root = vm.sh("findmnt -n -o FSTYPE,OPTIONS /; findmnt -n -t nfs,nfs4 || echo no NFS")?;
     ensure!(root.contains("overlay") && root.contains("/run/initramfs/ltsp/0/looproot"), "{root}");
     ensure!(root.ends_with("no NFS"), "{root}");
-    let ltsp = vm.sh("systemctl is-active multi-user.target ltsp.service; ls -d /run/ltsp/client; grep server /etc/hosts; grep -l pamltsp /etc/pam.d/common-auth")?;
-    let want = format!("active\nactive\n/run/ltsp/client\n{LTSP_SERVER}\tserver\n/etc/pam.d/common-auth");
-    ensure!(ltsp == want, "{ltsp}");
+    is_ltsp(vm)?;
     println!("{}: {:?}", vm.name(), client.progress);
     Ok(())
 }

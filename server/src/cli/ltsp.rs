@@ -7,7 +7,10 @@ use crate::{
     client,
     config::Config,
     interrupt,
-    ltsp::{Site, initrd, publish, report, wishes::Wish},
+    ltsp::{
+        Site, initrd, publish, report,
+        wishes::{Wish, Wishes},
+    },
 };
 use anyhow::Result;
 use bootspec::ImageName;
@@ -55,6 +58,8 @@ enum Command {
     },
     /// Bring LTSP's menu in line
     Ipxe,
+    /// Forget what was enabled and disabled: the package goes
+    Forget,
 }
 
 impl Ltsp {
@@ -88,6 +93,7 @@ impl Ltsp {
                 }
                 Ok(())
             }
+            Command::Forget => Wishes::forget(&site.state),
             Command::Ipxe => publish::tell_menu(&site).map(drop),
         }
     }

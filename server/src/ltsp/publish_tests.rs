@@ -152,10 +152,14 @@ fn status_says_what_to_do() {
         status()
     );
     assert!(status().contains("to do: start the server"));
+    let file = site.base.join("images/lab.img");
     image(&site, "lab", 2);
     fs::write(site.menu(), MENU).unwrap();
     let text = status();
-    assert!(text.contains("to do: publish lab as it is now: ltsp kernel lab\n"), "{text}");
+    assert!(
+        text.contains(&format!("to do: publish lab as it is now: ltsp kernel {}\n", file.display())),
+        "{text}"
+    );
     assert!(text.contains(&format!("to do: bring {} in line: ltsp ipxe\n", site.menu().display())), "{text}");
     fs::remove_file(site.base.join("images/lab.img")).unwrap();
     assert!(

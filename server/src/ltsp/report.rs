@@ -36,7 +36,9 @@ pub fn report(site: &Site, clients: Result<Vec<Client>>) -> Result<String> {
             || (state == Published::Not && wishes.images.contains_key(name))
         {
             let wanted = wishes.publishes(name);
-            todo.extend(wanted.then(|| format!("publish {name} as it is now: ltsp kernel {name}")));
+            todo.extend(
+                wanted.then(|| format!("publish {name} as it is now: ltsp kernel {}", file.display())),
+            );
         }
         let manifest = state.manifest();
         rows.push(vec![

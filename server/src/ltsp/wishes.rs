@@ -49,6 +49,15 @@ impl Wishes {
         replace(&state.join(FILE), &toml::to_string(self).context("writing the wishes as TOML")?)
     }
 
+    /// As if nothing had ever been said.
+    pub fn forget(state: &Path) -> Result<()> {
+        let path = state.join(FILE);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            gone => gone.with_context(|| format!("deleting {}", path.display())),
+        }
+    }
+
     /// Whether an image is to be published.
     pub fn publishes(&self, name: &ImageName) -> bool {
         self.images.get(name).map_or(!self.off, |w| *w != Wish::Off)
@@ -101,6 +110,9 @@ mod tests {
         w.write(dir.path()).unwrap();
         let mut w = Wishes::read(dir.path()).unwrap();
         assert_eq!(is(&w, "lab"), (false, false, false));
+        Wishes::forget(dir.path()).unwrap();
+        Wishes::forget(dir.path()).unwrap();
+        assert_eq!(Wishes::read(dir.path()).unwrap(), Wishes::default());
         w.set(&[name("lab")], Wish::Pilot);
         assert_eq!(is(&w, "lab"), (true, true, true));
     }

@@ -28,6 +28,9 @@ pub const LTSP_IMAGE: &str = "x86_64";
 /// LTSP's own address in its default configuration of a server with a network of its own.
 pub const LTSP_SERVER: &str = "192.168.67.1";
 
+/// A folder for what the NFS server exports as /srv/ltsp.
+pub const NFS: &str = "/srv/nfs";
+
 /// Layers over a Debian root.
 pub struct LtspRoot {
     base: PathBuf,
@@ -37,7 +40,7 @@ pub struct LtspRoot {
 /// Made once for each suite.
 pub fn ltsp(suite: Suite) -> Result<LtspRoot> {
     let base = base(suite)?;
-    let key = key_of::<&str>(&[], &[&base.to_string_lossy(), PACKAGES, include_str!("ltsp.rs")])?;
+    let key = key_of::<&str>(&[], &[&base.to_string_lossy(), PACKAGES, CONF, AUTOLOGIN, VERDICT])?;
     let made = cached(&format!("ltsp-{}", suite.as_str()), &key, |dir| make(&base, dir))?;
     Ok(LtspRoot { base, made })
 }
@@ -54,6 +57,12 @@ impl LtspRoot {
         let flags = MsFlags::MS_BIND;
         mount(Some(&client), &root.join("srv/ltsp").join(LTSP_IMAGE), None::<&str>, flags, None::<&str>)?;
         devices(&root)?;
+        // No overlay, which no NFS server can export.
+        let (plain, export) = (dir.join("nfs"), root.join(NFS.trim_start_matches('/')));
+        for d in [&plain, &export] {
+            fs::create_dir_all(d)?;
+        }
+        mount(Some(&plain), &export, None::<&str>, flags, None::<&str>)?;
         Ok(root)
     }
 }
@@ -137,18 +146,28 @@ fn layers(base: &Path, dir: &Path) -> Result<()> {
     image(&server).run_logged(Stdio::null(), &log("ltsp-image"))
 }
 
+/// A script in a root. Never as process 1, for which `ltsp` takes it for a client's.
+pub fn shell(root: &Path, script: &str) -> Cmd {
+    // There is no systemd in these roots: services are "started" by the tests.
+    chroot(root, &["sh", "-e", "-c", &format!("{script}\n:")]).env("SYSTEMD_OFFLINE", "1")
+}
+
 /// What an admin types first, on a server that has a network. zstd and its first level: made and unpacked quickly.
 fn image(server: &Path) -> Cmd {
     let network = [("DEVICE", "lo"), ("IP_ADDRESS", LTSP_SERVER), ("MAC_ADDRESS", "52:54:00:77:00:01")];
-    let cmd = chroot(server, &["ltsp", "image", LTSP_IMAGE]);
+    let cmd = shell(server, &format!("ltsp image {LTSP_IMAGE}"));
     network.into_iter().fold(cmd, |cmd, (name, value)| cmd.env(name, value))
 }
 
-/// Machines without mitigations are a third faster under emulation; they write to the serial port.
+/// Machines without mitigations are a third faster under emulation; they write to the serial port. What they need of
+/// the kernel's modules is in their initrd.
 const CONF: &str = "\
 [common]
 KERNEL_PARAMETERS=\"console=ttyS0 mitigations=off panic=-1\"
 [server]
 MKSQUASHFS_PARAMS=\"-comp zstd -Xcompression-level 1 -no-progress\"
+ADD_IMAGE_EXCLUDES=\"usr/lib/modules/*/kernel/drivers/*
+usr/lib/modules/*/kernel/net/*
+usr/lib/modules/*/kernel/sound/*\"
 MENU_TIMEOUT=100
 ";

@@ -11,8 +11,7 @@ mod root;
 
 pub use cache::{cached, key_of};
 pub use disk::{ROOT_PARTITION, disk};
-pub use ltsp::{LTSP_IMAGE, LTSP_SERVER, LtspRoot, ltsp};
-pub use root::chroot;
+pub use ltsp::{LTSP_IMAGE, LTSP_SERVER, LtspRoot, NFS, ltsp, shell};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
