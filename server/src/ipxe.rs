@@ -45,6 +45,7 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> St
             Kind::Filesystem => KindParam::Auto,
             Kind::Iso => KindParam::Iso,
             Kind::Disk => KindParam::Disk,
+            Kind::Ltsp => KindParam::Ltsp,
         },
         // What the admin says of the root, in either way, counts more than what was found.
         partition: image.partition.filter(|_| !says_root(&image.append, append)).map(PartitionName::Number),

@@ -28,6 +28,7 @@ pub mod import;
 pub mod interrupt;
 pub mod ipxe;
 pub mod library;
+pub mod ltsp;
 pub mod meter;
 pub mod notify;
 pub mod seed;

@@ -142,6 +142,7 @@ async fn seed(mut seeder: Seeder, state: Arc<State>, mut stopped: watch::Receive
 
 /// Bring the library up to date. What is wrong is told once.
 fn look(catalogue: &Catalogue, state: &State, told: &mut HashSet<String>) {
+    state.forget_retired();
     let before = state.library();
     match library::load(catalogue, &before) {
         Ok(loaded) => {

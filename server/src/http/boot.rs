@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use bootspec::manifest::Kind;
 
 pub async fn script(
     state: Shared,
@@ -17,7 +18,8 @@ pub async fn script(
 ) -> Response {
     let choice = machine::decide(&state, &asked, ends).await;
     let library = state.library();
-    let images: Vec<_> = library.values().map(|i| &i.manifest).collect();
+    // Those boot from LTSP's own menu.
+    let images: Vec<_> = library.values().map(|i| &i.manifest).filter(|m| m.kind != Kind::Ltsp).collect();
     let host = host(&headers, ends);
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();

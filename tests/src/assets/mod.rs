@@ -6,10 +6,12 @@ mod apt;
 mod cache;
 mod disk;
 pub mod live;
+mod ltsp;
 mod root;
 
 pub use cache::{cached, key_of};
 pub use disk::{ROOT_PARTITION, disk};
+pub use ltsp::{LTSP_IMAGE, LTSP_SERVER, LtspRoot, NFS, ltsp, shell};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
