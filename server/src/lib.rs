@@ -7,9 +7,9 @@
 //! | it appears in the catalogue, whole | [`catalogue`] |
 //! | the running server opens it | [`library`], [`serve`] |
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
-//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
+//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`grub`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
-//! | dnsmasq sends machines here | [`setup`] |
+//! | dnsmasq sends machines here | [`setup`], [`tftp`] |
 
 pub mod addon;
 pub mod catalogue;
@@ -17,6 +17,7 @@ pub mod cli;
 pub mod client;
 pub mod clients;
 pub mod config;
+pub mod grub;
 pub mod http;
 pub mod import;
 pub mod interrupt;
@@ -29,5 +30,6 @@ pub mod serve;
 pub mod setup;
 pub mod status;
 pub mod table;
+pub mod tftp;
 pub mod tool;
 pub mod tracker;

@@ -275,7 +275,7 @@ impl Show {
             Some(server) => server,
             None => format!("{}:{}", own_address(), config.serve.listen.port()),
         };
-        let cmdline = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
+        let cmdline = ipxe::cmdline(&m, host::short(&server), Some("${mac:hexhyp}"), &config.boot.append);
         let dir = catalogue.dir(&self.name);
         if self.json {
             let mut value = as_json(&m);

@@ -109,6 +109,8 @@ type From = ConnectInfo<Ends>;
 pub fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/boot.ipxe", get(boot::script))
+        .route("/grub.cfg", get(boot::grub))
+        .route("/boot/{file}", get(boot::loader))
         .route("/images/{name}/{file}", get(files::get))
         .route("/announce", get(track::announce))
         .route("/scrape", get(track::scrape))
