@@ -3,7 +3,7 @@
 //! configuration that `boottorrent setup` writes.
 
 use crate::{
-    Background, Cmd, Lab, agent_binary,
+    Background, Cmd, Host, Lab, agent_binary,
     assets::{self, Image},
     server_binary,
 };
@@ -19,6 +19,9 @@ use std::{
 
 /// What the server knows about a machine.
 pub type Client = bootspec::Heartbeat;
+
+/// This dnsmasq gives the addresses.
+pub const AUTHORITATIVE: [&str; 4] = ["--mode", "authoritative", "--range", "10.77.0.100,10.77.0.200"];
 
 /// The port of `boottorrent serve`.
 const PORT: u16 = 6980;
@@ -40,9 +43,14 @@ impl<'a> Server<'a> {
 
     /// Start with a copy of a catalogue.
     pub fn of(lab: &'a Lab, of: &Path, flags: &[&str]) -> Result<Self> {
+        Self::set_up(lab, of, &AUTHORITATIVE, flags)
+    }
+
+    /// The same with other flags for `boottorrent setup`.
+    pub fn set_up(lab: &'a Lab, of: &Path, setup: &[&str], flags: &[&str]) -> Result<Self> {
         let catalogue = lab.dir().join("catalogue");
         assets::copy_catalogue(of, &catalogue)?;
-        let dnsmasq = Some(dnsmasq(lab)?);
+        let dnsmasq = Some(dnsmasq(lab, &catalogue, setup)?);
         let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
         server.restart(flags)?;
         Ok(server)
@@ -166,6 +174,11 @@ impl<'a> Server<'a> {
         images.into_iter().find(|i| i.name.as_str() == name).with_context(|| format!("no image {name}"))
     }
 
+    /// What dnsmasq has logged: DHCP, and each file that it sent.
+    pub fn dnsmasq_log(&self) -> String {
+        self.dnsmasq.as_ref().map(|d| String::from_utf8_lossy(&d.output()).into_owned()).unwrap_or_default()
+    }
+
     /// An error when dnsmasq or the server does not run any more.
     pub fn check(&mut self) -> Result<()> {
         self.dnsmasq.as_mut().map_or(Ok(()), Background::check)?;
@@ -204,29 +217,43 @@ fn get(path: &str) -> Result<Vec<u8>> {
     Ok(answer.split_off(end + 4))
 }
 
+/// A DHCP server that knows nothing of us, on a host of its own; `--dhcp-boot` may be in `more`.
+pub fn dhcp_server(host: &Host, more: &[&str]) -> Result<Background> {
+    let cmd = Cmd::new("dnsmasq")
+        .args(["--conf-file=/dev/null", "--port=0", "--dhcp-range=10.77.0.100,10.77.0.200,12h"])
+        .args(more);
+    run(host, "dhcp", &cmd)
+}
+
 /// Stock dnsmasq: DHCP and TFTP, configured by `boottorrent setup` alone.
-fn dnsmasq(lab: &Lab) -> Result<Background> {
+fn dnsmasq(lab: &Lab, catalogue: &Path, setup: &[&str]) -> Result<Background> {
     let (tftp, conf) = (lab.dir().join("tftp"), lab.dir().join("dnsmasq.d"));
     std::fs::create_dir_all(&conf)?;
     let setup = Cmd::new(server_binary()?)
-        .args(["setup", "--write", "--mode", "authoritative", "--interface", "eth0"])
-        .args(["--subnet", &format!("{}/24", Lab::SERVER), "--range", "10.77.0.100,10.77.0.200"])
+        .args(["setup", "--write", "--interface", "eth0"])
+        .args(["--subnet", &format!("{}/24", Lab::SERVER)])
+        .args(setup)
         .arg("--tftp-root")
         .arg(&tftp)
         .arg("--dnsmasq-dir")
         .arg(&conf)
         // Its record of what it wrote: one for all labs would make each take back what the last one wrote.
         .arg("--dir")
-        .arg(lab.dir().join("setup"));
+        .arg(catalogue);
     lab.server().run(&setup)?;
-    let cmd = Cmd::new("dnsmasq")
+    let cmd =
+        Cmd::new("dnsmasq").arg(format!("--conf-dir={},*.conf", conf.display())).arg("--conf-file=/dev/null");
+    run(lab.server(), "dnsmasq", &cmd)
+}
+
+fn run(host: &Host, name: &str, cmd: &Cmd) -> Result<Background> {
+    let cmd = cmd
+        .clone()
         // One that drops its rights could outlive us: the kernel then forgets to kill it with us.
         .args(["--keep-in-foreground", "--user=root", "--group=root", "--log-facility=-", "--log-dhcp"])
-        .arg(format!("--conf-dir={},*.conf", conf.display()))
-        .arg("--conf-file=/dev/null")
-        .arg(format!("--dhcp-leasefile={}", lab.dir().join("leases").display()))
+        .arg(format!("--dhcp-leasefile={}", host.dir().join(format!("{name}.leases")).display()))
         .arg("--pid-file=");
-    let mut dnsmasq = lab.server().spawn("dnsmasq", &cmd)?;
+    let mut dnsmasq = host.spawn(name, &cmd)?;
     std::thread::sleep(Duration::from_millis(300));
     dnsmasq.check()?;
     Ok(dnsmasq)

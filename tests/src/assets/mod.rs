@@ -7,9 +7,11 @@ mod cache;
 mod disk;
 pub mod live;
 mod root;
+mod tiny;
 
 pub use cache::{cached, key_of};
 pub use disk::{ROOT_PARTITION, disk};
+pub use tiny::{TINY, tiny, tiny_with};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
