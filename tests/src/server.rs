@@ -32,6 +32,8 @@ pub struct Server<'a> {
     catalogue: PathBuf,
     serve: Option<Background>,
     dnsmasq: Option<Background>,
+    /// What dnsmasqs before this one have logged.
+    logged: String,
     starts: u32,
 }
 
@@ -51,7 +53,7 @@ impl<'a> Server<'a> {
         let catalogue = lab.dir().join("catalogue");
         assets::copy_catalogue(of, &catalogue)?;
         let dnsmasq = Some(dnsmasq(lab, &catalogue, setup)?);
-        let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
+        let mut server = Self { lab, catalogue, serve: None, dnsmasq, logged: String::new(), starts: 0 };
         server.restart(flags)?;
         Ok(server)
     }
@@ -80,7 +82,14 @@ impl<'a> Server<'a> {
 
     /// Start `boottorrent serve` alone, with a catalogue that is there: nothing boots, machines fetch.
     pub fn serve(lab: &'a Lab, catalogue: &Path, flags: &[&str]) -> Result<Self> {
-        let mut server = Self { lab, catalogue: catalogue.into(), serve: None, dnsmasq: None, starts: 0 };
+        let mut server = Self {
+            lab,
+            catalogue: catalogue.into(),
+            serve: None,
+            dnsmasq: None,
+            logged: String::new(),
+            starts: 0,
+        };
         server.restart(flags)?;
         Ok(server)
     }
@@ -176,7 +185,38 @@ impl<'a> Server<'a> {
 
     /// What dnsmasq has logged: DHCP, and each file that it sent.
     pub fn dnsmasq_log(&self) -> String {
-        self.dnsmasq.as_ref().map(|d| String::from_utf8_lossy(&d.output()).into_owned()).unwrap_or_default()
+        let now = self.dnsmasq.as_ref().map(Background::output).unwrap_or_default();
+        format!("{}{}", self.logged, String::from_utf8_lossy(&now))
+    }
+
+    /// Start dnsmasq again with what `setup` wrote, as `change` changes each line (`None` takes it out).
+    pub fn dnsmasq_with(&mut self, change: impl Fn(&str) -> Option<String>) -> Result<()> {
+        self.logged = self.dnsmasq_log();
+        self.dnsmasq = None;
+        let (from, to) = (self.lab.dir().join("dnsmasq.d"), self.lab.dir().join("changed.d"));
+        std::fs::create_dir_all(&to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let text = std::fs::read_to_string(entry.path())?;
+            let lines: Vec<String> = text.lines().filter_map(&change).collect();
+            std::fs::write(to.join(entry.file_name()), lines.join("\n") + "\n")?;
+        }
+        self.dnsmasq = Some(run(self.lab.server(), "dnsmasq", &configured(&to))?);
+        Ok(())
+    }
+
+    /// Wait until dnsmasq has sent a file.
+    pub fn sent(&self, file: &str, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        while !self.dnsmasq_log().lines().any(|l| l.contains(" sent ") && l.contains(file)) {
+            ensure!(
+                start.elapsed() < limit,
+                "{file} was not fetched within {limit:?}:\n{}",
+                self.dnsmasq_log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
     }
 
     /// An error when dnsmasq or the server does not run any more.
@@ -241,9 +281,11 @@ fn dnsmasq(lab: &Lab, catalogue: &Path, setup: &[&str]) -> Result<Background> {
         .arg("--dir")
         .arg(catalogue);
     lab.server().run(&setup)?;
-    let cmd =
-        Cmd::new("dnsmasq").arg(format!("--conf-dir={},*.conf", conf.display())).arg("--conf-file=/dev/null");
-    run(lab.server(), "dnsmasq", &cmd)
+    run(lab.server(), "dnsmasq", &configured(&conf))
+}
+
+fn configured(dir: &Path) -> Cmd {
+    Cmd::new("dnsmasq").arg(format!("--conf-dir={},*.conf", dir.display())).arg("--conf-file=/dev/null")
 }
 
 fn run(host: &Host, name: &str, cmd: &Cmd) -> Result<Background> {
