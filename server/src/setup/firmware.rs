@@ -63,7 +63,7 @@ pub fn find(lib: &Path, secure_boot: bool) -> Result<Firmware> {
     let bios = Some(&BIOS).filter(|l| l.there(lib));
     let efi = match secure_boot {
         true => {
-            for loader in [&SHIM, &GRUB].into_iter().filter(|l| !l.there(lib)) {
+            if let Some(loader) = [&SHIM, &GRUB].into_iter().find(|l| !l.there(lib)) {
                 bail!("{}, or leave --secure-boot out", loader.missing(lib));
             }
             Some(&SHIM)
