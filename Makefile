@@ -57,7 +57,11 @@ install: install-agent install-server
 install-agent:
 	install -D -m 755 $(AGENT) $(DESTDIR)$(PREFIX)/libexec/boottorrent/boottorrent-agent
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent $(INITRAMFS)/hooks/boottorrent
+	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent-netboot $(INITRAMFS)/hooks/boottorrent-netboot
+	install -D -m 644 initramfs-hooks/initramfs-tools/conf-hooks.d/boottorrent $(INITRAMFS)/conf-hooks.d/boottorrent
 	install -D -m 644 initramfs-hooks/initramfs-tools/scripts/boottorrent $(INITRAMFS)/scripts/boottorrent
+	[ -e $(DESTDIR)/etc/boottorrent/initramfs.conf ] || \
+		install -D -m 644 initramfs-hooks/initramfs-tools/initramfs.conf $(DESTDIR)/etc/boottorrent/initramfs.conf
 
 install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent

@@ -296,7 +296,7 @@ impl Show {
             Some(server) => server,
             None => format!("{}:{}", own_address(), config.serve.listen.port()),
         };
-        let own = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
+        let own = ipxe::cmdline(&m, host::short(&server), Some("${mac:hexhyp}"), &config.boot.append);
         let cmdline = match m.kind {
             Kind::Ltsp => format!("LTSP's own, and: boot=boottorrent boottorrent.infohash={}", m.infohash),
             _ => own,

@@ -221,6 +221,8 @@ pub enum Over {
 pub fn router(state: Arc<State>, over: Over) -> Router {
     let routes = Router::new()
         .route("/boot.ipxe", get(boot::script))
+        .route("/grub.cfg", get(boot::grub))
+        .route("/boot/{file}", get(boot::loader))
         .route("/images/{name}/{file}", get(files::get))
         .route("/announce", get(track::announce))
         .route("/scrape", get(track::scrape))
