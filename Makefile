@@ -7,6 +7,7 @@ MUSL = x86_64-unknown-linux-musl
 AGENT = target/$(MUSL)/agent/boottorrent-agent
 SERVER = target/release/boottorrent
 INITRAMFS = $(DESTDIR)$(PREFIX)/share/initramfs-tools
+DRACUT = $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/95boottorrent
 
 # N machines in the demo; KEEP=1 leaves them running.
 N = 3
@@ -59,9 +60,14 @@ install-agent:
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent $(INITRAMFS)/hooks/boottorrent
 	install -D -m 644 initramfs-hooks/initramfs-tools/scripts/boottorrent $(INITRAMFS)/scripts/boottorrent
 
+# Beside the agent, for images whose initrd dracut makes.
+install-dracut:
+	install -d $(DRACUT)
+	install -m 755 initramfs-hooks/dracut/95boottorrent/*.sh $(DRACUT)
+
 install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
 	[ -e $(DESTDIR)/etc/boottorrent/server.toml ] || \
 		install -D -m 644 server/server.toml $(DESTDIR)/etc/boottorrent/server.toml
 
-.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-server
+.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-dracut install-server

@@ -149,6 +149,12 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 
     report.phase(Phase::Root);
     let kind = root::kind(params.kind, &payload.path).step(Exit::Root)?;
+    if args.medium {
+        let file = iso::name(&payload.path, kind, &args.run_dir).step(Exit::Root)?;
+        report.info(&format!("the image is {}: the initrd's own scripts boot it now", file.display()));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then: Then::Boot });
+    }
     if kind == Kind::Iso {
         let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
         report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));

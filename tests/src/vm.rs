@@ -78,7 +78,8 @@ impl VmConfig {
         );
         let accel = std::env::var("BT_TEST_ACCEL").unwrap_or_else(|_| "tcg".into());
         let mut cmd = Cmd::new("qemu-system-x86_64")
-            .args(["-name", &self.name, "-accel", &accel, "-cpu", "max"])
+            // With erms and fsrm kernels copy and clear byte by byte, which is slow to emulate.
+            .args(["-name", &self.name, "-accel", &accel, "-cpu", "max,-erms,-fsrm"])
             .args(["-m", &self.memory.to_string()])
             // Firmware and iPXE write to the serial port too, with graphics=off.
             .args(["-machine", "pc,graphics=off", "-nodefaults", "-no-user-config", "-display", "none"])

@@ -5,6 +5,7 @@
 mod apt;
 mod cache;
 mod disk;
+mod dracut;
 pub mod live;
 mod root;
 
@@ -62,7 +63,10 @@ pub const IMAGE: &str = "debian";
 
 /// What the kernel command line of our images needs besides what the server writes. A kernel
 /// without mitigations is a third faster under emulation, and `panic=-1` makes a failure an end.
-pub const APPEND: &str = "console=ttyS0 mitigations=off panic=-1";
+/// norandmaps: QEMU translates a program anew at each address that it is loaded to. A systemd initrd runs
+/// hundreds, and when their pages are used again after it, every write to one goes through thousands of
+/// translations: half of all time in page_collection_lock, and soft lockups in the guest.
+pub const APPEND: &str = "console=ttyS0 mitigations=off norandmaps panic=-1";
 
 impl Image {
     /// The release.
@@ -115,12 +119,19 @@ pub fn image(suite: Suite) -> Result<Image> {
     Ok(Image { suite, dir })
 }
 
+/// The same root with an initramfs that dracut made with our module, and [`Image::initrd_files`] as `lsinitrd` lists them.
+pub fn dracut_image(suite: Suite) -> Result<Image> {
+    Ok(Image { suite, dir: dracut::finished(suite)? })
+}
+
 /// A catalogue with one image, called [`IMAGE`], that real `boottorrent image
 /// add` made of it. Read-only, and shared: [`copy_catalogue`] gives one's own.
 pub fn catalogue(image: &Image) -> Result<PathBuf> {
     let server = server_binary()?;
     let key = key_of(&[&server], &[&image.dir.to_string_lossy(), APPEND])?;
-    cached(&format!("catalogue-{}", image.suite.as_str()), &key, |dir| {
+    let made = image.dir.file_name().unwrap_or_default().to_string_lossy();
+    let made = made.rsplit_once('-').map_or(&*made, |(name, _)| name);
+    cached(&format!("catalogue-{made}"), &key, |dir| {
         Cmd::new(&server)
             .args(["image", "add"])
             .arg(image.payload())
@@ -174,7 +185,10 @@ pub fn copy_catalogue(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The hook files of the workspace, which images are made with.
-fn hook_files() -> Vec<PathBuf> {
-    let hooks = workspace().join("initramfs-hooks/initramfs-tools");
-    vec![hooks.join("hooks/boottorrent"), hooks.join("scripts/boottorrent"), workspace().join("Makefile")]
+fn hook_files(of: &str) -> Result<Vec<PathBuf>> {
+    let found = Cmd::new("find").arg(workspace().join("initramfs-hooks").join(of)).args(["-type", "f"]).run()?;
+    let mut files: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
+    files.sort();
+    files.push(workspace().join("Makefile"));
+    Ok(files)
 }

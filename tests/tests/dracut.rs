@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Our dracut module, on the real thing: roots of Debian in which dracut made the initrd. The root comes
+//! up over the swarm, and the agent seeds on after a systemd initrd has switched to it.
+
+use anyhow::{Context, Result, ensure};
+use bootspec::Phase;
+use boottorrent_tests::{
+    BOOT, Client, Lab, MULTI_USER, Server, Vm,
+    assets::{APPEND, IMAGE, Suite, dracut_image},
+};
+
+/// One machine by PXE, with the command line that our server writes for every image; another beside it as
+/// dracut's users write one.
+#[test]
+fn a_root_comes_up_and_the_agent_stays() -> Result<()> {
+    boots(Suite::own()?)
+}
+
+#[test]
+#[ignore = "another root to make and to boot: make test-full"]
+fn the_same_with_the_other_releases() -> Result<()> {
+    let own = Suite::own()?;
+    Suite::ALL.into_iter().filter(|s| *s != own).try_for_each(boots)
+}
+
+fn boots(suite: Suite) -> Result<()> {
+    let image = dracut_image(suite)?;
+    let files = image.initrd_files()?;
+    for file in ["usr/bin/boottorrent-agent", "usr/lib/boottorrent-lib.sh", "usr/lib/boottorrent-url.sh"] {
+        ensure!(files.iter().any(|f| f == file), "{file} is not in the initrd: {}", image.build_log().display());
+    }
+    let lab = Lab::new(&format!("dracut-{}", suite.as_str()))?;
+    let mut server = Server::start(&lab, &image, &["--up", "30MB/s"])?;
+    let url = format!("http://{}:6980/images/{IMAGE}/{IMAGE}.torrent", Lab::SERVER);
+    // No ip= either: our module knows that it needs the network.
+    let append = format!("{APPEND} root=boottorrent:{url}");
+    let mut machines = [Vm::pxe("pxe"), Vm::direct("root", &image.kernel(), &image.initrd(), &append)]
+        .map(|vm| vm.start(&lab))
+        .into_iter()
+        .collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        let said = vm.expect(MULTI_USER, BOOT)?;
+        println!("{} {}: {:.0?} {}", suite.as_str(), vm.name(), said.at, said.text);
+    }
+    for vm in &mut machines {
+        let client = server.client(vm.mac())?;
+        println!("{}: {:?}", vm.name(), client.progress);
+        vm.login()?;
+        stays(vm, &client)?;
+    }
+    // By another machine, although the server sends nothing any more: the agents of both do.
+    server.restart(&["--no-seed", "--no-payload"])?;
+    let append = format!("{APPEND} boot=boottorrent boottorrent.server={} boottorrent.image={IMAGE}", Lab::SERVER);
+    let mut third = Vm::direct("third", &image.kernel(), &image.initrd(), &append).start(&lab)?;
+    third.expect(MULTI_USER, BOOT)?;
+    let client = server.client(third.mac())?;
+    println!("third: {:?}", client.progress);
+    ensure!(client.progress.from_peers >= client.progress.total && client.progress.from_server == 0, "{client:#?}");
+    server.check()
+}
+
+/// dracut's systemd kills what is left at switch-root, but not who is called `@…`; and /run is moved.
+fn stays(vm: &mut Vm, client: &Client) -> Result<()> {
+    ensure!(client.phase == Phase::Seed, "{client:#?}");
+    let root = vm.sh("findmnt -n -o FSTYPE,OPTIONS /; systemctl is-active multi-user.target")?;
+    ensure!(root.starts_with("overlay") && root.contains("lowerdir=/run/boottorrent/lower"), "{root}");
+    ensure!(root.ends_with("\nactive"), "{root}");
+    let argv0 = vm.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^@'")?;
+    ensure!(argv0 == "@boottorrent-agent", "{argv0}");
+    let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
+    let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
+    ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
+    println!("{}: {} KiB of memory beyond the image at the highest", vm.name(), status.memory >> 10);
+    ensure!(status.memory > 0 && status.memory <= 48 << 20, "{status:#?}");
+    Ok(())
+}
