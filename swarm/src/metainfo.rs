@@ -17,6 +17,9 @@ pub const MAX_PIECES: u64 = 8 * (16 << 10);
 /// The piece lengths that are accepted, in bytes. BEP 3 has no bounds; these keep a piece in memory.
 pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 << 10..=64 << 20;
 
+/// Trackers that are taken from one.
+const MAX_TRACKERS: usize = 16;
+
 /// Why bytes are no metainfo for us.
 #[derive(Debug, thiserror::Error)]
 pub enum MetainfoError {
@@ -92,8 +95,15 @@ impl Metainfo {
         if hashes.len() as u64 != pieces * 20 {
             return inconsistent(format!("{pieces} pieces, but {} bytes of hashes", hashes.len()));
         }
-        let text =
-            |b: &[u8]| String::from_utf8_lossy(b).chars().filter(|c| !c.is_control()).take(255).collect();
+        let text = |b: &[u8]| -> String {
+            String::from_utf8_lossy(b).chars().filter(|c| !c.is_control()).take(255).collect()
+        };
+        let mut trackers: Vec<String> = Vec::new();
+        for url in torrent.iter_announce().map(|t| text(t.as_ref())) {
+            if trackers.len() < MAX_TRACKERS && !trackers.contains(&url) {
+                trackers.push(url);
+            }
+        }
         let inner = Inner {
             infohash: InfoHash(torrent.info_hash.0),
             name: info.name.as_ref().map(|n| text(n.as_ref())).unwrap_or_default(),
@@ -102,7 +112,7 @@ impl Metainfo {
             piece_length: info.piece_length,
             hashes: Bytes::copy_from_slice(hashes),
             private: info.private,
-            trackers: torrent.iter_announce().take(16).map(|t| text(t.as_ref())).collect(),
+            trackers,
             info: Bytes::copy_from_slice(torrent.info.raw_bytes.as_ref()),
             bytes: bytes.clone(),
         };
@@ -126,8 +136,8 @@ impl Metainfo {
 
     /// The same torrent (same infohash) with one tracker: `url`.
     pub fn with_announce(&self, url: &str) -> Self {
-        let same =
-            Self::assemble(&self.inner.info, Some(url)).expect("the info dictionary was parsed before");
+        let same = Self::assemble(&self.inner.info, &[url.to_owned()])
+            .expect("the info dictionary was parsed before");
         Self { payload: self.payload.clone(), ..same }
     }
 
@@ -136,12 +146,16 @@ impl Metainfo {
         &self.inner.info
     }
 
-    /// A .torrent around a bencoded info dictionary.
-    pub(crate) fn assemble(info: &[u8], announce: Option<&str>) -> Result<Self, MetainfoError> {
+    /// A .torrent around a bencoded info dictionary. Trackers beyond the first are in one tier of their own each (BEP 12).
+    pub(crate) fn assemble(info: &[u8], trackers: &[String]) -> Result<Self, MetainfoError> {
         let mut out = Vec::with_capacity(info.len() + 128);
         out.push(b'd');
-        if let Some(url) = announce {
+        if let Some(url) = trackers.first() {
             out.extend_from_slice(format!("8:announce{}:{url}", url.len()).as_bytes());
+        }
+        if trackers.len() > 1 {
+            let tiers: String = trackers.iter().map(|url| format!("l{}:{url}e", url.len())).collect();
+            out.extend_from_slice(format!("13:announce-listl{tiers}e").as_bytes());
         }
         out.extend_from_slice(b"10:created by11:boottorrent4:info");
         out.extend_from_slice(info);
@@ -157,6 +171,12 @@ impl Metainfo {
     /// The suggested file name, without control characters.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// The suggested name of the payload's file: that of the torrent, or the file's own in a torrent of several.
+    pub fn file_name(&self) -> &str {
+        let picked = self.inner.files.iter().find(|f| f.range == self.payload);
+        picked.and_then(|f| f.path.rsplit('/').next()).unwrap_or(self.name())
     }
 
     /// The payload's size in bytes.

@@ -185,3 +185,34 @@ async fn one_file_of_several_is_fetched_and_passed_on() {
     let found = swarm::survey(&file_of(&data[100..100 + ISO]), &iso, |_| ()).unwrap();
     assert_eq!(found.count(), iso.wanted().len() as u32 - 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_metainfo_comes_from_peers_and_not_from_liars() {
+    let (data, metainfo) = payload();
+    let seeder = session().await;
+    seeder.seed(&metainfo, file_of(&data), DEALING).await.unwrap();
+    // Has the same infohash in its handshake, and another torrent behind it: as good a liar as any.
+    let liar = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peers = vec![liar.local_addr().unwrap(), at(&seeder)];
+    let infohash = metainfo.infohash();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = liar.accept().await {
+            let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0".to_vec();
+            hello.extend(infohash.0);
+            hello.extend([b'L'; 20]);
+            let mut say = |body: &[u8]| {
+                hello.extend((body.len() as u32).to_be_bytes());
+                hello.extend(body);
+            };
+            say(b"\x14\0d1:md11:ut_metadatai3ee13:metadata_sizei5ee");
+            say(b"\x14\x03d8:msg_typei1e5:piecei0e10:total_sizei5eefalse");
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &hello).await;
+        }
+    });
+    let magnet = swarm::Magnet { infohash, trackers: vec![], peers };
+    let wanted = swarm::magnet::Wanted { magnet, servers: vec![], port: 1 };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(20), swarm::magnet::obtain(wanted));
+    let found = found.await.expect("nobody gave it");
+    assert_eq!(found.infohash(), infohash);
+    assert_eq!((found.size(), found.pieces()), (metainfo.size(), metainfo.pieces()));
+}
