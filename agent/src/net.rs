@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(net.server, Some(Ipv4Addr::new(10, 77, 0, 2)));
         assert_eq!((net.hostname.as_deref(), net.domain.as_deref()), (Some("pc-7"), Some("lab")));
         assert_eq!(net.dns.len(), 2);
-        let bare = lease("ADDRESS=10.0.0.2\nSERVER_ADDRESS=10.0.0.1\nNEXT_SERVER=0.0.0.0\nHOSTNAME=a/b").unwrap();
+        let bare =
+            lease("ADDRESS=10.0.0.2\nSERVER_ADDRESS=10.0.0.1\nNEXT_SERVER=0.0.0.0\nHOSTNAME=a/b").unwrap();
         assert_eq!((bare.server, bare.hostname), (Some(Ipv4Addr::new(10, 0, 0, 1)), None));
         assert_eq!(lease("HOSTNAME=x"), None);
     }

@@ -104,13 +104,21 @@ fn a_root_of_dracuts_names_the_torrent() {
     };
     let some = |url: &str| Some(url.to_owned());
     assert_eq!(torrent("root=boottorrent:http://s/x.torrent"), some("http://s/x.torrent"));
-    assert_eq!(torrent("root=/dev/sda root=live:torrent://s:6980/x.torrent"), some("http://s:6980/x.torrent"));
+    assert_eq!(
+        torrent("root=/dev/sda root=live:torrent://s:6980/x.torrent"),
+        some("http://s:6980/x.torrent")
+    );
     assert_eq!(torrent("boottorrent.torrent=/x.torrent root=boottorrent:http://s/y"), some("/x.torrent"));
-    for line in ["root=boottorrent:", "root=boottorrent", "root=live:CDLABEL=x", "root=live:http://s/x", "root"] {
+    for line in
+        ["root=boottorrent:", "root=boottorrent", "root=live:CDLABEL=x", "root=live:http://s/x", "root"]
+    {
         assert_eq!(torrent(line), None, "{line}");
     }
     let (_, remarks) = Params::parse("root=boottorrent:ftp://s/x.torrent");
-    assert!(remarks[0].to_string().starts_with("kernel parameter root: 'ftp://s/x.torrent' is"), "{remarks:?}");
+    assert!(
+        remarks[0].to_string().starts_with("kernel parameter root: 'ftp://s/x.torrent' is"),
+        "{remarks:?}"
+    );
 }
 
 #[test]

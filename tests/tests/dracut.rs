@@ -27,7 +27,11 @@ fn boots(suite: Suite) -> Result<()> {
     let image = dracut_image(suite)?;
     let files = image.initrd_files()?;
     for file in ["usr/bin/boottorrent-agent", "usr/lib/boottorrent-lib.sh", "usr/lib/boottorrent-url.sh"] {
-        ensure!(files.iter().any(|f| f == file), "{file} is not in the initrd: {}", image.build_log().display());
+        ensure!(
+            files.iter().any(|f| f == file),
+            "{file} is not in the initrd: {}",
+            image.build_log().display()
+        );
     }
     let lab = Lab::new(&format!("dracut-{}", suite.as_str()))?;
     let mut server = Server::start(&lab, &image, &["--up", "30MB/s"])?;
@@ -50,12 +54,16 @@ fn boots(suite: Suite) -> Result<()> {
     }
     // By another machine, although the server sends nothing any more: the agents of both do.
     server.restart(&["--no-seed", "--no-payload"])?;
-    let append = format!("{APPEND} boot=boottorrent boottorrent.server={} boottorrent.image={IMAGE}", Lab::SERVER);
+    let append =
+        format!("{APPEND} boot=boottorrent boottorrent.server={} boottorrent.image={IMAGE}", Lab::SERVER);
     let mut third = Vm::direct("third", &image.kernel(), &image.initrd(), &append).start(&lab)?;
     third.expect(MULTI_USER, BOOT)?;
     let client = server.client(third.mac())?;
     println!("third: {:?}", client.progress);
-    ensure!(client.progress.from_peers >= client.progress.total && client.progress.from_server == 0, "{client:#?}");
+    ensure!(
+        client.progress.from_peers >= client.progress.total && client.progress.from_server == 0,
+        "{client:#?}"
+    );
     server.check()
 }
 

@@ -14,7 +14,8 @@ use std::{
 };
 
 /// What a server's root has at least, with dracut instead of initramfs-tools.
-const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,zstd,dracut,dracut-network,dracut-live";
+const PACKAGES: &str =
+    "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,zstd,dracut,dracut-network,dracut-live";
 
 /// What is already in the initrd, and most of the image's bytes.
 const LEFT_OUT: [&str; 3] = ["boot", "usr/lib/modules/*/kernel/drivers", "var/lib/apt"];
@@ -22,7 +23,8 @@ const LEFT_OUT: [&str; 3] = ["boot", "usr/lib/modules/*/kernel/drivers", "var/li
 /// A folder with `payload.squashfs`, `vmlinuz` and `initrd.img`.
 pub fn finished(suite: Suite) -> Result<PathBuf> {
     // Live systems of this machine's own release are made with dracut too.
-    let base = if suite == Suite::own()? { live::base()? } else { bootstrap("base-dracut", suite, PACKAGES)? };
+    let base =
+        if suite == Suite::own()? { live::base()? } else { bootstrap("base-dracut", suite, PACKAGES)? };
     let mut files = hook_files("dracut")?;
     files.push(agent_binary()?);
     let key = key_of(&files, &[&base.to_string_lossy(), include_str!("dracut.rs")])?;
@@ -36,7 +38,8 @@ fn finish(root: &Path, dir: &Path) -> Result<()> {
         .flatten()
         .find_map(|e| name_of(&e.path()).strip_prefix("vmlinuz-").map(str::to_owned))
         .context("no kernel")?;
-    fs::copy(root.join(format!("boot/vmlinuz-{version}")), dir.join("vmlinuz")).context("copying the kernel")?;
+    fs::copy(root.join(format!("boot/vmlinuz-{version}")), dir.join("vmlinuz"))
+        .context("copying the kernel")?;
     let builtin = root.join("usr/lib/modules").join(&version).join("modules.builtin");
     fs::copy(builtin, dir.join("modules.builtin")).context("copying modules.builtin")?;
     let chroot = |words: &[&str]| chroot(root, words);

@@ -186,7 +186,8 @@ pub fn copy_catalogue(from: &Path, to: &Path) -> Result<()> {
 
 /// The hook files of the workspace, which images are made with.
 fn hook_files(of: &str) -> Result<Vec<PathBuf>> {
-    let found = Cmd::new("find").arg(workspace().join("initramfs-hooks").join(of)).args(["-type", "f"]).run()?;
+    let found =
+        Cmd::new("find").arg(workspace().join("initramfs-hooks").join(of)).args(["-type", "f"]).run()?;
     let mut files: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
     files.sort();
     files.push(workspace().join("Makefile"));

@@ -148,9 +148,15 @@ fn finish(root: &Path, dir: &Path) -> Result<()> {
 
 /// A squashfs of a root, without some folders. Level 3: made in seconds, and not a third larger than the smallest.
 pub fn pack(root: &Path, dir: &Path, without: &[&str]) -> Result<()> {
-    let mut cmd = Cmd::new("mksquashfs")
-        .args([root, &dir.join("payload.squashfs")])
-        .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"]);
+    let mut cmd = Cmd::new("mksquashfs").args([root, &dir.join("payload.squashfs")]).args([
+        "-noappend",
+        "-quiet",
+        "-no-progress",
+        "-comp",
+        "zstd",
+        "-Xcompression-level",
+        "3",
+    ]);
     if !without.is_empty() {
         cmd = cmd.args(["-wildcards", "-e"]).args(without);
     }
