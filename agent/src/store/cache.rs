@@ -187,7 +187,8 @@ impl Cache {
         let there: Vec<InfoHash> =
             entries.filter_map(|e| e.file_name().to_str()?.parse::<InfoHash>().ok()).collect();
         state.images.retain(|hash, _| there.iter().any(|h| h.to_string() == *hash));
-        let kept = there.into_iter().map(|h| Kept { infohash: h, entry: state.get(h), takes: 0, complete: true });
+        let kept =
+            there.into_iter().map(|h| Kept { infohash: h, entry: state.get(h), takes: 0, complete: true });
         let gone = victims(&kept.collect::<Vec<_>>(), version, image, 0, 0).unwrap_or_default();
         for old in gone {
             report.info(&format!("deleting what was written over {image} {old} from {}", self.name));
