@@ -35,7 +35,7 @@ pub use lab::{Host, Lab};
 pub use netns::Netns;
 pub use paths::{agent_binary, lab_dir, server_binary, workspace};
 pub use peer::{FETCH, Peer, all_complete};
-pub use server::{Client, Server};
+pub use server::{Client, Server, little_memory};
 pub use timeline::{Timeline, table};
 pub use vm::{Vm, VmConfig};
 

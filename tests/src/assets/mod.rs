@@ -99,9 +99,14 @@ impl Image {
         self.lines("initrd.list")
     }
 
-    /// The files of the modules that are built into the kernel.
-    pub fn built_in(&self) -> Result<Vec<String>> {
-        self.lines("modules.builtin")
+    /// Whether a module is in the initrd, or built into the kernel.
+    pub fn has_module(&self, module: &str) -> Result<bool> {
+        let all = [self.initrd_files()?, self.lines("modules.builtin")?].concat();
+        let name = |path: &str| {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            file.split_once(".ko").map(|(name, _)| name.replace('-', "_"))
+        };
+        Ok(all.iter().any(|path| name(path).as_deref() == Some(module)))
     }
 
     fn lines(&self, file: &str) -> Result<Vec<String>> {
