@@ -137,13 +137,12 @@ pub fn catalogue(image: &Image) -> Result<PathBuf> {
     let made = image.dir.file_name().unwrap_or_default().to_string_lossy();
     let made = made.rsplit_once('-').map_or(&*made, |(name, _)| name);
     cached(&format!("catalogue-{made}"), &key, |dir| {
-        Cmd::new(&server)
-            .args(["image", "add"])
-            .arg(image.payload())
-            .args(["--name", IMAGE, "--append", APPEND, "--dir"])
-            .arg(dir)
-            .run()
-            .map(drop)
+        let mut add = Cmd::new(&server).args(["image", "add"]).arg(image.payload());
+        // Of the others, the server finds them inside.
+        if made.starts_with("dracut") {
+            add = add.arg("--kernel").arg(image.kernel()).arg("--initrd").arg(image.initrd());
+        }
+        add.args(["--name", IMAGE, "--append", APPEND, "--dir"]).arg(dir).run().map(drop)
     })
 }
 
