@@ -255,7 +255,7 @@ fn xfs_and_btrfs_keep_images_too() -> Result<()> {
     let mut disks = Vec::new();
     for (format, overlay) in [("xfs", "none"), ("btrfs", "LABEL=images")] {
         let disk = room.disk(format, 1500, None)?;
-        Cmd::new(&format!("mkfs.{format}")).args(["-q", "-L", "images"]).arg(&disk).run()?;
+        Cmd::new(format!("mkfs.{format}")).args(["-q", "-L", "images"]).arg(&disk).run()?;
         let words = format!("boottorrent.target=LABEL=images boottorrent.overlay={overlay}");
         let mut vm = room.boot(&disk, 1024, &words)?;
         root(&mut vm, &server)?;

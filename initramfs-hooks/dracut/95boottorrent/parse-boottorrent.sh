@@ -10,10 +10,13 @@ if boottorrent_wanted; then
 	case "$(getarg ip=)" in
 	off | none) ;;
 	*)
-		{
-			echo rd.neednet=1
-			getarg ip= >/dev/null || echo ip=dhcp
-		} >/etc/cmdline.d/95-boottorrent.conf
+		echo rd.neednet=1 >/etc/cmdline.d/95-boottorrent.conf
+		# systemd's generator of networks reads the kernel's own command line only.
+		if ! getarg ip= >/dev/null; then
+			echo ip=dhcp >>/etc/cmdline.d/95-boottorrent.conf
+			mkdir -p /run/systemd/network
+			printf '[Match]\nType=ether\n[Network]\nDHCP=ipv4\n' >/run/systemd/network/zzzz-boottorrent.network
+		fi
 		# A route tells that the network is up, whoever brought it up: dracut's hook initqueue/online is
 		# not run with systemd-networkd. The first line is the table's head.
 		# shellcheck disable=SC2154
