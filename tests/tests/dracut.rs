@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Client, Lab, MULTI_USER, Server, Vm,
-    assets::{APPEND, IMAGE, Suite, dracut_image},
+    assets::{APPEND, IMAGE, Image, Suite, dracut_image},
     little_memory,
 };
 
@@ -100,7 +100,24 @@ fn boots(suite: Suite) -> Result<()> {
         client.progress.from_peers >= client.progress.total && client.progress.from_server == 0,
         "{client:#?}"
     );
+    // dracut 059 calls its livenet where NetworkManager or dhclient is the network, 106 with systemd-networkd too.
+    if suite != Suite::Bookworm {
+        live(&lab, &image)?;
+    }
     server.check()
+}
+
+/// dracut's own live system, whose library of downloads calls our agent: a squashfs, under dracut's overlay.
+fn live(lab: &Lab, image: &Image) -> Result<()> {
+    let url = format!("torrent://{}:6980/images/{IMAGE}/{IMAGE}.torrent", Lab::SERVER);
+    let append = format!("{APPEND} root=live:{url} rd.neednet=1 ip=dhcp");
+    let mut vm = Vm::direct("live", &image.kernel(), &image.initrd(), &append).start(lab)?;
+    vm.expect("the image is /run/boottorrent/image.img: the initrd's own scripts boot it now", BOOT)?;
+    vm.expect(MULTI_USER, BOOT)?;
+    vm.login()?;
+    let root = vm.sh("findmnt -n -o SOURCE,FSTYPE /; readlink /run/boottorrent/image.img")?;
+    ensure!(root.starts_with("LiveOS_rootfs overlay") && root.ends_with("/store/payload"), "{root}");
+    vm.sh("/run/boottorrent/boottorrent-agent status").map(drop)
 }
 
 /// dracut's systemd kills what is left at switch-root, but not who is called `@…`; and /run is moved.

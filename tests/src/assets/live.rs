@@ -191,7 +191,15 @@ pub fn base() -> Result<PathBuf> {
 /// `root.squashfs`, `vmlinuz`, and an initrd of each family.
 fn parts() -> Result<PathBuf> {
     let base = base()?;
-    let made_of = ["fedora with lz4", PATIENCE, SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let made_of = [
+        "fedora with lz4, quickly packed",
+        PATIENCE,
+        SESSION,
+        VERDICT,
+        AUTOLOGIN,
+        HOSTNAME,
+        &LEFT_OUT.concat(),
+    ];
     let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
     cached("live", &key, |dir| over(&base, dir, make))
 }
@@ -223,7 +231,8 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
             "dracut",
             "--no-hostonly",
             "--no-hostonly-cmdline",
-            "--zstd",
+            "--compress",
+            "zstd -3 -q -T0",
             "--force",
             "--tmpdir",
             "/tmp",
