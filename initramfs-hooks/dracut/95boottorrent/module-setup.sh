@@ -37,6 +37,7 @@ install() {
 	inst_simple "$moddir/boottorrent-lib.sh" /lib/boottorrent-lib.sh
 	inst_hook cmdline 28 "$moddir/parse-boottorrent.sh"
 	inst_hook initqueue/timeout 50 "$moddir/timeout-boottorrent.sh"
+	inst_hook pre-mount 90 "$moddir/mount-boottorrent.sh"
 	inst_hook mount 50 "$moddir/mount-boottorrent.sh"
 	# dracut's library of downloads, which live systems have: it learns what torrent:// is.
 	# shellcheck disable=SC2154

@@ -1,9 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# dracut's hook mount: sourced again and again until something is mounted on $NEWROOT.
+# dracut's hooks pre-mount and mount. pre-mount, because after it a systemd would mount what root= says by itself:
+# when something is on $NEWROOT then, it is content.
 # shellcheck disable=SC1091
 . /lib/boottorrent-lib.sh
 
 if boottorrent_wanted && ! ismounted "${NEWROOT?}"; then
-	boottorrent_boot --root-mnt "$NEWROOT" || boottorrent_failed $?
+	# After a failure and an `exit` from the rescue shell: once more.
+	until boottorrent_boot --root-mnt "$NEWROOT"; do
+		boottorrent_failed $?
+	done
 fi
