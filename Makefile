@@ -7,6 +7,7 @@ MUSL = x86_64-unknown-linux-musl
 AGENT = target/$(MUSL)/agent/boottorrent-agent
 SERVER = target/release/boottorrent
 INITRAMFS = $(DESTDIR)$(PREFIX)/share/initramfs-tools
+DRACUT = $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/95boottorrent
 
 # N machines in the demo; KEEP=1 leaves them running.
 N = 3
@@ -63,6 +64,11 @@ install-agent:
 	[ -e $(DESTDIR)/etc/boottorrent/initramfs.conf ] || \
 		install -D -m 644 initramfs-hooks/initramfs-tools/initramfs.conf $(DESTDIR)/etc/boottorrent/initramfs.conf
 
+# Beside the agent, for images whose initrd dracut makes.
+install-dracut:
+	install -d $(DRACUT)
+	install -m 755 initramfs-hooks/dracut/95boottorrent/*.sh $(DRACUT)
+
 install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
 	[ -e $(DESTDIR)/etc/boottorrent/server.toml ] || \
@@ -78,4 +84,4 @@ install-ltsp:
 	install -D -m 644 ltsp/ltsp.conf $(DESTDIR)$(PREFIX)/share/doc/ltsp-server-boottorrent/examples/ltsp.conf
 	install -D -m 644 ltsp/ltsp-boottorrent.8 $(DESTDIR)$(PREFIX)/share/man/man8/ltsp-boottorrent.8
 
-.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-server install-ltsp
+.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-dracut install-server install-ltsp

@@ -35,6 +35,10 @@ pub struct BootArgs {
     /// Where to mount the root filesystem.
     #[arg(long, value_name = "DIR", default_value = "/root")]
     pub root_mnt: PathBuf,
+    /// Mount nothing: leave the image to the scripts of a live system, and its path in
+    /// /run/boottorrent/medium.
+    #[arg(long)]
+    pub medium: bool,
     /// The kernel command line.
     #[arg(long, value_name = "FILE", default_value = "/proc/cmdline", hide = true)]
     pub cmdline_file: PathBuf,

@@ -23,6 +23,7 @@ const SAY_STALLED: Duration = Duration::from_secs(15);
 const LOOKUP: Duration = Duration::from_secs(10);
 
 /// Where things are, with addresses instead of names: after switch_root there is no resolver.
+#[derive(Clone)]
 pub struct Reach {
     /// The .torrent.
     pub torrent: Place,
@@ -89,6 +90,8 @@ pub struct Join<'a> {
     pub metainfo: Metainfo,
     /// How.
     pub params: &'a Params,
+    /// How long to wait without any progress.
+    pub patience: Option<Duration>,
     /// From where.
     pub reach: Reach,
     /// For pieces over HTTP.
@@ -102,7 +105,7 @@ pub struct Join<'a> {
 impl Join<'_> {
     /// Join the swarm, and return when the payload is complete in `into`.
     pub async fn fetch(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
-        let Join { metainfo, params, reach, client, port, image } = self;
+        let Join { metainfo, params, patience, reach, client, port, image } = self;
         let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
         let head = into.head.as_ref().map(Head::try_clone).transpose();
         let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
@@ -146,13 +149,22 @@ impl Join<'_> {
             .await
             .context("joining the swarm")
             .step(Exit::Swarm)?;
-        wait(&torrent, params, image, report).await?;
+        if let Err(failure) = wait(&torrent, patience, image, report).await {
+            // Its port is free then, for another try.
+            session.stop();
+            return Err(failure);
+        }
         Ok((session, torrent))
     }
 }
 
-/// Wait for the last piece. Gives up when nothing comes for `boottorrent.timeout`.
-async fn wait(torrent: &Torrent, params: &Params, image: &str, report: &Report) -> Result<(), Failure> {
+/// Wait for the last piece. Gives up when nothing comes for so long.
+async fn wait(
+    torrent: &Torrent,
+    patience: Option<Duration>,
+    image: &str,
+    report: &Report,
+) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut have, mut since, mut said) = (0, Instant::now(), false);
     while !torrent.complete() {
@@ -166,7 +178,7 @@ async fn wait(torrent: &Torrent, params: &Params, image: &str, report: &Report) 
             (have, since, said) = (progress.have, Instant::now(), false);
         }
         let still = since.elapsed();
-        if params.timeout.is_some_and(|limit| still >= limit) {
+        if patience.is_some_and(|limit| still >= limit) {
             return Err(Failure::new(
                 Exit::Swarm,
                 format!(

@@ -74,7 +74,8 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     part.push(".part");
     let part = PathBuf::from(part);
     let mut payload = store::file(&part, &metainfo).step(Exit::Storage)?;
-    let join = Join { metainfo, params: &params, reach, client, port: args.port, image: &image };
+    let patience = params.timeout;
+    let join = Join { metainfo, params: &params, patience, reach, client, port: args.port, image: &image };
     let (session, torrent) = join.fetch(&mut payload, report).await?;
     drop(payload);
     std::fs::rename(&part, &file)

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A live ISO: nothing of it is mounted here. It becomes a loop device, and the scripts of its own
-//! initrd find it there, as they would find it on a USB stick.
+//! A live system: nothing of it is mounted here. An ISO becomes a loop device, and the scripts of its own
+//! initrd find it there, as they would find it on a USB stick; or they are told a file's path.
 
 use crate::root;
 use anyhow::{Context, bail};
-use bootspec::manifest::Content;
+use bootspec::manifest::{Content, Kind};
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
-/// In the agent's folder: the path of the device, for our lines of shell in the ISO's initrd.
+/// In the agent's folder: the path of the device or file, for our lines of shell in the ISO's initrd.
 pub const MEDIUM: &str = "medium";
 
 /// Attach the payload, read-only, and write down where.
@@ -20,10 +21,22 @@ pub fn attach(payload: &Path, run: &Path) -> anyhow::Result<PathBuf> {
     }
     // Not taken away with its last user: between us and the ISO's scripts it has none.
     let device = root::attach(payload, root::Loop::Kept)?.path().context("finding the loop device's path")?;
-    let medium = run.join(MEDIUM);
-    fs::write(&medium, format!("{}\n", device.display()))
-        .with_context(|| format!("writing {}", medium.display()))?;
+    note(&device, run)?;
     Ok(device)
+}
+
+/// Give the payload a name that says what it is, as who downloads live systems expects of a file, and write it down.
+pub fn name(payload: &Path, kind: Kind, run: &Path) -> anyhow::Result<PathBuf> {
+    let file = run.join(if kind == Kind::Iso { "image.iso" } else { "image.img" });
+    symlink(payload, &file).with_context(|| format!("linking {}", file.display()))?;
+    note(&file, run)?;
+    Ok(file)
+}
+
+fn note(path: &Path, run: &Path) -> anyhow::Result<()> {
+    let medium = run.join(MEDIUM);
+    fs::write(&medium, format!("{}\n", path.display()))
+        .with_context(|| format!("writing {}", medium.display()))
 }
 
 #[cfg(test)]

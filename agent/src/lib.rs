@@ -44,8 +44,9 @@ use bootspec::{
 use cli::BootArgs;
 use fail::{Failure, Step};
 use report::Report;
-use std::{fs, path::Path};
-use swarm::Torrent;
+use std::{fs, path::Path, time::Duration};
+use store::{Caches, Spare};
+use swarm::{Metainfo, Torrent};
 use target::{Place, Writes};
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
@@ -105,7 +106,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     if let Some(disk) = &params.mkfs {
         mkfs::run(&args.dev_dir, disk, report).await.step(Exit::Storage)?;
     }
-    let mut caches = store::Caches::new(args);
+    let mut caches = Caches::new(args);
     caches.open_all(&params, report).await;
     let spare = caches.spare(&params);
     let (net, reach) = match (online, &spare) {
@@ -115,37 +116,16 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         }
         (online, _) => online?,
     };
-    let metainfo = match caches.pinned(params.infohash) {
-        Some(metainfo) => metainfo::announced(metainfo, reach.server.as_ref()),
-        None => metainfo::obtain_or(&client, &reach, &params, args.port, spare, report).await?,
+    let wanted = match caches.pinned(params.infohash) {
+        Some(metainfo) => Some(metainfo::announced(metainfo, reach.server.as_ref())),
+        None => metainfo::obtain_or(&client, &reach, &params, args.port, spare.as_ref(), report).await?,
     };
-    let metainfo = metainfo::pick(metainfo, &params)?;
-    let image = download::image_name(&metainfo, &params);
-    report.note(|b| {
-        b.image = Some(image.clone());
-        b.infohash = Some(metainfo.infohash());
-    });
-    report.info(&format!("image {image}: {}, infohash {}", human_size(metainfo.size()), metainfo.infohash()));
-
-    report.phase(Phase::Target);
-    let sums = match &reach.torrent {
-        locate::Place::Url(torrent) => Some(store::Sums { client: &client, torrent }),
-        locate::Place::File(_) | locate::Place::Magnet(_) => None,
+    let how = Fetching { args, params: &params, reach: &reach, client: &client, report };
+    let Fetched { image, metainfo, plan, payload, session, torrent } = match (wanted, spare) {
+        (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
+        (None, Some(spare)) => how.fetch_spare(spare, &mut caches).await?,
+        (None, None) => unreachable!("without a spare, there is a torrent or a failure"),
     };
-    let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image, sums };
-    let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;
-
-    report.phase(Phase::Download);
-    let swarm = download::Join {
-        metainfo: metainfo.clone(),
-        params: &params,
-        reach,
-        client,
-        port: args.port,
-        image: &image,
-    };
-    let (session, torrent) = swarm.fetch(&mut payload, report).await?;
-    payload.finish(&plan.writes).step(Exit::Storage)?;
     if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
         report.info(&format!("{image} is on {disk}, verified and flushed"));
         report.phase(Phase::Seed);
@@ -154,6 +134,12 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 
     report.phase(Phase::Root);
     let kind = root::kind(params.kind, &payload.path).step(Exit::Root)?;
+    if args.medium {
+        let file = iso::name(&payload.path, kind, &args.run_dir).step(Exit::Root)?;
+        report.info(&format!("the image is {}: the initrd's own scripts boot it now", file.display()));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then: Then::Boot });
+    }
     if kind == Kind::Iso {
         let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
         report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));
@@ -170,11 +156,10 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         return Ok(Booted { params, torrent, session, then: Then::Boot });
     }
     let kept = match &plan.writes {
-        Writes::Kept(name) => Some(
-            store::cache::overlay(&args.dev_dir, name, &args.run_dir, metainfo.infohash())
-                .await
-                .step(Exit::Storage)?,
-        ),
+        Writes::Kept(name) => {
+            let cache = caches.open(name, device::PATIENCE).await.step(Exit::Storage)?;
+            Some(cache.overlay(metainfo.infohash(), &image, report).step(Exit::Storage)?)
+        }
         _ => None,
     };
     // What the last boot of this version left has an identity of its own.
@@ -200,6 +185,95 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 
     report.phase(Phase::Seed);
     Ok(Booted { params, torrent, session, then: Then::Boot })
+}
+
+/// What fetching takes, whichever version it is.
+struct Fetching<'a> {
+    args: &'a BootArgs,
+    params: &'a Params,
+    reach: &'a download::Reach,
+    client: &'a reqwest::Client,
+    report: &'a Report,
+}
+
+/// A complete image, and what seeds it.
+struct Fetched {
+    image: String,
+    metainfo: Metainfo,
+    plan: target::Plan,
+    payload: store::Payload,
+    session: swarm::Session,
+    torrent: Torrent,
+}
+
+/// How long nothing may come when the machine could boot another version instead.
+const SHORT: Duration = Duration::from_secs(60);
+
+impl Fetching<'_> {
+    /// Fetch; when nobody has all of it any more, boot the last version that was complete here. Never
+    /// another than the one that is pinned.
+    async fn fetch_or_spare(&self, metainfo: Metainfo, caches: &mut Caches<'_>) -> Result<Fetched, Failure> {
+        let wanted = metainfo.infohash();
+        let other = |spare: &Spare| spare.metainfo.infohash() != wanted;
+        let limit = self.params.timeout;
+        let patience = match caches.spare(self.params).filter(other) {
+            Some(_) => Some(limit.unwrap_or(SHORT).min(SHORT)),
+            None => limit,
+        };
+        let failure = match self.fetch(metainfo, self.params, patience, caches).await {
+            Err(failure) if failure.exit == Exit::Swarm => failure,
+            ended => return ended,
+        };
+        // Asked again: it may have been deleted for want of room.
+        let Some(spare) = caches.spare(self.params).filter(other) else { return Err(failure) };
+        self.report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
+        self.fetch_spare(spare, caches).await
+    }
+
+    /// What is here: it is only hashed, and what is wrong in it fetched if anybody has that.
+    async fn fetch_spare(&self, spare: Spare, caches: &mut Caches<'_>) -> Result<Fetched, Failure> {
+        let params = spare.only(self.params);
+        self.fetch(spare.metainfo, &params, params.timeout, caches).await
+    }
+
+    async fn fetch(
+        &self,
+        metainfo: Metainfo,
+        params: &Params,
+        patience: Option<Duration>,
+        caches: &mut Caches<'_>,
+    ) -> Result<Fetched, Failure> {
+        let Fetching { args, reach, client, report, .. } = *self;
+        let metainfo = metainfo::pick(metainfo, params)?;
+        let (image, infohash) = (download::image_name(&metainfo, params), metainfo.infohash());
+        report.note(|b| {
+            b.image = Some(image.clone());
+            b.infohash = Some(infohash);
+        });
+        report.info(&format!("image {image}: {}, infohash {infohash}", human_size(metainfo.size())));
+
+        report.phase(Phase::Target);
+        let sums = match &reach.torrent {
+            locate::Place::Url(torrent) => Some(store::Sums { client, torrent }),
+            locate::Place::File(_) | locate::Place::Magnet(_) => None,
+        };
+        let order = store::Order { args, params, metainfo: &metainfo, image: &image, sums };
+        let (plan, mut payload) = store::prepare(&order, caches, report).await?;
+
+        report.phase(Phase::Download);
+        let swarm = download::Join {
+            metainfo: metainfo.clone(),
+            params,
+            patience,
+            reach: reach.clone(),
+            client: client.clone(),
+            port: args.port,
+            image: &image,
+        };
+        let (session, torrent) = swarm.fetch(&mut payload, report).await?;
+        payload.finish(&plan.writes).step(Exit::Storage)?;
+        Ok(Fetched { image, metainfo, plan, payload, session, torrent })
+    }
 }
 
 /// Who we are, and where the image is.

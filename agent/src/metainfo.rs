@@ -101,31 +101,31 @@ pub fn pick(metainfo: Metainfo, params: &Params) -> Result<Metainfo, Failure> {
 /// How long the server is waited for when the machine could boot without it.
 const SHORT: Duration = Duration::from_secs(20);
 
-/// Obtain the metainfo; when nobody answers, that of `spare`, which is here.
+/// Obtain the metainfo; when nobody answers, `None`: `spare` is here.
 pub async fn obtain_or(
     client: &reqwest::Client,
     reach: &Reach,
     params: &Params,
     port: u16,
-    spare: Option<Spare>,
+    spare: Option<&Spare>,
     report: &Report,
-) -> Result<Metainfo, Failure> {
+) -> Result<Option<Metainfo>, Failure> {
     let Some(spare) = spare else {
-        return obtain(client, reach, params, port, params.timeout, report).await;
+        return obtain(client, reach, params, port, params.timeout, report).await.map(Some);
     };
     if reach.torrent == Place::File(Default::default()) {
-        return Ok(spare.metainfo);
+        return Ok(None);
     }
     let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
     let asked = tokio::time::timeout(limit, obtain(client, reach, params, port, None, report));
     match asked.await {
-        Ok(answer) => answer,
+        Ok(answer) => answer.map(Some),
         Err(_) => {
             let host = if let Place::Url(url) = &reach.torrent { url.authority() } else { "" };
             let limit = human_time(limit);
             report
                 .warn(&format!("the server {host} did not answer within {limit}: booting {}", spare.what()));
-            Ok(spare.metainfo)
+            Ok(None)
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The network as the initramfs left it: `/run/net-IFACE.conf` of klibc's
-//! ipconfig, else any interface that has an address.
+//! The network as the initramfs left it: `/run/net-IFACE.conf` of klibc's ipconfig, the leases of
+//! systemd-networkd (which dracut starts), else any interface that has an address.
 
 use anyhow::{Context, bail};
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
@@ -40,7 +40,14 @@ pub fn read(net_dir: &Path, bootif: Option<&str>) -> anyhow::Result<Net> {
             found.extend(parse(&text));
         }
     }
-    found.extend(from_kernel());
+    let seen = from_kernel();
+    for lease in leases(&net_dir.join("systemd/netif/leases")) {
+        // A lease does not say whose it is, but its address is on one interface only.
+        if let Some(on) = seen.iter().find(|s| s.address == lease.address) {
+            found.push(Net { interface: on.interface.clone(), ..lease });
+        }
+    }
+    found.extend(seen);
     for net in &mut found {
         net.mac = mac(&net.interface);
     }
@@ -78,6 +85,26 @@ fn parse(text: &str) -> Option<Net> {
         hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
         domain: get("DNSDOMAIN").filter(|d| hostname_ok(d)).map(str::to_owned),
         dns: ["IPV4DNS0", "IPV4DNS1"].into_iter().filter_map(address).collect(),
+    })
+}
+
+/// What systemd-networkd keeps of the answers of DHCP.
+fn leases(dir: &Path) -> Vec<Net> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().filter_map(|e| lease(&fs::read_to_string(e.path()).ok()?)).collect()
+}
+
+/// One of them: lines of `KEY=value`, without the interface.
+fn lease(text: &str) -> Option<Net> {
+    let get = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+    let address = |key| get(key)?.parse::<Ipv4Addr>().ok().filter(|a| !a.is_unspecified());
+    Some(Net {
+        address: Some(IpAddr::V4(address("ADDRESS")?)),
+        server: address("NEXT_SERVER").or_else(|| address("SERVER_ADDRESS")),
+        hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
+        domain: get("DOMAINNAME").filter(|d| hostname_ok(d)).map(str::to_owned),
+        dns: get("DNS").unwrap_or_default().split(' ').filter_map(|a| a.parse().ok()).collect(),
+        ..Net::default()
     })
 }
 
@@ -119,6 +146,21 @@ mod tests {
         assert_eq!((net.hostname.as_deref(), net.dns.len()), (Some("pc-7"), 1));
         assert_eq!(parse("PROTO=none"), None);
         assert_eq!(parse(&CONF.replace("pc-7", "a'; rm -rf /")).unwrap().hostname, None);
+    }
+
+    #[test]
+    fn reads_what_networkd_keeps() {
+        let text = "# This is private data. Do not parse.\nADDRESS=10.77.0.23\nNETMASK=255.255.255.0\n\
+            SERVER_ADDRESS=10.77.0.1\nNEXT_SERVER=10.77.0.2\nDNS=10.77.0.1 10.77.0.3\nDOMAINNAME=lab\nHOSTNAME=pc-7\n";
+        let net = lease(text).unwrap();
+        assert_eq!(net.address, Some("10.77.0.23".parse().unwrap()));
+        assert_eq!(net.server, Some(Ipv4Addr::new(10, 77, 0, 2)));
+        assert_eq!((net.hostname.as_deref(), net.domain.as_deref()), (Some("pc-7"), Some("lab")));
+        assert_eq!(net.dns.len(), 2);
+        let bare =
+            lease("ADDRESS=10.0.0.2\nSERVER_ADDRESS=10.0.0.1\nNEXT_SERVER=0.0.0.0\nHOSTNAME=a/b").unwrap();
+        assert_eq!((bare.server, bare.hostname), (Some(Ipv4Addr::new(10, 0, 0, 1)), None));
+        assert_eq!(lease("HOSTNAME=x"), None);
     }
 
     #[test]

@@ -407,6 +407,12 @@ impl Params {
                 _ => {}
             }
         }
+        let root = words.iter().rev().find(|(n, _)| n == "root").and_then(|(_, value)| value.as_deref());
+        if let Some(torrent) = root.and_then(from_root) {
+            if let Err(why) = (TABLE[0].set)(&mut params, &torrent) {
+                remarks.push(Remark::Bad { name: "root".into(), why });
+            }
+        }
         for (name, value) in words.iter().filter(|(n, _)| n.starts_with(PREFIX)) {
             let short = &name[PREFIX.len()..];
             let Some(spec) = TABLE.iter().find(|s| cmdline::same_name(s.name, short)) else {
@@ -427,6 +433,15 @@ impl Params {
             .filter_map(|s| Some(cmdline::render(&format!("{PREFIX}{}", s.name), &(s.get)(self)?)))
             .collect();
         words.join(" ")
+    }
+}
+
+/// The .torrent that `root=` names where dracut is: `boottorrent:URL`, and as other programs for
+/// BitTorrent are told it there, `live:torrent://HOST/PATH`.
+fn from_root(root: &str) -> Option<String> {
+    match root.strip_prefix("live:torrent://") {
+        Some(rest) => Some(format!("http://{rest}")),
+        None => root.strip_prefix("boottorrent:").filter(|url| !url.is_empty()).map(str::to_owned),
     }
 }
 

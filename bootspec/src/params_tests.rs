@@ -96,6 +96,32 @@ fn a_bad_value_is_one_sentence() {
 }
 
 #[test]
+fn a_root_of_dracuts_names_the_torrent() {
+    let torrent = |line: &str| {
+        let (params, remarks) = Params::parse(line);
+        assert_eq!(remarks, [], "{line}");
+        params.torrent
+    };
+    let some = |url: &str| Some(url.to_owned());
+    assert_eq!(torrent("root=boottorrent:http://s/x.torrent"), some("http://s/x.torrent"));
+    assert_eq!(
+        torrent("root=/dev/sda root=live:torrent://s:6980/x.torrent"),
+        some("http://s:6980/x.torrent")
+    );
+    assert_eq!(torrent("boottorrent.torrent=/x.torrent root=boottorrent:http://s/y"), some("/x.torrent"));
+    for line in
+        ["root=boottorrent:", "root=boottorrent", "root=live:CDLABEL=x", "root=live:http://s/x", "root"]
+    {
+        assert_eq!(torrent(line), None, "{line}");
+    }
+    let (_, remarks) = Params::parse("root=boottorrent:ftp://s/x.torrent");
+    assert!(
+        remarks[0].to_string().starts_with("kernel parameter root: 'ftp://s/x.torrent' is"),
+        "{remarks:?}"
+    );
+}
+
+#[test]
 fn every_row_is_reachable_and_told() {
     for s in &TABLE {
         assert!(!s.help.is_empty() && !s.value.is_empty() && !s.default.is_empty(), "{}", s.name);

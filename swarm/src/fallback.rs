@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The server's HTTP as one more source: of what no peer sends.
 
-use crate::{http::HttpSource, torrent::Shared};
+use crate::{
+    http::HttpSource,
+    plan::{BLOCK, Reserved},
+    torrent::Shared,
+};
 use std::{
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -39,11 +44,22 @@ async fn worker(shared: &Shared, http: &HttpSource) {
         let moved = Duration::from_millis(shared.moved.load(Ordering::Relaxed));
         let limit = if shared.state().conns.is_empty() { ALONE } else { DRY };
         let dry = shared.now().saturating_sub(moved) >= limit;
-        let piece = if dry { shared.state().picker.reserve(shared.now()) } else { None };
-        let Some(piece) = piece else {
+        let reserved = if dry { shared.state().picker.reserve(shared.now()) } else { None };
+        let Some(Reserved { piece, here }) = reserved else {
             sleep(LOOK).await;
             continue;
         };
+        // What is here of it is a hint: if it is wrong, the piece is fetched whole.
+        if !here.is_empty() && shared.metainfo.is_whole() {
+            match rest(shared, http, piece, &here).await {
+                Ok(true) => {
+                    shared.have(piece);
+                    continue;
+                }
+                Ok(false) => tracing::debug!("piece {piece} was here in part, and wrong"),
+                Err(e) => tracing::debug!("{e:#}"),
+            }
+        }
         match http.piece(&shared.metainfo, piece).await {
             Ok(data) => match shared.store.write_piece(piece, &data) {
                 Ok(()) => shared.have(piece),
@@ -54,6 +70,50 @@ async fn worker(shared: &Shared, http: &HttpSource) {
                 shared.state().picker.failed(piece);
                 sleep(RETRY).await;
             }
+        }
+    }
+}
+
+/// Fetch what is missing of a piece, into its place. Whether it is whole and right then.
+async fn rest(shared: &Shared, http: &HttpSource, piece: u32, here: &[u32]) -> anyhow::Result<bool> {
+    let layout = shared.store.layout();
+    for run in missing(layout.blocks(piece), here) {
+        let at = |block: u32| layout.offset(piece) + u64::from(block * BLOCK).min(layout.len(piece).into());
+        let data = http.range(at(run.start)..at(run.end)).await?;
+        for (block, part) in run.zip(data.chunks(BLOCK as usize)) {
+            shared.store.write_block(piece, block, part)?;
+        }
+    }
+    Ok(shared.store.verify(piece)?)
+}
+
+/// The blocks that are not here, as runs.
+fn missing(blocks: u32, here: &[u32]) -> Vec<Range<u32>> {
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    for block in (0..blocks).filter(|b| !here.contains(b)) {
+        match runs.last_mut() {
+            Some(run) if run.end == block => run.end += 1,
+            _ => runs.push(block..block + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_what_is_missing() {
+        let cases: [(u32, &[u32], &[Range<u32>]); 5] = [
+            (4, &[], &[0..4]),
+            (4, &[1], &[0..1, 2..4]),
+            (4, &[0, 3], &[1..3]),
+            (3, &[2, 0], &[1..2]),
+            (1, &[0], &[]),
+        ];
+        for (blocks, here, runs) in cases {
+            assert_eq!(missing(blocks, here), runs, "{blocks} {here:?}");
         }
     }
 }

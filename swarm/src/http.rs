@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use reqwest::{StatusCode, header::RANGE};
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -39,12 +40,20 @@ impl HttpSource {
 
     /// Fetch one piece and verify it. Errors: no answer, no range, wrong length, wrong hash.
     pub async fn piece(&self, metainfo: &Metainfo, piece: u32) -> anyhow::Result<Bytes> {
-        let url = &self.url;
-        self.fetch(metainfo, piece).await.with_context(|| format!("fetching piece {piece} from {url}"))
+        let data = self.range(metainfo.piece_range(piece)).await?;
+        if !metainfo.verify(piece, &data) {
+            bail!("piece {piece} from {} is not that piece (SHA-1)", self.url);
+        }
+        Ok(data)
     }
 
-    async fn fetch(&self, metainfo: &Metainfo, piece: u32) -> anyhow::Result<Bytes> {
-        let range = metainfo.piece_range(piece);
+    /// Fetch some bytes of the payload, which nobody has verified. Errors: no answer, no range, wrong length.
+    pub async fn range(&self, range: Range<u64>) -> anyhow::Result<Bytes> {
+        let (url, start, end) = (&self.url, range.start, range.end);
+        self.fetch(range).await.with_context(|| format!("fetching bytes {start} to {end} from {url}"))
+    }
+
+    async fn fetch(&self, range: Range<u64>) -> anyhow::Result<Bytes> {
         let len = (range.end - range.start) as usize;
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.client.get(self.url.clone()).header(RANGE, bytes).send();
@@ -64,9 +73,6 @@ impl HttpSource {
         }
         if data.len() != len {
             bail!("the server sent {} of {len} bytes", data.len());
-        }
-        if !metainfo.verify(piece, &data) {
-            bail!("what the server sent is not this piece (SHA-1)");
         }
         Ok(data.into())
     }

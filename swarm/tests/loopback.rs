@@ -92,25 +92,49 @@ async fn machines_that_start_empty_complete_from_a_seeder_and_each_other() {
     assert!(content(file) == data);
 }
 
+/// Of each piece, only the last two blocks are missing.
+fn in_part(data: &[u8], metainfo: &Metainfo) -> (File, Vec<(u32, u32)>) {
+    let (blocks, piece) = (PIECE / BLOCK, PIECE as usize);
+    let file = file_of(data);
+    for n in 0..metainfo.pieces() as usize {
+        file.write_all_at(&vec![0; 2 * BLOCK as usize], ((n + 1) * piece) as u64 - 2 * u64::from(BLOCK))
+            .unwrap();
+    }
+    (file, (0..metainfo.pieces()).flat_map(|p| (0..blocks - 2).map(move |b| (p, b))).collect())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_pieces_that_are_here_in_part_the_rest_is_fetched_from_a_seeder_that_deals() {
     let (data, metainfo) = payload();
     let seeder = session().await;
     seeder.seed(&metainfo, file_of(&data), DEALING).await.unwrap();
-    // Of each piece, only the last two blocks are missing.
-    let (blocks, piece) = (PIECE / BLOCK, PIECE as usize);
-    let file = file_of(&data);
-    for n in 0..metainfo.pieces() as usize {
-        file.write_all_at(&vec![0; 2 * BLOCK as usize], ((n + 1) * piece) as u64 - 2 * u64::from(BLOCK))
-            .unwrap();
-    }
-    let begun = (0..metainfo.pieces()).flat_map(|p| (0..blocks - 2).map(move |b| (p, b))).collect();
+    let (file, begun) = in_part(&data, &metainfo);
     let s = session().await;
     let t = s.fetch(Fetch { begun, ..fetch(&metainfo, &file, vec![at(&seeder)], None) }).await.unwrap();
     complete(&t).await;
     assert!(content(file) == data);
     let p = t.progress();
     assert_eq!(p.from_peers, u64::from(metainfo.pieces()) * 2 * u64::from(BLOCK), "no more than was missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_pieces_that_are_here_in_part_http_sends_the_rest() {
+    let (data, metainfo) = payload();
+    let http = http_server(data.clone()).await;
+    let (file, begun) = in_part(&data, &metainfo);
+    // What is said to be here is not what it should be.
+    file.write_all_at(b"wrong", 0).unwrap();
+    let s = session().await;
+    let t = s.fetch(Fetch { begun, ..fetch(&metainfo, &file, vec![], Some(http)) }).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data);
+    let rest = u64::from(metainfo.pieces()) * 2 * u64::from(BLOCK);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(
+        t.progress().from_http,
+        rest + u64::from(PIECE),
+        "what was missing, and the wrong piece whole"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

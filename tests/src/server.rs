@@ -23,6 +23,16 @@ pub type Client = bootspec::Heartbeat;
 /// This dnsmasq gives the addresses.
 pub const AUTHORITATIVE: [&str; 4] = ["--mode", "authoritative", "--range", "10.77.0.100,10.77.0.200"];
 
+/// What an agent may take besides its image, at its highest.
+const MEMORY: u64 = 48 << 20;
+
+/// An agent says how much memory it took, and it is little, whatever it booted from wherever.
+pub fn little_memory(client: &Client) -> Result<()> {
+    println!("{}: {} KiB of memory beyond the image at the highest", client.id, client.memory >> 10);
+    ensure!((1..=MEMORY).contains(&client.memory), "the agent took {} bytes of memory", client.memory);
+    Ok(())
+}
+
 /// The port of `boottorrent serve`.
 const PORT: u16 = 6980;
 

@@ -103,7 +103,8 @@ impl VmConfig {
         );
         let accel = std::env::var("BT_TEST_ACCEL").unwrap_or_else(|_| "tcg".into());
         let mut cmd = Cmd::new("qemu-system-x86_64")
-            .args(["-name", &self.name, "-accel", &accel, "-cpu", "max"])
+            // With erms and fsrm kernels copy and clear byte by byte, which is slow to emulate.
+            .args(["-name", &self.name, "-accel", &accel, "-cpu", "max,-erms,-fsrm"])
             .args(["-m", &self.memory.to_string()])
             .args(["-machine", self.firmware.machine(), "-nodefaults", "-no-user-config", "-display", "none"])
             .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])

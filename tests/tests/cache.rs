@@ -6,6 +6,7 @@ use bootspec::Progress;
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
     assets::{self, Image, Suite},
+    little_memory,
 };
 use std::{
     fs::{self, File},
@@ -40,6 +41,15 @@ impl Room {
         Ok(file)
     }
 
+    /// The server has a new version of the image, in which a tenth of the files is other.
+    fn publish_changed(&self, server: &Server) -> Result<()> {
+        let text = |p: &Path| p.to_string_lossy().into_owned();
+        let changed = text(&changed(&self.image)?);
+        let (kernel, initrd) = (text(&self.image.kernel()), text(&self.image.initrd()));
+        let add = ["image", "add", &changed, "--name", "debian", "--replace", "--append", assets::APPEND];
+        server.boottorrent(&[&add[..], &["--kernel", &kernel, "--initrd", &initrd]].concat()).map(drop)
+    }
+
     fn boot(&self, disk: &Path, memory: u32, words: &str) -> Result<Vm> {
         let append = format!("{} boot=boottorrent ip=dhcp boottorrent.image=debian {words}", assets::APPEND);
         let vm = Vm::direct("vm", &self.image.kernel(), &self.image.initrd(), &append);
@@ -52,9 +62,9 @@ fn root(vm: &mut Vm, server: &Server) -> Result<(Duration, Progress)> {
     let line = vm.expect("boottorrent: root mounted", BOOT)?;
     vm.expect(MULTI_USER, BOOT)?;
     let client = server.client(vm.mac())?;
-    let progress = client.progress;
     // Read when it seeds: a moment later.
-    ensure!(client.memory <= 48 << 20, "the agent took {} bytes of memory", client.memory);
+    little_memory(&client)?;
+    let progress = client.progress;
     println!(
         "root after {:.1} s; {} of {} bytes received",
         line.at.as_secs_f64(),
@@ -121,11 +131,7 @@ fn an_image_is_fetched_once() -> Result<()> {
     drop(vm);
 
     // A tenth of the files is new.
-    let changed = changed(&room.image)?;
-    let text = |p: &Path| p.to_string_lossy().into_owned();
-    let (kernel, initrd) = (text(&room.image.kernel()), text(&room.image.initrd()));
-    let add = ["image", "add", &text(&changed), "--name", "debian", "--replace", "--append", assets::APPEND];
-    server.boottorrent(&[&add[..], &["--kernel", &kernel, "--initrd", &initrd]].concat())?;
+    room.publish_changed(&server)?;
     server.restart(&[])?;
     let mut vm = room.boot(&disk, 1024, TARGET)?;
     vm.expect("from older versions: ", BOOT)?;
@@ -203,6 +209,74 @@ fn a_power_cut_costs_what_was_not_fetched() -> Result<()> {
     let (_, rest) = root(&mut vm, &server)?;
     println!("cut at {had:.0} %, then {:.0} % fetched", percent(&rest));
     ensure!((100.0 - had - 5.0..100.0 - had + 20.0).contains(&percent(&rest)), "{rest:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "a case that is rare, and three minutes: make test-full"]
+fn a_server_that_dies_in_a_new_version_leaves_the_old_one() -> Result<()> {
+    let room = Room { image: assets::image(Suite::own()?)?, lab: Lab::new("dies")? };
+    let mut server = Server::start(&room.lab, &room.image, &[])?;
+    let disk = room.disk("disk.raw", 1500, Some("images"))?;
+    let mut vm = room.boot(&disk, 1024, "boottorrent.target=LABEL=images")?;
+    root(&mut vm, &server)?;
+    vm.login()?;
+    off(&mut vm)?;
+    let old = server.image("debian")?.infohash;
+
+    room.publish_changed(&server)?;
+    server.restart(&[])?;
+    room.lab.limit(room.lab.server(), 4)?;
+    // RAM would have room for the new version, but it has not the old one.
+    let words = "boottorrent.target=LABEL=images,ram boottorrent.timeout=15s";
+    let mut vm = room.boot(&disk, 1024, words)?;
+    vm.expect("debian: from older versions: ", BOOT)?;
+    let begun = Instant::now();
+    while server.client(vm.mac()).map_or(0, |c| c.progress.received()) < 2 << 20 {
+        ensure!(begun.elapsed() < BOOT, "nothing of the new version comes");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    server.stop();
+    vm.expect("nobody has sent a piece of debian for 15 s", BOOT)?;
+    vm.expect(": booting debian as it was fetched on 20", BOOT)?;
+    vm.expect(MULTI_USER, BOOT)?;
+    vm.login()?;
+    let from = vm.sh("losetup --raw -n -O BACK-FILE")?;
+    ensure!(from.contains(&format!("{old}.img")), "{from}");
+    Ok(())
+}
+
+/// Other filesystems than ext4, a root that is read-only, and no network at all.
+#[test]
+#[ignore = "what an admin may choose, and few do: make test-full"]
+fn xfs_and_btrfs_keep_images_too() -> Result<()> {
+    let room = Room { image: assets::image(Suite::own()?)?, lab: Lab::new("cachefs")? };
+    let mut server = Server::start(&room.lab, &room.image, &[])?;
+    let mut disks = Vec::new();
+    for (format, overlay) in [("xfs", "none"), ("btrfs", "LABEL=images")] {
+        let disk = room.disk(format, 1500, None)?;
+        Cmd::new(format!("mkfs.{format}")).args(["-q", "-L", "images"]).arg(&disk).run()?;
+        let words = format!("boottorrent.target=LABEL=images boottorrent.overlay={overlay}");
+        let mut vm = room.boot(&disk, 1024, &words)?;
+        root(&mut vm, &server)?;
+        vm.login()?;
+        let mounts = vm.sh("grep -e ' / ' -e /run/boottorrent/disk /proc/self/mounts")?;
+        println!("{mounts}");
+        ensure!(mounts.contains(&format!("/run/boottorrent/disk/vda {format} ")), "{mounts}");
+        let read_only = mounts.lines().any(|l| l.contains(" / squashfs ro"));
+        ensure!(read_only == (overlay == "none"), "{mounts}");
+        off(&mut vm)?;
+        disks.push((disk, words));
+    }
+    server.stop();
+    for (disk, words) in disks {
+        let mut vm = room.boot(&disk, 1024, &format!("{words} ip=off"))?;
+        vm.expect(": booting debian as it was fetched on 20", BOOT)?;
+        let said = vm.expect("boottorrent: root mounted", BOOT)?;
+        println!("without a network, root after {:.1} s", said.at.as_secs_f64());
+        vm.expect(MULTI_USER, BOOT)?;
+        drop(vm);
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
     assets::{self, APPEND, Image, Suite},
+    little_memory,
 };
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,7 @@ fn erofs_and_ext4_boot() -> Result<()> {
         vm.login()?;
         let lower = vm.sh("grep ' /run/boottorrent/lower ' /proc/self/mounts")?;
         ensure!(lower.contains(&format!(" {format} ro")), "{lower}");
+        little_memory(&server.client(vm.mac())?)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use boottorrent_tests::{
         APPEND, IMAGE,
         live::{Live, catalogue, iso},
     },
+    little_memory,
 };
 
 /// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
@@ -61,7 +62,6 @@ fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
 
 /// One with a BIOS and one with UEFI, together.
 #[test]
-#[ignore = "six minutes of an emulated systemd: make test-full"]
 fn dracut_live_boots() -> Result<()> {
     let lab = Lab::new("iso-dracut")?;
     let mut server = Server::of(&lab, &catalogue(Live::Dracut)?, &["--up", "15MB/s"])?;
@@ -95,9 +95,7 @@ fn seeds_on(vm: &mut Vm, client: &Client) -> Result<()> {
     let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
     let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
     ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
-    println!("{}: {} KiB of memory beyond the ISO at the highest", vm.name(), status.memory >> 10);
-    ensure!(status.memory > 0 && status.memory <= 48 << 20, "{status:#?}");
-    Ok(())
+    little_memory(&status)
 }
 
 /// What is not in Debian, by what our add-on meets of it; kernel, initrd, add-on and command line as iPXE would give them.

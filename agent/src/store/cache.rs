@@ -73,7 +73,11 @@ impl Cache {
     }
 
     fn state(&self) -> State {
-        let read = bounded(&self.dir.join("state.json"), MAX_STATE);
+        self.read_state("state.json")
+    }
+
+    fn read_state(&self, file: &str) -> State {
+        let read = bounded(&self.dir.join(file), MAX_STATE);
         read.map(|bytes| State::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
     }
 
@@ -153,7 +157,46 @@ impl Cache {
                 fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
             }
         }
-        Ok(())
+        // What was written over it is nonsense over any other.
+        self.forget_overlay(infohash)
+    }
+
+    fn overlays(&self) -> PathBuf {
+        self.dir.join("overlay")
+    }
+
+    fn forget_overlay(&self, version: InfoHash) -> anyhow::Result<()> {
+        let path = self.overlays().join(version.to_string());
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("deleting {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The folder for what a system writes over one version of an image. Of older versions, as many are kept as of images.
+    pub fn overlay(&self, version: InfoHash, image: &str, report: &Report) -> anyhow::Result<PathBuf> {
+        let folder = self.overlays().join(version.to_string());
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        // Images may be on another filesystem, so that this one remembers by itself.
+        let file = "overlay/state.json";
+        let mut state = self.read_state(file);
+        state.touch(version, image);
+        let entries = fs::read_dir(self.overlays()).into_iter().flatten().flatten();
+        let there: Vec<InfoHash> =
+            entries.filter_map(|e| e.file_name().to_str()?.parse::<InfoHash>().ok()).collect();
+        state.images.retain(|hash, _| there.iter().any(|h| h.to_string() == *hash));
+        let kept =
+            there.into_iter().map(|h| Kept { infohash: h, entry: state.get(h), takes: 0, complete: true });
+        let gone = victims(&kept.collect::<Vec<_>>(), version, image, 0, 0).unwrap_or_default();
+        for old in gone {
+            report.info(&format!("deleting what was written over {image} {old} from {}", self.name));
+            self.forget_overlay(old)?;
+            state.images.remove(&old.to_string());
+        }
+        self.put(file, serde_json::to_string(&state).expect("a state is JSON").as_bytes())?;
+        Ok(folder)
     }
 
     /// Make room, open the image's file, and find out what is in it.
@@ -281,19 +324,6 @@ pub async fn mount(dev: &Path, name: &DeviceName, run: &Path, patience: Duration
         });
     }
     Ok(at)
-}
-
-/// The folder for what the booted system writes, for one version of an image: over another one, it would be nonsense.
-pub async fn overlay(
-    dev: &Path,
-    name: &DeviceName,
-    run: &Path,
-    version: InfoHash,
-) -> anyhow::Result<PathBuf> {
-    let folder =
-        mount(dev, name, run, device::PATIENCE).await?.join("boottorrent/overlay").join(version.to_string());
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    Ok(folder)
 }
 
 /// Hash what is in a file, and show how far that is.

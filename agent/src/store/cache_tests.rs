@@ -102,3 +102,22 @@ async fn a_shifted_version_is_rebuilt_from_the_old_one() {
     assert!(!begun.contains(&(9, 0)) && begun.contains(&(9, 1)), "{begun:?}");
     assert!(survey(&file, &metainfo, |_| {}).unwrap() == known, "what counts is right");
 }
+
+#[test]
+fn of_what_was_written_the_last_two_versions_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at("LABEL=x", dir.path()).unwrap();
+    let used = |id: u8, name: &str| {
+        let folder = cache.overlay(InfoHash([id; 20]), name, &Report::new(None, None)).unwrap();
+        fs::create_dir_all(folder.join("upper/etc")).unwrap();
+    };
+    let there = |id: u8| cache.overlays().join(InfoHash([id; 20]).to_string()).exists();
+    for (id, name) in [(1, "lab"), (2, "other"), (3, "lab"), (1, "lab"), (4, "lab")] {
+        used(id, name);
+    }
+    assert_eq!([1, 2, 3, 4].map(there), [true, true, false, true], "the last two of lab, and other's");
+    cache.forget(InfoHash([2; 20])).unwrap();
+    assert!(!there(2), "it goes with its image");
+    used(1, "lab");
+    assert!(there(4));
+}

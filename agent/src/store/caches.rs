@@ -19,6 +19,8 @@ pub struct Caches<'a> {
 
 /// An image that was complete and verified once.
 pub struct Spare {
+    /// The target that has it.
+    pub target: DeviceName,
     /// Where.
     pub cache: Cache,
     /// Its .torrent.
@@ -28,6 +30,11 @@ pub struct Spare {
 }
 
 impl Spare {
+    /// The parameters with which it is taken from where it is, whatever other targets there are.
+    pub fn only(&self, params: &Params) -> Params {
+        Params { target: vec![Target::Cache(self.target.clone())], ..params.clone() }
+    }
+
     /// When it was fetched, and where it is, for people.
     pub fn what(&self) -> String {
         let Kept { infohash, entry, .. } = &self.kept;
@@ -83,12 +90,13 @@ impl<'a> Caches<'a> {
     /// What can be booted without a server: the pinned image, else the last version of the wanted name.
     pub fn spare(&self, params: &Params) -> Option<Spare> {
         let name = wanted(params)?;
-        self.open.iter().find_map(|(_, cache)| {
+        self.open.iter().find_map(|(target, cache)| {
             let kept = match params.infohash {
                 Some(pin) => cache.images().into_iter().find(|k| k.complete && k.infohash == pin),
                 None => cache.latest(&name),
             }?;
-            Some(Spare { cache: cache.clone(), metainfo: cache.metainfo(kept.infohash)?, kept })
+            let metainfo = cache.metainfo(kept.infohash)?;
+            Some(Spare { target: target.clone(), cache: cache.clone(), metainfo, kept })
         })
     }
 }

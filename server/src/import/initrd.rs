@@ -15,11 +15,14 @@ use std::{
     path::Path,
 };
 
-/// What must be inside, and what it is.
-const NEEDED: [(&str, &str); 2] = [
-    ("scripts/boottorrent", "BootTorrent's boot script"),
-    ("usr/bin/boottorrent-agent", "BootTorrent's agent"),
-];
+/// What must be inside: made by initramfs-tools, the boot script; made by dracut, the hook of our module
+/// (its folder is elsewhere since dracut 106); and in both, the agent.
+const SCRIPT: &str = "scripts/boottorrent";
+const HOOK: &str = "/dracut/hooks/mount/50-mount-boottorrent.sh";
+const AGENT: &str = "usr/bin/boottorrent-agent";
+
+/// What every initrd of dracut has.
+const DRACUT_LIB: &str = "dracut-lib.sh";
 
 /// An initrd that unpacks to more than this is none.
 const MAX_UNPACKED: u64 = 8 << 30;
@@ -99,23 +102,30 @@ pub fn has_network(initrd: &Path, shown: &str) -> Result<bool> {
 
 /// Refuse an initrd with which a machine would not boot from us. `shown` names it in the error.
 pub fn check(initrd: &Path, shown: &str) -> Result<()> {
-    let mut missing: Vec<_> = NEEDED.into();
+    let (mut script, mut agent, mut dracut) = (false, false, false);
     let archives = scan(initrd, &mut |name| {
+        script |= name == SCRIPT || name.ends_with(HOOK);
         // usr-merged images have the agent in /usr/bin, whatever the archive calls it.
-        missing.retain(|(path, _)| name != *path && Some(name) != path.strip_prefix("usr/"));
-        !missing.is_empty()
+        agent |= name == AGENT || Some(name) == AGENT.strip_prefix("usr/");
+        dracut |= name.rsplit('/').next() == Some(DRACUT_LIB);
+        !(script && agent)
     })
     .with_context(|| format!("reading the initrd {shown}"))?;
     if archives == 0 {
         bail!("{shown} is no initrd: there is no cpio archive in it");
     }
-    if let Some((path, what)) = missing.first() {
-        bail!(
-            "the initrd {shown} lacks {what} ({path}): put BootTorrent's hook in the image \
-             (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it"
-        );
-    }
-    Ok(())
+    let missing = match (script, agent, dracut) {
+        (true, true, _) => return Ok(()),
+        (false, _, true) => "BootTorrent's dracut module".to_owned(),
+        (false, _, false) => format!("BootTorrent's boot script ({SCRIPT})"),
+        (true, false, _) => format!("BootTorrent's agent ({AGENT})"),
+    };
+    let mend = if dracut {
+        "put it in the image (`make install-agent install-dracut DESTDIR=ROOT`) and run `dracut --force --regenerate-all` in it"
+    } else {
+        "put BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it"
+    };
+    bail!("the initrd {shown} lacks {missing}: {mend}")
 }
 
 /// Call `each` with every name in the initrd until it says `false`. The number of archives seen.

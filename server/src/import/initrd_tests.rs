@@ -43,6 +43,21 @@ fn verdict(bytes: &[u8]) -> Result<(), String> {
 }
 
 #[test]
+fn an_initrd_of_dracut_has_our_module() {
+    let lib = ("usr/lib/dracut-lib.sh", "x");
+    let agent = ("usr/bin/boottorrent-agent", "agent");
+    for folder in ["usr/lib", "var/lib"] {
+        let hook = format!("{folder}/dracut/hooks/mount/50-mount-boottorrent.sh");
+        assert_eq!(verdict(&cpio(&[lib, agent, (&hook, "x")])), Ok(()), "{folder}");
+    }
+    let mend = "put it in the image (`make install-agent install-dracut DESTDIR=ROOT`) and run `dracut --force --regenerate-all` in it";
+    for files in [&[lib, agent][..], &[lib]] {
+        let said = format!("the initrd X lacks BootTorrent's dracut module: {mend}");
+        assert_eq!(verdict(&cpio(files)), Err(said));
+    }
+}
+
+#[test]
 fn finds_ours_however_it_is_packed() {
     let early = cpio(&[("kernel/x86/microcode/GenuineIntel.bin", "microcode")]);
     assert_eq!(verdict(&good()), Ok(()));

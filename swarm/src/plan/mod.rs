@@ -15,5 +15,5 @@ pub use bits::Bits;
 pub use deal::Deal;
 pub use layout::{BLOCK, Layout};
 pub use meter::Meter;
-pub use picker::{Key, Landed, Order, Picker};
+pub use picker::{Key, Landed, Order, Picker, Reserved};
 pub use slots::{Slots, Ticket};

@@ -104,6 +104,15 @@ struct Flight {
     begun: bool,
 }
 
+/// A piece that another source than peers fetches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// Which.
+    pub piece: u32,
+    /// Its blocks that are in the file already, not verified.
+    pub here: Vec<u32>,
+}
+
 /// See the module's text.
 pub struct Picker {
     layout: Layout,
@@ -408,15 +417,14 @@ impl Picker {
         if flight.here == self.layout.blocks(piece) { Landed::Whole } else { Landed::Partial }
     }
 
-    /// A piece that another source (HTTP) fetches whole: nobody else is asked for it
+    /// A piece that another source (HTTP) fetches: nobody else is asked for it
     /// meanwhile. One that nobody fetches, or that nobody has sent a block of for long.
-    pub fn reserve(&mut self, now: Duration) -> Option<u32> {
+    pub fn reserve(&mut self, now: Duration) -> Option<Reserved> {
         let from = self.rng.random_range(0..self.layout.pieces());
         let idle = Bits::in_neither(&self.have, &self.flying, from).next();
         if let Some(piece) = idle {
             self.flying.insert(piece);
-            self.begun.remove(&piece);
-            return Some(piece);
+            return Some(Reserved { piece, here: self.begun.remove(&piece).unwrap_or_default() });
         }
         // Not a whole one, which is being verified, nor one that is being written to.
         let stalled = |f: &Flight| {
@@ -431,7 +439,8 @@ impl Picker {
                 peer.asked = peer.asked.saturating_sub(flight.missing);
             }
         }
-        Some(piece)
+        let here = (0..).zip(&flight.blocks).filter(|(_, b)| **b == Block::Here).map(|(n, _)| n).collect();
+        Some(Reserved { piece, here })
     }
 
     /// A piece is verified.

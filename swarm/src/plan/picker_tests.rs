@@ -260,7 +260,7 @@ fn the_last_block_makes_it_whole() {
 fn http_takes_what_nobody_fetches_first() {
     let mut picker = with_seeders(2, 2);
     let asked = picker.pick(0, NOW).unwrap().piece;
-    let reserved = picker.reserve(NOW).unwrap();
+    let reserved = picker.reserve(NOW).unwrap().piece;
     assert_ne!(reserved, asked);
     assert_eq!(picker.pick(1, NOW), None, "it is HTTP's");
     assert_eq!(picker.reserve(NOW), None, "a peer is at it");
@@ -400,7 +400,7 @@ proptest! {
                     }
                 }
                 Op::Reserve => {
-                    if let Some(piece) = picker.reserve(now) {
+                    if let Some(Reserved { piece, .. }) = picker.reserve(now) {
                         prop_assert!(!reserved.contains(&piece) && writing.iter().all(|w| w.0 != piece));
                         reserved.push(piece);
                     }

@@ -183,10 +183,23 @@ pub fn iso(live: Live) -> Result<PathBuf> {
     Ok(dir.join("lab.iso"))
 }
 
+/// A root with what a live system has.
+pub fn base() -> Result<PathBuf> {
+    bootstrap("base-live", Suite::own()?, PACKAGES)
+}
+
 /// `root.squashfs`, `vmlinuz`, and an initrd of each family.
 fn parts() -> Result<PathBuf> {
-    let base = bootstrap("base-live", Suite::own()?, PACKAGES)?;
-    let made_of = ["fedora with lz4", PATIENCE, SESSION, VERDICT, AUTOLOGIN, HOSTNAME, &LEFT_OUT.concat()];
+    let base = base()?;
+    let made_of = [
+        "fedora with lz4, quickly packed",
+        PATIENCE,
+        SESSION,
+        VERDICT,
+        AUTOLOGIN,
+        HOSTNAME,
+        &LEFT_OUT.concat(),
+    ];
     let key = key_of::<&str>(&[], &[&[&*base.to_string_lossy()][..], &made_of].concat())?;
     cached("live", &key, |dir| over(&base, dir, make))
 }
@@ -218,7 +231,8 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
             "dracut",
             "--no-hostonly",
             "--no-hostonly-cmdline",
-            "--zstd",
+            "--compress",
+            "zstd -3 -q -T0",
             "--force",
             "--tmpdir",
             "/tmp",

@@ -5,6 +5,7 @@
 mod apt;
 mod cache;
 mod disk;
+mod dracut;
 pub mod live;
 mod ltsp;
 mod netboot;
@@ -68,7 +69,11 @@ pub const IMAGE: &str = "debian";
 
 /// What the kernel command line of our images needs besides what the server writes. A kernel
 /// without mitigations is a third faster under emulation, and `panic=-1` makes a failure an end.
-pub const APPEND: &str = "console=ttyS0 mitigations=off panic=-1";
+/// norandmaps: QEMU translates a program anew at each address that it is loaded to. A systemd initrd runs
+/// hundreds, and when their pages are used again after it, every write to one goes through thousands of
+/// translations: half of all time in page_collection_lock, and soft lockups in the guest.
+/// no_timer_check: a kernel measures its timer for some ticks, and panics where this machine is too busy to give them.
+pub const APPEND: &str = "console=ttyS0 mitigations=off norandmaps no_timer_check panic=-1";
 
 impl Image {
     /// The release.
@@ -101,9 +106,14 @@ impl Image {
         self.lines("initrd.list")
     }
 
-    /// The files of the modules that are built into the kernel.
-    pub fn built_in(&self) -> Result<Vec<String>> {
-        self.lines("modules.builtin")
+    /// Whether a module is in the initrd, or built into the kernel.
+    pub fn has_module(&self, module: &str) -> Result<bool> {
+        let all = [self.initrd_files()?, self.lines("modules.builtin")?].concat();
+        let name = |path: &str| {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            file.split_once(".ko").map(|(name, _)| name.replace('-', "_"))
+        };
+        Ok(all.iter().any(|path| name(path).as_deref() == Some(module)))
     }
 
     fn lines(&self, file: &str) -> Result<Vec<String>> {
@@ -121,19 +131,25 @@ pub fn image(suite: Suite) -> Result<Image> {
     Ok(Image { suite, dir })
 }
 
+/// The same root with an initramfs that dracut made with our module, and [`Image::initrd_files`] as `lsinitrd` lists them.
+pub fn dracut_image(suite: Suite) -> Result<Image> {
+    Ok(Image { suite, dir: dracut::finished(suite)? })
+}
+
 /// A catalogue with one image, called [`IMAGE`], that real `boottorrent image
 /// add` made of it. Read-only, and shared: [`copy_catalogue`] gives one's own.
 pub fn catalogue(image: &Image) -> Result<PathBuf> {
     let server = server_binary()?;
     let key = key_of(&[&server], &[&image.dir.to_string_lossy(), APPEND])?;
-    cached(&format!("catalogue-{}", image.suite.as_str()), &key, |dir| {
-        Cmd::new(&server)
-            .args(["image", "add"])
-            .arg(image.payload())
-            .args(["--name", IMAGE, "--append", APPEND, "--dir"])
-            .arg(dir)
-            .run()
-            .map(drop)
+    let made = image.dir.file_name().unwrap_or_default().to_string_lossy();
+    let made = made.rsplit_once('-').map_or(&*made, |(name, _)| name);
+    cached(&format!("catalogue-{made}"), &key, |dir| {
+        let mut add = Cmd::new(&server).args(["image", "add"]).arg(image.payload());
+        // Of the others, the server finds them inside.
+        if made.starts_with("dracut") {
+            add = add.arg("--kernel").arg(image.kernel()).arg("--initrd").arg(image.initrd());
+        }
+        add.args(["--name", IMAGE, "--append", APPEND, "--dir"]).arg(dir).run().map(drop)
     })
 }
 
@@ -180,9 +196,11 @@ pub fn copy_catalogue(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The hook files of the workspace, which images are made with.
-fn hook_files() -> Vec<PathBuf> {
-    let hooks = workspace().join("initramfs-hooks/initramfs-tools");
-    let files =
-        ["hooks/boottorrent", "hooks/boottorrent-netboot", "conf-hooks.d/boottorrent", "scripts/boottorrent"];
-    files.into_iter().map(|f| hooks.join(f)).chain([workspace().join("Makefile")]).collect()
+fn hook_files(of: &str) -> Result<Vec<PathBuf>> {
+    let found =
+        Cmd::new("find").arg(workspace().join("initramfs-hooks").join(of)).args(["-type", "f"]).run()?;
+    let mut files: Vec<PathBuf> = found.lines().map(PathBuf::from).collect();
+    files.sort();
+    files.push(workspace().join("Makefile"));
+    Ok(files)
 }

@@ -40,7 +40,7 @@ impl PhaseOne {
 /// Both, from the cache or made now.
 pub fn phase_one(suite: Suite) -> Result<PhaseOne> {
     let base = base(suite)?;
-    let mut files = hook_files();
+    let mut files = hook_files("initramfs-tools")?;
     files.push(agent_binary()?);
     let key = key_of(&files, &[&base.to_string_lossy(), include_str!("netboot.rs")])?;
     let dir = cached(&format!("netboot-{}", suite.as_str()), &key, |dir| over(&base, dir, make))?;
@@ -62,7 +62,7 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
         fs::copy(root.join("tmp").join(name), dir.join(name)).context("copying an initrd")
     };
     initrd("stock.img")?;
-    install(root)?;
+    install(root, &["install-agent"])?;
     fs::write(root.join("etc/boottorrent/initramfs.conf"), "NETBOOT=yes\n")?;
     initrd("netboot.img").map(drop)
 }

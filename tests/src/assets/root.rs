@@ -67,7 +67,7 @@ pub fn bootstrap(name: &str, suite: Suite, packages: &str) -> Result<PathBuf> {
 
 /// The base with agent, hook and initramfs: a folder with `payload.squashfs`, `vmlinuz` and `initrd.img`.
 pub fn finished(suite: Suite, base: &Path) -> Result<PathBuf> {
-    let mut files = hook_files();
+    let mut files = hook_files("initramfs-tools")?;
     files.push(agent_binary()?);
     let key = key_of(&files, &[&base.to_string_lossy(), include_str!("root.rs")])?;
     cached(&format!("image-{}", suite.as_str()), &key, |dir| over(base, dir, finish))
@@ -119,7 +119,7 @@ pub fn speaks(root: &Path) -> Result<()> {
 }
 
 fn finish(root: &Path, dir: &Path) -> Result<()> {
-    install(root)?;
+    install(root, &["install-agent"])?;
     // So that machines can make a disk for images (boottorrent.mkfs=), in the release whose base has what that takes.
     if root.join("usr/sbin/mkfs.ext4").exists() || root.join("sbin/mkfs.ext4").exists() {
         fs::create_dir_all(root.join("etc/boottorrent"))?;
@@ -143,20 +143,32 @@ fn finish(root: &Path, dir: &Path) -> Result<()> {
             fs::copy(builtin, dir.join("modules.builtin")).context("copying modules.builtin")?;
         }
     }
-    // Level 3: made in seconds, and not a third larger than the smallest.
-    Cmd::new("mksquashfs")
-        .args([root, &dir.join("payload.squashfs")])
-        .args(["-noappend", "-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3"])
-        .run()
-        .map(drop)
+    pack(root, dir, &[])
+}
+
+/// A squashfs of a root, without some folders. Level 3: made in seconds, and not a third larger than the smallest.
+pub fn pack(root: &Path, dir: &Path, without: &[&str]) -> Result<()> {
+    let mut cmd = Cmd::new("mksquashfs").args([root, &dir.join("payload.squashfs")]).args([
+        "-noappend",
+        "-quiet",
+        "-no-progress",
+        "-comp",
+        "zstd",
+        "-Xcompression-level",
+        "3",
+    ]);
+    if !without.is_empty() {
+        cmd = cmd.args(["-wildcards", "-e"]).args(without);
+    }
+    cmd.run().map(drop)
 }
 
 /// As an admin would from source: `make install`, which puts agent and hook in place.
-pub fn install(root: &Path) -> Result<()> {
+pub fn install(root: &Path, what: &[&str]) -> Result<()> {
     Cmd::new("make")
         .args(["--no-print-directory", "-C"])
         .arg(workspace())
-        .arg("install-agent")
+        .args(what)
         .arg(format!("DESTDIR={}", root.display()))
         .arg(format!("AGENT={}", agent_binary()?.display()))
         .run()

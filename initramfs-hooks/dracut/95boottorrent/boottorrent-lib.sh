@@ -1,0 +1,31 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What our lines in dracut share.
+
+# boot=boottorrent, as with initramfs-tools, or root=boottorrent:[URL], as dracut's own words are.
+boottorrent_wanted() {
+	[ "$(getarg boot=)" = boottorrent ] && return 0
+	case "$(getarg root=)" in
+	boottorrent | boottorrent:*) return 0 ;;
+	esac
+	return 1
+}
+
+# Run the agent: what it says goes to the console, whatever dracut does with its own output.
+# args: those of `boottorrent-agent boot`
+boottorrent_boot() {
+	# Some are built into some kernels; what is really missing, the agent's mount will say.
+	modprobe -b -q -a af_packet loop squashfs erofs overlay ext4 isofs || :
+	boottorrent-agent boot "$@" </dev/null >/dev/console 2>&1
+}
+
+# As initramfs-tools does: panic=N is a reboot, and no shell for whoever sits there; without it, a shell.
+# args: exit code
+boottorrent_failed() {
+	warn "BootTorrent could not boot this machine (exit code $1): the line above says why."
+	case "$(getarg panic=)" in
+	'' | 0) emergency_shell -n boottorrent "BootTorrent could not boot this machine: exit tries again." ;;
+	-*) reboot -f ;;
+	*) sleep "$(getarg panic=)" && reboot -f ;;
+	esac
+}
