@@ -9,6 +9,7 @@
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
 //! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
+//! | people and programs watch | [`watch`], [`tui`] |
 //! | dnsmasq sends machines here | [`setup`] |
 
 pub mod addon;
@@ -31,3 +32,4 @@ pub mod status;
 pub mod table;
 pub mod tool;
 pub mod tracker;
+pub mod watch;

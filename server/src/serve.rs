@@ -47,6 +47,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut following = tokio::spawn(follow(catalogue, state.clone(), stopped.clone()));
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
+    let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
     let app = http::router(state.clone()).into_make_service_with_connect_info::<Ends>();
     let mut until = stopped.clone();
     let graceful = async move { drop(until.wait_for(|s| *s).await) };
@@ -67,6 +68,8 @@ pub async fn serve(config: Config) -> Result<()> {
     stop.send_replace(true);
     // Downloads that take longer are cut: the machines go on with other sources.
     let _ = tokio::time::timeout(GRACE, async {
+        // Those who watch the page would otherwise never go.
+        let _ = watched.await;
         let _ = http.await;
         if let Some(seeding) = seeding {
             let _ = seeding.await;
@@ -95,6 +98,19 @@ async fn follow(catalogue: Catalogue, state: Arc<State>, mut stopped: watch::Rec
     while tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_err() {
         look(&catalogue, &state, &mut told);
     }
+}
+
+/// Take the rates each second, and tell who watches.
+async fn watch_rates(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            now = tick.tick() => state.live.tick(&state, now.into_std()),
+            _ = stopped.wait_for(|s| *s) => break,
+        }
+    }
+    state.live.end();
 }
 
 /// Seed what is in the library. Apart from [`follow`], since hashing a new payload takes its time.

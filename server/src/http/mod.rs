@@ -3,13 +3,20 @@
 
 mod api;
 mod boot;
+mod events;
 mod files;
 pub mod host;
+mod page;
 mod track;
 
 use crate::{
-    addon::Addons, clients::Clients, config::Config, library::Library, setup::net::interfaces,
+    addon::Addons,
+    clients::Clients,
+    config::Config,
+    library::Library,
+    setup::net::interfaces,
     tracker::Tracker,
+    watch::{live::Live, sent::Sent},
 };
 use axum::{
     Router,
@@ -22,7 +29,7 @@ use axum::{
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -34,6 +41,12 @@ pub struct State {
     pub peer_port: u16,
     /// What goes with initrds that lack our agent.
     pub addons: Arc<Addons>,
+    /// When the server started.
+    pub started: Instant,
+    /// What it has sent.
+    pub sent: Sent,
+    /// Who watches.
+    pub live: Live,
     library: RwLock<Arc<Library>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
@@ -46,7 +59,17 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::new(&config.boot.agent);
-        State { config, peer_port, addons, library: Default::default(), tracker, clients: Default::default() }
+        State {
+            config,
+            peer_port,
+            addons,
+            started: Instant::now(),
+            sent: Sent::default(),
+            live: Live::default(),
+            library: Default::default(),
+            tracker,
+            clients: Default::default(),
+        }
     }
 
     /// The images now.
@@ -108,6 +131,8 @@ type From = ConnectInfo<Ends>;
 /// All routes.
 pub fn router(state: Arc<State>) -> Router {
     Router::new()
+        .route("/", get(page::page))
+        .route("/metrics", get(api::metrics))
         .route("/boot.ipxe", get(boot::script))
         .route("/images/{name}/{file}", get(files::get))
         .route("/announce", get(track::announce))
@@ -115,6 +140,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/heartbeat", post(api::heartbeat))
         .route("/api/v1/clients", get(api::clients))
         .route("/api/v1/images", get(api::images))
+        .route("/api/v1/stats", get(api::stats))
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/health", get(api::health))
         .fallback(nowhere)
         .with_state(state)
