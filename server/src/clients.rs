@@ -2,8 +2,8 @@
 //! The machines, as their heartbeats tell: what `status` shows. What machines
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
-use crate::watch::totals::Totals;
-use bootspec::{Heartbeat, Phase};
+use crate::{hosts::Hosts, watch::totals::Totals};
+use bootspec::{Heartbeat, ImageManifest, Phase};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -38,6 +38,43 @@ pub struct Client {
     pub known: f64,
     /// Whether it has been silent for too long.
     pub gone: bool,
+    /// The UUID of its firmware, if its boot loader has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The serial number of its firmware, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// What its firmware is, likewise: `pcbios`, `efi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The name that the admin gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The group that counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The image that it boots the next time, if one was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a machine's boot loader tells when it asks what to boot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loader {
+    /// The address of the interface that it boots from: what the machine is known by.
+    pub mac: String,
+    /// Its address.
+    pub ip: Option<IpAddr>,
+    /// Its UUID.
+    pub uuid: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// What its firmware is.
+    pub platform: Option<String>,
+    /// The name that DHCP gave it.
+    pub hostname: Option<String>,
+    /// The image that it was told to boot; none where it was given a menu.
+    pub image: Option<String>,
 }
 
 /// Why a heartbeat was not taken.
@@ -60,6 +97,7 @@ pub enum News {
 
 struct Entry {
     heartbeat: Heartbeat,
+    loader: Loader,
     remote: IpAddr,
     first: Instant,
     last: Instant,
@@ -97,11 +135,7 @@ impl Clients {
             self.totals.refused += 1;
             return Err(Refused::TooOften);
         }
-        let full = known.is_none() && self.machines.len() >= MAX_MACHINES;
-        if full && !self.make_room(now) {
-            self.totals.refused += 1;
-            return Err(Refused::TooMany);
-        }
+        let full = self.make_room(&heartbeat.id, now)?;
         let known = self.machines.get(&heartbeat.id);
         let news = match known {
             Some(k) if k.heartbeat.phase == heartbeat.phase => News::None,
@@ -112,30 +146,16 @@ impl Clients {
         let watched = now.saturating_duration_since(self.since).as_secs_f64();
         self.totals.hear(known.map(|k| &k.heartbeat), &heartbeat, watched);
         let first = known.map_or(now, |k| k.first);
-        let entry = Entry { heartbeat: heartbeat.clone(), remote, first, last: now };
-        if let Some(before) = self.machines.insert(heartbeat.id.clone(), entry) {
-            self.left(before.remote);
-        }
-        *self.behind.entry(remote).or_default() += 1;
+        let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
+        let entry = Entry { heartbeat: heartbeat.clone(), loader, remote, first, last: now };
+        self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
     }
 
-    /// One makes room for a new one: the one that has been silent longest, if it is gone, or else of
-    /// those behind one address, if that is a crowd. So who makes up machines only displaces its own.
-    fn make_room(&mut self, now: Instant) -> bool {
-        let silent = |of: Option<IpAddr>| {
-            let those = self.machines.iter().filter(|(_, e)| of.is_none_or(|a| e.remote == a));
-            those.min_by_key(|(_, e)| e.last)
-        };
-        let gone = silent(None).filter(|(_, e)| now.saturating_duration_since(e.last) > GONE_AFTER);
-        let crowd = self.behind.iter().max_by_key(|(_, n)| **n).filter(|(_, n)| **n >= CROWD);
-        let leaver = gone.or_else(|| silent(Some(*crowd?.0))).map(|(id, _)| id.clone());
-        match leaver.and_then(|id| self.machines.remove(&id)) {
-            Some(entry) => {
-                self.left(entry.remote);
-                true
-            }
-            None => false,
+    fn put(&mut self, id: String, entry: Entry) {
+        *self.behind.entry(entry.remote).or_default() += 1;
+        if let Some(before) = self.machines.insert(id, entry) {
+            self.left(before.remote);
         }
     }
 
@@ -153,6 +173,59 @@ impl Clients {
         &self.totals
     }
 
+    /// A boot loader has asked what to boot: what the machine did before is over.
+    pub fn asked(&mut self, mut loader: Loader, remote: IpAddr, now: Instant) -> Result<(), Refused> {
+        loader.mac = text(&loader.mac, MAX_WORD);
+        let words = [
+            &mut loader.uuid,
+            &mut loader.serial,
+            &mut loader.platform,
+            &mut loader.hostname,
+            &mut loader.image,
+        ];
+        for word in words {
+            *word = word.as_deref().map(|w| text(w, MAX_WORD)).filter(|w| !w.is_empty());
+        }
+        self.make_room(&loader.mac, now)?;
+        let known = self.machines.get(&loader.mac);
+        let heartbeat = Heartbeat {
+            id: loader.mac.clone(),
+            // The machine itself may have told a name before.
+            hostname: loader.hostname.clone().or_else(|| known.and_then(|k| k.heartbeat.hostname.clone())),
+            address: Some(loader.ip.unwrap_or(remote).to_string()),
+            image: loader.image.clone(),
+            phase: Phase::Loader,
+            ..Heartbeat::default()
+        };
+        let first = known.map_or(now, |k| k.first);
+        self.put(loader.mac.clone(), Entry { heartbeat, loader, remote, first, last: now });
+        Ok(())
+    }
+
+    /// Room for one more machine, and whether one had to make it: the one that has been silent longest, if
+    /// it is gone, or else of those behind one address, if that is a crowd. So who makes up machines only
+    /// displaces its own.
+    fn make_room(&mut self, id: &str, now: Instant) -> Result<bool, Refused> {
+        if self.machines.contains_key(id) || self.machines.len() < MAX_MACHINES {
+            return Ok(false);
+        }
+        let silent = |of: Option<IpAddr>| {
+            let those = self.machines.iter().filter(|(_, e)| of.is_none_or(|a| e.remote == a));
+            those.min_by_key(|(_, e)| e.last)
+        };
+        let gone = silent(None).filter(|(_, e)| now.saturating_duration_since(e.last) > GONE_AFTER);
+        let crowd = self.behind.iter().max_by_key(|(_, n)| **n).filter(|(_, n)| **n >= CROWD);
+        let leaver = gone.or_else(|| silent(Some(*crowd?.0))).map(|(id, _)| id.clone());
+        match leaver.and_then(|id| self.machines.remove(&id)) {
+            Some(entry) => self.left(entry.remote),
+            None => {
+                self.totals.refused += 1;
+                return Err(Refused::TooMany);
+            }
+        }
+        Ok(true)
+    }
+
     /// All machines, by id.
     pub fn list(&self, now: Instant) -> Vec<Client> {
         let mut all: Vec<Client> = self
@@ -166,11 +239,44 @@ impl Clients {
                     age: age.as_secs_f64(),
                     known: now.saturating_duration_since(e.first).as_secs_f64(),
                     gone: age > GONE_AFTER,
+                    uuid: e.loader.uuid.clone(),
+                    serial: e.loader.serial.clone(),
+                    platform: e.loader.platform.clone(),
+                    ..Client::default()
                 }
             })
             .collect();
         all.sort_by(|a, b| a.heartbeat.id.cmp(&b.heartbeat.id));
         all
+    }
+}
+
+/// Why an image cannot be removed: machines run it, or are to boot it.
+pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Option<String> {
+    const SHOWN: usize = 20;
+    let list = |mut names: Vec<String>| {
+        let more = names.len().saturating_sub(SHOWN);
+        names.truncate(SHOWN);
+        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{tail}", names.join(", "))
+    };
+    let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(image.infohash));
+    let machines: Vec<String> = runs
+        .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
+        .collect();
+    let assigned = hosts.users(&image.name);
+    match (machines.is_empty(), assigned.is_empty()) {
+        (false, _) => Some(format!(
+            "image '{}' is in use by {}: shut them down first, or give --force",
+            image.name,
+            list(machines)
+        )),
+        (true, false) => Some(format!(
+            "image '{}' is what {} should boot: give them another one first, or give --force",
+            image.name,
+            list(assigned)
+        )),
+        (true, true) => None,
     }
 }
 
@@ -265,13 +371,36 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_asks_for_its_script_is_there() {
+        let (mut clients, start) = (Clients::default(), Instant::now());
+        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Seed), FROM, start).unwrap();
+        let loader = Loader {
+            mac: "52:54:00:00:00:01".into(),
+            serial: Some("\x1b1".into()),
+            hostname: Some(String::new()),
+            image: Some("lab".into()),
+            ..Loader::default()
+        };
+        clients.asked(loader, FROM, start).unwrap();
+        let list = clients.list(start);
+        let c = &list[0];
+        assert_eq!((list.len(), c.phase(), c.serial.as_deref()), (1, "loader", Some("1")));
+        assert_eq!(
+            (c.heartbeat.image.as_deref(), c.heartbeat.address.as_deref()),
+            (Some("lab"), Some("10.0.0.9"))
+        );
+        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Network), FROM, start).unwrap();
+        assert_eq!(clients.list(start)[0].serial.as_deref(), Some("1"), "it is still the same machine");
+    }
+
+    #[test]
     fn crosses_json() {
         let client = Client {
             heartbeat: heartbeat("a", Phase::Seed),
             remote: Some(FROM),
             age: 1.5,
             known: 2.0,
-            gone: false,
+            ..Client::default()
         };
         let json = serde_json::to_string(&client).unwrap();
         assert!(json.starts_with(r#"{"id":"a","#), "{json}");

@@ -7,17 +7,19 @@
 //! | it appears in the catalogue, whole | [`catalogue`] |
 //! | the running server opens it | [`library`], [`serve`] |
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
+//! | the admin says which machine boots what | [`hosts`], [`api`] |
 //! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | people and programs watch | [`watch`], [`tui`] |
 //! | dnsmasq sends machines here | [`setup`] |
 
 pub mod addon;
+pub mod api;
 pub mod catalogue;
 pub mod cli;
-pub mod client;
 pub mod clients;
 pub mod config;
+pub mod hosts;
 pub mod http;
 pub mod import;
 pub mod interrupt;
@@ -28,8 +30,10 @@ pub mod notify;
 pub mod seed;
 pub mod serve;
 pub mod setup;
+pub mod socket;
 pub mod status;
 pub mod table;
 pub mod tool;
 pub mod tracker;
+pub mod wake;
 pub mod watch;

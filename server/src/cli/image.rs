@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image …`
 
+use super::{backend::Backend, print_json};
 use crate::{
     addon::Addons,
+    api::{self, Api, types::ImageChange},
     catalogue::{Catalogue, as_json},
-    client,
+    clients::in_use,
     config::{Config, check_append},
+    hosts,
     http::host,
     import::{self, Added, Request, pack::Compress},
     interrupt, ipxe,
     table::{Align, layout},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bootspec::{ImageManifest, ImageName, Priority, manifest::Kind, units};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -28,7 +31,7 @@ pub enum Command {
     },
     /// Show one image, and the kernel command line with which machines boot it
     Show(Show),
-    /// Change an image's priority; machines that run it notice nothing
+    /// Rename an image, change its priority, make it the default; machines notice nothing
     Set(Set),
     /// Remove an image, unless machines run it
     Remove(Remove),
@@ -111,14 +114,21 @@ When machines ask for several images at once, the seeder sends each image's piec
 proportion to its priority: an image of 9 gets three times as much of the server's
 link as one of 3. An image that is alone gets all of it, whatever its priority is.
 
-Example:
-  boottorrent image set exam-room --priority 9")]
+Examples:
+  boottorrent image set exam-room --priority 9
+  boottorrent image set lab-new --rename lab --default")]
 pub struct Set {
     /// The image
     name: ImageName,
     /// Its share of the server's link, 1 (least) to 9 (most); 5 is usual
     #[arg(long, value_name = "N")]
-    priority: Priority,
+    priority: Option<Priority>,
+    /// Its new name; what was said of machines goes along
+    #[arg(long, value_name = "NAME")]
+    rename: Option<ImageName>,
+    /// Machines of which nothing else was said boot it (as `host set default --image` says)
+    #[arg(long)]
+    default: bool,
 }
 
 #[derive(Debug, Args)]
@@ -160,7 +170,7 @@ impl Command {
             Command::Add(add) => add.run(catalogue, config),
             Command::List { json } => list(catalogue, json),
             Command::Show(show) => show.run(catalogue, config),
-            Command::Set(set) => set.run(catalogue),
+            Command::Set(set) => set.run(config),
             Command::Remove(remove) => remove.run(catalogue, config),
         }
     }
@@ -320,12 +330,22 @@ fn own_address() -> String {
 }
 
 impl Set {
-    fn run(self, catalogue: &Catalogue) -> Result<()> {
-        let m = catalogue.change(&self.name, |m| m.priority = self.priority)?;
-        println!(
-            "image '{}' has priority {}; a running server has seen it within 2 seconds",
-            m.name, m.priority
-        );
+    fn run(self, config: &Config) -> Result<()> {
+        let change = ImageChange {
+            name: self.rename.filter(|n| *n != self.name),
+            default: self.default.then_some(true),
+            priority: self.priority,
+        };
+        if change == ImageChange::default() {
+            bail!("nothing is changed of image '{}': give --priority, --rename or --default", self.name);
+        }
+        Backend::open(config)?.change_image(&self.name, &change)?;
+        let name = change.name.as_ref().unwrap_or(&self.name);
+        let mut done = Vec::new();
+        done.extend(change.name.is_some().then(|| format!("is what '{}' was", self.name)));
+        done.extend(change.priority.map(|p| format!("has priority {p}")));
+        done.extend(change.default.map(|_| "is the default".to_owned()));
+        println!("image '{name}' {}; a running server has seen it within 2 seconds", done.join(", "));
         Ok(())
     }
 }
@@ -334,21 +354,18 @@ impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
         if let (Ok(m), false) = (&manifest, self.force) {
-            let url = client::url(self.server.as_deref(), config);
+            let api = match self.server.as_deref() {
+                None => Api::connect(config)?,
+                server => Api::remote(&api::url(server, config))?,
+            };
             // No server, no machines that it knows of. A server that was named must answer.
-            let clients = match super::block_on(client::clients(&url)) {
+            let clients = match super::block_on(api.clients()) {
                 Err(e) if self.server.is_some() => return Err(e),
                 clients => clients.unwrap_or_default(),
             };
-            let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(m.infohash));
-            let machines: Vec<&str> =
-                runs.map(|c| c.heartbeat.hostname.as_deref().unwrap_or(&c.heartbeat.id)).collect();
-            if !machines.is_empty() {
-                bail!(
-                    "image '{}' is in use by {}: shut them down first, or give --force",
-                    m.name,
-                    machines.join(", ")
-                );
+            let hosts = hosts::Store::at(&config.catalogue.dir).load()?;
+            if let Some(why) = in_use(m, &clients, &hosts) {
+                bail!("{why}");
             }
         }
         // With --force even an image with a damaged manifest can go.
@@ -359,9 +376,4 @@ impl Remove {
         println!("image '{}' removed", self.name);
         Ok(())
     }
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
-    Ok(())
 }

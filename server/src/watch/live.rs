@@ -56,7 +56,7 @@ impl From<&Client> for Row {
         let rate = |r| if c.gone { 0 } else { r };
         Row {
             id: h.id.clone(),
-            name: h.hostname.clone().filter(|n| !n.is_empty()),
+            name: c.name.clone().or_else(|| h.hostname.clone()).filter(|n| !n.is_empty()),
             address: h.address.clone().or(c.remote.map(|r| r.to_string())),
             image: h.image.clone(),
             phase: c.phase(),
@@ -172,7 +172,7 @@ impl Default for Live {
 impl Live {
     /// A second has passed: take the rates, and tell who listens what has changed.
     pub fn tick(&self, state: &State, now: Instant) {
-        let clients = state.clients().list(now);
+        let clients = state.list_clients(now);
         let sent = state.sent.payloads();
         let mut inner = self.inner();
         if let Some((then, before)) = inner.sampled {
@@ -203,7 +203,7 @@ impl Live {
 
     /// Everything as it is, and what comes after it. None: the server stops.
     pub fn everything(&self, state: &State) -> Option<(Arc<str>, broadcast::Receiver<Arc<str>>)> {
-        let clients = state.clients().list(Instant::now());
+        let clients = state.list_clients(Instant::now());
         let mut inner = self.inner();
         let sender = inner.news.as_ref()?;
         let alone = sender.receiver_count() == 0;

@@ -46,7 +46,7 @@ pub struct ImageStats {
     pub boot_files: u64,
     /// Its share of the server's link.
     pub priority: u8,
-    /// Whether machines boot it when nobody says otherwise.
+    /// Whether machines of which nothing else was said boot it.
     pub default: bool,
     /// When it was added, RFC 3339 in UTC.
     pub added: String,
@@ -92,7 +92,7 @@ pub fn stats(state: &State, clients: &[Client]) -> Stats {
 pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
     let library = state.library();
     let manifests: Vec<&ImageManifest> = library.values().map(|i| &i.manifest).collect();
-    let default = default(state.config.boot.default.as_ref(), &manifests).cloned();
+    let hosts = state.hosts();
     let mut tracker = state.tracker();
     let hashes: Vec<InfoHash> = manifests.iter().map(|m| m.infohash).collect();
     // No hashes would mean all, of images that are gone too.
@@ -108,7 +108,7 @@ pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
             size: m.size,
             boot_files: m.kernel.size + m.initrd.size,
             priority: m.priority.get(),
-            default: default.as_ref() == Some(&m.name),
+            default: hosts.default_image().or(state.config.boot.default.as_ref()) == Some(&m.name),
             added: m.added.clone(),
             seeding,
             complete: count.map_or(0, |c| c.complete),
@@ -124,10 +124,4 @@ pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
 pub fn runs(client: &Client, infohash: InfoHash) -> bool {
     let h = &client.heartbeat;
     !client.gone && h.phase != Phase::Failed && h.infohash == Some(infohash)
-}
-
-/// The image that a machine boots when nobody says otherwise: the one that is set, or the newest.
-pub fn default<'a>(set: Option<&ImageName>, images: &[&'a ImageManifest]) -> Option<&'a ImageName> {
-    let newest = images.iter().max_by(|a, b| a.added.cmp(&b.added).then(b.name.cmp(&a.name)));
-    images.iter().find(|m| Some(&m.name) == set).or(newest).map(|m| &m.name)
 }
