@@ -35,5 +35,6 @@ pub mod status;
 pub mod table;
 pub mod tool;
 pub mod tracker;
+pub mod tui;
 pub mod wake;
 pub mod watch;

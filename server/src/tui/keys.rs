@@ -71,8 +71,8 @@ use View::{Images, Machines, Setup};
 /// All of them. Those without a word are not in the bottom line.
 pub const BINDINGS: &[Binding] = &[
     (Some(Images), KeyCode::Char('f'), Fetch, "f", "fetch"),
-    (Some(Images), KeyCode::Char('u'), FetchUrl, "u", "fetch URL"),
-    (Some(Images), KeyCode::Char('a'), Add, "a", "add file"),
+    (Some(Images), KeyCode::Char('u'), FetchUrl, "u", "URL"),
+    (Some(Images), KeyCode::Char('a'), Add, "a", "add"),
     (Some(Images), KeyCode::Char('d'), Default, "d", "default"),
     (Some(Images), KeyCode::Char('r'), Rename, "r", "rename"),
     (Some(Images), KeyCode::Char('x'), Remove, "x", "remove"),

@@ -84,11 +84,13 @@ fn rank(c: &Client) -> u8 {
 /// pc2 before pc10: digits count as numbers.
 fn natural(a: &str, b: &str) -> Ordering {
     let parts = |s: &str| -> Vec<(u64, String)> {
-        let mut out = vec![(0, String::new())];
+        let mut out = vec![(0u64, String::new())];
         for c in s.chars() {
             let last = out.len() - 1;
             match c.to_digit(10) {
-                Some(d) if out[last].1.is_empty() => out[last].0 = out[last].0.saturating_mul(10) + u64::from(d),
+                Some(d) if out[last].1.is_empty() => {
+                    out[last].0 = out[last].0.saturating_mul(10).saturating_add(d.into())
+                }
                 Some(d) => out.push((d.into(), String::new())),
                 None => out[last].1.push(c),
             }

@@ -197,10 +197,16 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::Mode => return mode(model),
         Command::Write => {
             if model.setup.fits {
-                let mut lines = vec!["This is written, checked with `dnsmasq --test` (boottorrent setup --remove undoes it):".into()];
+                let mut lines = vec![
+                    "This is written, checked with `dnsmasq --test` (boottorrent setup --remove undoes it):"
+                        .into(),
+                ];
                 lines.push(String::new());
                 lines.extend(model.setup.plan.iter().cloned());
-                let yes = Some(Effect::Run(Errand::Write, [&["setup".into()], &model.setup.wishes[..], &["--write".into()]].concat()));
+                let yes = Some(Effect::Run(
+                    Errand::Write,
+                    [&["setup".into()], &model.setup.wishes[..], &["--write".into()]].concat(),
+                ));
                 model.dialog = Some(Dialog::Text { title: "Write the setup?".into(), lines, scroll: 0, yes });
             } else {
                 complain(model, "there is nothing to write: the reason is above");
@@ -221,7 +227,10 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
             return Vec::new();
         }
         Link::Down(_) => {
-            complain(model, "the server does not run: start it first (systemctl start boottorrent, or: boottorrent serve)");
+            complain(
+                model,
+                "the server does not run: start it first (systemctl start boottorrent, or: boottorrent serve)",
+            );
             return Vec::new();
         }
     }
@@ -279,7 +288,11 @@ fn who_runs(model: &Model, image: &str, ids: &[String]) -> Vec<String> {
     let mut lines = match ids {
         [] => vec![format!("No machine runs {image}.")],
         ids => vec![
-            format!("{} machines run it: {}.", ids.len(), ids.iter().map(name).collect::<Vec<_>>().join(", ")),
+            format!(
+                "{} machines run it: {}.",
+                ids.len(),
+                ids.iter().map(name).collect::<Vec<_>>().join(", ")
+            ),
             "They go on running. Those that still fetch it have ten minutes to finish.".into(),
         ],
     };

@@ -70,7 +70,10 @@ fn text(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line>, scroll: us
 
 fn input(frame: &mut Frame, area: Rect, ask: &Ask, typed: &str) {
     let (title, help) = match ask {
-        Ask::Add => (" Add a file ", "An ISO, a disk image, a filesystem image, a root folder or a tarball on this server:"),
+        Ask::Add => (
+            " Add a file ",
+            "An ISO, a disk image, a filesystem image, a root folder or a tarball on this server:",
+        ),
         Ask::Fetch => (" Fetch ", "A URL, a magnet link, or the path of a .torrent:"),
         Ask::Rename(_) => (" Rename ", "The new name:"),
         Ask::Range => (" Addresses ", "The addresses to give, as in 10.0.0.100,10.0.0.200:"),
@@ -81,8 +84,12 @@ fn input(frame: &mut Frame, area: Rect, ask: &Ask, typed: &str) {
     // Of a long line the end is shown: that is where one types.
     let room = usize::from(inner.width.saturating_sub(4));
     let tail: String = typed.chars().skip(typed.chars().count().saturating_sub(room)).collect();
-    let lines =
-        vec![Line::from(format!(" {help}")), Line::from(format!(" > {tail}_")), Line::default(), Line::from(" Enter: do it   Esc: leave it")];
+    let lines = vec![
+        Line::from(format!(" {help}")),
+        Line::from(format!(" > {tail}_")),
+        Line::default(),
+        Line::from(" Enter: do it   Esc: leave it"),
+    ];
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
@@ -99,7 +106,13 @@ fn list(frame: &mut Frame, area: Rect, pick: &Pick, items: &[Item], filter: &str
     frame.render_widget(Paragraph::new(format!(" {} of {} with: {filter}_", shown.len(), items.len())), top);
     let row = |i: &&Item| Row { cells: vec![i.key.clone(), i.note.clone()], tone: Tone::Plain };
     let rows: Vec<Row> = shown.iter().map(row).collect();
-    grid::draw(frame.buffer_mut(), middle, &[left("NAME", 34, 0), left("WHAT", 120, 1)], &rows, Some(cursor.at));
+    grid::draw(
+        frame.buffer_mut(),
+        middle,
+        &[left("NAME", 34, 0), left("WHAT", 120, 1)],
+        &rows,
+        Some(cursor.at),
+    );
     frame.render_widget(Paragraph::new(" type to filter   Enter: take it   Esc: leave it"), below);
 }
 
@@ -157,9 +170,15 @@ fn image(model: &Model, key: &str) -> Vec<Line<'static>> {
             ];
             if let Some(s) = stats {
                 lines.push(fact("swarm", format!("{} complete, {} partly", s.complete, s.incomplete)));
-                lines.push(fact("sent", format!("{} by this server: {:.2} copies", human_size(s.sent), s.copies())));
+                lines.push(fact(
+                    "sent",
+                    format!("{} by this server: {:.2} copies", human_size(s.sent), s.copies()),
+                ));
             }
-            lines.push(fact("machines", if row.machines.is_empty() { "none".into() } else { row.machines.join(", ") }));
+            lines.push(fact(
+                "machines",
+                if row.machines.is_empty() { "none".into() } else { row.machines.join(", ") },
+            ));
             lines
         }
         Some(ImageLine::Fetch(f)) => {

@@ -77,7 +77,19 @@ fn prepared(fetch: &FetchRow) -> Row {
     let (state, tone) = state(fetch);
     let none = || "-".to_owned();
     let size = fetch.total.map_or_else(none, human_size);
-    Row { cells: vec![rows::fetch_name(fetch), "fetch".into(), size, state, none(), none(), none(), fetch.started.clone()], tone }
+    Row {
+        cells: vec![
+            rows::fetch_name(fetch),
+            "fetch".into(),
+            size,
+            state,
+            none(),
+            none(),
+            none(),
+            fetch.started.clone(),
+        ],
+        tone,
+    }
 }
 
 /// How far a fetch is, in a few words.

@@ -40,7 +40,12 @@ pub fn draw(frame: &mut Frame, model: &Model) {
     sentence(frame, said, model);
     bottom(frame, hints, model);
     if let Some(dialog) = &model.dialog {
-        dialog::draw(frame, Rect { height: body.bottom() - top.bottom(), y: top.bottom(), ..body }, model, dialog);
+        dialog::draw(
+            frame,
+            Rect { height: body.bottom() - top.bottom(), y: top.bottom(), ..body },
+            model,
+            dialog,
+        );
     }
 }
 
@@ -76,7 +81,10 @@ fn machines_word(model: &Model) -> String {
 
 fn down(frame: &mut Frame, area: Rect, why: &str) {
     let lines = vec![
-        Line::styled("The server does not run: start it with `systemctl start boottorrent`, or `boottorrent serve`.", Tone::Bad.style()),
+        Line::styled(
+            "The server does not run: start it with `systemctl start boottorrent`, or `boottorrent serve`.",
+            Tone::Bad.style(),
+        ),
         Line::styled(format!("({why})"), Tone::Dim.style()),
     ];
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), area);

@@ -19,13 +19,16 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
         "another DHCP server gives the addresses (proxy)"
     };
     let networks: Vec<String> = s.networks.iter().map(|(i, n)| format!("{i} ({n})")).collect();
-    let mut lines = vec![Line::from(format!("Networks: {}", networks.join(", "))), Line::from(format!("Mode: {mode}"))];
+    let mut lines =
+        vec![Line::from(format!("Networks: {}", networks.join(", "))), Line::from(format!("Mode: {mode}"))];
     lines.push(head(format!("boottorrent doctor{}", if s.busy { " (looking…)" } else { "" })));
     lines.extend(s.doctor.iter().map(|l| Line::from(format!("  {l}"))));
     let word = if s.fits { "would write:" } else { "cannot write:" };
     lines.push(head(format!("boottorrent setup {} {word}", s.wishes.join(" "))));
     let tone = if s.fits { Tone::Plain } else { Tone::Bad };
     lines.extend(s.plan.iter().map(|l| Line::styled(format!("  {l}"), tone.style())));
-    let text = Paragraph::new(lines).wrap(Wrap { trim: false }).scroll((model.scroll.min(u16::MAX.into()) as u16, 0));
+    let text = Paragraph::new(lines)
+        .wrap(Wrap { trim: false })
+        .scroll((model.scroll.min(u16::MAX.into()) as u16, 0));
     frame.render_widget(text, area);
 }

@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn a_bar_is_full_only_at_the_end() {
-        for (percent, want) in [(0.0, "░░░░"), (49.0, "█░░░"), (99.9, "███░"), (100.0, "████"), (1e9, "████")] {
+        for (percent, want) in [(0.0, "░░░░"), (49.0, "█░░░"), (99.9, "███░"), (100.0, "████"), (1e9, "████")]
+        {
             assert_eq!(bar(percent, 4), want);
         }
     }

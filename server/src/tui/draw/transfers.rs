@@ -91,7 +91,12 @@ fn spark(
     data.resize(width, 0);
     data.reverse();
     let most = data.iter().copied().max().unwrap_or(0);
-    let text = format!("{what}: {} now, {} at most in the last {} s", rate(now), rate(most), history.len().min(width));
+    let text = format!(
+        "{what}: {} now, {} at most in the last {} s",
+        rate(now),
+        rate(most),
+        history.len().min(width)
+    );
     frame.render_widget(Paragraph::new(Line::styled(text, Tone::Head.style())), title);
     frame.render_widget(Sparkline::default().data(&data).max(most.max(1)).style(Tone::Busy.style()), area);
 }
