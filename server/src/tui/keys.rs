@@ -45,7 +45,9 @@ pub enum Command {
     Remove,
     /// Say which image this machine boots.
     Assign,
-    /// Let machines of which nothing is said decide again.
+    /// Say which image its group boots.
+    AssignGroup,
+    /// It boots again what its group or the default says.
     Unassign,
     /// Switch this machine on.
     Wake,
@@ -78,6 +80,7 @@ pub const BINDINGS: &[Binding] = &[
     (Some(Images), KeyCode::Char('x'), Remove, "x", "remove"),
     (Some(Images), KeyCode::Delete, Remove, "", ""),
     (Some(Machines), KeyCode::Char('a'), Assign, "a", "assign image"),
+    (Some(Machines), KeyCode::Char('A'), AssignGroup, "", ""),
     (Some(Machines), KeyCode::Char('x'), Unassign, "x", "unassign"),
     (Some(Machines), KeyCode::Char('w'), Wake, "w", "wake"),
     (Some(Machines), KeyCode::Enter, Details, "Enter", "details"),
@@ -115,27 +118,25 @@ pub const BINDINGS: &[Binding] = &[
 /// The help: keys and what they do, where the table's words are too short.
 pub const HELP: &[(&str, &str)] = &[
     ("1 2 3 4, Tab", "Images, Machines, Transfers, Setup"),
-    ("↑ ↓ PgUp PgDn Home End", "move (also k j g G, Space)"),
-    ("/", "show only rows that have what you type; Esc shows all again"),
+    ("arrows, PgUp, Home…", "move (also k j g G, Space)"),
+    ("/", "only rows that have what you type; Esc: all"),
     ("Enter", "all about an image or a machine"),
-    ("", ""),
-    ("Images", ""),
-    ("f", "fetch from the catalogue of sources: boottorrent image fetch NAME"),
-    ("u", "fetch a URL, a magnet link or a .torrent: boottorrent image fetch URL"),
-    ("a", "make an image from a file on this server: boottorrent image add FILE"),
-    ("d", "what machines boot when nothing else is said: boottorrent image set NAME --default"),
-    ("r", "another name: boottorrent image rename"),
-    ("x, Del", "remove an image (says who runs it), or cancel a fetch"),
-    ("", ""),
-    ("Machines", ""),
-    ("a, x", "which image it boots the next time: boottorrent host set, host unset"),
-    ("w", "switch it on: boottorrent host wake"),
-    ("", ""),
-    ("Setup", ""),
-    ("i, m, w", "network, who gives addresses, write: boottorrent setup"),
-    ("r", "look again: boottorrent doctor"),
-    ("", ""),
     ("q, ^C", "leave; the server goes on"),
+    ("Images", ""),
+    ("f", "fetch from the catalogue: image fetch NAME"),
+    ("u", "fetch a URL, magnet or .torrent: image fetch URL"),
+    ("a", "make one of a file on this server: image add"),
+    ("d", "the default: image set NAME --default"),
+    ("r", "another name: image rename"),
+    ("x, Del", "remove it, cancel a fetch: image remove"),
+    ("Machines", ""),
+    ("a", "which image it boots: host set MAC --image NAME"),
+    ("A", "which image its group boots: host set group:…"),
+    ("x", "it boots what its group or the default says"),
+    ("w", "switch it on: host wake"),
+    ("Setup", ""),
+    ("i, m, w", "network, who gives addresses, write: setup"),
+    ("r", "look again: doctor"),
 ];
 
 /// What a key asks for in a view, when nothing lies over it.
@@ -155,7 +156,7 @@ pub fn is_interrupt(key: KeyEvent) -> bool {
 
 /// The bottom line: what can be done here, now.
 pub fn hints(model: &Model) -> Vec<(&'static str, &'static str)> {
-    let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, Unassign, Wake];
+    let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, AssignGroup, Unassign, Wake];
     let able = |b: &&Binding| model.link == Link::Full || !changes.contains(&b.2);
     let here = BINDINGS.iter().filter(|b| b.0.is_none_or(|v| v == model.view) && !b.3.is_empty());
     here.filter(able).map(|b| (b.3, b.4)).collect()

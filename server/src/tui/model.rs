@@ -148,8 +148,6 @@ pub struct Item {
 /// What lies over a view.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Dialog {
-    /// All keys.
-    Help,
     /// One machine.
     Machine(String),
     /// One image.

@@ -283,7 +283,7 @@ fn images_at_80_columns() {
     let text = screen(&model(), 80, 24, RICH);
     for want in [
         " BootTorrent [1 Images] 2 Machines  3 Transfers  4 Setup             3 machines",
-        "  IMAGE                   SIZE  STATE",
+        "  IMAGE                  SIZE  STATE",
         "> exam               1.00 GiB  published",
         "  lab                1.00 GiB  published, default",
         "  debian-live-gnome  4.00 GiB  ██░░░░░░░░ 25 % 10.0 MB/s, 5 min 22 s left",

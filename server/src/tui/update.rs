@@ -6,7 +6,7 @@ use super::{
     model::{Ask, Cursor, Dialog, Item, Link, Model, Pick, Said, Setup, Snapshot, Source, VIEWS, View},
     rows::{self, Line},
 };
-use crate::api::types::FetchRequest;
+use crate::api::types::{FetchRequest, ImageRow};
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -173,7 +173,14 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
     let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
     match command {
         Command::Quit => model.over = true,
-        Command::Help => model.dialog = Some(Dialog::Help),
+        Command::Help => {
+            let line = |(key, text): &(&str, &str)| match text.is_empty() {
+                true => format!("{key}:"),
+                false => format!("  {key:<20} {text}"),
+            };
+            let lines = keys::HELP.iter().map(line).collect();
+            model.dialog = Some(Dialog::Text { title: "Keys".into(), lines, scroll: 0, yes: None });
+        }
         Command::To(view) => return go(model, view),
         Command::Next => return go(model, beside(model.view, 1)),
         Command::Previous => return go(model, beside(model.view, VIEWS.len() - 1)),
@@ -243,12 +250,15 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::FetchUrl => ask(model, Ask::Fetch),
         Command::Assign => {
             if let Some(machine) = model.machines.key.clone() {
-                let item = |row: &crate::api::types::ImageRow| Item {
-                    key: row.manifest.name.to_string(),
-                    note: row.manifest.what(),
-                };
-                let items = model.now.images.iter().map(item).collect();
-                pick(model, Pick::Image(machine), items);
+                assign(model, machine);
+            }
+        }
+        Command::AssignGroup => {
+            let machine =
+                model.now.machines.iter().find(|c| Some(&c.heartbeat.id) == model.machines.key.as_ref());
+            match machine.and_then(|c| c.group.clone()) {
+                Some(group) => assign(model, format!("group:{}", group.trim_start_matches("group:"))),
+                None => complain(model, "it is in no group: boottorrent host set MAC --group NAME"),
             }
         }
         Command::Unassign => return model.machines.key.clone().map(Effect::Unassign).into_iter().collect(),
@@ -256,6 +266,12 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
         _ => return change_image(model, command),
     }
     Vec::new()
+}
+
+fn assign(model: &mut Model, who: String) {
+    let item = |row: &ImageRow| Item { key: row.manifest.name.to_string(), note: row.manifest.what() };
+    let items = model.now.images.iter().map(item).collect();
+    pick(model, Pick::Image(who), items);
 }
 
 fn change_image(model: &mut Model, command: Command) -> Vec<Effect> {
@@ -404,7 +420,7 @@ fn mode(model: &mut Model) -> Vec<Effect> {
 
 fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec<Effect> {
     match dialog {
-        Dialog::Help | Dialog::Machine(_) | Dialog::Image(_) => Vec::new(),
+        Dialog::Machine(_) | Dialog::Image(_) => Vec::new(),
         Dialog::Text { title, lines, scroll, yes } => in_text(model, title, lines, scroll, yes, key),
         Dialog::Input { ask, mut text } => match key.code {
             KeyCode::Esc => Vec::new(),

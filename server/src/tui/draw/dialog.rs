@@ -9,7 +9,6 @@ use super::{
 use crate::{
     clients::Client,
     tui::{
-        keys::HELP,
         model::{Ask, Cursor, Dialog, Item, Model, Pick},
         rows::{self, Line as ImageLine},
     },
@@ -28,13 +27,6 @@ use ratatui::{
 
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
     match dialog {
-        Dialog::Help => {
-            let line = |(key, text): &(&str, &str)| match text.is_empty() {
-                true => Line::styled(format!(" {key}"), Tone::Head.style()),
-                false => Line::from(format!(" {key:<24} {text}")),
-            };
-            text(frame, area, " Keys (any key closes this) ", HELP.iter().map(line).collect(), 0);
-        }
         Dialog::Machine(id) => match model.now.machines.iter().find(|c| c.heartbeat.id == *id) {
             Some(c) => text(frame, area, &format!(" {} ", rows::name(c)), machine(c), 0),
             None => text(frame, area, " Gone ", vec![Line::from(format!(" {id} is no longer known"))], 0),
@@ -44,7 +36,11 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
             let title = format!(" {title} ");
             let [above, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(1)]).areas(area);
             text(frame, above, &title, lines.iter().map(|l| Line::from(format!(" {l}"))).collect(), *scroll);
-            let ask = if yes.is_some() { " y: yes   any other key: no " } else { " any key closes this " };
+            let ask = if yes.is_some() {
+                " y: yes   any other key: no   arrows: scroll"
+            } else {
+                " arrows: scroll   any other key closes this"
+            };
             frame.render_widget(Clear, below);
             frame.render_widget(Paragraph::new(Line::styled(ask, Tone::Head.style())), below);
         }
@@ -70,10 +66,7 @@ fn text(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line>, scroll: us
 
 fn input(frame: &mut Frame, area: Rect, ask: &Ask, typed: &str) {
     let (title, help) = match ask {
-        Ask::Add => (
-            " Add a file ",
-            "An ISO, a disk image, a filesystem image, a root folder or a tarball on this server:",
-        ),
+        Ask::Add => (" Add a file ", "ISO, disk or filesystem image, root folder or tarball on this server:"),
         Ask::Fetch => (" Fetch ", "A URL, a magnet link, or the path of a .torrent:"),
         Ask::Rename(_) => (" Rename ", "The new name:"),
         Ask::Range => (" Addresses ", "The addresses to give, as in 10.0.0.100,10.0.0.200:"),

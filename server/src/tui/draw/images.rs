@@ -33,7 +33,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     if lines.is_empty() {
         let text = match model.filter.is_empty() {
             true => {
-                "\n  There is no image yet.\n\n  f fetches one from the catalogue of sources, u from a URL; a makes one of a file."
+                "\n  There is no image yet.\n\n  f  fetch one from the catalogue of sources\n  u  fetch a URL, a magnet link or a .torrent\n  a  make one of a file on this server"
             }
             false => "\n  No image matches.",
         };
