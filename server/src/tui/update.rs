@@ -304,12 +304,14 @@ fn who_runs(model: &Model, image: &str, ids: &[String]) -> Vec<String> {
     let mut lines = match ids {
         [] => vec![format!("No machine runs {image}.")],
         ids => vec![
-            format!(
-                "{} machines run it: {}.",
-                ids.len(),
-                ids.iter().map(name).collect::<Vec<_>>().join(", ")
-            ),
-            "They go on running. Those that still fetch it have ten minutes to finish.".into(),
+            match ids {
+                [one] => format!("One machine runs it: {}.", name(one)),
+                ids => {
+                    let names: Vec<String> = ids.iter().map(name).collect();
+                    format!("{} machines run it: {}.", ids.len(), names.join(", "))
+                }
+            },
+            "What runs goes on; those that still fetch it have ten minutes to finish.".into(),
         ],
     };
     lines.push("It is deleted from the disk of this server.".into());

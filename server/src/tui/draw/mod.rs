@@ -76,7 +76,7 @@ fn title(frame: &mut Frame, area: Rect, model: &Model) {
 
 fn machines_word(model: &Model) -> String {
     let here = model.now.machines.iter().filter(|c| !c.gone).count();
-    format!("{here} machines")
+    if here == 1 { "1 machine".into() } else { format!("{here} machines") }
 }
 
 fn down(frame: &mut Frame, area: Rect, why: &str) {
