@@ -36,6 +36,8 @@ pub struct Config {
 pub struct Catalogue {
     /// The folder.
     pub dir: PathBuf,
+    /// Where the descriptions of sources are; the last folder is the admin's.
+    pub sources: Vec<PathBuf>,
 }
 
 /// `[serve]`
@@ -100,7 +102,12 @@ pub struct Boot {
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self { dir: "/var/lib/boottorrent".into() }
+        Self {
+            dir: "/var/lib/boottorrent".into(),
+            sources: ["/usr/share/boottorrent/sources.d", "/etc/boottorrent/sources.d"]
+                .map(PathBuf::from)
+                .into(),
+        }
     }
 }
 

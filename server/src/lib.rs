@@ -4,6 +4,7 @@
 //! | step | module |
 //! |---|---|
 //! | image file, directory or tarball becomes an image | [`import`] |
+//! | or it is fetched from where distributions offer it, and verified | [`sources`], [`fetch`] |
 //! | it appears in the catalogue, whole | [`catalogue`] |
 //! | the running server opens it | [`library`], [`serve`] |
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
@@ -19,6 +20,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod fetch;
 pub mod hosts;
 pub mod http;
 pub mod import;
@@ -31,6 +33,7 @@ pub mod seed;
 pub mod serve;
 pub mod setup;
 pub mod socket;
+pub mod sources;
 pub mod status;
 pub mod table;
 pub mod tool;

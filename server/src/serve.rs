@@ -47,6 +47,8 @@ pub async fn serve(config: Config) -> Result<()> {
 
     let (stop, stopped) = watch::channel(false);
     let mut following = tokio::spawn(follow(state.clone(), stopped.clone()));
+    let served = state.clone();
+    tokio::spawn(state.fetches.clone().run(move || look_again(&served)));
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
     let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
     let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };

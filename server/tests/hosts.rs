@@ -102,7 +102,7 @@ fn from_everybody_to_one_machine() {
     let list = w.run(&["host", "list"]).good();
     assert!(
         list.contains(
-            "52:54:00:00:00:01  pc1   room1  -      -          -     x.own=1     -                  loader"
+            "52:54:00:00:00:01  pc1   room1  -      -          -     x.own=1     -                 loader"
         ),
         "{list}"
     );
@@ -130,8 +130,9 @@ fn from_everybody_to_one_machine() {
     fs::write(&path, &text).unwrap();
 
     // An image that somebody should boot stays; renamed, everything goes along.
-    w.run(&["image", "remove", "exam"])
-        .refused("image 'exam' is what room1 should boot: give them another one first, or give --force");
+    w.run(&["image", "remove", "exam"]).refused(
+        "image 'exam' is what group:room1 should boot: give them another one first, or give --force",
+    );
     let renamed = w.run(&["image", "set", "exam", "--rename", "exam-2027", "--default"]).good();
     assert!(renamed.starts_with("image 'exam-2027' is what 'exam' was, is the default;"), "{renamed}");
     assert_eq!(ask(), "exam-2027 x.all=1 x.room x.own=1");

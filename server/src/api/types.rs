@@ -21,6 +21,7 @@
 use crate::hosts::{Entry, HostKey};
 use bootspec::{ImageManifest, ImageName, Priority};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A changing request's body has at most so many bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -100,12 +101,22 @@ pub struct FetchRequest {
     pub file: Option<String>,
     /// Kernel parameters for the image.
     pub append: String,
+    /// Its SHA-256 or SHA-512 sum. This and what follows go before what a source says.
+    pub sum: Option<String>,
+    /// Where its checksums are.
+    pub checksums: Option<String>,
+    /// Where the OpenPGP signature is: of the checksums if there are any, else of the image.
+    pub signature: Option<String>,
+    /// The file with the keys that may sign, on the server.
+    pub key: Option<PathBuf>,
     /// Whether an image of this name is replaced.
     pub replace: bool,
     /// Whether it is taken although nothing says that it is genuine.
     pub no_verify: bool,
     /// Whether peers are looked for in the DHT, which is outside of this network.
     pub dht: bool,
+    /// How often in a row a server may fail without sending anything; 8 if not given.
+    pub tries: Option<u32>,
 }
 
 /// A fetch in the server.

@@ -76,11 +76,7 @@ impl Backend {
             Backend::Disk(catalogue, store) => {
                 catalogue.manifest(name)?;
                 catalogue.apply(name, change)?;
-                let said = store.change(|hosts| {
-                    hosts.image_changed(name, change);
-                    Ok(())
-                });
-                said.map(drop)
+                store.image_changed(name, change).map(drop)
             }
         }
     }

@@ -23,6 +23,8 @@ use std::path::PathBuf;
 pub enum Command {
     /// Make an image from an ISO, a disk image, a filesystem image, a root directory or a tarball
     Add(Add),
+    /// Fetch an image from the internet or another place, verify and add it
+    Fetch(super::fetch::Fetch),
     /// List the images
     List {
         /// Print JSON
@@ -168,6 +170,7 @@ impl Command {
     pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         match self {
             Command::Add(add) => add.run(catalogue, config),
+            Command::Fetch(fetch) => fetch.run(config),
             Command::List { json } => list(catalogue, json),
             Command::Show(show) => show.run(catalogue, config),
             Command::Set(set) => set.run(config),
@@ -194,6 +197,7 @@ impl Add {
                 replace: self.replace,
                 compress: self.compress,
                 kind: self.kind,
+                ..Request::default()
             },
         )?;
         match json {
@@ -207,7 +211,7 @@ impl Add {
 }
 
 /// What was found and done.
-fn told(added: &Added, addons: &Addons) -> String {
+pub fn told(added: &Added, addons: &Addons) -> String {
     let m = &added.manifest;
     let size = units::human_size;
     let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();

@@ -2,10 +2,12 @@
 //! The command line: what may be typed (here), and what each command does (beside).
 
 mod backend;
+mod fetch;
 mod host;
 mod image;
 mod serve;
 mod setup;
+mod source;
 mod status;
 mod tui;
 
@@ -61,6 +63,9 @@ enum Command {
     Serve(serve::Serve),
     /// Show, write or remove what dnsmasq and the TFTP folder need
     Setup(setup::Setup),
+    /// List, add, remove and check the places that `image fetch` knows
+    #[command(subcommand)]
+    Source(source::Command),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
     /// Open the screen: images, machines, transfers, setup; so does `boottorrent` alone on a terminal
@@ -107,6 +112,7 @@ impl Cli {
             Command::Host(host) => host.run(&config),
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),
+            Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
             Command::Tui(tui) => tui.run(config, self.common.words()),
         }

@@ -2,8 +2,9 @@
 //! `hosts.toml` in the catalogue's folder: written by one at a time, read whole, edited by hand if somebody likes to.
 
 use super::Hosts;
-use crate::{catalogue, config::toml_sentence};
+use crate::{api::types::ImageChange, catalogue, config::toml_sentence};
 use anyhow::{Context, Result, anyhow, bail};
+use bootspec::ImageName;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -82,6 +83,18 @@ impl Store {
         };
         write().with_context(|| format!("writing {}", self.path.display()))?;
         Ok(hosts)
+    }
+
+    /// An image has another name, or is the default now.
+    pub fn image_changed(&self, old: &ImageName, change: &ImageChange) -> Result<Hosts> {
+        // Nothing was said of any machine: then there is nothing to change.
+        if self.version().is_none() && change.default.is_none() {
+            return Ok(Hosts::default());
+        }
+        self.change(|hosts| {
+            hosts.image_changed(old, change);
+            Ok(())
+        })
     }
 
     fn lock(&self, root: &Path) -> Result<Flock<File>> {

@@ -125,8 +125,8 @@ pub async fn hosts(state: Shared) -> Json<Vec<HostRow>> {
     Json(hosts.entries.iter().map(|(k, e)| HostRow { key: k.clone(), entry: e.clone() }).collect())
 }
 
-pub async fn fetches() -> Json<Vec<FetchRow>> {
-    Json(Vec::new())
+pub async fn fetches(state: Shared) -> Json<Vec<FetchRow>> {
+    Json(state.fetches.list())
 }
 
 pub async fn health(state: Shared) -> Json<Health> {

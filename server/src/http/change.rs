@@ -3,7 +3,7 @@
 
 use super::{Over, Shared, State, api::row, sentence};
 use crate::{
-    api::types::{HostRow, ImageChange, MAX_BODY, Wake, Woken},
+    api::types::{FetchRequest, FetchRow, HostRow, ImageChange, MAX_BODY, Wake, Woken},
     catalogue::Catalogue,
     clients::in_use,
     hosts::{HostChange, HostKey},
@@ -48,6 +48,8 @@ pub fn routes(router: Router<Arc<State>>, over: Over) -> Router<Arc<State>> {
         Over::Socket => router
             .route("/api/v1/hosts/{key}", put(set_host).delete(unset_host))
             .route("/api/v1/images/{name}", post(change_image).delete(remove_image))
+            .route("/api/v1/fetches", post(fetch))
+            .route("/api/v1/fetches/{id}", delete(cancel_fetch))
             .route("/api/v1/wake", post(wake_up)),
         Over::Tcp => router
             .route("/api/v1/hosts/{key}", put(refuse).delete(refuse))
@@ -122,10 +124,7 @@ async fn change_image(
     let new = change.name.clone().unwrap_or_else(|| name.clone());
     let hosts = blocking(move || {
         catalogue.apply(&old, &change)?;
-        store.change(|hosts| {
-            hosts.image_changed(&old, &change);
-            Ok(())
-        })
+        store.image_changed(&old, &change)
     })
     .await?;
     state.set_hosts(hosts);
@@ -177,4 +176,16 @@ async fn wake_up(state: Shared, body: Body) -> Answer<Json<Woken>> {
     let sent = macs.iter().map(|m| m.to_string()).collect();
     blocking(move || wake::send(&macs)).await?;
     Ok(Json(Woken { sent }))
+}
+
+async fn fetch(state: Shared, body: Body) -> Answer<Json<FetchRow>> {
+    let request: FetchRequest = json(body).await?;
+    let state = state.0.clone();
+    Ok(Json(blocking(move || state.fetches.add(request)).await?))
+}
+
+async fn cancel_fetch(state: Shared, Path(id): Path<u64>) -> Answer<StatusCode> {
+    let state = state.0.clone();
+    blocking(move || state.fetches.cancel(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -15,6 +15,7 @@ use crate::{
     addon::Addons,
     clients::{Client, Clients},
     config::Config,
+    fetch::{Place, jobs::Jobs},
     hosts::{self, Hosts},
     library::Library,
     setup::net::interfaces,
@@ -55,6 +56,8 @@ pub struct State {
     pub live: Live,
     /// What was said of machines and groups, on disk.
     pub store: hosts::Store,
+    /// What is being fetched.
+    pub fetches: Arc<Jobs>,
     /// Boots that are for one time, and have begun.
     pub once: machine::Once,
     library: RwLock<Arc<Library>>,
@@ -80,6 +83,7 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::new(&config.boot.agent);
+        let fetches = Arc::new(Jobs::new(Place::of(&config)));
         State {
             store: hosts::Store::at(&config.catalogue.dir),
             config,
@@ -88,6 +92,7 @@ impl State {
             started: Instant::now(),
             sent: Sent::default(),
             live: Live::default(),
+            fetches,
             once: Default::default(),
             library: Default::default(),
             hosts: Default::default(),
