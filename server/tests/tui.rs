@@ -8,6 +8,12 @@ mod tmux;
 
 use common::{Server, World, until};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
 use tmux::Tmux;
 
 /// The program on a shell's command line, with a world's catalogue; what it leaves is in `after`.
@@ -19,11 +25,78 @@ fn command(w: &World, environment: &str) -> String {
     )
 }
 
-/// A server that the screen finds by its configuration.
+/// A server that the screen finds by its socket, with a catalogue of sources of its own.
 fn start(w: &World) -> Server {
-    let server = Server::start(w, &[]);
-    w.write("server.toml", format!("[serve]\nlisten = \"{}\"\n", server.http));
-    server
+    // Nobody listens on port 1: a screen without a server finds no other one.
+    w.write(
+        "server.toml",
+        format!("[serve]\nlisten = \"127.0.0.1:1\"\n[catalogue]\nsources = [\"{}\"]\n", w.shown("sources")),
+    );
+    Server::start(w, &[])
+}
+
+/// A web server with one file, which takes about two seconds for it.
+fn mirror(bytes: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let serve = move |mut socket: TcpStream| -> std::io::Result<()> {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte)?;
+            asked.push(byte[0]);
+        }
+        write!(socket, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len())?;
+        if asked.starts_with(b"GET") {
+            for chunk in bytes.chunks(bytes.len() / 20 + 1) {
+                socket.write_all(chunk)?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        Ok(())
+    };
+    // Who hangs up has what it wanted.
+    std::thread::spawn(move || listener.incoming().flatten().for_each(|socket| drop(serve(socket))));
+    at
+}
+
+/// From the catalogue of sources: filter, choose, download, verify, publish; and what is wrong is refused.
+#[test]
+fn fetched_with_keys_only() {
+    let w = World::new();
+    let bytes = std::fs::read(w.squashfs("lab")).unwrap();
+    let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+    let url = format!("http://{}/demo.squashfs", mirror(bytes));
+    for (name, sum) in [("demo-kde", sum.clone()), ("demo-gnome", sum.clone()), ("forged", "7".repeat(64))] {
+        let text =
+            format!("description = \"A small root\"\nsize = \"700K\"\nurl = \"{url}\"\nsha256 = \"{sum}\"\n");
+        w.write(&format!("sources/{name}.toml"), text);
+    }
+    let server = start(&w);
+    let t = Tmux::new(80, 24);
+    t.run(&command(&w, ""));
+    t.sees("There is no image yet.");
+    t.keys(&["f"]);
+    t.sees("3 of 3 with:");
+    t.text("demo kd");
+    t.until("one source", |s| s.contains("1 of 3 with: demo kd_") && s.contains("> demo-kde"));
+    t.keys(&["Enter"]);
+    t.until("its progress", |s| s.contains("demo-kde") && s.contains('█') && s.contains(" %"));
+    t.until("the image", |s| s.contains("> demo-kde  squashfs") && s.contains("published"));
+    t.until("the fetch is over", |s| s.matches("demo-kde").count() == 1);
+    t.keys(&["f"]);
+    t.text("forg");
+    t.sees("1 of 3 with: forg_");
+    t.keys(&["Enter"]);
+    t.sees("failed: ");
+    t.keys(&["Down", "Enter"]);
+    let screen = t.sees("fetch of");
+    assert!(screen.contains("77777777"), "{screen}");
+    t.keys(&["Escape", "x"]);
+    t.until("it is forgotten", |s| !s.contains("forged"));
+    t.keys(&["Up", "x", "y"]);
+    t.sees("There is no image yet.");
+    until("it is not served", || (server.get("/api/v1/images").text() == "[]").then_some(()));
 }
 
 fn beat(server: &Server, id: &str, phase: &str, have: u64, hash: &Value) {
@@ -55,7 +128,7 @@ fn a_day_with_keys_only() {
     beat(&server, "52:54:00:00:00:01", "download", 42, &hash);
     t.sees("> pc[31m1  lab    download  ████░░░░░░  42 %  11.0 MB/s");
     beat(&server, "52:54:00:00:00:01", "seed", 100, &hash);
-    t.sees("booted    ██████████ 100 %");
+    t.sees("booted  ██████████ 100 %");
     t.keys(&["a"]);
     t.sees("Which image for 52:54:00:00:00:01?");
     t.text("la");

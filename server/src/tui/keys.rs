@@ -43,6 +43,10 @@ pub enum Command {
     Rename,
     /// Remove this image, or cancel this fetch.
     Remove,
+    /// Fetch again what has failed.
+    Retry,
+    /// The same, although nothing says that it is genuine.
+    Unverified,
     /// Say which image this machine boots.
     Assign,
     /// Say which image its group boots.
@@ -79,6 +83,8 @@ pub const BINDINGS: &[Binding] = &[
     (Some(Images), KeyCode::Char('r'), Rename, "r", "rename"),
     (Some(Images), KeyCode::Char('x'), Remove, "x", "remove"),
     (Some(Images), KeyCode::Delete, Remove, "", ""),
+    (Some(Images), KeyCode::Char('t'), Retry, "", ""),
+    (Some(Images), KeyCode::Char('T'), Unverified, "", ""),
     (Some(Machines), KeyCode::Char('a'), Assign, "a", "assign image"),
     (Some(Machines), KeyCode::Char('A'), AssignGroup, "", ""),
     (Some(Machines), KeyCode::Char('x'), Unassign, "x", "unassign"),
@@ -129,6 +135,8 @@ pub const HELP: &[(&str, &str)] = &[
     ("d", "the default: image set NAME --default"),
     ("r", "another name: image rename"),
     ("x, Del", "remove it, cancel a fetch: image remove"),
+    ("t", "try a fetch again that has failed"),
+    ("T", "the same, unverified: image fetch --no-verify"),
     ("Machines", ""),
     ("a", "which image it boots: host set MAC --image NAME"),
     ("A", "which image its group boots: host set group:…"),

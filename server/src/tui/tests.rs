@@ -176,6 +176,9 @@ fn keys_ask_for_work() {
         ("2x", vec![Effect::Unassign(text("52:54:00:00:00:03"))]),
         ("2/pc1\nw", vec![Effect::Wake(text("52:54:00:00:00:01"))]),
         ("3wdx", vec![]),
+        // It is under way.
+        (">>t", vec![]),
+        (">>Ty", vec![]),
     ] {
         assert_eq!(press(&mut model(), keys), want, "{keys:?}");
     }
@@ -196,6 +199,17 @@ fn a_source_is_filtered_and_picked() {
     assert_eq!(m.dialog, None);
     update(&mut m, Message::Sources(Err("no sources here".into())));
     assert!(m.said.bad);
+}
+
+#[test]
+fn what_has_failed_is_tried_again() {
+    let mut m = model();
+    m.now.fetches[0].state = FetchState::Failed;
+    let request = m.now.fetches[0].request.clone();
+    assert_eq!(press(&mut m, ">>t"), [Effect::Cancel(3), Effect::Fetch(Box::new(request.clone()))]);
+    assert_eq!(press(&mut m, "Tn"), []);
+    let unverified = FetchRequest { no_verify: true, ..request };
+    assert_eq!(press(&mut m, "Ty"), [Effect::Fetch(Box::new(unverified))]);
 }
 
 #[test]

@@ -227,8 +227,7 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
 /// What the server must do for us: only when it takes changes.
 fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
     match &model.link {
-        Link::Full => {}
-        Link::Asking => return Vec::new(),
+        Link::Full | Link::Asking => {}
         Link::ReadOnly => {
             complain(model, "this user may look only: run it as root, or as a member of the socket's group");
             return Vec::new();
@@ -292,6 +291,19 @@ fn change_image(model: &mut Model, command: Command) -> Vec<Effect> {
             Vec::new()
         }
         (Some(Line::Fetch(fetch)), Command::Remove) => vec![Effect::Cancel(fetch.id)],
+        (Some(Line::Fetch(fetch)), Command::Retry) if !fetch.state.is_alive() => {
+            vec![Effect::Cancel(fetch.id), Effect::Fetch(Box::new(fetch.request.clone()))]
+        }
+        (Some(Line::Fetch(fetch)), Command::Unverified) if !fetch.state.is_alive() => {
+            let request = FetchRequest { no_verify: true, ..fetch.request.clone() };
+            let lines = vec![
+                format!("{} is taken as it comes.", request.what),
+                "Nothing says that it is genuine, and it runs as root on every machine that boots it.".into(),
+            ];
+            let yes = Some(Effect::Fetch(Box::new(request)));
+            model.dialog = Some(Dialog::Text { title: "Fetch unverified?".into(), lines, scroll: 0, yes });
+            Vec::new()
+        }
         _ => Vec::new(),
     }
 }

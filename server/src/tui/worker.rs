@@ -14,9 +14,10 @@ use crate::{
     config::Config,
     hosts::{Field, HostChange, HostKey},
     setup::net::interfaces,
+    sources::{Folders, Found},
 };
 use anyhow::{Context, Result, anyhow};
-use bootspec::ImageName;
+use bootspec::{ImageName, units::human_size};
 use std::{ffi::OsString, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader},
@@ -101,7 +102,7 @@ impl Worker {
 
     async fn work(&self, effect: Effect) -> Message {
         match effect {
-            Effect::Sources => Message::Sources(self.sources().await.map_err(|e| format!("{e:#}"))),
+            Effect::Sources => Message::Sources(self.sources().map_err(|e| format!("{e:#}"))),
             Effect::Networks => {
                 let networks = interfaces().unwrap_or_default();
                 Message::Networks(networks.into_iter().map(|i| (i.name, i.subnet.to_string())).collect())
@@ -161,21 +162,16 @@ impl Worker {
         })
     }
 
-    /// `boottorrent source list --json`: what of it is for a list to pick from.
-    async fn sources(&self) -> Result<Vec<Source>> {
-        let ran = self.run(&["source", "list", "--json"].map(String::from), false).await?;
-        if !ran.good {
-            return Err(anyhow!(ran.err.trim().trim_start_matches("boottorrent: ").to_owned()));
-        }
-        let rows: Vec<serde_json::Value> = serde_json::from_str(&ran.out).context("reading the sources")?;
-        let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let source = |row: &serde_json::Value| {
-            let size = row["size"].as_u64().map(bootspec::units::human_size).unwrap_or_default();
-            let words = [size, text(row, "arch"), text(row, "description")];
+    /// What can be fetched by name.
+    fn sources(&self) -> Result<Vec<Source>> {
+        let all = Folders { dirs: self.config.catalogue.sources.clone() }.read()?;
+        let source = |found: &Found| {
+            let size = found.source.size.map(human_size).unwrap_or_default();
+            let words = [size, found.source.architecture.clone(), found.source.description.clone()];
             let about = words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join("  ");
-            Source { name: text(row, "name"), about }
+            Source { name: found.name.to_string(), about }
         };
-        Ok(rows.iter().map(source).collect())
+        Ok(all.sources.values().map(source).collect())
     }
 
     /// Run `boottorrent ARGS…`. `tell`: what it says on the way is told.

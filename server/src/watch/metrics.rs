@@ -156,4 +156,23 @@ mod tests {
             }
         }
     }
+
+    /// Alerts, dashboard and docs speak of metrics that there are.
+    #[test]
+    fn what_the_docs_name_is_there() {
+        let text = render(&Stats::default());
+        for doc in [
+            include_str!("../../../docs/alerts.yml"),
+            include_str!("../../../docs/grafana-dashboard.json"),
+            include_str!("../../../docs/monitoring.md"),
+        ] {
+            for word in doc.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
+                let name = word.strip_suffix("_bucket").unwrap_or(word);
+                // A list in braces, as in image_{size,boot_files}_bytes, ends in an underscore.
+                if name.starts_with("boottorrent_") && !name.ends_with('_') {
+                    assert!(text.contains(&format!("# TYPE {name} ")), "{word}");
+                }
+            }
+        }
+    }
 }

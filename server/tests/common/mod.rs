@@ -80,7 +80,9 @@ impl World {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_boottorrent"));
         // Never the settings of the machine on which the tests run.
-        self.write("server.toml", "");
+        if !self.path("server.toml").exists() {
+            self.write("server.toml", "");
+        }
         command.arg("--config").arg(self.path("server.toml")).arg("--dir").arg(self.path("cat")).args(args);
         command.current_dir(self.dir.path());
         command

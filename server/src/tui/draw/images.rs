@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::types::{FetchRow, FetchState, ImageRow},
     tui::{
-        model::Model,
+        model::{Link, Model},
         rows::{self, Line},
     },
     watch::stats::ImageStats,
@@ -32,6 +32,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let lines = rows::images(model);
     if lines.is_empty() {
         let text = match model.filter.is_empty() {
+            true if model.link == Link::Asking => "\n  Asking the server…",
             true => {
                 "\n  There is no image yet.\n\n  f  fetch one from the catalogue of sources\n  u  fetch a URL, a magnet link or a .torrent\n  a  make one of a file on this server"
             }

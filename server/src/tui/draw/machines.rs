@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     clients::Client,
-    tui::{model::Model, rows},
+    tui::{
+        model::{Link, Model},
+        rows,
+    },
 };
 use bootspec::units::{human_size, human_time};
 use ratatui::{
@@ -37,6 +40,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let all = rows::machines(model);
     if all.is_empty() {
         let text = match model.filter.is_empty() {
+            true if model.link == Link::Asking => "\n  Asking the server…",
             true => "\n  No machine has reported yet. It appears here as soon as it asks what to boot.",
             false => "\n  No machine matches.",
         };
