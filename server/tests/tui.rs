@@ -92,7 +92,10 @@ fn fetched_with_keys_only() {
     t.keys(&["Down", "Enter"]);
     let screen = t.sees("fetch of");
     assert!(screen.contains("77777777"), "{screen}");
-    t.keys(&["Escape", "x"]);
+    // Together they would be another key: Alt-x.
+    t.keys(&["Escape"]);
+    t.until("the list", |s| !s.contains("fetch of"));
+    t.keys(&["x"]);
     t.until("it is forgotten", |s| !s.contains("forged"));
     t.keys(&["Up", "x", "y"]);
     t.sees("There is no image yet.");
@@ -137,6 +140,7 @@ fn a_day_with_keys_only() {
     t.keys(&["Enter"]);
     t.sees("booted in");
     t.keys(&["Escape"]);
+    t.until("the list", |s| !s.contains("booted in"));
 
     // A larger terminal, a smaller one, and one that is almost nothing.
     t.resize(200, 60);

@@ -37,6 +37,9 @@ pub struct Row {
 }
 
 const GAP: u16 = 2;
+/// What may become so wide is a text that may be cut, down to [`LEAST`].
+const LONG: u16 = 60;
+const LEAST: u16 = 20;
 /// In front of each row: where the cursor is.
 const MARK: u16 = 2;
 
@@ -56,13 +59,19 @@ fn fit(columns: &[Column], rows: &[Row], room: u16) -> Vec<(usize, u16)> {
     let needed =
         |all: &[(usize, u16)]| all.iter().map(|(_, w)| w + GAP).sum::<u16>().saturating_sub(GAP) + MARK;
     while needed(&all) > room {
+        let over = needed(&all) - room;
+        // A long text is cut before a column goes.
+        let long = all.iter_mut().find(|(n, w)| columns[*n].most >= LONG && w.saturating_sub(LEAST) >= over);
+        if let Some((_, w)) = long {
+            *w -= over;
+            break;
+        }
         let Some(at) = (0..all.len()).max_by_key(|i| (columns[all[*i].0].drop, *i)) else { break };
         if columns[all[at].0].drop > 0 {
             all.remove(at);
             continue;
         }
         // Only what must stay is left: the widest column of words gives.
-        let over = needed(&all) - room;
         if let Some(widest) = all.iter_mut().filter(|(n, _)| !columns[*n].right).max_by_key(|(_, w)| *w) {
             widest.1 = widest.1.saturating_sub(over).max(1);
         }
@@ -139,6 +148,14 @@ mod tests {
         assert_eq!(shown(45), [0, 1, 3]);
         assert_eq!(shown(30), [0, 1]);
         assert_eq!(fit(&columns, &rows, 10), [(0, 8)]);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_before_columns_go() {
+        let columns = [left("NAME", 20, 0), left("WHAT", 120, 1)];
+        let rows = [Row { cells: vec!["debian-live-gnome".into(), "x".repeat(100)], ..Row::default() }];
+        assert_eq!(fit(&columns, &rows, 78), [(0, 17), (1, 57)]);
+        assert_eq!(fit(&columns, &rows, 40), [(0, 17)]);
     }
 
     #[test]
