@@ -13,6 +13,7 @@
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | people and programs watch | [`watch`], [`tui`] |
 //! | dnsmasq sends machines here | [`setup`] |
+//! | what would stop a boot is said, with its cure | [`doctor`] |
 
 pub mod addon;
 pub mod api;
@@ -20,6 +21,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod doctor;
 pub mod fetch;
 pub mod hosts;
 pub mod http;

@@ -35,18 +35,21 @@ WHAT is one of:
   magnet:?…, FILE.torrent, its URL      a torrent; of several files, the ISO
   /srv/iso/live.iso                     a file on this machine
 
-It is verified before it becomes an image: by a checksum (--sum, --checksums), by an OpenPGP
-signature (--signature with --key), or by both; a source says which. With --checksums, the
-signature is that of the checksums. What nothing vouches for is refused without --no-verify.
+It is verified before it becomes an image: by a checksum (--sum, --checksums),
+by an OpenPGP signature (--signature with --key), or by both; a source says
+which. With --checksums, the signature is that of the checksums. What nothing
+vouches for is refused without --no-verify.
 Interrupted, it goes on where it was when it is fetched again.
 
 Examples:
   boottorrent image fetch debian-live-xfce
   boottorrent image fetch debian-live-gnome --background
   boottorrent image fetch --list
-  boottorrent image fetch https://example.org/lab.iso --sum 9f86d081884c7d659a2feaa0c55ad015…
-  boottorrent image fetch http://mirror.lan/x.iso --checksums http://mirror.lan/SHA256SUMS \\
-      --signature http://mirror.lan/SHA256SUMS.gpg --key /etc/boottorrent/keys/us.asc")]
+  boottorrent image fetch https://example.org/lab.iso --sum 9f86d081884c7d65…
+  boottorrent image fetch http://mirror.lan/x.iso \\
+      --checksums http://mirror.lan/SHA256SUMS \\
+      --signature http://mirror.lan/SHA256SUMS.gpg \\
+      --key /etc/boottorrent/openpgp/us.asc")]
 pub struct Fetch {
     /// A source's name, a URL, a magnet link, a .torrent
     #[arg(required_unless_present_any = ["list", "cancel"])]
@@ -279,8 +282,8 @@ fn line(seen: &Seen, bar: bool) -> String {
         Some(total) => {
             let share = seen.have as f64 / total as f64;
             if bar {
-                let full = ((share * 16.0) as usize).min(16);
-                text += &format!(" [{}{}]", "#".repeat(full), "-".repeat(16 - full));
+                let full = ((share * 12.0) as usize).min(12);
+                text += &format!(" [{}{}]", "#".repeat(full), "-".repeat(12 - full));
             }
             text += &format!(" {:.0} % of {}", (share * 100.0).floor(), human_size(total));
         }
@@ -347,10 +350,7 @@ mod tests {
         assert_eq!(line(&seen, true), "fetching 1.00 GiB");
         (seen.total, seen.rate, seen.peers) = (Some(4 << 30), 11_000_000, 12);
         let text = line(&seen, true);
-        assert_eq!(
-            text,
-            "fetching [####------------] 25 % of 4.00 GiB, 11.0 MB/s, 4 min 52 s left, 12 peers"
-        );
+        assert_eq!(text, "fetching [###---------] 25 % of 4.00 GiB, 11.0 MB/s, 4 min 52 s left, 12 peers");
         assert!(text.len() < 80, "{}", text.len());
         assert!(line(&seen, false).starts_with("fetching 25 % of"));
     }
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(
             table(&[row, failed]),
             "\
-ID  IMAGE        STATE     DONE      SIZE       RATE         LEFT  FROM
+ID  IMAGE        STATE     DONE      SIZE       RATE        LEFT  FROM
  1  debian-live  fetching  50 %  2.00 GiB  10.0 MB/s  1 min 47 s  debian-live
  2  -            failed       -         -          -           -               why
 "

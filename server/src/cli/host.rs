@@ -43,18 +43,21 @@ WHO is one of:
   4c4c4544-0042-3510-…     a machine, by its firmware's UUID
   serial:5CG1234XYZ        a machine, by its firmware's serial number
   pc1, room1               the name of a machine or group that was set before
-  group:room1              a group; machines are in it by --group, by their name or by their network
+  group:room1              a group; machines are in it by --group, by their name
+                           or by their network
   default                  every machine of which nothing else was said
 
-What a machine's own entry does not say comes from its group, then from default. Kernel
-parameters of all three are given, the machine's last. Without any image there is the menu.
+What a machine's own entry does not say comes from its group, then from
+default. Kernel parameters of all three are given, the machine's last. Without
+any image there is the menu.
 
 Examples:
   boottorrent host set default --image debian-live
   boottorrent host set group:room1 --subnet 10.0.1.0/24 --image lab
-  boottorrent host set 52:54:00:12:34:56 --name pc1 --group room1 --param console=ttyS0
-  boottorrent host set pc1 --once memtest          the next boot, and only that one
-  boottorrent host set pc1 --clear image,params    what its group says counts again")]
+  boottorrent host set 52:54:00:12:34:56 --name pc1 --group room1
+  boottorrent host set pc1 --param console=ttyS0
+  boottorrent host set pc1 --once memtest       the next boot, and only that one
+  boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
     /// The machine or group
     who: String,

@@ -2,6 +2,7 @@
 //! The command line: what may be typed (here), and what each command does (beside).
 
 mod backend;
+mod doctor;
 mod fetch;
 mod host;
 mod image;
@@ -56,6 +57,8 @@ enum Command {
     /// Add, list, show and remove images
     #[command(subcommand)]
     Image(image::Command),
+    /// Say what would stop a boot, and how to mend it
+    Doctor(doctor::Doctor),
     /// Say which machine or group boots which image; wake machines
     #[command(subcommand)]
     Host(host::Command),
@@ -109,6 +112,7 @@ impl Cli {
         };
         match command {
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
+            Command::Doctor(doctor) => doctor.run(&config),
             Command::Host(host) => host.run(&config),
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),

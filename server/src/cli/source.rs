@@ -60,11 +60,11 @@ pub enum Command {
 Examples:
   boottorrent source add lab --url http://mirror.lan/iso/ --file 'lab-*.iso' \\
       --checksums http://mirror.lan/iso/SHA256SUMS
-  boottorrent source add exam --url /srv/iso/exam.iso --description 'The exam, this term'
+  boottorrent source add exam --url /srv/iso/exam.iso --description 'The exam'
   boottorrent source add --from lab.toml
 
-A folder of this machine, or of a web server, can be a source: the latest version of --file
-is taken. docs/admin.md has all that can be in the file.")]
+A folder of this machine, or of a web server, can be a source: the latest
+version of --file is taken. docs/admin.md has all that can be in the file.")]
 pub struct Add {
     /// The source's name [default: that of the file]
     #[arg(required_unless_present = "from")]
@@ -132,7 +132,10 @@ impl Command {
                 if json {
                     return print_json(&found);
                 }
-                print!("# {}\n{}", found.path.display(), toml::to_string(&Written::of(&found.source))?);
+                // As it was written, with its comments.
+                let text = std::fs::read_to_string(&found.path);
+                let text = text.with_context(|| format!("reading {}", found.path.display()))?;
+                println!("# {}\n{}", found.path.display(), text.trim_end());
                 Ok(())
             }
             Command::Add(add) => add.run(&folders),

@@ -279,7 +279,7 @@ fn refuse_status(answer: &Response, url: &str) -> Result<(), Stop> {
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST))
+    Some(Duration::from_secs(seconds).clamp(pause(1), LONGEST))
 }
 
 /// What the engine says, with its cause: reqwest's own words name the address only.

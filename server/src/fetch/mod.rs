@@ -40,6 +40,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use sums::Sum;
 
@@ -401,14 +402,43 @@ fn key(plan: &Plan) -> String {
     format!("{}-{hash}", plan.name)
 }
 
+/// A fetch that goes on. Dropped, nothing is left of it but what can be gone on with.
+struct Held {
+    _lock: Flock<File>,
+    path: PathBuf,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+        // Only an empty one goes.
+        let _ = fs::remove_dir(self.path.with_extension(""));
+    }
+}
+
 /// One at a time fetches the same.
-fn hold(parts: &Path, key: &str, plan: &Plan) -> Result<Flock<File>> {
+fn hold(parts: &Path, key: &str, plan: &Plan) -> Result<Held> {
+    clean(parts);
     let path = parts.join(format!("{key}.lock"));
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     crate::catalogue::inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
         anyhow!("'{}' is being fetched from there already: see `boottorrent image fetch --list`", plan.name)
-    })
+    })?;
+    Ok(Held { _lock: lock, path })
+}
+
+/// What was begun a month ago is of a version that is gone.
+fn clean(parts: &Path) {
+    const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
+    for path in fs::read_dir(parts).into_iter().flatten().filter_map(|e| Some(e.ok()?.path())) {
+        let old =
+            path.metadata().and_then(|m| m.modified()).is_ok_and(|m| m.elapsed().is_ok_and(|a| a > OLD));
+        if old && path.extension().is_some_and(|e| e == "part") {
+            let _ = fs::remove_file(http::beside(&path));
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn forget(parts: &Path, key: &str) {
@@ -417,5 +447,4 @@ fn forget(parts: &Path, key: &str) {
     let _ = fs::remove_file(http::beside(&part));
     let _ = fs::remove_file(part);
     let _ = fs::remove_dir_all(parts.join(key));
-    let _ = fs::remove_file(parts.join(format!("{key}.lock")));
 }
