@@ -44,7 +44,7 @@ fn inside<'a>(html: &'a str, tag: &str) -> Option<&'a str> {
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let chunk = |c: &[u8]| {
-        let n = c.iter().chain([0, 0].iter()).take(3).fold(0u32, |n, b| n << 8 | u32::from(*b));
+        let n = c.iter().chain([0, 0].iter()).take(3).fold(0u32, |n, b| (n << 8) | u32::from(*b));
         let digit = move |i: usize| match i <= c.len() {
             true => DIGITS[(n >> (18 - 6 * i)) as usize & 63] as char,
             false => '=',

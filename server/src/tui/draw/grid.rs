@@ -55,7 +55,7 @@ fn fit(columns: &[Column], rows: &[Row], room: u16) -> Vec<(usize, u16)> {
     };
     let mut all: Vec<(usize, u16)> = columns.iter().enumerate().map(|(n, c)| wide(n, c)).collect();
     // A column without a head and without words is none.
-    all.retain(|(n, w)| *w > 0 || columns[*n].title != "");
+    all.retain(|(n, w)| *w > 0 || !columns[*n].title.is_empty());
     let needed =
         |all: &[(usize, u16)]| all.iter().map(|(_, w)| w + GAP).sum::<u16>().saturating_sub(GAP) + MARK;
     while needed(&all) > room {
