@@ -71,7 +71,7 @@ enum Command {
     Source(source::Command),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
-    /// Open the screen: images, machines, transfers, setup; so does `boottorrent` alone on a terminal
+    /// Open the screen; `boottorrent` alone on a terminal does so too
     Tui(tui::Tui),
 }
 

@@ -21,7 +21,7 @@ const COLUMNS: [Column; 8] = [
     left("IMAGE", 34, 0),
     left("WHAT", 20, 5),
     right("SIZE", 1),
-    Column { title: "STATE", right: false, most: 60, drop: 0 },
+    Column { title: "STATE", right: false, most: 50, drop: 0 },
     right("MACHINES", 2),
     right("SEEDERS", 4),
     right("SENT", 3),
