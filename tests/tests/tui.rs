@@ -17,7 +17,11 @@ fn two_machines_are_watched_to_the_end() -> Result<()> {
     let server = Server::start(&lab, &image, &["--up", "15MB/s"])?;
     let t = tmux::Tmux::new(80, 24);
     // Over the catalogue's socket, from outside of the lab's network.
-    t.run(&format!("clear; {} --dir {}; echo left $?", server_binary()?.display(), server.catalogue().display()));
+    t.run(&format!(
+        "clear; {} --dir {}; echo left $?",
+        server_binary()?.display(),
+        server.catalogue().display()
+    ));
     t.sees("published");
     t.keys(&["2"]);
     t.sees("No machine has reported yet.");
