@@ -2,7 +2,7 @@
 //! The machines, as their heartbeats tell: what `status` shows. What machines
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
-use crate::hosts::Hosts;
+use crate::{hosts::Hosts, watch::totals::Totals};
 use bootspec::{Heartbeat, ImageManifest, Phase, manifest::Kind};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,6 +17,8 @@ const MAX_MACHINES: usize = 4096;
 pub const GONE_AFTER: Duration = Duration::from_secs(60);
 /// A machine may tell this often.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// So many machines behind one address are more than those of a room behind a router.
+const CROWD: usize = 256;
 /// The longest name, and the longest sentence.
 const MAX_WORD: usize = 100;
 const MAX_SENTENCE: usize = 1000;
@@ -102,9 +104,19 @@ struct Entry {
 }
 
 /// All machines.
-#[derive(Default)]
 pub struct Clients {
     machines: HashMap<String, Entry>,
+    /// How many there are behind each address.
+    behind: HashMap<IpAddr, usize>,
+    totals: Totals,
+    since: Instant,
+}
+
+impl Default for Clients {
+    fn default() -> Clients {
+        let (machines, behind, totals) = Default::default();
+        Clients { machines, behind, totals, since: Instant::now() }
+    }
 }
 
 impl Clients {
@@ -120,19 +132,45 @@ impl Clients {
         if known.is_some_and(|k| {
             now.saturating_duration_since(k.last) < MIN_INTERVAL && k.heartbeat.phase == heartbeat.phase
         }) {
+            self.totals.refused += 1;
             return Err(Refused::TooOften);
         }
-        self.make_room(&heartbeat.id, now)?;
+        let full = self.make_room(&heartbeat.id, now)?;
         let known = self.machines.get(&heartbeat.id);
         let news = match known {
             Some(k) if k.heartbeat.phase == heartbeat.phase => News::None,
+            // Strangers who come in crowds would fill the log as well.
+            None if full => News::None,
             _ => News::Phase,
         };
+        let watched = now.saturating_duration_since(self.since).as_secs_f64();
+        self.totals.hear(known.map(|k| &k.heartbeat), &heartbeat, watched);
         let first = known.map_or(now, |k| k.first);
         let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
         let entry = Entry { heartbeat: heartbeat.clone(), loader, remote, first, last: now };
-        self.machines.insert(heartbeat.id.clone(), entry);
+        self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
+    }
+
+    fn put(&mut self, id: String, entry: Entry) {
+        *self.behind.entry(entry.remote).or_default() += 1;
+        if let Some(before) = self.machines.insert(id, entry) {
+            self.left(before.remote);
+        }
+    }
+
+    fn left(&mut self, remote: IpAddr) {
+        if let Some(n) = self.behind.get_mut(&remote) {
+            *n -= 1;
+            if *n == 0 {
+                self.behind.remove(&remote);
+            }
+        }
+    }
+
+    /// What all of them have told, summed.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// A boot loader has asked what to boot: what the machine did before is over.
@@ -160,21 +198,32 @@ impl Clients {
             ..Heartbeat::default()
         };
         let first = known.map_or(now, |k| k.first);
-        self.machines.insert(loader.mac.clone(), Entry { heartbeat, loader, remote, first, last: now });
+        self.put(loader.mac.clone(), Entry { heartbeat, loader, remote, first, last: now });
         Ok(())
     }
 
-    /// Room for one more machine: the one that has been silent longest makes it, if it is gone.
-    fn make_room(&mut self, id: &str, now: Instant) -> Result<(), Refused> {
+    /// Room for one more machine, and whether one had to make it: the one that has been silent longest, if
+    /// it is gone, or else of those behind one address, if that is a crowd. So who makes up machines only
+    /// displaces its own.
+    fn make_room(&mut self, id: &str, now: Instant) -> Result<bool, Refused> {
         if self.machines.contains_key(id) || self.machines.len() < MAX_MACHINES {
-            return Ok(());
+            return Ok(false);
         }
-        let silent = self.machines.iter().min_by_key(|(_, e)| e.last);
-        match silent.filter(|(_, e)| now.saturating_duration_since(e.last) > GONE_AFTER) {
-            Some((id, _)) => drop(self.machines.remove(&id.clone())),
-            None => return Err(Refused::TooMany),
+        let silent = |of: Option<IpAddr>| {
+            let those = self.machines.iter().filter(|(_, e)| of.is_none_or(|a| e.remote == a));
+            those.min_by_key(|(_, e)| e.last)
+        };
+        let gone = silent(None).filter(|(_, e)| now.saturating_duration_since(e.last) > GONE_AFTER);
+        let crowd = self.behind.iter().max_by_key(|(_, n)| **n).filter(|(_, n)| **n >= CROWD);
+        let leaver = gone.or_else(|| silent(Some(*crowd?.0))).map(|(id, _)| id.clone());
+        match leaver.and_then(|id| self.machines.remove(&id)) {
+            Some(entry) => self.left(entry.remote),
+            None => {
+                self.totals.refused += 1;
+                return Err(Refused::TooMany);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// All machines, by id.
@@ -300,13 +349,31 @@ mod tests {
         let (_, clean) = clients.hear(heartbeat("\x1b[2Ja\n\u{202e}b", Phase::Network), FROM, start).unwrap();
         assert_eq!(clean.id, "[2Jab");
         assert_eq!(clients.hear(heartbeat("\n", Phase::Network), FROM, start).unwrap().1.id, "10.0.0.9");
+        let from = |n: usize| IpAddr::from([10, 1, (n / 200) as u8, (n % 200) as u8]);
         for n in 2..MAX_MACHINES {
-            clients.hear(heartbeat(&n.to_string(), Phase::Network), FROM, start).unwrap();
+            clients.hear(heartbeat(&n.to_string(), Phase::Network), from(n), start).unwrap();
         }
         assert_eq!(clients.hear(heartbeat("x", Phase::Network), FROM, start), Err(Refused::TooMany));
         let later = start + Duration::from_secs(61);
         assert!(clients.hear(heartbeat("x", Phase::Network), FROM, later).is_ok());
         assert_eq!(clients.list(later).len(), MAX_MACHINES);
+        assert_eq!(clients.totals().refused, 1);
+    }
+
+    #[test]
+    fn who_makes_up_machines_displaces_its_own() {
+        let (mut clients, start) = (Clients::default(), Instant::now());
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        clients.hear(heartbeat("real", Phase::Download), IpAddr::from([10, 0, 0, 1]), start).unwrap();
+        for n in 0..10_000 {
+            clients.hear(heartbeat(&format!("made up {n}"), Phase::Network), FROM, at(1 + n)).unwrap();
+        }
+        let new = clients.hear(heartbeat("new", Phase::Network), IpAddr::from([10, 0, 0, 2]), at(20_000));
+        assert!(new.is_ok());
+        let list = clients.list(at(20_000));
+        assert_eq!(list.len(), MAX_MACHINES);
+        assert!(["real", "new"].iter().all(|id| list.iter().any(|c| c.heartbeat.id == *id)));
+        assert_eq!(clients.behind.values().sum::<usize>(), MAX_MACHINES);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | the admin says which machine boots what | [`hosts`], [`api`] |
 //! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`grub`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
+//! | people and programs watch | [`watch`], [`tui`] |
 //! | dnsmasq sends machines here | [`setup`], [`tftp`] |
 //! | what would stop a boot is said, with its cure | [`doctor`] |
 
@@ -42,4 +43,6 @@ pub mod table;
 pub mod tftp;
 pub mod tool;
 pub mod tracker;
+pub mod tui;
 pub mod wake;
+pub mod watch;

@@ -50,6 +50,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let served = state.clone();
     tokio::spawn(state.fetches.clone().run(move || look_again(&served)));
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
+    let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
     let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
     let app = http::router(state.clone(), Over::Tcp).into_make_service_with_connect_info::<Ends>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(graceful(stopped.clone()));
@@ -79,6 +80,8 @@ pub async fn serve(config: Config) -> Result<()> {
     stop.send_replace(true);
     // Downloads that take longer are cut: the machines go on with other sources.
     let _ = tokio::time::timeout(GRACE, async {
+        // Those who watch the page would otherwise never go.
+        let _ = watched.await;
         let _ = http.await;
         if let Some((serving, _file)) = local {
             let _ = serving.await;
@@ -124,6 +127,19 @@ pub fn look_again(state: &State) {
         }
         told.hosts = Some(version);
     }
+}
+
+/// Take the rates each second, and tell who watches.
+async fn watch_rates(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            now = tick.tick() => state.live.tick(&state, now.into_std()),
+            _ = stopped.wait_for(|s| *s) => break,
+        }
+    }
+    state.live.end();
 }
 
 /// Seed what is in the library. Apart from [`follow`], since hashing a new payload takes its time.

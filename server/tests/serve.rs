@@ -90,7 +90,7 @@ fn boot_files_with_ranges() {
             "/images/lab/manifest.toml",
             "image 'lab' has no such file: it has vmlinuz, initrd, lab.torrent and payload\n",
         ),
-        ("/", "there is nothing at / on this BootTorrent server\n"),
+        ("/x", "there is nothing at /x on this BootTorrent server\n"),
     ] {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.text().as_str()), (404, sentence));

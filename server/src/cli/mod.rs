@@ -11,20 +11,21 @@ mod serve;
 mod setup;
 mod source;
 mod status;
+mod tui;
 
 use crate::{catalogue::Catalogue, config};
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::{ffi::OsString, path::PathBuf};
 
 /// Boot machines over the network from one image that they pass on to each other.
 #[derive(Debug, Parser)]
-#[command(name = "boottorrent", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "boottorrent", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 const EXAMPLES: &str = "\
@@ -74,9 +75,18 @@ enum Command {
     /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
     #[command(hide = true)]
     Ltsp(ltsp::Ltsp),
+    /// Open the screen; `boottorrent` alone on a terminal does so too
+    Tui(tui::Tui),
 }
 
 impl Common {
+    /// The same words again, for a command that this one runs.
+    fn words(&self) -> Vec<OsString> {
+        let words = [("--config", &self.config), ("--dir", &self.dir), ("--socket", &self.socket)];
+        let given = words.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        given.flat_map(|(flag, value)| [flag.into(), value.clone().into_os_string()]).collect()
+    }
+
     fn config(&self) -> Result<config::Config> {
         let mut config = config::load(self.config.as_deref())?;
         if let Some(dir) = &self.dir {
@@ -95,7 +105,16 @@ impl Cli {
     /// Do what was asked for.
     pub fn run(self) -> Result<()> {
         let config = self.common.config()?;
-        match self.command {
+        let command = match self.command {
+            Some(command) => command,
+            None if tui::is_possible() => Command::Tui(tui::Tui {}),
+            None => {
+                // As clap does it when a command is missing.
+                eprint!("{}", Cli::command().render_help());
+                std::process::exit(2);
+            }
+        };
+        match command {
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
             Command::Doctor(doctor) => doctor.run(&config),
             Command::Host(host) => host.run(&config),
@@ -104,6 +123,7 @@ impl Cli {
             Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
             Command::Ltsp(ltsp) => ltsp.run(&config),
+            Command::Tui(tui) => tui.run(config, self.common.words()),
         }
     }
 }
@@ -127,7 +147,6 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn clap_is_happy_and_help_fits() {

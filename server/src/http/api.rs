@@ -7,26 +7,33 @@ use crate::{
     clients::{Client, News, Refused},
     http::State,
     library::Image,
+    watch::{
+        metrics::{CONTENT_TYPE, render},
+        stats::{self, Stats},
+    },
 };
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::Body,
     extract::ConnectInfo,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
+use futures::StreamExt;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
+/// Bytes that are read of a body that is too large.
+const DROPPED: usize = 32 << 20;
 /// How long a heartbeat's body may take.
 const BODY: Duration = Duration::from_secs(10);
 
 pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Response {
-    let Ok(read) = timeout(BODY, to_bytes(body, MAX_HEARTBEAT)).await else {
+    let Ok(read) = timeout(BODY, bounded(body, MAX_HEARTBEAT)).await else {
         return sentence(StatusCode::REQUEST_TIMEOUT, "the heartbeat did not come");
     };
-    let Ok(bytes) = read else {
+    let Some(bytes) = read else {
         return sentence(
             StatusCode::PAYLOAD_TOO_LARGE,
             format_args!("a heartbeat has at most {MAX_HEARTBEAT} bytes"),
@@ -54,6 +61,24 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Re
             sentence(StatusCode::SERVICE_UNAVAILABLE, "too many machines report to this server")
         }
     }
+}
+
+/// A body of at most `limit` bytes. What is beyond is read and dropped, up to a point: who is
+/// still sending would not read the answer.
+async fn bounded(body: Body, limit: usize) -> Option<Vec<u8>> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        length += chunk.len();
+        if length > DROPPED {
+            return None;
+        }
+        if length <= limit {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    (length <= limit).then_some(bytes)
 }
 
 /// One line for each step of a machine's boot.
@@ -112,4 +137,14 @@ pub async fn health(state: Shared) -> Json<Health> {
         machines: state.clients().list(Instant::now()).iter().filter(|c| !c.gone).count(),
         seeding: state.tracker().seeded(),
     })
+}
+
+pub async fn stats(state: Shared) -> Json<Stats> {
+    let clients = state.list_clients(Instant::now());
+    Json(stats::stats(&state, &clients))
+}
+
+pub async fn metrics(state: Shared) -> Response {
+    let clients = state.list_clients(Instant::now());
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&stats::stats(&state, &clients))).into_response()
 }

@@ -5,6 +5,7 @@ use super::{From, Shared, host::host, sentence};
 use crate::{
     catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name},
     library::{Library, Open},
+    watch::sent::Counter,
 };
 use axum::{
     body::Body,
@@ -18,7 +19,12 @@ use axum::{
 use bootspec::manifest::Kind;
 use bytes::Bytes;
 use serde::Deserialize;
-use std::{io, ops::Range, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 /// Bytes read at a time: two of these are in memory for each download.
 const CHUNK: u64 = 64 * 1024;
@@ -53,7 +59,8 @@ pub async fn get(
                 tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
             }
             // Several versions of kernel and initrd can go with one payload.
-            answer(open, &headers, &etag(&format!("{file}-{}-{}", open.size, image.manifest.added)))
+            let etag = etag(&format!("{file}-{}-{}", open.size, image.manifest.added));
+            answer(open, &headers, &etag, &state.sent.boot_files)
         }
         ADDON => {
             let Some(family) = image.manifest.family else {
@@ -65,7 +72,10 @@ pub async fn get(
             // Compressing a new agent takes a moment.
             let made = tokio::task::spawn_blocking(move || addons.get(family)).await;
             match made.map_err(anyhow::Error::from).and_then(|made| made) {
-                Ok(bytes) => ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response(),
+                Ok(bytes) => {
+                    state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
+                    ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
+                }
                 Err(e) => {
                     let text = format!("the add-on of image '{name}' cannot be made: {e:#}");
                     tracing::error!("{text}");
@@ -74,11 +84,14 @@ pub async fn get(
             }
         }
         SUMS => match &image.sums {
-            Some(sums) => answer(sums, &headers, &etag(SUMS)),
+            Some(sums) => answer(sums, &headers, &etag(SUMS), &state.sent.boot_files),
             None => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' has no sums")),
         },
         PAYLOAD if !state.config.serve.payload => sentence(StatusCode::NOT_FOUND, "payload endpoint is off"),
-        PAYLOAD => answer(&image.payload, &headers, &etag(PAYLOAD)),
+        PAYLOAD => {
+            let counter = state.sent.http(image.manifest.infohash);
+            answer(&image.payload, &headers, &etag(PAYLOAD), &counter)
+        }
         torrent if torrent == torrent_name(&image.manifest.name) => {
             tracing::info!("{} asks for {torrent}", ends.remote.ip());
             let bytes = image
@@ -107,7 +120,8 @@ fn no_such_image(name: &str, library: &Library) -> String {
     }
 }
 
-fn answer(open: &Open, headers: &HeaderMap, etag: &str) -> Response {
+/// A file or a part of it. `counter`: where what is read for it is counted.
+fn answer(open: &Open, headers: &HeaderMap, etag: &str, counter: &Counter) -> Response {
     let size = open.size;
     // A range of another version would be of no use.
     let same = headers.get(IF_RANGE).is_none_or(|v| v.as_bytes() == etag.as_bytes());
@@ -123,7 +137,8 @@ fn answer(open: &Open, headers: &HeaderMap, etag: &str) -> Response {
         }
     };
     // axum answers HEAD with the same headers and drops the body unread.
-    let mut response = (status, Body::from_stream(stream(open.file.clone(), range.clone()))).into_response();
+    let mut response = (status, Body::from_stream(stream(open.file.clone(), range.clone(), counter.clone())))
+        .into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -162,9 +177,13 @@ fn wanted(header: &str, size: u64) -> Wanted {
 }
 
 /// The bytes of a range, read as they are sent.
-fn stream(file: Arc<std::fs::File>, range: Range<u64>) -> impl futures::Stream<Item = io::Result<Bytes>> {
+fn stream(
+    file: Arc<std::fs::File>,
+    range: Range<u64>,
+    counter: Counter,
+) -> impl futures::Stream<Item = io::Result<Bytes>> {
     futures::stream::try_unfold(range, move |left| {
-        let file = file.clone();
+        let (file, counter) = (file.clone(), counter.clone());
         async move {
             if left.is_empty() {
                 return Ok(None);
@@ -175,6 +194,7 @@ fn stream(file: Arc<std::fs::File>, range: Range<u64>) -> impl futures::Stream<I
                 file.read_exact_at(&mut chunk, left.start).map(|()| chunk)
             });
             let chunk = read.await.map_err(io::Error::other)??;
+            counter.fetch_add(n, Relaxed);
             Ok(Some((Bytes::from(chunk), left.start + n..left.end)))
         }
     })

@@ -4,9 +4,11 @@
 mod api;
 mod boot;
 mod change;
+mod events;
 mod files;
 pub mod host;
 pub mod machine;
+mod page;
 mod track;
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     setup::net::interfaces,
     tracker::Tracker,
     wake,
+    watch::{live::Live, sent::Sent},
 };
 use axum::{
     Router,
@@ -46,6 +49,12 @@ pub struct State {
     pub peer_port: u16,
     /// What goes with initrds that lack our agent.
     pub addons: Arc<Addons>,
+    /// When the server started.
+    pub started: Instant,
+    /// What it has sent.
+    pub sent: Sent,
+    /// Who watches.
+    pub live: Live,
     /// What was said of machines and groups, on disk.
     pub store: hosts::Store,
     /// What is being fetched.
@@ -82,6 +91,9 @@ impl State {
             config,
             peer_port,
             addons,
+            started: Instant::now(),
+            sent: Sent::default(),
+            live: Live::default(),
             fetches,
             once: Default::default(),
             library: Default::default(),
@@ -220,6 +232,8 @@ pub enum Over {
 /// All routes.
 pub fn router(state: Arc<State>, over: Over) -> Router {
     let routes = Router::new()
+        .route("/", get(page::page))
+        .route("/metrics", get(api::metrics))
         .route("/boot.ipxe", get(boot::script))
         .route("/grub.cfg", get(boot::grub))
         .route("/boot/{file}", get(boot::loader))
@@ -229,6 +243,8 @@ pub fn router(state: Arc<State>, over: Over) -> Router {
         .route("/api/v1/heartbeat", post(api::heartbeat))
         .route("/api/v1/clients", get(api::clients))
         .route("/api/v1/images", get(api::images))
+        .route("/api/v1/stats", get(api::stats))
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/hosts", get(api::hosts))
         .route("/api/v1/fetches", get(api::fetches))
         .route("/api/v1/health", get(api::health));

@@ -5,7 +5,7 @@ use super::librqbit_seeder::LibrqbitSeeder;
 use crate::config::{SeederKind, Serve};
 use anyhow::{Context, Result};
 use bootspec::InfoHash;
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 use swarm::{Metainfo, Seeding, Session, SessionConfig, Torrent};
 
 /// Machines that the seeder talks to at once.
@@ -22,7 +22,7 @@ pub enum Engine {
 /// A payload that is seeded.
 pub enum Seeded {
     /// By our own seeder.
-    Dealt(Torrent),
+    Dealt(Arc<Torrent>),
     /// By librqbit's.
     Open,
 }
@@ -54,7 +54,8 @@ impl Engine {
     pub async fn seed(&self, metainfo: &Metainfo, file: File, weight: u8) -> Result<Seeded> {
         match self {
             Engine::Dealing(session) => {
-                session.seed(metainfo, file, Seeding { deal: true, weight }).await.map(Seeded::Dealt)
+                let seeding = Seeding { deal: true, weight };
+                session.seed(metainfo, file, seeding).await.map(|t| Seeded::Dealt(Arc::new(t)))
             }
             Engine::Librqbit(seeder) => seeder.seed(metainfo, file).await.map(|()| Seeded::Open),
         }

@@ -53,6 +53,7 @@ impl Seeder {
             self.torrents.remove(&hash);
             self.retired.remove(&hash);
             state.tracker().seeding(self.torrents.keys().copied().collect());
+            state.sent.gone(hash);
             match self.engine.remove(hash).await {
                 Ok(()) => tracing::info!("no longer seeding {hash}"),
                 Err(e) => tracing::warn!("removing {hash} from the seeder: {e:#}"),
@@ -71,6 +72,9 @@ impl Seeder {
             match self.seed(image).await {
                 Ok(torrent) => {
                     tracing::info!("seeding {} ({hash})", image.manifest.name);
+                    if let Seeded::Dealt(torrent) = &torrent {
+                        state.sent.seeds(hash, torrent.clone());
+                    }
                     self.torrents.insert(hash, torrent);
                 }
                 Err(e) => {

@@ -128,6 +128,11 @@ impl Tracker {
         self.seeded.len()
     }
 
+    /// Whether our own seeder has this torrent.
+    pub fn seeds(&self, torrent: &InfoHash) -> bool {
+        self.seeded.contains(torrent)
+    }
+
     /// Answer an announce that came from `from`: our own seeder first (`seeder`: how it is reached from
     /// there), then those of the asker's network, then others.
     pub fn announce(

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What many machines cost the server that watches them: made-up ones report once a second over loopback, while
+//! a page listens and a screen is drawn.
+//!
+//! `cargo build --release -p boottorrent-server && cargo run --release -p boottorrent-server --example load -- [MACHINES [SECONDS]]`
+
+use anyhow::{Context, Result, ensure};
+use bootspec::{Heartbeat, Phase, Progress};
+use boottorrent_server::{
+    api::Api,
+    tui::{
+        draw::draw,
+        model::{Link, Model, Snapshot, View},
+        screen::{Look, clean},
+        update::{Message, update},
+    },
+    watch::stats::Stats,
+};
+use ratatui::{Terminal, backend::TestBackend};
+use std::{
+    net::SocketAddr,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let mut number = |usual: u64| args.next().map_or(Ok(usual), |a| a.parse()).context("reading a number");
+    let (machines, seconds) = (number(500)?, number(60)?);
+    tokio::runtime::Runtime::new()?.block_on(run(machines, seconds))
+}
+
+async fn run(machines: u64, seconds: u64) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (child, http) = serve(dir.path()).await?;
+    let pid = child.id().context("the server has ended")?;
+    let listener = tokio::spawn(listen(http));
+    // Those who come all at once are measured apart: at 8 in the morning that happens, once.
+    let mut all = JoinSet::new();
+    for n in 0..machines {
+        all.spawn(machine(n, http, seconds, machines));
+    }
+    sleep(Duration::from_secs(3)).await;
+    let (began, before) = (Instant::now(), ticks(pid)?);
+    let screen = watch(http, seconds.saturating_sub(6)).await?;
+    let cpu = (ticks(pid)? - before) as f64 / began.elapsed().as_secs_f64();
+    let mut sent = 0;
+    while let Some(machine) = all.join_next().await {
+        sent += machine??;
+    }
+    let api = Api::remote(&format!("http://{http}"))?;
+    let stats: Stats = api.get("/api/v1/stats").await?;
+    let clients = api.clients().await?;
+    let lost = sent - stats.totals.heartbeats;
+    ensure!(clients.len() as u64 == machines, "{} machines are known", clients.len());
+    ensure!(clients.iter().all(|c| c.heartbeat.progress.have == seconds), "a machine's last word is missing");
+    let (messages, gap) = {
+        listener.abort();
+        screen.page
+    };
+    println!(
+        "machines: {machines}, each once a second for {seconds} s; heartbeats sent: {sent}, lost: {lost}"
+    );
+    println!("server: {cpu:.1} % of one core, {:.1} MiB at most", memory(pid)? as f64 / 1024.0);
+    println!("screen, 200 x 60: {:.1} ms on average, {:.1} ms at most for a frame", screen.mean, screen.most);
+    println!(
+        "screen, asking and reading all: {:.1} ms on average, {:.1} ms at most",
+        screen.asked, screen.asked_most
+    );
+    println!("page: {messages} messages in {} s, {gap:.1} s between two at most", seconds.saturating_sub(6));
+    ensure!(lost == 0, "{lost} heartbeats were lost");
+    Ok(())
+}
+
+/// The server beside this program.
+async fn serve(dir: &std::path::Path) -> Result<(Child, SocketAddr)> {
+    let exe = std::env::current_exe()?;
+    let program = exe.ancestors().nth(2).context("looking for boottorrent")?.join("boottorrent");
+    let config = dir.join("server.toml");
+    std::fs::write(&config, "")?;
+    let mut child = Command::new(&program)
+        .arg("--config")
+        .arg(config)
+        .arg("--dir")
+        .arg(dir.join("cat"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--peer-port", "0"])
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
+    let mut lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some((_, rest)) = line.split_once("listening on http://") {
+            let http = rest.split(',').next().unwrap_or_default().parse()?;
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok((child, http));
+        }
+    }
+    anyhow::bail!("the server ended without listening")
+}
+
+/// One machine: boots, and reports each second over one connection. How often it has reported.
+async fn machine(n: u64, http: SocketAddr, seconds: u64, of: u64) -> Result<u64> {
+    // Not all in the same moment of a second, as it is with real ones.
+    sleep(Duration::from_millis(1000 * n / of)).await;
+    let mut socket = BufReader::new(TcpStream::connect(http).await?);
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for second in 1..=seconds {
+        tick.tick().await;
+        let body = serde_json::to_vec(&heartbeat(n, second, seconds))?;
+        let head = format!(
+            "POST /api/v1/heartbeat HTTP/1.1\r\nHost: {http}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        socket.write_all(&[head.as_bytes(), &body].concat()).await?;
+        let mut answer = String::new();
+        while !answer.ends_with("\r\n\r\n") {
+            ensure!(socket.read_line(&mut answer).await? > 0, "the server hung up");
+        }
+        ensure!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    }
+    Ok(seconds)
+}
+
+fn heartbeat(n: u64, second: u64, of: u64) -> Heartbeat {
+    let progress = Progress {
+        have: second,
+        total: of,
+        from_server: second << 16,
+        from_peers: second << 22,
+        uploaded: second << 22,
+        down_rate: 11_000_000 + n * 1000 + second,
+        up_rate: 9_000_000,
+        peers: 30,
+        ..Progress::default()
+    };
+    Heartbeat {
+        id: format!("52:54:00:00:{:02x}:{:02x}", n >> 8, n & 255),
+        hostname: Some(format!("room{}-pc{}", n / 30, n % 30)),
+        address: Some(format!("10.0.{}.{}", n >> 8, n & 255)),
+        image: Some("lab".into()),
+        phase: if second == of { Phase::Seed } else { Phase::Download },
+        progress,
+        uptime: second as f64,
+        version: "0.1.0".into(),
+        ..Heartbeat::default()
+    }
+}
+
+/// A page: counts messages, and the longest silence.
+async fn listen(http: SocketAddr) -> Result<()> {
+    let mut socket = TcpStream::connect(http).await?;
+    socket.write_all(format!("GET /api/v1/events HTTP/1.1\r\nHost: {http}\r\n\r\n").as_bytes()).await?;
+    let (mut lines, mut last) = (BufReader::new(socket), Instant::now());
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).await? > 0 {
+        if line.starts_with(b"data: ") {
+            let mut page = PAGE.lock().expect("nobody panics");
+            *page = (page.0 + 1, page.1.max(last.elapsed().as_secs_f64()));
+            last = Instant::now();
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+static PAGE: std::sync::Mutex<(u64, f64)> = std::sync::Mutex::new((0, 0.0));
+
+/// What a screen takes, in milliseconds; and what the page had.
+#[derive(Default)]
+struct Screen {
+    mean: f64,
+    most: f64,
+    asked: f64,
+    asked_most: f64,
+    page: (u64, f64),
+}
+
+/// A screen that is drawn each second, with all that belongs to it.
+async fn watch(http: SocketAddr, seconds: u64) -> Result<Screen> {
+    let api = Api::remote(&format!("http://{http}"))?;
+    let mut terminal = Terminal::new(TestBackend::new(200, 60))?;
+    let mut model = Model { view: View::Machines, height: 60, ..Model::default() };
+    let mut tick = interval(Duration::from_secs(1));
+    let (mut frames, mut asks) = (Vec::new(), Vec::new());
+    *PAGE.lock().expect("nobody panics") = (0, 0.0);
+    for _ in 0..seconds {
+        tick.tick().await;
+        let begin = Instant::now();
+        let now = Snapshot {
+            images: api.images().await?,
+            machines: api.clients().await?,
+            stats: api.get("/api/v1/stats").await?,
+            ..Snapshot::default()
+        };
+        let asked = Instant::now();
+        update(&mut model, Message::Polled(Link::ReadOnly, Box::new(now)));
+        terminal.draw(|frame| {
+            draw(frame, &model);
+            clean(frame.buffer_mut(), Look { color: true, unicode: true });
+        })?;
+        asks.push(asked.duration_since(begin).as_secs_f64() * 1000.0);
+        frames.push(asked.elapsed().as_secs_f64() * 1000.0);
+    }
+    let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len().max(1) as f64;
+    let most = |all: &[f64]| all.iter().copied().fold(0.0, f64::max);
+    let page = *PAGE.lock().expect("nobody panics");
+    Ok(Screen { mean: mean(&frames), most: most(&frames), asked: mean(&asks), asked_most: most(&asks), page })
+}
+
+/// Processor time of a process, in hundredths of a second (proc(5)): so a second's worth is percent.
+fn ticks(pid: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = stat.rsplit_once(") ").context("reading /proc/PID/stat")?;
+    let words: Vec<&str> = rest.split(' ').collect();
+    Ok(words[11].parse::<u64>()? + words[12].parse::<u64>()?)
+}
+
+/// The most memory that it has had, in KiB.
+fn memory(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("reading VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `GET /api/v1/events`: images and machines as they change, as server-sent events.
+
+use super::{Shared, sentence};
+use crate::watch::live::{Listener, MAX_LISTENERS};
+use axum::{
+    http::{StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use tokio::sync::broadcast::error::RecvError;
+
+pub async fn events(state: Shared) -> Response {
+    let Some(Listener { all, news, place }) = state.live.listen(&state) else {
+        let text = format!("{MAX_LISTENERS} pages listen to this server already: close one");
+        return sentence(StatusCode::SERVICE_UNAVAILABLE, text);
+    };
+    let first = VecDeque::from([all]);
+    let stream =
+        futures::stream::unfold((first, news, place, state), |(mut ready, mut news, place, state)| async {
+            if ready.is_empty() {
+                match news.recv().await {
+                    Ok(text) => ready.push_back(text),
+                    // It was too slow for single changes: everything again.
+                    Err(RecvError::Lagged(_)) => {
+                        let (all, later) = state.live.everything(&state)?;
+                        ready.push_back(all);
+                        news = later;
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+            let text: Arc<str> = ready.pop_front()?;
+            Some((Ok::<_, Infallible>(Event::default().data(&text)), (ready, news, place, state)))
+        });
+    let mut response = Sse::new(stream).keep_alive(KeepAlive::default()).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The swarm: what the server sends against what all machines receive, and each image's share in it.
+
+use super::{
+    grid::{self, Column, Row, left, right},
+    style::{Tone, rate},
+};
+use crate::{
+    tui::model::Model,
+    watch::{live::Sample, stats::ImageStats},
+};
+use bootspec::units::human_size;
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    text::Line,
+    widgets::{Paragraph, Sparkline},
+};
+
+const COLUMNS: [Column; 8] = [
+    left("IMAGE", 34, 0),
+    right("SIZE", 3),
+    right("COMPLETE", 0),
+    right("PARTLY", 0),
+    right("MACHINES", 2),
+    right("SERVER SENT", 1),
+    right("COPIES", 0),
+    right("PRIORITY", 4),
+];
+
+pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
+    let images = model.now.stats.images.len() as u16;
+    let table = (images + 1).min(area.height / 3).max(2);
+    let graph = (area.height.saturating_sub(table + 8) / 2).clamp(1, 8);
+    let rows = [
+        Constraint::Length(3),
+        Constraint::Length(1),
+        Constraint::Length(graph),
+        Constraint::Length(1),
+        Constraint::Length(graph),
+        Constraint::Length(1),
+        Constraint::Min(2),
+    ];
+    let [figures, sent_title, sent, received_title, received, _, images] = Layout::vertical(rows).areas(area);
+    frame.render_widget(Paragraph::new(sums(model)), figures);
+    let last = model.now.stats.history.last().copied().unwrap_or_default();
+    spark(frame, sent_title, sent, model, "server sends", last.sent, |s| s.sent);
+    spark(frame, received_title, received, model, "machines receive", last.received, |s| s.received);
+    let rows: Vec<Row> = model.now.stats.images.iter().map(row).collect();
+    grid::draw(frame.buffer_mut(), images, &COLUMNS, &rows, None);
+}
+
+/// The figures that this is about.
+fn sums(model: &Model) -> Vec<Line<'static>> {
+    let (s, t) = (&model.now.stats, &model.now.stats.totals);
+    let received = t.from_server.saturating_add(t.from_http).saturating_add(t.from_machines);
+    let share = if received == 0 { 0.0 } else { t.from_machines as f64 * 100.0 / received as f64 };
+    let mean = if t.booted == 0 { "-".into() } else { format!("{:.0} s", t.boot_seconds / t.booted as f64) };
+    vec![
+        Line::styled(
+            format!(
+                "The server has sent {}; machines have received {} ({share:.0} % from each other).",
+                human_size(s.sent),
+                human_size(received)
+            ),
+            Tone::Head.style(),
+        ),
+        Line::from(format!(
+            "Kernels and initrds: {} sent. Boots: {}, {mean} each; {} failed.",
+            human_size(s.boot_files),
+            t.booted,
+            t.failed
+        )),
+        Line::default(),
+    ]
+}
+
+fn spark(
+    frame: &mut Frame,
+    title: Rect,
+    area: Rect,
+    model: &Model,
+    what: &str,
+    now: u64,
+    value: impl Fn(&Sample) -> u64,
+) {
+    let history = &model.now.stats.history;
+    // The newest is at the right edge.
+    let width = usize::from(area.width);
+    let mut data: Vec<u64> = history.iter().rev().take(width).map(value).collect();
+    data.resize(width, 0);
+    data.reverse();
+    let most = data.iter().copied().max().unwrap_or(0);
+    let text = format!(
+        "{what}: {} now, {} at most in the last {} s",
+        rate(now),
+        rate(most),
+        history.len().min(width)
+    );
+    frame.render_widget(Paragraph::new(Line::styled(text, Tone::Head.style())), title);
+    frame.render_widget(Sparkline::default().data(&data).max(most.max(1)).style(Tone::Busy.style()), area);
+}
+
+fn row(s: &ImageStats) -> Row {
+    let cells = vec![
+        s.name.to_string(),
+        human_size(s.size),
+        s.complete.to_string(),
+        s.incomplete.to_string(),
+        s.machines.to_string(),
+        human_size(s.sent),
+        format!("{:.2}", s.copies()),
+        s.priority.to_string(),
+    ];
+    Row { cells, tone: Tone::Plain }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The screen for the admin: `boottorrent` on a terminal.
+//!
+//! | part | module |
+//! |---|---|
+//! | all that is shown, and where the cursor is | [`model`], [`rows`] |
+//! | what a key means where, and what is said of it | [`keys`] |
+//! | a message changes the model, and may ask for work: no I/O | [`update`] |
+//! | the model as lines on a screen: no I/O | [`draw`] |
+//! | nothing else than what a terminal may show goes out | [`screen`] |
+//! | the terminal, as found and left again; keys; signals | [`terminal`] |
+//! | work: asking the server, telling it, running commands | [`worker`] |
+//! | all of it together | [`run()`] |
+
+pub mod draw;
+pub mod keys;
+pub mod model;
+pub mod rows;
+mod run;
+pub mod screen;
+mod terminal;
+pub mod update;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use run::run;

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! All that the screen shows.
+
+use crate::{
+    api::types::{FetchRow, HostRow, ImageRow},
+    clients::Client,
+    watch::stats::Stats,
+};
+
+/// The four views.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// What is served, and what is being prepared.
+    #[default]
+    Images,
+    /// Who boots.
+    Machines,
+    /// What flows.
+    Transfers,
+    /// dnsmasq, firmware, and what is wrong.
+    Setup,
+}
+
+/// In the order of their keys, 1 to 4.
+pub const VIEWS: [(View, &str); 4] = [
+    (View::Images, "Images"),
+    (View::Machines, "Machines"),
+    (View::Transfers, "Transfers"),
+    (View::Setup, "Setup"),
+];
+
+/// How the server is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Nothing is known yet.
+    #[default]
+    Asking,
+    /// It answers, and takes changes.
+    Full,
+    /// It answers; changes it takes over its local socket only, which is not ours.
+    ReadOnly,
+    /// It does not answer: why.
+    Down(String),
+}
+
+/// What the server has told last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Its images. While it does not run: those on disk.
+    pub images: Vec<ImageRow>,
+    /// Its fetches.
+    pub fetches: Vec<FetchRow>,
+    /// The machines.
+    pub machines: Vec<Client>,
+    /// What was said of them.
+    pub hosts: Vec<HostRow>,
+    /// Figures.
+    pub stats: Stats,
+}
+
+/// Something that can be fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// What it is, and how large.
+    pub about: String,
+}
+
+/// What the setup view shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// This machine's networks: interface, and what it is in.
+    pub networks: Vec<(String, String)>,
+    /// What `boottorrent setup` is given beside.
+    pub wishes: Vec<String>,
+    /// What it said: what would be written, or why not.
+    pub plan: Vec<String>,
+    /// Whether it can be written.
+    pub fits: bool,
+    /// What `boottorrent doctor` said.
+    pub doctor: Vec<String>,
+    /// Whether either runs now.
+    pub busy: bool,
+}
+
+/// Where the cursor of a list is: at a row by its key, wherever it moves; and where it was, for when it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The row's key.
+    pub key: Option<String>,
+    /// Its number.
+    pub at: usize,
+}
+
+impl Cursor {
+    /// Find the row again among `keys`: by its key, or who took its place.
+    pub fn settle(&mut self, keys: &[String]) {
+        let found = self.key.as_ref().and_then(|k| keys.iter().position(|o| o == k));
+        self.go(found.unwrap_or(self.at), keys);
+    }
+
+    /// Go to a row, or the last one.
+    pub fn go(&mut self, at: usize, keys: &[String]) {
+        self.at = at.min(keys.len().saturating_sub(1));
+        self.key = keys.get(self.at).cloned();
+    }
+
+    /// Go so many rows down, or up.
+    pub fn step(&mut self, by: isize, keys: &[String]) {
+        self.go(self.at.saturating_add_signed(by), keys);
+    }
+}
+
+/// What a text that is typed is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A file or folder that becomes an image.
+    Add,
+    /// A URL, a magnet link or a .torrent to fetch.
+    Fetch,
+    /// This image's new name.
+    Rename(String),
+    /// The addresses that dnsmasq gives.
+    Range,
+}
+
+/// What something is picked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// To be fetched.
+    Source,
+    /// For this machine (or its group) to boot.
+    Image(String),
+    /// The network to serve.
+    Interface,
+}
+
+/// Something that can be picked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Item {
+    /// What is taken.
+    pub key: String,
+    /// What is shown beside it.
+    pub note: String,
+}
+
+/// What lies over a view.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dialog {
+    /// One machine.
+    Machine(String),
+    /// One image.
+    Image(String),
+    /// Text to read.
+    Text {
+        /// Its title.
+        title: String,
+        /// Its lines.
+        lines: Vec<String>,
+        /// The first one that is shown.
+        scroll: usize,
+        /// What y does.
+        yes: Option<super::update::Effect>,
+    },
+    /// A line to type.
+    Input {
+        /// What for.
+        ask: Ask,
+        /// What was typed.
+        text: String,
+    },
+    /// A list to pick from, with a filter.
+    Pick {
+        /// What for.
+        pick: Pick,
+        /// All there is.
+        items: Vec<Item>,
+        /// What was typed.
+        filter: String,
+        /// Where the cursor is.
+        cursor: Cursor,
+    },
+}
+
+/// A sentence at the bottom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The sentence.
+    pub text: String,
+    /// Whether something failed.
+    pub bad: bool,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Model {
+    /// Where we are.
+    pub view: View,
+    /// How the server is reached.
+    pub link: Link,
+    /// What it told.
+    pub now: Snapshot,
+    /// What can be fetched; nothing until it was looked for.
+    pub sources: Vec<Source>,
+    /// The setup view.
+    pub setup: Setup,
+    /// The cursors of images and machines.
+    pub images: Cursor,
+    /// See `images`.
+    pub machines: Cursor,
+    /// The first line of the setup view that is shown.
+    pub scroll: usize,
+    /// What was typed after `/`.
+    pub filter: String,
+    /// Whether it is being typed.
+    pub filtering: bool,
+    /// What lies over the view.
+    pub dialog: Option<Dialog>,
+    /// The sentence at the bottom.
+    pub said: Said,
+    /// A command that runs, and what it said last.
+    pub running: Option<String>,
+    /// Rows of the terminal, for a page's length.
+    pub height: u16,
+    /// Whether it is over.
+    pub over: bool,
+}

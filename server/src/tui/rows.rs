@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The lists as they are shown: filtered, and what needs attention first.
+
+use super::model::{Item, Model};
+use crate::{
+    api::types::{FetchRow, FetchState, ImageRow},
+    clients::Client,
+    watch::stats::ImageStats,
+};
+use std::{cmp::Ordering, time::Duration};
+
+/// A line of the images.
+#[derive(Clone, Copy, Debug)]
+pub enum Line<'a> {
+    /// One that is published, and its figures while the server runs.
+    Image(&'a ImageRow, Option<&'a ImageStats>),
+    /// One that is being prepared, or could not be.
+    Fetch(&'a FetchRow),
+}
+
+impl Line<'_> {
+    /// By what the cursor finds it.
+    pub fn key(&self) -> String {
+        match self {
+            Line::Image(row, _) => row.manifest.name.to_string(),
+            // No image's name has a colon.
+            Line::Fetch(fetch) => format!("fetch:{}", fetch.id),
+        }
+    }
+}
+
+/// How a fetch is called.
+pub fn fetch_name(fetch: &FetchRow) -> String {
+    let name = fetch.image.as_ref().or(fetch.request.name.as_ref()).map(ToString::to_string);
+    name.unwrap_or_else(|| fetch.request.what.clone())
+}
+
+/// The images, and below them what is being prepared.
+pub fn images(model: &Model) -> Vec<Line<'_>> {
+    let stats = |row: &ImageRow| model.now.stats.images.iter().find(|s| s.name == row.manifest.name);
+    let published = model.now.images.iter().map(|row| Line::Image(row, stats(row)));
+    let fetches = model.now.fetches.iter().filter(|f| f.state != FetchState::Done);
+    let all = published.chain(fetches.map(Line::Fetch));
+    all.filter(|line| {
+        let text = match line {
+            Line::Image(row, _) => format!("{} {}", row.manifest.name, row.manifest.what()),
+            Line::Fetch(fetch) => format!("{} {}", fetch_name(fetch), fetch.request.what),
+        };
+        matches(&text, &model.filter)
+    })
+    .collect()
+}
+
+/// The machines: failed, silent in the middle, under way (least done first), booted, switched off.
+pub fn machines(model: &Model) -> Vec<&Client> {
+    let mut all: Vec<&Client> =
+        model.now.machines.iter().filter(|c| matches(&words(c), &model.filter)).collect();
+    all.sort_by(|a, b| {
+        let done = |c: &Client| (c.heartbeat.progress.percent() * 10.0) as u64;
+        let under_way = if rank(a) == 2 { done(a).cmp(&done(b)) } else { Ordering::Equal };
+        rank(a).cmp(&rank(b)).then(under_way).then_with(|| natural(&name(a), &name(b)))
+    });
+    all
+}
+
+fn words(c: &Client) -> String {
+    let h = &c.heartbeat;
+    let more = [&h.hostname, &h.address, &h.image, &h.error, &c.group];
+    let more: Vec<&str> = more.iter().filter_map(|w| w.as_deref()).collect();
+    format!("{} {} {} {}", name(c), h.id, c.phase(), more.join(" "))
+}
+
+fn rank(c: &Client) -> u8 {
+    let booted = c.heartbeat.phase == bootspec::Phase::Seed;
+    match c.phase() {
+        "failed" => 0,
+        "gone" if !booted => 1,
+        "gone" => 4,
+        "booted" => 3,
+        _ => 2,
+    }
+}
+
+/// pc2 before pc10: digits count as numbers.
+fn natural(a: &str, b: &str) -> Ordering {
+    let parts = |s: &str| -> Vec<(u64, String)> {
+        let mut out = vec![(0u64, String::new())];
+        for c in s.chars() {
+            let last = out.len() - 1;
+            match c.to_digit(10) {
+                Some(d) if out[last].1.is_empty() => {
+                    out[last].0 = out[last].0.saturating_mul(10).saturating_add(d.into())
+                }
+                Some(d) => out.push((d.into(), String::new())),
+                None => out[last].1.push(c),
+            }
+        }
+        out
+    };
+    // Two that differ only in leading zeros are still two.
+    parts(a).cmp(&parts(b)).then_with(|| a.cmp(b))
+}
+
+/// How a machine is called: by the admin, by itself, or by its address.
+pub fn name(c: &Client) -> String {
+    let words = [&c.name, &c.heartbeat.hostname];
+    let named = words.into_iter().flatten().find(|n| !n.is_empty());
+    named.unwrap_or(&c.heartbeat.id).clone()
+}
+
+/// How long a machine has been in its phase.
+pub fn since(c: &Client) -> Duration {
+    let h = &c.heartbeat;
+    let began = h.phases.last().map_or(0.0, |p| p.at);
+    Duration::try_from_secs_f64(h.uptime - began + c.age).unwrap_or_default()
+}
+
+/// The items of a list to pick from that match.
+pub fn items<'a>(items: &'a [Item], filter: &str) -> Vec<&'a Item> {
+    items.iter().filter(|i| matches(&format!("{} {}", i.key, i.note), filter)).collect()
+}
+
+/// Whether a text has all the words that were typed.
+pub fn matches(text: &str, filter: &str) -> bool {
+    let text = text.to_lowercase();
+    filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bootspec::{Heartbeat, Phase, Progress};
+
+    #[test]
+    fn numbers_in_names_count_as_numbers() {
+        let mut names = ["pc10", "pc2", "pc1", "a", "pc02", "lab2-pc3", "lab10-pc1"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["a", "lab2-pc3", "lab10-pc1", "pc1", "pc02", "pc2", "pc10"]);
+    }
+
+    #[test]
+    fn what_needs_attention_comes_first() {
+        let client = |id: &str, phase, have, gone| {
+            let progress = Progress { have, total: 100, ..Default::default() };
+            let heartbeat = Heartbeat { id: id.into(), phase, progress, ..Default::default() };
+            Client { heartbeat, gone, ..Default::default() }
+        };
+        let mut model = Model::default();
+        model.now.machines = vec![
+            client("off", Phase::Seed, 100, true),
+            client("booted", Phase::Seed, 100, false),
+            client("most", Phase::Download, 90, false),
+            client("least", Phase::Download, 9, false),
+            client("lost", Phase::Download, 50, true),
+            client("failed", Phase::Failed, 0, false),
+        ];
+        let ids = |model: &Model| machines(model).iter().map(|c| c.heartbeat.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&model), ["failed", "lost", "least", "most", "booted", "off"]);
+        model.filter = "DOWN st".into();
+        assert_eq!(ids(&model), ["least", "most"]);
+    }
+}

@@ -1,0 +1,585 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A message changes the model, and may ask for work. No I/O.
+
+use super::{
+    keys::{self, Command},
+    model::{Ask, Cursor, Dialog, Item, Link, Model, Pick, Said, Setup, Snapshot, Source, VIEWS, View},
+    rows::{self, Line},
+};
+use crate::api::types::{FetchRequest, ImageRow};
+use bootspec::ImageName;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// Something has happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// A key.
+    Key(KeyEvent),
+    /// The terminal has so many rows now.
+    Rows(u16),
+    /// The server was asked.
+    Polled(Link, Box<Snapshot>),
+    /// It was told something: what came of it.
+    Did(Result<String, String>),
+    /// The catalogue of sources.
+    Sources(Result<Vec<Source>, String>),
+    /// This machine's networks.
+    Networks(Vec<(String, String)>),
+    /// A command that runs says how far it is.
+    Progress(String),
+    /// A command has ended.
+    Ran(Errand, Ran),
+}
+
+/// Work to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Have the server fetch.
+    Fetch(Box<FetchRequest>),
+    /// Have it cancel a fetch, or forget it.
+    Cancel(u64),
+    /// Have it remove an image, used or not.
+    Remove(String),
+    /// Have it rename one.
+    Rename(String, ImageName),
+    /// Have it make one the default.
+    Default(String),
+    /// Say of a machine or a group which image it boots.
+    Assign(String, String),
+    /// Say nothing of it any more.
+    Unassign(String),
+    /// Wake a machine.
+    Wake(String),
+    /// Read the catalogue of sources.
+    Sources,
+    /// Look at this machine's networks.
+    Networks,
+    /// Run one of our own commands.
+    Run(Errand, Vec<String>),
+}
+
+/// What a command is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// A file becomes an image.
+    Add,
+    /// What would be written?
+    Plan,
+    /// Write it.
+    Write,
+    /// What is wrong?
+    Doctor,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Whether it did what it should.
+    pub good: bool,
+    /// What it said.
+    pub out: String,
+    /// What it complained about.
+    pub err: String,
+}
+
+/// The one way in which the model changes.
+pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
+    match message {
+        Message::Key(key) => return press(model, key),
+        Message::Rows(rows) => model.height = rows,
+        Message::Polled(link, now) => {
+            model.link = link;
+            model.now = *now;
+            settle(model);
+        }
+        Message::Did(Ok(text)) => say(model, text),
+        Message::Did(Err(text)) => complain(model, text),
+        Message::Sources(sources) => return sources_came(model, sources),
+        Message::Networks(networks) => model.setup.networks = networks,
+        Message::Progress(line) => model.running = Some(line),
+        Message::Ran(errand, ran) => return ran_to_its_end(model, errand, ran),
+    }
+    Vec::new()
+}
+
+fn say(model: &mut Model, text: impl Into<String>) {
+    model.said = Said { text: text.into(), bad: false };
+}
+
+fn complain(model: &mut Model, text: impl Into<String>) {
+    model.said = Said { text: text.into(), bad: true };
+}
+
+fn image_keys(model: &Model) -> Vec<String> {
+    rows::images(model).iter().map(Line::key).collect()
+}
+
+fn machine_keys(model: &Model) -> Vec<String> {
+    rows::machines(model).iter().map(|c| c.heartbeat.id.clone()).collect()
+}
+
+/// Put the cursors where their rows are now.
+fn settle(model: &mut Model) {
+    let (images, machines) = (image_keys(model), machine_keys(model));
+    model.images.settle(&images);
+    model.machines.settle(&machines);
+}
+
+fn press(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
+    if keys::is_interrupt(key) {
+        model.over = true;
+        return Vec::new();
+    }
+    model.said = Said::default();
+    if let Some(dialog) = model.dialog.take() {
+        return in_dialog(model, dialog, key);
+    }
+    if model.filtering {
+        match key.code {
+            KeyCode::Enter | KeyCode::Down | KeyCode::Up => model.filtering = false,
+            KeyCode::Esc => {
+                model.filtering = false;
+                model.filter.clear();
+            }
+            _ => drop(typed(&mut model.filter, key)),
+        }
+        settle(model);
+        return Vec::new();
+    }
+    match keys::command(model.view, key) {
+        Some(command) => act(model, command),
+        None => Vec::new(),
+    }
+}
+
+/// A key changes a line that is typed. Whether it did.
+fn typed(text: &mut String, key: KeyEvent) -> bool {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Char('u') if control => text.clear(),
+        KeyCode::Char('w') if control => {
+            let kept = text.trim_end().rfind([' ', '/']).map_or(0, |n| n + 1);
+            text.truncate(kept);
+        }
+        KeyCode::Char('h') if control => drop(text.pop()),
+        KeyCode::Char(c) if !control && !c.is_control() && text.len() < 4096 => text.push(c),
+        KeyCode::Backspace => drop(text.pop()),
+        _ => return false,
+    }
+    true
+}
+
+fn act(model: &mut Model, command: Command) -> Vec<Effect> {
+    let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
+    match command {
+        Command::Quit => model.over = true,
+        Command::Help => {
+            let line = |(key, text): &(&str, &str)| match text.is_empty() {
+                true => format!("{key}:"),
+                false => format!("  {key:<20} {text}"),
+            };
+            let lines = keys::HELP.iter().map(line).collect();
+            model.dialog = Some(Dialog::Text { title: "Keys".into(), lines, scroll: 0, yes: None });
+        }
+        Command::To(view) => return go(model, view),
+        Command::Next => return go(model, beside(model.view, 1)),
+        Command::Previous => return go(model, beside(model.view, VIEWS.len() - 1)),
+        Command::Step(by) => step(model, by),
+        Command::Page(by) => step(model, by * page),
+        Command::First => step(model, isize::MIN),
+        Command::Last => step(model, isize::MAX),
+        Command::Filter => model.filtering = true,
+        Command::Clear => {
+            model.filter.clear();
+            settle(model);
+        }
+        Command::Details => details(model),
+        Command::Add => ask(model, Ask::Add),
+        Command::Again => return look(model),
+        Command::Interface => {
+            let item = |(key, note): &(String, String)| Item { key: key.clone(), note: note.clone() };
+            let items = model.setup.networks.iter().map(item).collect();
+            pick(model, Pick::Interface, items);
+        }
+        Command::Mode => return mode(model),
+        Command::Write => {
+            if model.setup.fits {
+                let mut lines = vec![
+                    "This is written, checked with `dnsmasq --test` (boottorrent setup --remove undoes it):"
+                        .into(),
+                ];
+                lines.push(String::new());
+                lines.extend(model.setup.plan.iter().cloned());
+                let yes = Some(Effect::Run(
+                    Errand::Write,
+                    [&["setup".into()], &model.setup.wishes[..], &["--write".into()]].concat(),
+                ));
+                model.dialog = Some(Dialog::Text { title: "Write the setup?".into(), lines, scroll: 0, yes });
+            } else {
+                complain(model, "there is nothing to write: the reason is above");
+            }
+        }
+        change => return change_something(model, change),
+    }
+    Vec::new()
+}
+
+/// What the server must do for us: only when it takes changes.
+fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
+    match &model.link {
+        Link::Full | Link::Asking => {}
+        Link::ReadOnly => {
+            complain(model, "this user may look only: run it as root, or as a member of the socket's group");
+            return Vec::new();
+        }
+        Link::Down(_) => {
+            complain(
+                model,
+                "the server does not run: start it first (systemctl start boottorrent, or: boottorrent serve)",
+            );
+            return Vec::new();
+        }
+    }
+    match command {
+        Command::Fetch if model.sources.is_empty() => {
+            say(model, "looking for sources…");
+            return vec![Effect::Sources];
+        }
+        Command::Fetch => pick_source(model),
+        Command::FetchUrl => ask(model, Ask::Fetch),
+        Command::Assign => {
+            if let Some(machine) = model.machines.key.clone() {
+                assign(model, machine);
+            }
+        }
+        Command::AssignGroup => {
+            let machine =
+                model.now.machines.iter().find(|c| Some(&c.heartbeat.id) == model.machines.key.as_ref());
+            match machine.and_then(|c| c.group.clone()) {
+                Some(group) => assign(model, format!("group:{}", group.trim_start_matches("group:"))),
+                None => complain(model, "it is in no group: boottorrent host set MAC --group NAME"),
+            }
+        }
+        Command::Unassign => return model.machines.key.clone().map(Effect::Unassign).into_iter().collect(),
+        Command::Wake => return model.machines.key.clone().map(Effect::Wake).into_iter().collect(),
+        _ => return change_image(model, command),
+    }
+    Vec::new()
+}
+
+fn assign(model: &mut Model, who: String) {
+    let item = |row: &ImageRow| Item { key: row.manifest.name.to_string(), note: row.manifest.what() };
+    let items = model.now.images.iter().map(item).collect();
+    pick(model, Pick::Image(who), items);
+}
+
+fn change_image(model: &mut Model, command: Command) -> Vec<Effect> {
+    let lines = rows::images(model);
+    match (lines.iter().find(|l| Some(l.key()) == model.images.key), command) {
+        (Some(Line::Image(row, _)), Command::Default) => vec![Effect::Default(row.manifest.name.to_string())],
+        (Some(Line::Image(row, _)), Command::Rename) => {
+            let name = row.manifest.name.to_string();
+            let text = name.clone();
+            model.dialog = Some(Dialog::Input { ask: Ask::Rename(name), text });
+            Vec::new()
+        }
+        (Some(Line::Image(row, _)), Command::Remove) => {
+            let name = row.manifest.name.to_string();
+            let lines = who_runs(model, &name, &row.machines);
+            let yes = Some(Effect::Remove(name.clone()));
+            model.dialog = Some(Dialog::Text { title: format!("Remove {name}?"), lines, scroll: 0, yes });
+            Vec::new()
+        }
+        (Some(Line::Fetch(fetch)), Command::Remove) => vec![Effect::Cancel(fetch.id)],
+        (Some(Line::Fetch(fetch)), Command::Retry) if !fetch.state.is_alive() => {
+            vec![Effect::Cancel(fetch.id), Effect::Fetch(Box::new(fetch.request.clone()))]
+        }
+        (Some(Line::Fetch(fetch)), Command::Unverified) if !fetch.state.is_alive() => {
+            let request = FetchRequest { no_verify: true, ..fetch.request.clone() };
+            let lines = vec![
+                format!("{} is taken as it comes.", request.what),
+                "Nothing says that it is genuine, and it runs as root on every machine that boots it.".into(),
+            ];
+            let yes = Some(Effect::Fetch(Box::new(request)));
+            model.dialog = Some(Dialog::Text { title: "Fetch unverified?".into(), lines, scroll: 0, yes });
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn who_runs(model: &Model, image: &str, ids: &[String]) -> Vec<String> {
+    let name = |id: &String| {
+        let machine = model.now.machines.iter().find(|c| c.heartbeat.id == *id);
+        machine.map_or_else(|| id.clone(), rows::name)
+    };
+    let mut lines = match ids {
+        [] => vec![format!("No machine runs {image}.")],
+        ids => vec![
+            match ids {
+                [one] => format!("One machine runs it: {}.", name(one)),
+                ids => {
+                    let names: Vec<String> = ids.iter().map(name).collect();
+                    format!("{} machines run it: {}.", ids.len(), names.join(", "))
+                }
+            },
+            "What runs goes on; those that still fetch it have ten minutes to finish.".into(),
+        ],
+    };
+    lines.push("It is deleted from the disk of this server.".into());
+    lines
+}
+
+fn beside(view: View, by: usize) -> View {
+    let at = VIEWS.iter().position(|(v, _)| *v == view).unwrap_or(0);
+    VIEWS[(at + by) % VIEWS.len()].0
+}
+
+fn go(model: &mut Model, view: View) -> Vec<Effect> {
+    if model.view != view {
+        model.filter.clear();
+    }
+    model.view = view;
+    settle(model);
+    match view == View::Setup && model.setup == Setup::default() {
+        true => look(model),
+        false => Vec::new(),
+    }
+}
+
+/// Look at what the setup view shows.
+fn look(model: &mut Model) -> Vec<Effect> {
+    model.setup.busy = true;
+    let plan = [&["setup".to_owned()], &model.setup.wishes[..]].concat();
+    vec![
+        Effect::Networks,
+        Effect::Run(Errand::Plan, plan),
+        Effect::Run(Errand::Doctor, vec!["doctor".into()]),
+    ]
+}
+
+fn step(model: &mut Model, by: isize) {
+    match model.view {
+        View::Images => {
+            let keys = image_keys(model);
+            model.images.step(by, &keys);
+        }
+        View::Machines => {
+            let keys = machine_keys(model);
+            model.machines.step(by, &keys);
+        }
+        View::Transfers => {}
+        View::Setup => {
+            let lines = model.setup.doctor.len() + model.setup.plan.len() + 4;
+            model.scroll = model.scroll.saturating_add_signed(by).min(lines.saturating_sub(1));
+        }
+    }
+}
+
+fn details(model: &mut Model) {
+    model.dialog = match model.view {
+        View::Machines => model.machines.key.clone().map(Dialog::Machine),
+        View::Images => model.images.key.clone().map(Dialog::Image),
+        _ => None,
+    };
+}
+
+fn ask(model: &mut Model, ask: Ask) {
+    model.dialog = Some(Dialog::Input { ask, text: String::new() });
+}
+
+fn pick(model: &mut Model, pick: Pick, items: Vec<Item>) {
+    let mut cursor = Cursor::default();
+    cursor.settle(&items.iter().map(|i| i.key.clone()).collect::<Vec<_>>());
+    model.dialog = Some(Dialog::Pick { pick, items, filter: String::new(), cursor });
+}
+
+fn pick_source(model: &mut Model) {
+    let item = |s: &Source| Item { key: s.name.clone(), note: s.about.clone() };
+    let items = model.sources.iter().map(item).collect();
+    pick(model, Pick::Source, items);
+}
+
+fn sources_came(model: &mut Model, sources: Result<Vec<Source>, String>) -> Vec<Effect> {
+    match sources {
+        Err(why) => complain(model, why),
+        Ok(sources) if sources.is_empty() => {
+            complain(model, "there are no sources: see boottorrent source add, or press u for a URL");
+        }
+        Ok(sources) => {
+            model.sources = sources;
+            model.said = Said::default();
+            if model.dialog.is_none() {
+                pick_source(model);
+            }
+        }
+    }
+    Vec::new()
+}
+
+fn mode(model: &mut Model) -> Vec<Effect> {
+    let wishes = &mut model.setup.wishes;
+    match wishes.iter().position(|w| w == "--mode") {
+        Some(at) => {
+            // Mode and range were put in together.
+            wishes.drain(at..(at + 4).min(wishes.len()));
+            look(model)
+        }
+        None => {
+            ask(model, Ask::Range);
+            Vec::new()
+        }
+    }
+}
+
+fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec<Effect> {
+    match dialog {
+        Dialog::Machine(_) | Dialog::Image(_) => Vec::new(),
+        Dialog::Text { title, lines, scroll, yes } => in_text(model, title, lines, scroll, yes, key),
+        Dialog::Input { ask, mut text } => match key.code {
+            KeyCode::Esc => Vec::new(),
+            KeyCode::Enter => entered(model, ask, text),
+            _ => {
+                typed(&mut text, key);
+                model.dialog = Some(Dialog::Input { ask, text });
+                Vec::new()
+            }
+        },
+        Dialog::Pick { pick, items, filter, cursor } => in_pick(model, pick, items, filter, cursor, key),
+    }
+}
+
+fn in_text(
+    model: &mut Model,
+    title: String,
+    lines: Vec<String>,
+    scroll: usize,
+    yes: Option<Effect>,
+    key: KeyEvent,
+) -> Vec<Effect> {
+    let page = usize::from(model.height.saturating_sub(8).max(1));
+    let scroll = match (key.code, yes) {
+        (KeyCode::Char('y' | 'Y'), Some(effect)) => return vec![effect],
+        (KeyCode::Down | KeyCode::Char('j'), yes) => (scroll + 1, yes),
+        (KeyCode::Up | KeyCode::Char('k'), yes) => (scroll.saturating_sub(1), yes),
+        (KeyCode::PageDown | KeyCode::Char(' '), yes) => (scroll + page, yes),
+        (KeyCode::PageUp, yes) => (scroll.saturating_sub(page), yes),
+        // Every other key closes it; nothing was done.
+        _ => return Vec::new(),
+    };
+    let (scroll, yes) = (scroll.0.min(lines.len().saturating_sub(1)), scroll.1);
+    model.dialog = Some(Dialog::Text { title, lines, scroll, yes });
+    Vec::new()
+}
+
+fn in_pick(
+    model: &mut Model,
+    pick: Pick,
+    items: Vec<Item>,
+    mut filter: String,
+    mut cursor: Cursor,
+    key: KeyEvent,
+) -> Vec<Effect> {
+    let keys = |filter: &str| rows::items(&items, filter).iter().map(|i| i.key.clone()).collect::<Vec<_>>();
+    let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
+    match key.code {
+        KeyCode::Esc => return Vec::new(),
+        KeyCode::Enter => return cursor.key.map_or_else(Vec::new, |key| picked(model, pick, key)),
+        KeyCode::Down => cursor.step(1, &keys(&filter)),
+        KeyCode::Up => cursor.step(-1, &keys(&filter)),
+        KeyCode::PageDown => cursor.step(page, &keys(&filter)),
+        KeyCode::PageUp => cursor.step(-page, &keys(&filter)),
+        _ => {
+            if typed(&mut filter, key) {
+                cursor.go(0, &keys(&filter));
+            }
+        }
+    }
+    model.dialog = Some(Dialog::Pick { pick, items, filter, cursor });
+    Vec::new()
+}
+
+fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
+    match pick {
+        Pick::Source => {
+            say(model, format!("asking the server to fetch {key}"));
+            vec![Effect::Fetch(Box::new(FetchRequest { what: key, ..Default::default() }))]
+        }
+        Pick::Image(machine) => vec![Effect::Assign(machine, key)],
+        Pick::Interface => {
+            let wishes = &mut model.setup.wishes;
+            if let Some(at) = wishes.iter().position(|w| w == "--interface") {
+                wishes.drain(at..(at + 2).min(wishes.len()));
+            }
+            wishes.splice(0..0, ["--interface".into(), key]);
+            look(model)
+        }
+    }
+}
+
+fn entered(model: &mut Model, ask: Ask, text: String) -> Vec<Effect> {
+    let word = text.trim().to_owned();
+    if word.is_empty() {
+        return Vec::new();
+    }
+    match ask {
+        Ask::Add if model.running.is_some() => {
+            complain(model, "one file is being added already: wait for its end");
+            Vec::new()
+        }
+        Ask::Add => {
+            model.running = Some(format!("adding {word}"));
+            // A file whose name begins with a dash is still a file.
+            vec![Effect::Run(Errand::Add, ["image", "add", "--", &word].map(String::from).to_vec())]
+        }
+        Ask::Fetch => {
+            say(model, format!("asking the server to fetch {word}"));
+            vec![Effect::Fetch(Box::new(FetchRequest { what: word, ..Default::default() }))]
+        }
+        Ask::Rename(old) => match word.parse::<ImageName>() {
+            Ok(new) if new.as_str() == old => Vec::new(),
+            Ok(new) => vec![Effect::Rename(old, new)],
+            Err(e) => {
+                complain(model, e.to_string());
+                model.dialog = Some(Dialog::Input { ask: Ask::Rename(old), text });
+                Vec::new()
+            }
+        },
+        Ask::Range => {
+            model.setup.wishes.extend(["--mode", "authoritative", "--range", &word].map(String::from));
+            look(model)
+        }
+    }
+}
+
+fn ran_to_its_end(model: &mut Model, errand: Errand, ran: Ran) -> Vec<Effect> {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let last = |text: &str| text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default().to_owned();
+    let why = last(&ran.err);
+    let why = why.strip_prefix("boottorrent: ").unwrap_or(&why).to_owned();
+    match errand {
+        Errand::Add => {
+            model.running = None;
+            match ran.good {
+                true => say(model, ran.out.lines().next().unwrap_or("added")),
+                false => complain(model, why),
+            }
+        }
+        Errand::Plan => {
+            model.setup.fits = ran.good;
+            model.setup.plan = if ran.good { lines(&ran.out) } else { lines(&ran.err) };
+        }
+        Errand::Write => {
+            match ran.good {
+                true => say(model, last(&ran.out)),
+                false => complain(model, why),
+            }
+            return look(model);
+        }
+        Errand::Doctor => {
+            model.setup.busy = false;
+            model.setup.doctor = lines(&format!("{}{}", ran.out, ran.err));
+        }
+    }
+    Vec::new()
+}

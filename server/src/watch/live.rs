@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What changes each second: for those who listen (the web page), and as rates of the last minutes.
+//! A listener gets everything first, then what has changed. All listeners share one message.
+
+use super::stats::{self, ImageStats};
+use crate::{clients::Client, http::State, watch::totals};
+use bootspec::Phase;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+
+/// Listeners at once.
+pub const MAX_LISTENERS: usize = 64;
+/// Messages that a slow listener may lag behind; then it gets everything anew.
+const BACKLOG: usize = 8;
+/// Seconds of rates that are kept.
+const HISTORY: usize = 300;
+
+/// Rates of one second, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// What the server sent of payloads.
+    pub sent: u64,
+    /// What all machines together received.
+    pub received: u64,
+}
+
+/// A machine in a line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    id: String,
+    name: Option<String>,
+    address: Option<String>,
+    image: Option<String>,
+    phase: &'static str,
+    percent: u8,
+    down: u64,
+    up: u64,
+    /// Bytes from the server, by whatever way.
+    server: u64,
+    machines: u64,
+    peers: u32,
+    /// Seconds from the kernel's start to the mounted root, when it has booted.
+    boot: Option<u32>,
+    error: Option<String>,
+}
+
+impl From<&Client> for Row {
+    fn from(c: &Client) -> Row {
+        let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
+        // A machine that is gone neither sends nor receives, whatever it said last.
+        let rate = |r| if c.gone { 0 } else { r };
+        Row {
+            id: h.id.clone(),
+            name: c.name.clone().or_else(|| h.hostname.clone()).filter(|n| !n.is_empty()),
+            address: h.address.clone().or(c.remote.map(|r| r.to_string())),
+            image: h.image.clone(),
+            phase: c.phase(),
+            percent: p.percent().clamp(0.0, 100.0) as u8,
+            down: rate(p.down_rate),
+            up: rate(p.up_rate),
+            server: p.from_server.saturating_add(p.from_http),
+            machines: p.from_peers,
+            peers: p.peers,
+            boot: (h.phase == Phase::Seed).then(|| totals::boot_seconds(h) as u32),
+            error: h.error.clone(),
+        }
+    }
+}
+
+/// A message: what is new, and whose rows are gone. In the first one everything is new.
+#[derive(Debug, PartialEq, Serialize)]
+struct Message<'a> {
+    /// Whether this is everything: what the listener had before is void.
+    all: bool,
+    machines: Vec<&'a Row>,
+    gone: BTreeSet<&'a str>,
+    /// All images, if anything about them has changed.
+    images: Option<&'a [ImageStats]>,
+    sent: u64,
+    received: u64,
+}
+
+#[derive(Default)]
+struct Seen {
+    rows: BTreeMap<String, Row>,
+    images: Vec<ImageStats>,
+    /// Payload bytes sent in all, and received now by the second.
+    sent: u64,
+    received: u64,
+}
+
+impl Seen {
+    fn now(state: &State, clients: &[Client]) -> Seen {
+        Seen {
+            rows: clients.iter().map(|c| (c.heartbeat.id.clone(), Row::from(c))).collect(),
+            images: stats::images(state, clients),
+            sent: state.sent.payloads(),
+            received: received(clients),
+        }
+    }
+
+    fn all(&self) -> Arc<str> {
+        let (machines, images) = (self.rows.values().collect(), Some(&self.images[..]));
+        let (sent, received) = (self.sent, self.received);
+        json(&Message { all: true, machines, gone: BTreeSet::new(), images, sent, received })
+    }
+
+    /// What there is to say after `before`; nothing, if all is the same.
+    fn news(&self, before: &Seen) -> Option<Arc<str>> {
+        let new = |(id, row): &(&String, &Row)| before.rows.get(*id) != Some(*row);
+        let message = Message {
+            all: false,
+            machines: self.rows.iter().filter(new).map(|(_, row)| row).collect(),
+            gone: before.rows.keys().filter(|id| !self.rows.contains_key(*id)).map(String::as_str).collect(),
+            images: Some(&self.images[..]).filter(|i| *i != before.images),
+            sent: self.sent,
+            received: self.received,
+        };
+        let same = message.machines.is_empty() && message.gone.is_empty() && message.images.is_none();
+        (!same || (self.sent, self.received) != (before.sent, before.received)).then(|| json(&message))
+    }
+}
+
+fn json(message: &Message) -> Arc<str> {
+    serde_json::to_string(message).expect("a message is JSON").into()
+}
+
+/// What all machines together receive in a second.
+fn received(clients: &[Client]) -> u64 {
+    let rates = clients.iter().filter(|c| !c.gone).map(|c| c.heartbeat.progress.down_rate);
+    rates.fold(0, u64::saturating_add)
+}
+
+/// Who listens, and what they have been told.
+pub struct Live {
+    places: Arc<Semaphore>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    seen: Seen,
+    history: VecDeque<Sample>,
+    /// When the last sample was taken, and what had been sent by then.
+    sampled: Option<(Instant, u64)>,
+    /// None when the server stops.
+    news: Option<broadcast::Sender<Arc<str>>>,
+}
+
+/// A listener: everything as it is, and then what changes.
+pub struct Listener {
+    /// What it must know first.
+    pub all: Arc<str>,
+    /// What changes.
+    pub news: broadcast::Receiver<Arc<str>>,
+    /// Its place, until it goes.
+    pub place: OwnedSemaphorePermit,
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        let news = Some(broadcast::channel(BACKLOG).0);
+        let inner = Inner { seen: Seen::default(), history: VecDeque::new(), sampled: None, news };
+        Live { places: Arc::new(Semaphore::new(MAX_LISTENERS)), inner: Mutex::new(inner) }
+    }
+}
+
+impl Live {
+    /// A second has passed: take the rates, and tell who listens what has changed.
+    pub fn tick(&self, state: &State, now: Instant) {
+        let clients = state.list_clients(now);
+        let sent = state.sent.payloads();
+        let mut inner = self.inner();
+        if let Some((then, before)) = inner.sampled {
+            let seconds = now.saturating_duration_since(then).as_secs_f64().max(0.1);
+            let sent = (sent.saturating_sub(before) as f64 / seconds) as u64;
+            inner.history.push_back(Sample { sent, received: received(&clients) });
+            if inner.history.len() > HISTORY {
+                inner.history.pop_front();
+            }
+        }
+        inner.sampled = Some((now, sent));
+        if inner.news.as_ref().is_some_and(|n| n.receiver_count() > 0) {
+            let seen = Seen::now(state, &clients);
+            if let (Some(text), Some(news)) = (seen.news(&inner.seen), &inner.news) {
+                // Whoever has gone meanwhile misses nothing.
+                let _ = news.send(text);
+            }
+            inner.seen = seen;
+        }
+    }
+
+    /// Someone new listens. None: too many do already, or the server stops.
+    pub fn listen(&self, state: &State) -> Option<Listener> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let (all, news) = self.everything(state)?;
+        Some(Listener { all, news, place })
+    }
+
+    /// Everything as it is, and what comes after it. None: the server stops.
+    pub fn everything(&self, state: &State) -> Option<(Arc<str>, broadcast::Receiver<Arc<str>>)> {
+        let clients = state.list_clients(Instant::now());
+        let mut inner = self.inner();
+        let sender = inner.news.as_ref()?;
+        let alone = sender.receiver_count() == 0;
+        let news = sender.subscribe();
+        if alone {
+            // While nobody listened nothing was looked at.
+            inner.seen = Seen::now(state, &clients);
+        }
+        Some((inner.seen.all(), news))
+    }
+
+    /// The rates of the last minutes, oldest first.
+    pub fn history(&self) -> Vec<Sample> {
+        self.inner().history.iter().copied().collect()
+    }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        MAX_LISTENERS - self.places.available_permits()
+    }
+
+    /// The server stops: nobody hears anything more.
+    pub fn end(&self) {
+        self.inner().news = None;
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bootspec::{Heartbeat, Progress};
+
+    fn client(id: &str, have: u64) -> Client {
+        let progress = Progress { have, total: 10, down_rate: 7, ..Default::default() };
+        let heartbeat = Heartbeat { id: id.into(), phase: Phase::Download, progress, ..Default::default() };
+        Client { heartbeat, ..Default::default() }
+    }
+
+    fn seen(clients: &[Client]) -> Seen {
+        let rows = clients.iter().map(|c| (c.heartbeat.id.clone(), Row::from(c))).collect();
+        Seen { rows, received: received(clients), ..Default::default() }
+    }
+
+    #[test]
+    fn only_what_has_changed_is_told() {
+        let before = seen(&[client("a", 1), client("b", 1), client("c", 1)]);
+        assert_eq!(before.news(&before), None);
+        let after = seen(&[client("a", 1), client("b", 2), client("d", 1)]);
+        let text = after.news(&before).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let ids: Vec<_> =
+            told["machines"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+        assert_eq!((ids, told["machines"][0]["percent"].as_u64()), (vec!["b", "d"], Some(20)));
+        assert_eq!(
+            (&told["gone"][0], &told["images"], &told["all"]),
+            (&"c".into(), &().into(), &false.into())
+        );
+        let all: serde_json::Value = serde_json::from_str(&after.all()).unwrap();
+        assert_eq!((all["machines"].as_array().unwrap().len(), &all["all"]), (3, &true.into()));
+    }
+
+    #[test]
+    fn a_machine_that_is_gone_has_no_rates() {
+        let gone = Client { gone: true, ..client("a", 5) };
+        assert_eq!((Row::from(&gone).down, Row::from(&gone).percent, received(&[gone])), (0, 50, 0));
+    }
+}

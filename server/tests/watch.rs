@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a running server can be watched by: its page, its events, its metrics. And that nobody upsets it.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Server, World, until};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+/// A page that listens.
+struct Listener(BufReader<TcpStream>);
+
+impl Listener {
+    fn new(server: &Server) -> Listener {
+        let mut stream = TcpStream::connect(server.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        Listener(BufReader::new(stream))
+    }
+
+    /// The next message; None when the server has ended the stream.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// The first message of which this holds.
+    fn until(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let mut next = || self.next().unwrap_or_else(|| panic!("the stream ended before {what}"));
+        std::iter::repeat_with(&mut next).take(30).find(is).unwrap_or_else(|| panic!("never came: {what}"))
+    }
+}
+
+fn beat(server: &Server, id: &str, more: Value) -> u16 {
+    let mut body = json!({"id": id, "phase": "download", "uptime": 0.5});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    server.ask("POST", "/api/v1/heartbeat", &[], body.to_string().as_bytes()).status
+}
+
+fn stats(server: &Server) -> Value {
+    serde_json::from_str(&server.get("/api/v1/stats").text()).unwrap()
+}
+
+#[test]
+fn the_page_hears_what_happens() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    let server = Server::start(&w, &[]);
+    let page = server.get("/");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+
+    let mut listener = Listener::new(&server);
+    let first = listener.next().unwrap();
+    assert_eq!((&first["all"], &first["images"][0]["name"]), (&json!(true), &json!("lab")));
+    assert_eq!(first["machines"], json!([]));
+    let hash = first["images"][0]["infohash"].clone();
+    let more = json!({"hostname": "<b>pc\u{1b}[1m", "infohash": hash, "progress": {"have": 5, "total": 10}});
+    assert_eq!(beat(&server, "52:54:00:00:00:01", more), 204);
+    let news = listener.until("the machine", |m| !m["machines"].as_array().unwrap().is_empty());
+    let row = &news["machines"][0];
+    // Markup is text for the page; what controls a terminal is taken out here already.
+    assert_eq!(
+        (&row["name"], &row["percent"], &row["phase"]),
+        (&json!("<b>pc[1m"), &json!(50), &json!("download"))
+    );
+    assert_eq!((&news["all"], &news["images"][0]["machines"]), (&json!(false), &json!(1)));
+
+    let all = server.get("/images/lab/payload").body.len() as u64;
+    until("its bytes among those sent", || (stats(&server)["images"][0]["sent"] == all).then_some(()));
+    until("our seeder", || (stats(&server)["images"][0]["complete"] == 1).then_some(()));
+    let metrics = server.get("/metrics");
+    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    for line in [
+        format!("boottorrent_image_sent_bytes_total{{image=\"lab\"}} {all}"),
+        "boottorrent_machines{phase=\"download\"} 1".into(),
+        "boottorrent_image_seeding{image=\"lab\"} 1".into(),
+        "boottorrent_listeners 1".into(),
+    ] {
+        assert!(metrics.text().contains(&format!("\n{line}\n")), "{line} is not in\n{}", metrics.text());
+    }
+
+    w.run(&["image", "remove", "lab", "--force"]).good();
+    listener.until("no image", |m| m["images"] == json!([]));
+    assert_eq!(server.stop(), Some(0));
+    while listener.next().is_some() {}
+}
+
+#[test]
+fn listeners_have_places() {
+    let w = World::new();
+    let server = Server::start(&w, &["--no-seed"]);
+    let mut pages: Vec<Listener> = (0..64).map(|_| Listener::new(&server)).collect();
+    assert!(pages.iter_mut().all(|p| p.next().is_some()));
+    let refused = server.get("/api/v1/events");
+    assert_eq!(
+        (refused.status, refused.text().as_str()),
+        (503, "64 pages listen to this server already: close one\n")
+    );
+    pages.pop();
+    // Noticed at the next word that is said to it.
+    until("a free place", || {
+        beat(&server, "a", json!({}));
+        (stats(&server)["listeners"] == 63).then_some(())
+    });
+    assert!(Listener::new(&server).next().is_some());
+}
+
+/// Ten megabytes, made-up machines in crowds, half a heartbeat: one sentence each, and the others notice nothing.
+#[test]
+fn hostile_heartbeats() {
+    let w = World::new();
+    let server = Server::start(&w, &["--no-seed"]);
+    let big = server.ask("POST", "/api/v1/heartbeat", &[], &vec![b' '; 10 << 20]);
+    assert_eq!((big.status, big.text().as_str()), (413, "a heartbeat has at most 16384 bytes\n"));
+    let half = server.ask("POST", "/api/v1/heartbeat", &[], br#"{"id": "a", "progress": "#);
+    assert_eq!(half.status, 400);
+    assert!(half.text().starts_with("this is no heartbeat: "), "{}", half.text());
+    // All over one connection, from another address.
+    let socket = std::net::TcpStream::connect(server.http).unwrap();
+    let (mut out, mut answers) = (socket.try_clone().unwrap(), BufReader::new(socket));
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        answers.read_to_string(&mut text).unwrap();
+        text.matches("HTTP/1.1 204").count()
+    });
+    let crowd = 5_000;
+    for n in 0..crowd {
+        let body = format!("{{\"id\": \"made up {n}\\u001b[2J\"}}");
+        let close = if n + 1 == crowd { "Connection: close\r\n" } else { "" };
+        let head = format!(
+            "POST /api/v1/heartbeat HTTP/1.1\r\nHost: x\r\n{close}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        out.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    }
+    assert_eq!(reader.join().unwrap(), crowd);
+    assert_eq!(beat(&server, "real", json!({"hostname": "real"})), 204);
+    let clients = server.get("/api/v1/clients").text();
+    assert!(!clients.contains("u001b") && clients.contains("\"real\""));
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&clients).unwrap().len(), 4096);
+    assert_eq!(stats(&server)["totals"]["heartbeats"], crowd + 1);
+}
