@@ -67,5 +67,6 @@ install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
 	[ -e $(DESTDIR)/etc/boottorrent/server.toml ] || \
 		install -D -m 644 server/server.toml $(DESTDIR)/etc/boottorrent/server.toml
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/boottorrent/sources.d server/sources.d/*.toml
 
 .PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-server

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /boot.ipxe?mac=&platform=&image=`, `GET /grub.cfg?mac=&image=`, and the loader for UEFI HTTP boot.
+//! `GET /boot.ipxe?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, `GET /grub.cfg?mac=&image=`, and the
+//! loader for UEFI HTTP boot.
 
-use super::{From, Shared, host::host, sentence};
+use super::{Ends, From, Shared, host::host, machine, sentence};
 use crate::{
     clients::text,
     grub::{self, Way},
@@ -13,58 +14,61 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-pub struct Asked {
-    mac: Option<String>,
-    platform: Option<String>,
-    image: Option<String>,
-}
 
 pub async fn script(
     state: Shared,
     ConnectInfo(ends): From,
     headers: HeaderMap,
-    asked: Query<Asked>,
+    asked: Query<machine::Asked>,
 ) -> Response {
-    let script = with_menu(&state, &host(&headers, ends), &asked, ipxe::script);
-    let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| text(w, 40));
-    let (mac, platform) = (word(&asked.mac), word(&asked.platform));
-    tracing::info!("{mac} ({}, {platform}) asks for boot.ipxe", ends.remote.ip());
-    plain(script)
+    rendered(&state, ends, &headers, &asked, "boot.ipxe", ipxe::script).await
 }
 
 pub async fn grub(
     state: Shared,
     ConnectInfo(ends): From,
     headers: HeaderMap,
-    asked: Query<Asked>,
+    asked: Query<machine::Asked>,
 ) -> Response {
     let mac = asked.mac.as_deref().and_then(grub::bootif);
-    let way = Way::Http(mac.as_deref());
-    let config = with_menu(&state, &host(&headers, ends), &asked, |menu| grub::config(menu, way));
-    let mac = asked.mac.as_deref().map_or("?".into(), |w| text(w, 40));
-    tracing::info!("{mac} ({}, GRUB) asks for grub.cfg", ends.remote.ip());
-    plain(config)
+    let render = |menu: &ipxe::Menu| grub::config(menu, Way::Http(mac.as_deref()));
+    rendered(&state, ends, &headers, &asked, "grub.cfg", render).await
 }
 
-fn with_menu(state: &Shared, host: &str, asked: &Asked, render: impl Fn(&ipxe::Menu) -> String) -> String {
+/// What this machine is to boot, in the language of its boot loader.
+async fn rendered(
+    state: &Shared,
+    ends: Ends,
+    headers: &HeaderMap,
+    asked: &machine::Asked,
+    file: &str,
+    render: impl Fn(&ipxe::Menu) -> String,
+) -> Response {
+    let choice = machine::decide(state, asked, ends).await;
     let library = state.library();
     let images: Vec<_> = library.values().map(|i| &i.manifest).collect();
-    render(&ipxe::Menu {
-        host,
+    let host = host(headers, ends);
+    let boot = &state.config.boot;
+    let chosen = choice.image.as_ref();
+    let append = [&[boot.append.trim().to_owned()][..], &choice.params].concat();
+    let text_of_it = render(&ipxe::Menu {
+        host: &host,
         images: &images,
-        wanted: asked.image.as_deref().filter(|i| !i.is_empty()),
-        default: state.config.boot.default.as_ref(),
-        timeout: state.config.boot.timeout.as_millis(),
-        append: &state.config.boot.append,
+        wanted: asked
+            .image
+            .as_deref()
+            .filter(|i| !i.is_empty())
+            .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str())),
+        default: chosen.or(boot.default.as_ref()),
+        timeout: boot.timeout.as_millis(),
+        append: append.join(" ").trim(),
         addon: &|family| state.addons.size(family),
-    })
-}
-
-fn plain(text: String) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text).into_response()
+    });
+    let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| text(w, 40));
+    let (mac, platform) = (word(&asked.mac), word(&asked.platform));
+    let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
+    tracing::info!("{mac}{name} ({}, {platform}) asks for {file}", ends.remote.ip());
+    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text_of_it).into_response()
 }
 
 /// iPXE, for firmware that fetches over HTTP what others fetch by TFTP.
