@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /boot.ipxe?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, `GET /grub.cfg?mac=&image=`, and the loader
-//! for UEFI HTTP boot.
+//! `GET /boot.ipxe?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, `GET /grub.cfg?mac=&image=`, and the
+//! loader for UEFI HTTP boot.
 
-use super::{From, Shared, host::host, machine, sentence};
+use super::{Ends, From, Shared, host::host, machine, sentence};
 use crate::{
     clients::text,
     grub::{self, Way},
-    hosts::Choice,
     ipxe, library,
     setup::{firmware, plan::LOADER},
 };
@@ -22,13 +21,7 @@ pub async fn script(
     headers: HeaderMap,
     asked: Query<machine::Asked>,
 ) -> Response {
-    let choice = machine::decide(&state, &asked, ends).await;
-    let script = with_menu(&state, &host(&headers, ends), &asked, &choice, ipxe::script);
-    let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| text(w, 40));
-    let (mac, platform) = (word(&asked.mac), word(&asked.platform));
-    let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
-    tracing::info!("{mac}{name} ({}, {platform}) asks for boot.ipxe", ends.remote.ip());
-    plain(script)
+    rendered(&state, ends, &headers, &asked, "boot.ipxe", ipxe::script).await
 }
 
 pub async fn grub(
@@ -37,42 +30,45 @@ pub async fn grub(
     headers: HeaderMap,
     asked: Query<machine::Asked>,
 ) -> Response {
-    let choice = machine::decide(&state, &asked, ends).await;
     let mac = asked.mac.as_deref().and_then(grub::bootif);
-    let way = Way::Http(mac.as_deref());
-    let render = |menu: &ipxe::Menu| grub::config(menu, way);
-    let config = with_menu(&state, &host(&headers, ends), &asked, &choice, render);
-    let mac = asked.mac.as_deref().map_or("?".into(), |w| text(w, 40));
-    tracing::info!("{mac} ({}, GRUB) asks for grub.cfg", ends.remote.ip());
-    plain(config)
+    let render = |menu: &ipxe::Menu| grub::config(menu, Way::Http(mac.as_deref()));
+    rendered(&state, ends, &headers, &asked, "grub.cfg", render).await
 }
 
-fn with_menu(
+/// What this machine is to boot, in the language of its boot loader.
+async fn rendered(
     state: &Shared,
-    host: &str,
+    ends: Ends,
+    headers: &HeaderMap,
     asked: &machine::Asked,
-    choice: &Choice,
+    file: &str,
     render: impl Fn(&ipxe::Menu) -> String,
-) -> String {
+) -> Response {
+    let choice = machine::decide(state, asked, ends).await;
     let library = state.library();
     let images = library::bootable(&library);
+    let host = host(headers, ends);
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();
     let append = [&[boot.append.trim().to_owned()][..], &choice.params].concat();
-    let wanted = asked.image.as_deref().filter(|i| !i.is_empty());
-    render(&ipxe::Menu {
-        host,
+    let text_of_it = render(&ipxe::Menu {
+        host: &host,
         images: &images,
-        wanted: wanted.or(chosen.filter(|_| !choice.menu).map(|i| i.as_str())),
+        wanted: asked
+            .image
+            .as_deref()
+            .filter(|i| !i.is_empty())
+            .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str())),
         default: chosen.or(boot.default.as_ref()),
         timeout: boot.timeout.as_millis(),
         append: append.join(" ").trim(),
         addon: &|family| state.addons.size(family),
-    })
-}
-
-fn plain(text: String) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text).into_response()
+    });
+    let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| text(w, 40));
+    let (mac, platform) = (word(&asked.mac), word(&asked.platform));
+    let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
+    tracing::info!("{mac}{name} ({}, {platform}) asks for {file}", ends.remote.ip());
+    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text_of_it).into_response()
 }
 
 /// iPXE, for firmware that fetches over HTTP what others fetch by TFTP.
