@@ -6,6 +6,7 @@ mod doctor;
 mod fetch;
 mod host;
 mod image;
+mod ltsp;
 mod serve;
 mod setup;
 mod source;
@@ -70,6 +71,9 @@ enum Command {
     Source(source::Command),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
+    /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
+    #[command(hide = true)]
+    Ltsp(ltsp::Ltsp),
 }
 
 impl Common {
@@ -99,6 +103,7 @@ impl Cli {
             Command::Setup(setup) => setup.run(&config),
             Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
+            Command::Ltsp(ltsp) => ltsp.run(&config),
         }
     }
 }

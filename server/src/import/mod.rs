@@ -6,6 +6,7 @@ pub mod disk;
 pub mod initrd;
 pub mod iso;
 pub mod kernel;
+pub mod ltsp;
 pub mod modules;
 pub mod pack;
 pub mod source;
