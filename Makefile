@@ -57,7 +57,11 @@ install: install-agent install-server
 install-agent:
 	install -D -m 755 $(AGENT) $(DESTDIR)$(PREFIX)/libexec/boottorrent/boottorrent-agent
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent $(INITRAMFS)/hooks/boottorrent
+	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent-netboot $(INITRAMFS)/hooks/boottorrent-netboot
+	install -D -m 644 initramfs-hooks/initramfs-tools/conf-hooks.d/boottorrent $(INITRAMFS)/conf-hooks.d/boottorrent
 	install -D -m 644 initramfs-hooks/initramfs-tools/scripts/boottorrent $(INITRAMFS)/scripts/boottorrent
+	[ -e $(DESTDIR)/etc/boottorrent/initramfs.conf ] || \
+		install -D -m 644 initramfs-hooks/initramfs-tools/initramfs.conf $(DESTDIR)/etc/boottorrent/initramfs.conf
 
 install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
@@ -65,4 +69,13 @@ install-server:
 		install -D -m 644 server/server.toml $(DESTDIR)/etc/boottorrent/server.toml
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/boottorrent/sources.d server/sources.d/*.toml
 
-.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-server
+# Beside Debian's package ltsp, which it needs.
+LTSP = $(DESTDIR)$(PREFIX)/share/ltsp
+install-ltsp:
+	for script in common/initrd/45 server/kernel/45 server/ipxe/75 server/boottorrent/55; do \
+		install -D -m 644 ltsp/$$script-boottorrent.sh $(LTSP)/$$script-boottorrent.sh || exit 1; \
+	done
+	install -D -m 644 ltsp/ltsp.conf $(DESTDIR)$(PREFIX)/share/doc/ltsp-server-boottorrent/examples/ltsp.conf
+	install -D -m 644 ltsp/ltsp-boottorrent.8 $(DESTDIR)$(PREFIX)/share/man/man8/ltsp-boottorrent.8
+
+.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-server install-ltsp

@@ -20,6 +20,7 @@ pub mod launch;
 pub mod leave;
 pub mod link;
 pub mod locate;
+pub mod ltsp;
 pub mod metainfo;
 pub mod mkfs;
 pub mod modules;
@@ -35,6 +36,7 @@ pub mod target;
 use anyhow::Context;
 use bootspec::{
     Exit, Params, Phase,
+    ltsp::Ltsp,
     manifest::Kind,
     params::{Log, Remark, Then},
     units::human_size,
@@ -92,6 +94,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         .step(Exit::Params)?;
     let mut params = parameters(&line, report)?;
     locate::pin(&mut params).step(Exit::Params)?;
+    let ltsp = Ltsp::adopt(&mut params, &line).map_err(|e| Failure::new(Exit::Params, e))?;
 
     report.phase(Phase::Network);
     let client = http_client().step(Exit::Network)?;
@@ -154,6 +157,15 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     if kind == Kind::Iso {
         let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
         report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));
+        report.phase(Phase::Seed);
+        return Ok(Booted { params, torrent, session, then: Then::Boot });
+    }
+    if let Some(ltsp) = ltsp {
+        if plan.writes == Writes::None || matches!(plan.writes, Writes::Kept(_)) {
+            report.warn("boottorrent.overlay= has no effect: LTSP makes its own overlay, in RAM");
+        }
+        let what = ltsp::hand_over(&ltsp, &payload.path, args, net.server).step(Exit::Root)?;
+        report.info(&format!("{image} is {what}: LTSP's own scripts boot it now"));
         report.phase(Phase::Seed);
         return Ok(Booted { params, torrent, session, then: Then::Boot });
     }

@@ -65,7 +65,10 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
             "no server is known: DHCP named none; add boottorrent.server=HOST to the kernel command line"
         ),
     };
-    let torrent = server.join(&format!("images/{image}/{image}.torrent"))?;
+    let mut torrent = server.join(&format!("images/{image}/{image}.torrent"))?;
+    // So that a version which was replaced while this machine loaded its kernel is still the one it gets.
+    let pin = params.infohash.map(|h| format!("infohash={h}"));
+    torrent.set_query(pin.as_deref());
     Ok(Located { torrent: Place::Url(torrent), server: Some(server) })
 }
 
@@ -102,11 +105,19 @@ fn server_url(host: &str) -> anyhow::Result<Url> {
 
 /// The payload endpoint beside a .torrent of our server: `/images/NAME/payload`.
 pub fn payload_url(torrent: &Url) -> Option<Url> {
+    beside(torrent, "payload")
+}
+
+/// A file of the same version of the same image as a .torrent of our server: `/images/NAME/FILE`.
+pub fn beside(torrent: &Url, file: &str) -> Option<Url> {
     let parts: Vec<&str> = torrent.path_segments()?.collect();
-    match parts.as_slice() {
-        ["images", name, file] if file.strip_suffix(".torrent") == Some(name) => torrent.join("payload").ok(),
-        _ => None,
+    let ["images", name, last] = parts.as_slice() else { return None };
+    if last.strip_suffix(".torrent") != Some(name) {
+        return None;
     }
+    let mut url = torrent.join(file).ok()?;
+    url.set_query(torrent.query());
+    Some(url)
 }
 
 #[cfg(test)]
@@ -153,6 +164,17 @@ mod tests {
         assert_eq!(
             payload_url(&url.parse().unwrap()).unwrap().as_str(),
             "http://10.0.0.1:6980/images/lab/payload"
+        );
+        let pinned = format!(
+            "boottorrent.image=lab boottorrent.server=10.0.0.1 boottorrent.infohash={}",
+            "ab".repeat(20)
+        );
+        let url: Url = at(&pinned, None).unwrap().0.parse().unwrap();
+        let query = format!("?infohash={}", "ab".repeat(20));
+        assert_eq!(url.as_str(), format!("http://10.0.0.1:6980/images/lab/lab.torrent{query}"));
+        assert_eq!(
+            beside(&url, "sums").unwrap().as_str(),
+            format!("http://10.0.0.1:6980/images/lab/sums{query}")
         );
         assert_eq!(at("boottorrent.torrent=http://x/y.torrent", None).unwrap().1, None);
         assert_eq!(at("boottorrent.torrent=/lab.torrent", None).unwrap().0, "/lab.torrent");

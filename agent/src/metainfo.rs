@@ -46,7 +46,11 @@ pub async fn obtain(
                 std::fs::read(path).with_context(|| format!("reading {from}")).step(Exit::Metainfo)?;
             (Bytes::from(bytes), from)
         }
-        Place::Url(url) => (wait_for(client, url, limit, report).await?, url.to_string()),
+        Place::Url(url) => {
+            let mut shown = url.clone();
+            shown.set_query(None);
+            (wait_for(client, url, limit, report).await?, shown.to_string())
+        }
     };
     let metainfo = Metainfo::parse(bytes)
         .map_err(|e| Failure::new(Exit::Metainfo, format!("{from} cannot be used: {e}")))?;

@@ -67,6 +67,7 @@ pub fn kind(asked: KindParam, payload: &Path) -> anyhow::Result<Kind> {
         KindParam::Filesystem => Kind::Filesystem,
         KindParam::Iso => Kind::Iso,
         KindParam::Disk => Kind::Disk,
+        KindParam::Ltsp => Kind::Ltsp,
         // What nobody knows is told with its first bytes, as a filesystem that is none.
         KindParam::Auto => content(payload)?.map_or(Kind::Filesystem, Content::kind),
     })
@@ -82,6 +83,7 @@ pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
     match kind {
         Kind::Filesystem => mount_filesystem(root),
         Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
+        Kind::Ltsp => bail!("an image of LTSP is no root: LTSP's own scripts make one of it"),
         Kind::Disk => disk::mount(root),
     }
 }

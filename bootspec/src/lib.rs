@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`params`] | the kernel command line (one table: parser, renderer, docs) |
 //! | [`device`] | disks by name, and where an image is kept |
+//! | [`ltsp`] | what the command line of LTSP says |
 //! | [`manifest`] | what the server knows about an image |
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
@@ -18,6 +19,7 @@ pub mod docs;
 pub mod exit;
 pub mod heartbeat;
 pub mod infohash;
+pub mod ltsp;
 pub mod manifest;
 pub mod name;
 pub mod params;

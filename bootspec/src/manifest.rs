@@ -14,6 +14,8 @@ pub enum Kind {
     Iso,
     /// A disk image with partitions.
     Disk,
+    /// An image of LTSP: kernel and initrd come LTSP's own way, and LTSP's own scripts mount it.
+    Ltsp,
 }
 
 /// The filesystem inside a payload.
@@ -181,6 +183,8 @@ impl ImageManifest {
             (Kind::Filesystem, None) => "filesystem",
             (Kind::Iso, _) => "iso",
             (Kind::Disk, _) => "disk",
+            (Kind::Ltsp, Some(format)) => return format!("ltsp {}", format.as_str()),
+            (Kind::Ltsp, None) => "ltsp",
         };
         match self.family {
             Some(family) => format!("{kind} {}", family.as_str()),

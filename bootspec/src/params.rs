@@ -187,9 +187,9 @@ pub static TABLE: [Spec; 21] = [
     },
     Spec {
         name: "kind",
-        value: "auto|filesystem|iso|disk",
+        value: "auto|filesystem|iso|disk|ltsp",
         default: "auto",
-        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay; iso is a live ISO, which the scripts of its own initrd boot; disk is an image with partitions, one of which is such a root.",
+        help: "What the image is. auto recognises it by content; filesystem is a squashfs, erofs or ext4 root under an overlay; iso is a live ISO, which the scripts of its own initrd boot; disk is an image with partitions, one of which is such a root; ltsp is an image of LTSP, which its own scripts mount (found by ltsp.image=, ltsp.md).",
         set: |p, v| choose(&mut p.kind, v, KINDS),
         get: |p| chosen(&p.kind, KINDS),
     },

@@ -75,9 +75,13 @@ pub fn behind(family: Family) -> bool {
 
 /// The add-on for a family: the same bytes for the same agent.
 pub fn build(family: Family, agent: &[u8]) -> Bytes {
+    pack(&files(family, agent)).into()
+}
+
+/// The files of an add-on: path, mode, content.
+pub fn files(family: Family, agent: &[u8]) -> Vec<(&'static str, u32, &[u8])> {
     let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
-    let files: Vec<_> = entries.chain([("usr/bin/boottorrent-agent", 0o755, agent)]).collect();
-    pack(&files).into()
+    entries.chain([("usr/bin/boottorrent-agent", 0o755, agent)]).collect()
 }
 
 /// An archive of files (path, mode, content), gzipped, which every kernel can unpack.
@@ -139,6 +143,22 @@ impl Addons {
 
     /// The add-on for a family; made again when the agent has changed.
     pub fn get(&self, family: Family) -> Result<Bytes> {
+        let (file, stamp) = self.open()?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
+            return Ok(bytes.clone());
+        }
+        let bytes = build(family, &self.read(file)?);
+        made.insert(family, (stamp, bytes.clone()));
+        Ok(bytes)
+    }
+
+    /// The agent itself.
+    pub fn agent(&self) -> Result<Vec<u8>> {
+        self.read(self.open()?.0)
+    }
+
+    fn open(&self) -> Result<(File, Stamp)> {
         let path = self.agent.display();
         let file = File::open(&self.agent).map_err(|e| match e.kind() {
             ErrorKind::NotFound => anyhow!(
@@ -149,18 +169,17 @@ impl Addons {
         })?;
         let meta = file.metadata().with_context(|| format!("asking for the size of {path}"))?;
         let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
-            return Ok(bytes.clone());
-        }
+        Ok((file, stamp))
+    }
+
+    fn read(&self, file: File) -> Result<Vec<u8>> {
+        let path = self.agent.display();
         let mut agent = Vec::new();
         file.take(MAX_AGENT + 1).read_to_end(&mut agent).with_context(|| format!("reading {path}"))?;
         if !agent.starts_with(b"\x7fELF") || agent.len() as u64 > MAX_AGENT {
             bail!("{path} is no program: install the agent again (`make install-agent`)");
         }
-        let bytes = build(family, &agent);
-        made.insert(family, (stamp, bytes.clone()));
-        Ok(bytes)
+        Ok(agent)
     }
 
     /// How many bytes of phase one the add-on for a family is; 0 where it cannot be made.

@@ -3,7 +3,7 @@
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
 use crate::{hosts::Hosts, watch::totals::Totals};
-use bootspec::{Heartbeat, ImageManifest, Phase};
+use bootspec::{Heartbeat, ImageManifest, Phase, manifest::Kind};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -251,9 +251,15 @@ impl Clients {
     }
 }
 
-/// Why an image cannot be removed: machines run it, or are to boot it.
+/// Why an image cannot be removed: LTSP names it, machines run it, or are to boot it.
 pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Option<String> {
     const SHOWN: usize = 20;
+    if image.kind == Kind::Ltsp {
+        return Some(format!(
+            "image '{0}' is of LTSP, whose menu names it: `ltsp boottorrent disable {0}` removes it",
+            image.name
+        ));
+    }
     let list = |mut names: Vec<String>| {
         let more = names.len().saturating_sub(SHOWN);
         names.truncate(SHOWN);

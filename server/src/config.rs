@@ -98,6 +98,8 @@ pub struct Boot {
     /// How long the menu waits.
     #[serde(deserialize_with = "time")]
     pub timeout: Duration,
+    /// Whether `setup` gives UEFI machines shim and GRUB instead of iPXE.
+    pub secure_boot: bool,
 }
 
 impl Default for Catalogue {
@@ -139,6 +141,7 @@ impl Default for Boot {
             agent: crate::addon::AGENT.into(),
             default: None,
             timeout: Duration::from_secs(10),
+            secure_boot: false,
         }
     }
 }
@@ -159,14 +162,23 @@ fn append<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 
 /// Kernel parameters pass through an iPXE script: what would end the command there is refused.
 pub fn check_append(text: &str) -> Result<(), String> {
-    let word = text.split(' ').find(|w| matches!(*w, "&&" | "||"));
-    if word.is_some() || text.chars().any(char::is_control) {
+    if text.split(' ').any(ends_a_command) || text.chars().any(char::is_control) {
         return Err(format!(
-            "'{}' are no kernel parameters: write them in one line without && or ||",
+            "'{}' are no kernel parameters: write them in one line without && or || or words that begin with #",
             text.escape_debug()
         ));
     }
     Ok(())
+}
+
+fn ends_a_command(word: &str) -> bool {
+    matches!(word, "&&" | "||") || word.starts_with('#')
+}
+
+/// What [`check_append`] lets pass, of whatever a manifest that was changed by hand holds.
+pub fn harmless(text: &str) -> String {
+    let line = text.replace(char::is_control, " ");
+    line.split(' ').filter(|w| !ends_a_command(w)).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 /// Read a config's text.
@@ -243,7 +255,7 @@ mod tests {
             ),
             (
                 "[boot]\nappend = \"a || b\"",
-                "line 2: 'a || b' are no kernel parameters: write them in one line without && or ||",
+                "line 2: 'a || b' are no kernel parameters: write them in one line without && or || or words that begin with #",
             ),
         ] {
             assert_eq!(parse(text), Err(why.to_owned()));

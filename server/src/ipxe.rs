@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The iPXE script and the kernel command line, rendered from manifests. No I/O.
 
-use crate::addon;
+use crate::{addon, config::harmless};
 use bootspec::{
     HTTP_PORT, ImageManifest, ImageName, Params,
     manifest::{Family, Kind},
@@ -35,7 +35,7 @@ pub struct Menu<'a> {
 
 /// The kernel's parameters for an image; `mac` is the boot interface's address
 /// in the form that BOOTIF takes (iPXE fills in its own).
-pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> String {
+pub fn cmdline(image: &ImageManifest, host: &str, mac: Option<&str>, append: &str) -> String {
     let params = Params {
         server: Some(host.strip_suffix(&format!(":{HTTP_PORT}")).unwrap_or(host).to_owned()),
         image: Some(image.name.clone()),
@@ -45,6 +45,7 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> St
             Kind::Filesystem => KindParam::Auto,
             Kind::Iso => KindParam::Iso,
             Kind::Disk => KindParam::Disk,
+            Kind::Ltsp => KindParam::Ltsp,
         },
         // What the admin says of the root, in either way, counts more than what was found.
         partition: image.partition.filter(|_| !says_root(&image.append, append)).map(PartitionName::Number),
@@ -59,8 +60,10 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: &str, append: &str) -> St
         // Else it may copy the ISO's content into RAM once more, and takes the network down then.
         Some(Family::Archiso) => "ip=dhcp copytoram=n",
     };
-    let mut out = format!("{network} BOOTIF=01-{mac} {}", params.render()).trim_start().to_owned();
-    for more in [image.append.trim(), append.trim()] {
+    let bootif = mac.map(|mac| format!("BOOTIF=01-{mac}")).unwrap_or_default();
+    let words = [network, &bootif, &params.render()].map(str::to_owned);
+    let mut out = words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
+    for more in [harmless(&image.append), harmless(append)] {
         if !more.is_empty() {
             write!(out, " {more}").expect("a String");
         }
@@ -72,38 +75,63 @@ fn says_root(image: &str, every: &str) -> bool {
     image.split_whitespace().chain(every.split_whitespace()).any(|word| word.starts_with("root="))
 }
 
+/// What a machine is to do.
+pub enum Chosen<'a> {
+    /// Boot this image.
+    One(&'a ImageManifest),
+    /// Ask who sits there; the number of the image that starts by itself.
+    Menu {
+        /// In the order of the menu.
+        images: &'a [&'a ImageManifest],
+        /// The place in it.
+        default: Option<usize>,
+    },
+    /// Say this sentence: there is nothing to boot.
+    Told(String),
+}
+
+/// Choose what a machine is to do.
+pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
+    let images = menu.images;
+    if let Some(name) = menu.wanted {
+        if let Some(image) = images.iter().find(|i| i.name.as_str() == name) {
+            return Chosen::One(image);
+        }
+        let names: Vec<&str> = images.iter().map(|i| i.name.as_str()).collect();
+        let have = if names.is_empty() {
+            "there are none".to_owned()
+        } else {
+            format!("there are: {}", names.join(" "))
+        };
+        // The name came with the request: nothing of it may become a command.
+        let name: String =
+            name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
+        return Chosen::Told(format!("BootTorrent: no image {name} on {}, {have}", menu.host));
+    }
+    match images {
+        [] => Chosen::Told(format!(
+            "BootTorrent: there is no image on {} yet: run `boottorrent image add` there",
+            menu.host
+        )),
+        [one] => Chosen::One(one),
+        _ => {
+            let newest = |(_, a): &(usize, &&ImageManifest), (_, b): &(usize, &&ImageManifest)| {
+                a.added.cmp(&b.added).then(b.name.cmp(&a.name))
+            };
+            let wished = images.iter().position(|i| Some(&i.name) == menu.default);
+            let newest = images.iter().enumerate().max_by(newest).map(|(n, _)| n);
+            Chosen::Menu { images, default: wished.or(newest) }
+        }
+    }
+}
+
 /// The whole script.
 pub fn script(menu: &Menu) -> String {
     let mut s = String::from("#!ipxe\n");
-    let one = match menu.wanted {
-        Some(name) => menu.images.iter().find(|i| i.name.as_str() == name).copied(),
-        None if menu.images.len() == 1 => Some(menu.images[0]),
-        None => None,
-    };
-    match (one, menu.images, menu.wanted) {
-        (Some(image), ..) => boot(&mut s, menu, image),
-        (None, _, Some(name)) => {
-            let names: Vec<&str> = menu.images.iter().map(|i| i.name.as_str()).collect();
-            let have = if names.is_empty() {
-                "there are none".to_owned()
-            } else {
-                format!("there are: {}", names.join(" "))
-            };
-            // The name came with the request: nothing of it may become a command.
-            let name: String =
-                name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
-            line(&mut s, &format!("echo BootTorrent: no image {name} on {}, {have}", menu.host));
-        }
-        (None, [], None) => {
-            line(
-                &mut s,
-                &format!(
-                    "echo BootTorrent: there is no image on {} yet: run `boottorrent image add` there",
-                    menu.host
-                ),
-            );
-        }
-        (None, images, None) => choose(&mut s, menu, images),
+    match choose(menu) {
+        Chosen::One(image) => boot(&mut s, menu, image),
+        Chosen::Told(sentence) => line(&mut s, &format!("echo {sentence}")),
+        Chosen::Menu { images, default } => ask(&mut s, menu, images, default),
     }
     failed(&mut s, menu.host);
     s
@@ -127,7 +155,7 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     };
     // UEFI finds the archives by the names on the command line; BIOS ignores the words.
     let words: Vec<String> = archives.iter().map(|a| format!("initrd={a}.img")).collect();
-    let (words, cmdline) = (words.join(" "), cmdline(image, host, "${mac:hexhyp}", menu.append));
+    let (words, cmdline) = (words.join(" "), cmdline(image, host, Some("${mac:hexhyp}"), menu.append));
     line(s, &format!("kernel http://{host}/images/{name}/vmlinuz {words} {cmdline} || goto failed"));
     for archive in archives {
         line(s, &format!("initrd --name {archive}.img http://{host}/images/{name}/{archive} || goto failed"));
@@ -135,10 +163,8 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     line(s, "boot || goto failed");
 }
 
-fn choose(s: &mut String, menu: &Menu, images: &[&ImageManifest]) {
-    let newest =
-        images.iter().max_by(|a, b| a.added.cmp(&b.added).then(b.name.cmp(&a.name))).map(|i| &i.name);
-    let default = menu.default.filter(|d| images.iter().any(|i| i.name == **d)).or(newest);
+fn ask(s: &mut String, menu: &Menu, images: &[&ImageManifest], default: Option<usize>) {
+    let default = default.map(|n| &images[n].name);
     line(s, ":menu");
     line(s, &format!("menu BootTorrent on {}", menu.host));
     for image in images {
@@ -178,4 +204,4 @@ fn failed(s: &mut String, host: &str) {
 
 #[cfg(test)]
 #[path = "ipxe_tests.rs"]
-mod tests;
+pub(crate) mod tests;

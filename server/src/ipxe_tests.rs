@@ -5,7 +5,7 @@ use bootspec::{
     manifest::{BootFile, Family, Format, Kind},
 };
 
-fn image(name: &str, added: &str, append: &str) -> ImageManifest {
+pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
     ImageManifest {
         name: name.parse().unwrap(),
         kind: Kind::Filesystem,
@@ -39,7 +39,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
 }
 
 /// Set UPDATE_GOLDEN=1 to write what is rendered now.
-fn golden(name: &str, text: &str) {
+pub fn golden(name: &str, text: &str) {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();
@@ -90,16 +90,22 @@ fn the_menu_starts_the_newest_when_nothing_else_is_said() {
 
 #[test]
 fn the_agent_reads_back_what_is_rendered() {
-    let line =
-        cmdline(&image("lab", "", "boottorrent.seed=30m"), "10.0.0.1:8080", "52-54-00-00-00-01", "quiet");
+    let line = cmdline(
+        &image("lab", "", "boottorrent.seed=30m"),
+        "10.0.0.1:8080",
+        Some("52-54-00-00-00-01"),
+        "quiet",
+    );
     let (params, remarks) = Params::parse(&line);
     assert_eq!(remarks, []);
     assert_eq!(params.server.as_deref(), Some("10.0.0.1:8080"));
     assert_eq!((params.image.unwrap().as_str(), params.infohash), ("lab", Some(InfoHash([0xab; 20]))));
     assert!(
-        cmdline(&image("lab", "", ""), "10.0.0.1:6980", "x", "").contains("boottorrent.server=10.0.0.1 ")
+        cmdline(&image("lab", "", ""), "10.0.0.1:6980", Some("x"), "")
+            .contains("boottorrent.server=10.0.0.1 ")
     );
     assert!(
-        cmdline(&image("lab", "", ""), "[fd00::1]:6980", "x", "").contains("boottorrent.server=[fd00::1] ")
+        cmdline(&image("lab", "", ""), "[fd00::1]:6980", Some("x"), "")
+            .contains("boottorrent.server=[fd00::1] ")
     );
 }

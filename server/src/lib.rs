@@ -9,10 +9,10 @@
 //! | the running server opens it | [`library`], [`serve`] |
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
 //! | the admin says which machine boots what | [`hosts`], [`api`] |
-//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
+//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`grub`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | people and programs watch | [`watch`], [`tui`] |
-//! | dnsmasq sends machines here | [`setup`] |
+//! | dnsmasq sends machines here | [`setup`], [`tftp`] |
 //! | what would stop a boot is said, with its cure | [`doctor`] |
 
 pub mod addon;
@@ -23,12 +23,14 @@ pub mod clients;
 pub mod config;
 pub mod doctor;
 pub mod fetch;
+pub mod grub;
 pub mod hosts;
 pub mod http;
 pub mod import;
 pub mod interrupt;
 pub mod ipxe;
 pub mod library;
+pub mod ltsp;
 pub mod meter;
 pub mod notify;
 pub mod seed;
@@ -38,6 +40,7 @@ pub mod socket;
 pub mod sources;
 pub mod status;
 pub mod table;
+pub mod tftp;
 pub mod tool;
 pub mod tracker;
 pub mod tui;

@@ -5,7 +5,7 @@
 
 use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name};
 use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, ImageName};
+use bootspec::{ImageManifest, ImageName, manifest::Kind};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -47,6 +47,11 @@ type Version = (u64, i64, i64);
 
 /// All images by name.
 pub type Library = BTreeMap<ImageName, Arc<Image>>;
+
+/// The images that have an entry of their own in menus: those of LTSP boot from LTSP's.
+pub fn bootable(library: &Library) -> Vec<&ImageManifest> {
+    library.values().map(|i| &i.manifest).filter(|m| m.kind != Kind::Ltsp).collect()
+}
 
 /// What [`load`] found.
 pub struct Loaded {

@@ -8,7 +8,7 @@ use crate::{
     library,
     notify::notify,
     seed::{Engine, Seeder},
-    socket,
+    socket, tftp,
 };
 use anyhow::{Context, Result};
 use std::{
@@ -158,9 +158,10 @@ async fn seed(mut seeder: Seeder, state: Arc<State>, mut stopped: watch::Receive
 
 /// Bring the library up to date. What is wrong is told once.
 fn look(catalogue: &Catalogue, state: &State, told: &mut HashSet<String>) {
+    state.forget_retired();
     let before = state.library();
     match library::load(catalogue, &before) {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
             for new in loaded.library.values().filter(|i| !before.values().any(|b| Arc::ptr_eq(i, b))) {
                 tracing::info!("image {} is served ({})", new.manifest.name, new.manifest.infohash);
             }
@@ -170,6 +171,9 @@ fn look(catalogue: &Catalogue, state: &State, told: &mut HashSet<String>) {
             if loaded.changed {
                 state.set_library(loaded.library);
             }
+            // Again and again, since `setup` may make the folder at any time.
+            let by_tftp = tftp::refresh(state).map_err(|e| format!("{e:#}"));
+            by_tftp.unwrap_or_else(|e| loaded.broken.push(e));
             loaded.broken.iter().filter(|b| told.insert((*b).clone())).for_each(|b| tracing::error!("{b}"));
             told.retain(|t| loaded.broken.contains(t));
         }

@@ -43,7 +43,7 @@ fn row(c: &Client) -> Vec<String> {
     let rate = |r| if r == 0 || c.gone { "-".to_owned() } else { human_rate(r) };
     let bytes = |b| if b == 0 { "-".to_owned() } else { human_size(b) };
     vec![
-        match &h.hostname {
+        match c.name.as_ref().or(h.hostname.as_ref()) {
             Some(name) if !name.is_empty() => format!("{} ({name})", h.id),
             _ => h.id.clone(),
         },

@@ -300,8 +300,8 @@ fn setup_by_the_program() {
     w.write("ipxe/snponly.efi", "efi");
     w.write("dnsmasq.d/lan.conf", "domain=lan\n");
     let args = |more: &[&str]| {
-        let dirs = ["--dnsmasq-dir", "dnsmasq.d", "--ipxe-dir", "ipxe", "--subnet", "192.168.7.0/24"]
-            .map(str::to_owned);
+        let dirs =
+            ["--dnsmasq-dir", "dnsmasq.d", "--lib-dir", ".", "--subnet", "192.168.7.0/24"].map(str::to_owned);
         let tftp = ["--tftp-root".to_owned(), w.shown("tftp")];
         let args = [
             &["setup".to_owned()][..],

@@ -3,7 +3,7 @@
 //! configuration that `boottorrent setup` writes.
 
 use crate::{
-    Background, Cmd, Lab, agent_binary,
+    Background, Cmd, Host, Lab, agent_binary,
     assets::{self, Image},
     server_binary,
 };
@@ -20,6 +20,9 @@ use std::{
 /// What the server knows about a machine.
 pub type Client = bootspec::Heartbeat;
 
+/// This dnsmasq gives the addresses.
+pub const AUTHORITATIVE: [&str; 4] = ["--mode", "authoritative", "--range", "10.77.0.100,10.77.0.200"];
+
 /// The port of `boottorrent serve`.
 const PORT: u16 = 6980;
 
@@ -29,6 +32,8 @@ pub struct Server<'a> {
     catalogue: PathBuf,
     serve: Option<Background>,
     dnsmasq: Option<Background>,
+    /// What dnsmasqs before this one have logged.
+    logged: String,
     starts: u32,
 }
 
@@ -40,10 +45,15 @@ impl<'a> Server<'a> {
 
     /// Start with a copy of a catalogue.
     pub fn of(lab: &'a Lab, of: &Path, flags: &[&str]) -> Result<Self> {
+        Self::set_up(lab, of, &AUTHORITATIVE, flags)
+    }
+
+    /// The same with other flags for `boottorrent setup`.
+    pub fn set_up(lab: &'a Lab, of: &Path, setup: &[&str], flags: &[&str]) -> Result<Self> {
         let catalogue = lab.dir().join("catalogue");
         assets::copy_catalogue(of, &catalogue)?;
-        let dnsmasq = Some(dnsmasq(lab)?);
-        let mut server = Self { lab, catalogue, serve: None, dnsmasq, starts: 0 };
+        let dnsmasq = Some(dnsmasq(lab, &catalogue, setup)?);
+        let mut server = Self { lab, catalogue, serve: None, dnsmasq, logged: String::new(), starts: 0 };
         server.restart(flags)?;
         Ok(server)
     }
@@ -72,7 +82,14 @@ impl<'a> Server<'a> {
 
     /// Start `boottorrent serve` alone, with a catalogue that is there: nothing boots, machines fetch.
     pub fn serve(lab: &'a Lab, catalogue: &Path, flags: &[&str]) -> Result<Self> {
-        let mut server = Self { lab, catalogue: catalogue.into(), serve: None, dnsmasq: None, starts: 0 };
+        let mut server = Self {
+            lab,
+            catalogue: catalogue.into(),
+            serve: None,
+            dnsmasq: None,
+            logged: String::new(),
+            starts: 0,
+        };
         server.restart(flags)?;
         Ok(server)
     }
@@ -166,6 +183,42 @@ impl<'a> Server<'a> {
         images.into_iter().find(|i| i.name.as_str() == name).with_context(|| format!("no image {name}"))
     }
 
+    /// What dnsmasq has logged: DHCP, and each file that it sent.
+    pub fn dnsmasq_log(&self) -> String {
+        let now = self.dnsmasq.as_ref().map(Background::output).unwrap_or_default();
+        format!("{}{}", self.logged, String::from_utf8_lossy(&now))
+    }
+
+    /// Start dnsmasq again with what `setup` wrote, as `change` changes each line (`None` takes it out).
+    pub fn dnsmasq_with(&mut self, change: impl Fn(&str) -> Option<String>) -> Result<()> {
+        self.logged = self.dnsmasq_log();
+        self.dnsmasq = None;
+        let (from, to) = (self.lab.dir().join("dnsmasq.d"), self.lab.dir().join("changed.d"));
+        std::fs::create_dir_all(&to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let text = std::fs::read_to_string(entry.path())?;
+            let lines: Vec<String> = text.lines().filter_map(&change).collect();
+            std::fs::write(to.join(entry.file_name()), lines.join("\n") + "\n")?;
+        }
+        self.dnsmasq = Some(run(self.lab.server(), "dnsmasq", &configured(&to))?);
+        Ok(())
+    }
+
+    /// Wait until dnsmasq has sent a file.
+    pub fn sent(&self, file: &str, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        while !self.dnsmasq_log().lines().any(|l| l.contains(" sent ") && l.contains(file)) {
+            ensure!(
+                start.elapsed() < limit,
+                "{file} was not fetched within {limit:?}:\n{}",
+                self.dnsmasq_log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// An error when dnsmasq or the server does not run any more.
     pub fn check(&mut self) -> Result<()> {
         self.dnsmasq.as_mut().map_or(Ok(()), Background::check)?;
@@ -204,29 +257,45 @@ fn get(path: &str) -> Result<Vec<u8>> {
     Ok(answer.split_off(end + 4))
 }
 
+/// A DHCP server that knows nothing of us, on a host of its own; `--dhcp-boot` may be in `more`.
+pub fn dhcp_server(host: &Host, more: &[&str]) -> Result<Background> {
+    let cmd = Cmd::new("dnsmasq")
+        .args(["--conf-file=/dev/null", "--port=0", "--dhcp-range=10.77.0.100,10.77.0.200,12h"])
+        .args(more);
+    run(host, "dhcp", &cmd)
+}
+
 /// Stock dnsmasq: DHCP and TFTP, configured by `boottorrent setup` alone.
-fn dnsmasq(lab: &Lab) -> Result<Background> {
+fn dnsmasq(lab: &Lab, catalogue: &Path, setup: &[&str]) -> Result<Background> {
     let (tftp, conf) = (lab.dir().join("tftp"), lab.dir().join("dnsmasq.d"));
     std::fs::create_dir_all(&conf)?;
     let setup = Cmd::new(server_binary()?)
-        .args(["setup", "--write", "--mode", "authoritative", "--interface", "eth0"])
-        .args(["--subnet", &format!("{}/24", Lab::SERVER), "--range", "10.77.0.100,10.77.0.200"])
+        .args(["setup", "--write", "--interface", "eth0"])
+        .args(["--subnet", &format!("{}/24", Lab::SERVER)])
+        .args(setup)
         .arg("--tftp-root")
         .arg(&tftp)
         .arg("--dnsmasq-dir")
         .arg(&conf)
         // Its record of what it wrote: one for all labs would make each take back what the last one wrote.
         .arg("--dir")
-        .arg(lab.dir().join("setup"));
+        .arg(catalogue);
     lab.server().run(&setup)?;
-    let cmd = Cmd::new("dnsmasq")
+    run(lab.server(), "dnsmasq", &configured(&conf))
+}
+
+fn configured(dir: &Path) -> Cmd {
+    Cmd::new("dnsmasq").arg(format!("--conf-dir={},*.conf", dir.display())).arg("--conf-file=/dev/null")
+}
+
+fn run(host: &Host, name: &str, cmd: &Cmd) -> Result<Background> {
+    let cmd = cmd
+        .clone()
         // One that drops its rights could outlive us: the kernel then forgets to kill it with us.
         .args(["--keep-in-foreground", "--user=root", "--group=root", "--log-facility=-", "--log-dhcp"])
-        .arg(format!("--conf-dir={},*.conf", conf.display()))
-        .arg("--conf-file=/dev/null")
-        .arg(format!("--dhcp-leasefile={}", lab.dir().join("leases").display()))
+        .arg(format!("--dhcp-leasefile={}", host.dir().join(format!("{name}.leases")).display()))
         .arg("--pid-file=");
-    let mut dnsmasq = lab.server().spawn("dnsmasq", &cmd)?;
+    let mut dnsmasq = host.spawn(name, &cmd)?;
     std::thread::sleep(Duration::from_millis(300));
     dnsmasq.check()?;
     Ok(dnsmasq)

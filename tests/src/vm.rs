@@ -4,6 +4,8 @@
 use crate::{Background, Cmd, Console, Lab, Line, console::connect};
 use anyhow::{Context, Result, ensure};
 use std::{
+    io::Write,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -20,8 +22,18 @@ pub struct VmConfig {
     name: String,
     memory: u32,
     from: From,
-    uefi: bool,
+    firmware: Firmware,
+    spare_card: bool,
     disks: Vec<(PathBuf, String)>,
+}
+
+/// What a machine starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Firmware {
+    Bios,
+    Uefi,
+    /// UEFI with Microsoft's keys, and Secure Boot switched on.
+    SecureBoot,
 }
 
 /// What a machine is started from.
@@ -43,6 +55,7 @@ pub struct Vm {
     socket: PathBuf,
     console: Console,
     qemu: Background,
+    monitor: UnixStream,
     started: Instant,
 }
 
@@ -55,7 +68,19 @@ impl VmConfig {
 
     /// With UEFI instead of a BIOS.
     pub fn uefi(mut self) -> Self {
-        self.uefi = true;
+        self.firmware = Firmware::Uefi;
+        self
+    }
+
+    /// With UEFI that starts only what Microsoft's keys have signed.
+    pub fn secure_boot(mut self) -> Self {
+        self.firmware = Firmware::SecureBoot;
+        self
+    }
+
+    /// With one more network card, found before the one that has the cable.
+    pub fn spare_card(mut self) -> Self {
+        self.spare_card = true;
         self
     }
 
@@ -80,10 +105,15 @@ impl VmConfig {
         let mut cmd = Cmd::new("qemu-system-x86_64")
             .args(["-name", &self.name, "-accel", &accel, "-cpu", "max"])
             .args(["-m", &self.memory.to_string()])
-            // Firmware and iPXE write to the serial port too, with graphics=off.
-            .args(["-machine", "pc,graphics=off", "-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-machine", self.firmware.machine(), "-nodefaults", "-no-user-config", "-display", "none"])
             .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])
-            .args(["-device", "virtio-rng-pci"]);
+            .args(["-device", "virtio-rng-pci", "-monitor"])
+            .arg(format!("unix:{},server=on,wait=off", file("monitor").display()));
+        if self.spare_card {
+            // Plugged in nowhere.
+            cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
+            cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
+        }
         if !matches!(self.from, From::Disk) {
             cmd = cmd.args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")]);
         }
@@ -95,16 +125,23 @@ impl VmConfig {
                 cmd = files.args(["-append", append]);
             }
             // The firmware's own driver and PXE: it fetches the loader that DHCP names.
-            From::Network if self.uefi => cmd = cmd.args(["-device", &format!("{card},bootindex=0")]),
+            From::Network if self.firmware != Firmware::Bios => {
+                cmd = cmd.args(["-device", &format!("{card},bootindex=0")])
+            }
             From::Network => cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]),
             From::Disk => {}
         }
-        if self.uefi {
+        if self.firmware != Firmware::Bios {
+            let mut keys = "";
+            if self.firmware == Firmware::SecureBoot {
+                keys = ".ms";
+                cmd = cmd.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+            }
             // The firmware writes to its variables.
             let vars = file("vars.fd");
-            std::fs::copy(format!("{OVMF}_VARS_4M.fd"), &vars).context("copying OVMF's variables")?;
+            std::fs::copy(format!("{OVMF}_VARS_4M{keys}.fd"), &vars).context("copying OVMF's variables")?;
             cmd = cmd
-                .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M.fd")])
+                .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M{keys}.fd")])
                 .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
         }
         for (n, (file, serial)) in self.disks.iter().enumerate() {
@@ -119,7 +156,19 @@ impl VmConfig {
         let stream = connect(&socket, Duration::from_secs(20)).or_else(|e| qemu.check().and(Err(e)))?;
         let started = Instant::now();
         let console = Console::new(stream, started)?;
-        Ok(Vm { name: self.name.clone(), mac, log, socket, console, qemu, started })
+        let monitor = connect(&file("monitor"), Duration::from_secs(20))?;
+        Ok(Vm { name: self.name.clone(), mac, log, socket, console, qemu, monitor, started })
+    }
+}
+
+impl Firmware {
+    /// QEMU's machine. Firmware and iPXE write to the serial port too, with graphics=off.
+    fn machine(self) -> &'static str {
+        match self {
+            // Secure Boot's variables are safe only from code that is not in system management mode.
+            Firmware::SecureBoot => "q35,smm=on,graphics=off",
+            Firmware::Bios | Firmware::Uefi => "pc,graphics=off",
+        }
     }
 }
 
@@ -138,7 +187,14 @@ fn rom() -> Result<String> {
 impl Vm {
     /// A machine that boots from the network.
     pub fn pxe(name: &str) -> VmConfig {
-        VmConfig { name: name.into(), memory: 1024, from: From::Network, uefi: false, disks: Vec::new() }
+        VmConfig {
+            name: name.into(),
+            memory: 1024,
+            from: From::Network,
+            firmware: Firmware::Bios,
+            spare_card: false,
+            disks: Vec::new(),
+        }
     }
 
     /// A machine that is given kernel, initrd and command line, as if firmware
@@ -150,7 +206,7 @@ impl Vm {
 
     /// A machine that boots from its first disk ([`VmConfig::disk`]) by UEFI, without a network.
     pub fn from_disk(name: &str) -> VmConfig {
-        VmConfig { from: From::Disk, uefi: true, ..Self::pxe(name) }
+        VmConfig { from: From::Disk, firmware: Firmware::Uefi, ..Self::pxe(name) }
     }
 
     /// Its name.
@@ -226,6 +282,12 @@ impl Vm {
         let output = output.split("exit-code-").next().unwrap_or_default().trim().to_owned();
         ensure!(zero, "machine {}: `{command}` failed\n{output}", self.name);
         Ok(output)
+    }
+
+    /// Take the cable out of its network card, or put it back: the card sees it.
+    pub fn cable(&mut self, plugged: bool) -> Result<()> {
+        let word = if plugged { "on" } else { "off" };
+        self.monitor.write_all(format!("set_link net {word}\n").as_bytes()).context("asking QEMU's monitor")
     }
 
     /// Wait until the machine has switched itself off (or would have rebooted).

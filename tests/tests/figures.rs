@@ -2,9 +2,10 @@
 //! What every machine gets from the server before the swarm can help.
 
 use anyhow::{Result, ensure};
+use bootspec::Phase;
 use boottorrent_tests::{
-    Cmd, agent_binary,
-    assets::{self, Suite},
+    BOOT, Cmd, Lab, Server, Vm, agent_binary,
+    assets::{self, Suite, TINY, phase_one, tiny_with},
 };
 
 #[test]
@@ -36,5 +37,38 @@ fn phase_one_is_told() -> Result<()> {
         );
         ensure!(kernel + initrd < 120 << 20, "an initrd of {initrd} bytes");
     }
+    Ok(())
+}
+
+/// What docs/network.md recommends: at most 60 % of what Debian makes by itself; and it boots.
+#[test]
+fn phase_one_can_be_small() -> Result<()> {
+    small_and_boots(Suite::own()?)
+}
+
+#[test]
+#[ignore = "what the other release makes: make test-full"]
+fn phase_one_can_be_small_in_other_releases() -> Result<()> {
+    let own = Suite::own()?;
+    Suite::ALL.into_iter().filter(|s| *s != own).try_for_each(small_and_boots)
+}
+
+fn small_and_boots(suite: Suite) -> Result<()> {
+    let made = phase_one(suite)?;
+    let [kernel, stock, netboot] =
+        [made.kernel(), made.stock(), made.netboot()].map(|f| std::fs::metadata(f).map_or(0, |m| m.len()));
+    let percent = (kernel + netboot) as f64 * 100. / (kernel + stock) as f64;
+    println!(
+        "phase one, {}: kernel {kernel}, stock initrd {stock}, with NETBOOT=yes {netboot}: {percent:.1} %",
+        suite.as_str()
+    );
+    ensure!(kernel > 0 && stock > 0 && netboot > 0 && percent <= 60., "{percent:.1} % of stock");
+    let image = assets::image(suite)?;
+    let catalogue = tiny_with(&image, "small", &made.kernel(), &made.netboot())?;
+    let lab = Lab::new(&format!("small-{}", suite.as_str()))?;
+    let server = Server::of(&lab, &catalogue, &[])?;
+    let mut vm = Vm::pxe("small").start(&lab)?;
+    vm.expect(TINY, BOOT)?;
+    ensure!(server.client(vm.mac())?.phase == Phase::Seed, "{:#?}", server.clients());
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! sums that the server publishes (see [`swarm::sums`]). What is copied counts when its piece's hash is right.
 
 use super::Sums as Place;
-use crate::{locate::payload_url, report::Report};
+use crate::{locate::beside, report::Report};
 use anyhow::Context;
 use bootspec::units::human_size;
 use std::{
@@ -42,7 +42,7 @@ pub(super) struct Wanted<'a> {
 
 /// The server's sums of an image. Without them there are still whole pieces.
 pub(super) async fn obtain(place: Place<'_>, metainfo: &Metainfo) -> Option<Sums> {
-    let url = payload_url(place.torrent)?.join("sums").ok()?;
+    let url = beside(place.torrent, "sums")?;
     let request = place.client.get(url).send();
     let mut answer = tokio::time::timeout(IDLE, request).await.ok()?.ok()?.error_for_status().ok()?;
     let mut bytes = Vec::new();

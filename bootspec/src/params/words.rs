@@ -13,6 +13,8 @@ pub enum KindParam {
     Iso,
     /// A disk image with partitions.
     Disk,
+    /// An image of LTSP, which LTSP's own scripts mount.
+    Ltsp,
 }
 
 /// What the boot script does when the agent gives up.
@@ -58,6 +60,7 @@ pub(super) const KINDS: &[(&str, KindParam)] = &[
     ("filesystem", KindParam::Filesystem),
     ("iso", KindParam::Iso),
     ("disk", KindParam::Disk),
+    ("ltsp", KindParam::Ltsp),
 ];
 pub(super) const SWITCH: &[(&str, bool)] =
     &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];

@@ -84,13 +84,6 @@ impl Staging {
             .with_context(|| format!("creating {}", path.display()))
     }
 
-    /// The bytes that can still be written there by this user.
-    pub fn room(&self) -> Result<u64> {
-        let s = nix::sys::statvfs::statvfs(&self.dir)
-            .with_context(|| format!("asking for the room in {}", self.dir.display()))?;
-        Ok(s.blocks_available().saturating_mul(s.fragment_size()))
-    }
-
     /// Write manifest and torrent, bring all to the disk, and make it visible under its name.
     pub fn publish(self, manifest: &ImageManifest, torrent: &[u8], replace: bool) -> Result<()> {
         let manifest = toml::to_string(manifest).context("writing the manifest as TOML")?;

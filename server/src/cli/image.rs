@@ -15,7 +15,11 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::{Result, bail};
-use bootspec::{ImageManifest, ImageName, Priority, manifest::Kind, units};
+use bootspec::{
+    ImageManifest, ImageName, Priority,
+    manifest::{BootFile, Kind},
+    units,
+};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -273,7 +277,10 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
         ("INFOHASH", Align::Left),
     ];
     let row = |m: &ImageManifest| {
-        let phase_one = units::human_size(m.kernel.size + m.initrd.size);
+        let phase_one = match m.kind {
+            Kind::Ltsp => "-".into(),
+            _ => units::human_size(m.kernel.size + m.initrd.size),
+        };
         let words = [m.name.to_string(), m.what()];
         let sizes = [units::human_size(m.size), phase_one];
         [&words[..], &sizes[..], &[m.priority.to_string(), m.added.clone(), m.infohash.to_string()]].concat()
@@ -289,7 +296,11 @@ impl Show {
             Some(server) => server,
             None => format!("{}:{}", own_address(), config.serve.listen.port()),
         };
-        let cmdline = ipxe::cmdline(&m, host::short(&server), "${mac:hexhyp}", &config.boot.append);
+        let own = ipxe::cmdline(&m, host::short(&server), Some("${mac:hexhyp}"), &config.boot.append);
+        let cmdline = match m.kind {
+            Kind::Ltsp => format!("LTSP's own, and: boot=boottorrent boottorrent.infohash={}", m.infohash),
+            _ => own,
+        };
         let dir = catalogue.dir(&self.name);
         if self.json {
             let mut value = as_json(&m);
@@ -298,6 +309,10 @@ impl Show {
             return print_json(&value);
         }
         let size = |bytes: u64| format!("{} ({bytes} bytes)", units::human_size(bytes));
+        let boot_file = |file: &BootFile| match m.kind {
+            Kind::Ltsp => file.from.clone(),
+            _ => format!("{}, {}", file.from, size(file.size)),
+        };
         let rows = [
             ("name", m.name.to_string()),
             ("what", m.what()),
@@ -313,8 +328,8 @@ impl Show {
             ("infohash", m.infohash.to_string()),
             ("private", if m.private { "yes" } else { "no" }.into()),
             ("priority", m.priority.to_string()),
-            ("kernel", format!("{}, {}", m.kernel.from, size(m.kernel.size))),
-            ("initrd", format!("{}, {}", m.initrd.from, size(m.initrd.size))),
+            ("kernel", boot_file(&m.kernel)),
+            ("initrd", boot_file(&m.initrd)),
             ("added", m.added.clone()),
             ("source", m.source.clone()),
             ("folder", dir.display().to_string()),
@@ -357,27 +372,34 @@ impl Set {
 impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
-        if let (Ok(m), false) = (&manifest, self.force) {
-            let api = match self.server.as_deref() {
-                None => Api::connect(config)?,
-                server => Api::remote(&api::url(server, config))?,
-            };
-            // No server, no machines that it knows of. A server that was named must answer.
-            let clients = match super::block_on(api.clients()) {
-                Err(e) if self.server.is_some() => return Err(e),
-                clients => clients.unwrap_or_default(),
-            };
-            let hosts = hosts::Store::at(&config.catalogue.dir).load()?;
-            if let Some(why) = in_use(m, &clients, &hosts) {
-                bail!("{why}");
-            }
-        }
         // With --force even an image with a damaged manifest can go.
-        match manifest {
-            Err(e) if !self.force || !catalogue.dir(&self.name).exists() => return Err(e),
-            _ => catalogue.remove(&self.name)?,
+        if manifest.is_err() && (!self.force || !catalogue.dir(&self.name).exists()) {
+            return manifest.map(drop);
+        }
+        match (self.server.as_deref(), Backend::open(config)) {
+            // It knows who runs the image, and it may be allowed what this user is not.
+            (None, Ok(Backend::Server(api))) => super::block_on(api.remove_image(&self.name, self.force))?,
+            (server, _) => {
+                if let (Ok(m), false) = (&manifest, self.force) {
+                    refuse_in_use(m, server, config)?;
+                }
+                catalogue.remove(&self.name)?;
+            }
         }
         println!("image '{}' removed", self.name);
         Ok(())
+    }
+}
+
+/// Refuse while machines run it, or are to boot it.
+fn refuse_in_use(manifest: &ImageManifest, server: Option<&str>, config: &Config) -> Result<()> {
+    // No server, no machines that it knows of. A server that was named must answer.
+    let clients = match super::block_on(Api::remote(&api::url(server, config))?.clients()) {
+        Err(e) if server.is_some() => return Err(e),
+        clients => clients.unwrap_or_default(),
+    };
+    match in_use(manifest, &clients, &hosts::Store::at(&config.catalogue.dir).load()?) {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod fetch;
 mod host;
 mod image;
+mod ltsp;
 mod serve;
 mod setup;
 mod source;
@@ -73,6 +74,9 @@ enum Command {
     Status(status::Status),
     /// Open the screen; `boottorrent` alone on a terminal does so too
     Tui(tui::Tui),
+    /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
+    #[command(hide = true)]
+    Ltsp(ltsp::Ltsp),
 }
 
 impl Common {
@@ -119,6 +123,7 @@ impl Cli {
             Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
             Command::Tui(tui) => tui.run(config, self.common.words()),
+            Command::Ltsp(ltsp) => ltsp.run(&config),
         }
     }
 }

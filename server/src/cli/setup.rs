@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     setup::{
         net::{Subnet, interfaces},
-        plan::{Content, Plan, Wishes, plan},
+        plan::{Content, Here, Plan, Wishes, plan},
         survey::Survey,
         write::{Removed, check, remove, write},
     },
@@ -51,9 +51,12 @@ pub struct Setup {
     /// Where dnsmasq's snippets are
     #[arg(long, value_name = "DIR", default_value = "/etc/dnsmasq.d")]
     dnsmasq_dir: PathBuf,
-    /// Where the iPXE loaders are
-    #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe", hide = true)]
-    ipxe_dir: PathBuf,
+    /// Give UEFI machines shim and GRUB, which Secure Boot lets in, instead of iPXE
+    #[arg(long)]
+    secure_boot: bool,
+    /// Below which Debian's packages have their loaders
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib", hide = true)]
+    lib_dir: PathBuf,
     /// Write it
     #[arg(long, conflicts_with = "remove")]
     write: bool,
@@ -103,10 +106,16 @@ impl Setup {
             dns: self.dns,
             router: self.router,
             tftp_root: self.tftp_root,
+            secure_boot: self.secure_boot || config.boot.secure_boot,
         };
         let survey = Survey::read(&self.dnsmasq_dir)?;
-        let port = config.serve.listen.port();
-        let plan = plan(&wishes, &self.dnsmasq_dir, &survey, &interfaces()?, &self.ipxe_dir, port)?;
+        let here = Here {
+            dnsmasq_dir: &self.dnsmasq_dir,
+            lib: &self.lib_dir,
+            state,
+            port: config.serve.listen.port(),
+        };
+        let plan = plan(&wishes, &survey, &interfaces()?, here)?;
         print!("{}", shown(&plan));
         check(&plan, &self.dnsmasq_dir, &survey.files)?;
         match self.write {
@@ -127,6 +136,8 @@ fn shown(plan: &Plan) -> String {
         match &item.content {
             Content::Text(text) => out.push_str(&format!("==> {path} <==\n{text}\n")),
             Content::Copy(from) => out.push_str(&format!("==> {path} <== a copy of {}\n\n", from.display())),
+            Content::Link(to) => out.push_str(&format!("==> {path} <== a link to {}\n\n", to.display())),
+            Content::Folder => out.push_str(&format!("==> {path} <== a folder of boottorrent serve\n\n")),
         }
     }
     plan.notes.iter().for_each(|n| out.push_str(&format!("note: {n}\n")));

@@ -36,7 +36,7 @@ pub enum Command {
         json: bool,
     },
     /// Describe where another image comes from
-    Add(Add),
+    Add(Box<Add>),
     /// Remove a source: your own is deleted, a shipped one is hidden
     Remove {
         /// The source

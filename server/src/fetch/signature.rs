@@ -126,9 +126,8 @@ impl Signer {
                 "the signature of {shown} is wrong: somebody has changed it, or signature and file are of different versions; fetch it again later"
             );
         }
-        if let Some(wanted) = self.fingerprint.as_deref().and_then(plain_fingerprint)
-            && !makers.iter().flatten().any(|f| *f == wanted)
-        {
+        let wanted = self.fingerprint.as_deref().and_then(plain_fingerprint);
+        if let Some(wanted) = wanted.filter(|w| !makers.iter().flatten().any(|f| f == w)) {
             bail!(
                 "{shown} is signed by the key {}, and not by {wanted}",
                 makers[0].last().expect("one at least")

@@ -109,7 +109,7 @@ pub async fn download(
         }
         let have = stats.file_progress.get(chosen).copied().unwrap_or(0).min(*size);
         watch.have(have, Some(*size));
-        watch.peers(stats.live.as_ref().map_or(0, |l| l.snapshot.peer_stats.live as u32));
+        watch.peers(stats.live.as_ref().map_or(0, |l| l.snapshot.peer_stats.live));
         if stats.finished {
             return Ok(Fetched { path, infohash });
         }

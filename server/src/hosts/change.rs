@@ -63,10 +63,8 @@ impl HostChange {
         entry.menu = set.menu.or(entry.menu);
         entry.params.retain(|p| !set.params.iter().any(|new| param_name(new) == param_name(p)));
         entry.params.extend(set.params);
-        for (old, new) in [(&mut entry.prefix, set.prefix)] {
-            if !new.is_empty() {
-                *old = new;
-            }
+        if !set.prefix.is_empty() {
+            entry.prefix = set.prefix;
         }
         if !set.subnet.is_empty() {
             entry.subnet = set.subnet;
@@ -81,7 +79,8 @@ impl HostChange {
                 "'{key}' is no machine: a name, a group and a next boot are for one machine"
             ));
         }
-        if !matches!(key, HostKey::Group(_)) && !(set.prefix.is_empty() && set.subnet.is_empty()) {
+        let of_group = !set.prefix.is_empty() || !set.subnet.is_empty();
+        if of_group && !matches!(key, HostKey::Group(_)) {
             return Err(format!(
                 "'{key}' is no group: prefixes and subnets are for groups, as in group:room1"
             ));
@@ -91,7 +90,7 @@ impl HostChange {
                 "there are {MAX_ENTRIES} machines and groups already: put machines into a group by subnet"
             ));
         }
-        for image in set.image.iter().chain(&set.once).filter(|i| !images.contains(i)) {
+        if let Some(image) = set.image.iter().chain(&set.once).find(|i| !images.contains(i)) {
             return Err(no_such_image(image.as_str(), images));
         }
         if let Some(group) =

@@ -123,8 +123,11 @@ mod tests {
                 scope.spawn(move || {
                     for m in 0..5 {
                         let key = HostKey::Serial(format!("{n}-{m}"));
-                        let add = |h: &mut Hosts| drop(h.entries.insert(key, Entry::default()));
-                        store.change(|h| Ok(add(h))).unwrap();
+                        let add = |h: &mut Hosts| {
+                            h.entries.insert(key, Entry::default());
+                            Ok(())
+                        };
+                        store.change(add).unwrap();
                     }
                 });
             }

@@ -9,14 +9,16 @@ use crate::{
 };
 use axum::{
     body::Body,
-    extract::{ConnectInfo, Path},
+    extract::{ConnectInfo, Path, Query},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE},
     },
     response::{IntoResponse, Response},
 };
+use bootspec::manifest::Kind;
 use bytes::Bytes;
+use serde::Deserialize;
 use std::{
     io,
     ops::Range,
@@ -27,18 +29,30 @@ use std::{
 /// Bytes read at a time: two of these are in memory for each download.
 const CHUNK: u64 = 64 * 1024;
 
+#[derive(Deserialize)]
+pub struct Asked {
+    /// The version; the newest if not given, or not here any more.
+    infohash: Option<String>,
+}
+
 pub async fn get(
     state: Shared,
     ConnectInfo(ends): From,
     Path((name, file)): Path<(String, String)>,
+    asked: Query<Asked>,
     headers: HeaderMap,
 ) -> Response {
     let library = state.library();
-    let Some(image) = name.parse().ok().and_then(|n| library.get(&n)) else {
+    let asked = asked.infohash.as_deref().and_then(|h| h.parse().ok());
+    let Some(image) = name.parse().ok().and_then(|n| state.version(&n, asked)) else {
         return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &library));
     };
     let etag = |what: &str| format!("\"{}-{what}\"", image.manifest.infohash);
     match file.as_str() {
+        KERNEL | INITRD if image.manifest.kind == Kind::Ltsp => sentence(
+            StatusCode::NOT_FOUND,
+            format_args!("image '{name}' is of LTSP: its kernel and initrd are in LTSP's TFTP folder"),
+        ),
         KERNEL | INITRD => {
             let open = if file == KERNEL { &image.kernel } else { &image.initrd };
             if !headers.contains_key(RANGE) {

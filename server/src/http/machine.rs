@@ -4,7 +4,7 @@
 use super::{Ends, State};
 use crate::{
     clients::{Loader, text},
-    hosts::{Asker, Choice, HostKey, Mac, choose, key},
+    hosts::{Asker, Choice, HostKey, Hosts, Mac, choose, key},
 };
 use bootspec::ImageName;
 use serde::Deserialize;
@@ -81,11 +81,17 @@ pub async fn decide(state: &Arc<State>, asked: &Asked, ends: Ends) -> Choice {
     choice
 }
 
+fn forget_once(hosts: &mut Hosts, key: &HostKey) {
+    if let Some(entry) = hosts.entries.get_mut(key) {
+        entry.once = None;
+    }
+}
+
 async fn take_once(state: &Arc<State>, key: &HostKey, asker: &Asker, choice: Choice, now: Instant) -> Choice {
     let (store, taken) = (state.store.clone(), key.clone());
     let written = tokio::task::spawn_blocking(move || {
         store.change(|hosts| {
-            hosts.entries.get_mut(&taken).map(|e| e.once = None);
+            forget_once(hosts, &taken);
             Ok(())
         })
     });
@@ -101,7 +107,7 @@ async fn take_once(state: &Arc<State>, key: &HostKey, asker: &Asker, choice: Cho
             // Else it would be for every time.
             tracing::error!("{key} boots as usual, and not what it should boot once: {e:#}");
             let mut hosts = (*state.hosts()).clone();
-            hosts.entries.get_mut(key).map(|e| e.once = None);
+            forget_once(&mut hosts, key);
             choose(&hosts, asker)
         }
     }

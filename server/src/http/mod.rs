@@ -17,7 +17,8 @@ use crate::{
     config::Config,
     fetch::{Place, jobs::Jobs},
     hosts::{self, Hosts},
-    library::Library,
+    library::{Image, Library},
+    seed::KEEP,
     setup::net::interfaces,
     tracker::Tracker,
     wake,
@@ -31,7 +32,7 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
-use bootspec::HTTP_PORT;
+use bootspec::{HTTP_PORT, ImageName, InfoHash};
 use std::{
     collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
@@ -62,6 +63,7 @@ pub struct State {
     pub once: machine::Once,
     library: RwLock<Arc<Library>>,
     hosts: RwLock<Arc<Hosts>>,
+    retired: Mutex<Vec<(Instant, Arc<Image>)>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
     told: Mutex<Told>,
@@ -95,6 +97,7 @@ impl State {
             fetches,
             once: Default::default(),
             library: Default::default(),
+            retired: Default::default(),
             hosts: Default::default(),
             tracker,
             clients: Default::default(),
@@ -137,9 +140,32 @@ impl State {
 
     /// From now on these are the images.
     pub fn set_library(&self, library: Library) {
-        let torrents = library.values().map(|i| i.manifest.infohash).collect();
+        let torrents: HashSet<_> = library.values().map(|i| i.manifest.infohash).collect();
+        let gone = |i: &&Arc<Image>| !torrents.contains(&i.manifest.infohash);
+        let now = Instant::now();
+        self.retired().extend(self.library().values().filter(gone).map(|i| (now, i.clone())));
         self.tracker().track(torrents);
         *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(library);
+    }
+
+    /// The version of an image that is asked for, as long as it is seeded; the newest one otherwise.
+    pub fn version(&self, name: &ImageName, asked: Option<InfoHash>) -> Option<Arc<Image>> {
+        let is = |i: &Arc<Image>| i.manifest.name == *name && Some(i.manifest.infohash) == asked;
+        let newest = self.library().get(name).cloned();
+        if newest.as_ref().is_some_and(is) {
+            return newest;
+        }
+        let retired = self.retired().iter().map(|(_, i)| i.clone()).find(is);
+        retired.or(newest)
+    }
+
+    /// Let go of versions that are no longer seeded.
+    pub fn forget_retired(&self) {
+        self.retired().retain(|(since, _)| since.elapsed() < KEEP);
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<(Instant, Arc<Image>)>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The tracker. Hold it shortly.
@@ -209,6 +235,8 @@ pub fn router(state: Arc<State>, over: Over) -> Router {
         .route("/", get(page::page))
         .route("/metrics", get(api::metrics))
         .route("/boot.ipxe", get(boot::script))
+        .route("/grub.cfg", get(boot::grub))
+        .route("/boot/{file}", get(boot::loader))
         .route("/images/{name}/{file}", get(files::get))
         .route("/announce", get(track::announce))
         .route("/scrape", get(track::scrape))

@@ -6,6 +6,7 @@ pub mod disk;
 pub mod initrd;
 pub mod iso;
 pub mod kernel;
+pub mod ltsp;
 pub mod modules;
 pub mod pack;
 pub mod source;
@@ -14,6 +15,7 @@ pub mod tree;
 
 use crate::{
     catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, Staging},
+    fetch::room::Room,
     interrupt,
     meter::Meter,
 };
@@ -21,7 +23,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
     manifest::{self, BootFile, Family, Format, MAGIC_BYTES},
-    units::human_size,
 };
 use kernel::Wanted;
 use pack::Compress;
@@ -361,15 +362,7 @@ impl<R: Read> Read for Interruptible<R> {
 }
 
 fn refuse_without_room(need: u64, staging: &Staging, name: &ImageName) -> Result<()> {
-    let free = staging.room()?;
-    if need > free {
-        bail!(
-            "no room for '{name}' in the catalogue: it needs {} and {} are free; free some, or choose another disk with --dir",
-            human_size(need),
-            human_size(free)
-        );
-    }
-    Ok(())
+    Room { dir: &staging.path("."), name }.refuse_without(need)
 }
 
 /// A full disk is one sentence, whoever met it.

@@ -61,6 +61,7 @@ impl Source {
                     Wanted::Filesystem => "filesystem",
                     Wanted::Iso => "iso",
                     Wanted::Disk => "disk",
+                    Wanted::Ltsp => "ltsp",
                 };
                 bail!(
                     "'{}' is no {}: leave --kind away, or say --kind {}",

@@ -18,7 +18,7 @@ pub use engine::Engine;
 
 /// How long a version is seeded after it was replaced or removed: machines that
 /// have begun with it finish with it. Its files are open, and take disk space as long.
-const KEEP: Duration = Duration::from_secs(600);
+pub const KEEP: Duration = Duration::from_secs(600);
 
 /// What is seeded now.
 pub struct Seeder {

@@ -44,12 +44,16 @@ pub struct Lease {
 pub struct Loaders {
     /// iPXE for BIOS.
     pub bios: Option<&'static str>,
-    /// iPXE for 64-bit UEFI.
+    /// iPXE for 64-bit UEFI, or shim.
     pub efi: Option<&'static str>,
+    /// A URL for UEFI that boots over HTTP.
+    pub http: Option<String>,
 }
 
 /// The first iPXE script, below the TFTP root: the same for all machines.
 pub const SCRIPT: &str = "boottorrent/boot.ipxe";
+/// What the signed GRUB reads first; that it is there is built in.
+pub const GRUB: &str = "grub/grub.cfg";
 
 /// [`MAIN`].
 pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loaders) -> String {
@@ -81,6 +85,12 @@ pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Load
     for (tag, arch) in [("bt-bios", 0), ("bt-efi", 7), ("bt-efi", 9)] {
         line(&format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
     }
+    if let Some(url) = &loaders.http {
+        line("\n# UEFI HTTP boot (16): that firmware wants to hear its own class again (option 60).");
+        line("dhcp-match=set:bt-http,option:client-arch,16");
+        line("dhcp-option-force=tag:bt-http,60,HTTPClient");
+        line(&format!("dhcp-boot=tag:!bt-ipxe,tag:bt-http,{url}"));
+    }
     line(
         "\n# Whether an iPXE that can do all we need runs already (option 175): HTTP and menus, and either PXE\n\
          # and bzImage, or EFI. An older one in a network card gets ours first.",
@@ -90,11 +100,17 @@ pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Load
     }
     line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-pxe,tag:bt-ipxe-bzimage");
     line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-uefi");
+    let first = match loaders.efi {
+        Some(shim) if shim.starts_with("shim") => {
+            "\n# First iPXE, then the script; with UEFI shim and GRUB, which Secure Boot lets in."
+        }
+        _ => "\n# First iPXE, then the script.",
+    };
     let both =
         [("bt-bios", &["X86PC"][..], loaders.bios), ("bt-efi", &["X86-64_EFI", "BC_EFI"], loaders.efi)];
     if *mode == Mode::Proxy {
         // Only here: some UEFI firmware fails when a full DHCP server sends PXE services.
-        line("\n# First iPXE, then the script.");
+        line(first);
         for (_, types, loader) in both {
             for kind in types {
                 if let Some(loader) = loader {
@@ -104,7 +120,7 @@ pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Load
             }
         }
     } else {
-        line("\n# First iPXE, then the script.");
+        line(first);
         for (tag, _, loader) in both {
             if let Some(loader) = loader {
                 line(&format!("dhcp-boot=tag:!bt-ipxe,tag:{tag},{loader}"));
@@ -136,4 +152,9 @@ pub fn base(survey: &Survey, tftp_root: &Path) -> Option<String> {
 /// [`SCRIPT`]: finds the server, and fetches the real script from it.
 pub fn script(port: u16) -> String {
     format!("#!ipxe\n{MARK}\n{}", include_str!("boot.ipxe").replace("@PORT@", &port.to_string()))
+}
+
+/// [`GRUB`]: finds the server, and fetches the real file from it.
+pub fn grub(port: u16) -> String {
+    format!("{MARK}\n{}", include_str!("grub.cfg").replace("@PORT@", &port.to_string()))
 }

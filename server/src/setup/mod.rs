@@ -3,6 +3,7 @@
 //! Decided ([`plan`]), shown, checked by dnsmasq itself, written, and taken back again ([`write`](mod@write)).
 
 pub mod dnsmasq;
+pub mod firmware;
 pub mod net;
 pub mod plan;
 pub mod survey;

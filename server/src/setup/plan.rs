@@ -2,16 +2,21 @@
 //! What would be written, from what was asked for and what is there.
 
 use super::{
-    dnsmasq::{self, BASE, Lease, Loaders, MAIN, Mode, SCRIPT},
+    dnsmasq::{self, BASE, GRUB, Lease, MAIN, Mode, SCRIPT},
+    firmware,
     net::{Interface, Subnet},
     survey::Survey,
 };
+use crate::tftp;
 use anyhow::{Result, bail};
 use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
+
+/// Where the daemon gives the loader for UEFI HTTP boot.
+pub const LOADER: &str = "boot/ipxe.efi";
 
 /// Where TFTP serves from when nobody says otherwise (FHS, and LTSP's choice).
 pub const TFTP_ROOT: &str = "/srv/tftp";
@@ -33,6 +38,21 @@ pub struct Wishes {
     pub router: Option<Ipv4Addr>,
     /// The folder that TFTP serves.
     pub tftp_root: Option<PathBuf>,
+    /// Whether UEFI machines get what Secure Boot lets in.
+    pub secure_boot: bool,
+}
+
+/// Where things are, and how we are reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// dnsmasq's snippets.
+    pub dnsmasq_dir: &'a Path,
+    /// Below which Debian's packages have their loaders: `/usr/lib`.
+    pub lib: &'a Path,
+    /// The catalogue's folder.
+    pub state: &'a Path,
+    /// Our port for HTTP.
+    pub port: u16,
 }
 
 /// A file to be written.
@@ -51,6 +71,10 @@ pub enum Content {
     Text(String),
     /// A copy of another file.
     Copy(PathBuf),
+    /// A link to a folder.
+    Link(PathBuf),
+    /// A folder that the daemon fills.
+    Folder,
 }
 
 /// All that would be done.
@@ -63,56 +87,59 @@ pub struct Plan {
 }
 
 impl Item {
-    /// The file's bytes.
+    /// The file's bytes; of a link, where it leads.
     pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
         match &self.content {
             Content::Text(text) => Ok(text.clone().into_bytes()),
             Content::Copy(from) => fs::read(from),
+            Content::Link(to) => Ok(to.as_os_str().as_encoded_bytes().to_vec()),
+            Content::Folder => Ok(Vec::new()),
         }
     }
 }
 
-/// Decide. `loaders_dir`: where Debian's package ipxe has its loaders; `port`: ours for HTTP.
-pub fn plan(
-    wishes: &Wishes,
-    dnsmasq_dir: &Path,
-    survey: &Survey,
-    interfaces: &[Interface],
-    loaders_dir: &Path,
-    port: u16,
-) -> Result<Plan> {
+/// Decide.
+pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: Here) -> Result<Plan> {
     let (interface, subnet) = network(wishes, interfaces)?;
     let mode = mode(wishes, subnet, interfaces)?;
     let tftp_root = tftp_root(wishes, survey)?;
-    let mut notes = Vec::new();
-    let first = |names: &[&'static str]| names.iter().copied().find(|n| loaders_dir.join(n).is_file());
-    let (bios, efi) = (first(&["undionly.kpxe"]), first(&["snponly.efi", "ipxe.efi"]));
-    if bios.is_none() && efi.is_none() {
-        bail!("there is no iPXE in {}: run `apt install ipxe`", loaders_dir.display());
-    }
-    for (found, what) in [(bios, "BIOS"), (efi, "UEFI")] {
-        if found.is_none() {
-            notes.push(format!(
-                "no iPXE for {what} in {}: such machines will not boot",
-                loaders_dir.display()
-            ));
+    let found = firmware::find(here.lib, wishes.secure_boot)?;
+    let (mut loaders, mut notes) = (found.loaders, found.notes);
+    // Beside another DHCP server dnsmasq answers no HTTP boot, and bookworm's signed GRUB has no HTTP.
+    if mode != Mode::Proxy && !wishes.secure_boot && loaders.efi.is_some() {
+        let own = interfaces.iter().find(|i| i.subnet == subnet).map(|i| i.address);
+        match own {
+            Some(own) => loaders.http = Some(format!("http://{own}:{}/{LOADER}", here.port)),
+            None => {
+                notes.push(format!("UEFI HTTP boot is left out: this machine has no address in {subnet}"))
+            }
         }
     }
-    let below = |name: &'static str| match name {
-        "undionly.kpxe" => "boottorrent/undionly.kpxe",
-        "snponly.efi" => "boottorrent/snponly.efi",
-        _ => "boottorrent/ipxe.efi",
-    };
-    let loaders = Loaders { bios: bios.map(below), efi: efi.map(below) };
     // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so.
     let narrow = wishes.interface.as_deref().or(interface.as_deref().filter(|_| survey.unused()));
     let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
-    let mut items = vec![text(dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, &loaders))];
-    items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(dnsmasq_dir.join(BASE), base)));
-    items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(port)));
-    for name in [bios, efi].into_iter().flatten() {
-        items
-            .push(Item { path: tftp_root.join(below(name)), content: Content::Copy(loaders_dir.join(name)) });
+    let mut items = vec![text(here.dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, &loaders))];
+    items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
+    items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port)));
+    let items_below = found.copies.into_iter();
+    items.extend(
+        items_below.map(|(from, to)| Item { path: tftp_root.join(to), content: Content::Copy(from) }),
+    );
+    if wishes.secure_boot {
+        if mode == Mode::Proxy {
+            notes.push(
+                "GRUB takes its server's address from the DHCP server's own answer: let that one name this \
+                 machine as next-server, or machines with UEFI will not boot"
+                    .into(),
+            );
+        }
+        items.push(text(tftp_root.join(GRUB), dnsmasq::grub(here.port)));
+        // What a GRUB without HTTP is given: the daemon writes it, and dnsmasq's TFTP follows the links.
+        items.push(Item { path: here.state.join(tftp::FOLDER), content: Content::Folder });
+        for name in ["images", tftp::FOLDER] {
+            let (path, to) = (tftp_root.join("boottorrent").join(name), here.state.join(name));
+            items.push(Item { path, content: Content::Link(to) });
+        }
     }
     for keyword in ["dhcp-boot", "pxe-service"] {
         if let Some((file, _)) = survey.find(keyword) {

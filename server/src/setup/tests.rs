@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::{
     net::{Interface, Subnet},
-    plan::{Content, Plan, Wishes, plan},
+    plan::{Content, Here, Plan, Wishes, plan},
     survey::Survey,
     write::{Record, Removed, check, remove, write},
 };
@@ -21,11 +21,17 @@ impl World {
             dir: tempfile::tempdir().unwrap(),
             interfaces: vec![interface("eth0", "192.168.1.2/24"), interface("eth1", "10.0.0.1/16")],
         };
-        for dir in ["dnsmasq.d", "ipxe"] {
-            fs::create_dir(world.path(dir)).unwrap();
+        for dir in ["dnsmasq.d", "lib/ipxe", "lib/shim", "lib/grub/x86_64-efi-signed"] {
+            fs::create_dir_all(world.path(dir)).unwrap();
         }
-        for loader in ["undionly.kpxe", "snponly.efi", "ipxe.efi"] {
-            fs::write(world.path("ipxe").join(loader), loader).unwrap();
+        for loader in [
+            "ipxe/undionly.kpxe",
+            "ipxe/snponly.efi",
+            "ipxe/ipxe.efi",
+            "shim/shimx64.efi.signed",
+            "grub/x86_64-efi-signed/grubnetx64.efi.signed",
+        ] {
+            fs::write(world.path("lib").join(loader), loader).unwrap();
         }
         for (name, text) in snippets {
             fs::write(world.path("dnsmasq.d").join(name), text).unwrap();
@@ -39,7 +45,8 @@ impl World {
 
     fn plan(&self, wishes: Wishes) -> Result<Plan> {
         let dir = self.path("dnsmasq.d");
-        plan(&wishes, &dir, &Survey::read(&dir)?, &self.interfaces, &self.path("ipxe"), 6980)
+        let here = Here { dnsmasq_dir: &dir, lib: &self.path("lib"), state: &self.path("state"), port: 6980 };
+        plan(&wishes, &Survey::read(&dir)?, &self.interfaces, here)
     }
 
     /// The texts of a plan, with the temporary folder's name taken out.
@@ -49,6 +56,8 @@ impl World {
             let content = match &i.content {
                 Content::Text(text) => text.clone(),
                 Content::Copy(from) => format!("(a copy of {})\n", from.display()),
+                Content::Link(to) => format!("(a link to {})\n", to.display()),
+                Content::Folder => "(a folder)\n".into(),
             };
             format!("==> {} <==\n{content}", i.path.display()).replace(&root, "@")
         };
@@ -120,6 +129,12 @@ fn what_dnsmasq_is_told_and_that_it_understands() {
         ("dnsmasq-authoritative", &fresh, authoritative("10.0.1.0", "10.0.2.255")),
         ("dnsmasq-beside-dns", &dns, Wishes { subnet: "192.168.1.0/24".parse().ok(), ..Default::default() }),
         ("dnsmasq-beside-ltsp", &ltsp, proxy()),
+        (
+            "dnsmasq-secure-boot",
+            &fresh,
+            Wishes { secure_boot: true, ..authoritative("10.0.1.0", "10.0.2.255") },
+        ),
+        ("dnsmasq-secure-boot-proxy", &fresh, Wishes { secure_boot: true, ..proxy() }),
     ] {
         let plan = world.plan(wishes).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         golden(&format!("{name}.txt"), &world.texts(&plan));
@@ -172,9 +187,6 @@ fn refuses_in_one_sentence() {
     let ltsp = World::new(&[("ltsp.conf", "tftp-root=/srv/ltsp\n")]);
     let e = ltsp.plan(Wishes { tftp_root: Some("/srv/tftp".into()), ..proxy() }).unwrap_err().to_string();
     assert!(e.ends_with("ltsp.conf sets tftp-root=/srv/ltsp: take that one, or change it there"), "{e}");
-    fs::remove_dir_all(world.path("ipxe")).unwrap();
-    let e = world.plan(proxy()).unwrap_err().to_string();
-    assert_eq!(e, format!("there is no iPXE in {}: run `apt install ipxe`", world.path("ipxe").display()));
 }
 
 #[test]
@@ -196,7 +208,10 @@ fn remove_takes_back_exactly_what_was_written() {
     let before = world.all();
     let tftp = |at: &str| Wishes { tftp_root: Some(world.path(at)), ..proxy() };
     write(&world.plan(tftp("tftp")).unwrap(), &state).unwrap();
-    assert_eq!(fs::read_to_string(world.path("tftp/boottorrent/undionly.kpxe")).unwrap(), "undionly.kpxe");
+    assert_eq!(
+        fs::read_to_string(world.path("tftp/boottorrent/undionly.kpxe")).unwrap(),
+        "ipxe/undionly.kpxe"
+    );
     // Written again elsewhere, the files of the first time go.
     write(&world.plan(tftp("tftp2")).unwrap(), &state).unwrap();
     assert!(!world.path("tftp/boottorrent/undionly.kpxe").exists());
@@ -204,6 +219,21 @@ fn remove_takes_back_exactly_what_was_written() {
     assert_eq!(removed.len(), 5, "{removed:?}");
     assert_eq!(world.all(), before);
     assert_eq!(remove(&state).unwrap(), []);
+
+    // With links, and a folder that the daemon has written to; without Secure Boot again, they go.
+    let secure = |secure_boot| Wishes { secure_boot, ..tftp("tftp") };
+    for again in [secure(true), secure(true), secure(false), secure(true)] {
+        let filled = again.secure_boot;
+        write(&world.plan(again).unwrap(), &state).unwrap();
+        let link = world.path("tftp/boottorrent/grub");
+        assert_eq!(fs::read_link(&link).ok(), filled.then(|| state.join("grub")));
+        assert_eq!(state.join("grub").is_dir(), filled);
+        if filled {
+            fs::write(link.join("grub.cfg"), "x").unwrap();
+        }
+    }
+    remove(&state).unwrap();
+    assert_eq!(world.all(), before);
 }
 
 #[test]

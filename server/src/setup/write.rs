@@ -2,7 +2,7 @@
 //! Writing what was planned, and taking back exactly what was written: a
 //! record in the state folder says which files are ours and what was in them.
 
-use super::plan::{Item, Plan};
+use super::plan::{Content, Item, Plan};
 use crate::tool::Tool;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -25,6 +25,9 @@ pub struct Record {
     pub files: BTreeMap<PathBuf, String>,
     /// In the order in which they were made.
     pub folders: Vec<PathBuf>,
+    /// Folders that belong to us with all that is in them.
+    #[serde(default)]
+    pub filled: Vec<PathBuf>,
 }
 
 impl Record {
@@ -42,11 +45,11 @@ impl Record {
 
     fn write(&self, state: &Path) -> Result<()> {
         let path = state.join(RECORD);
-        if self.files.is_empty() && self.folders.is_empty() {
+        if *self == Record::default() {
             return gone(fs::remove_file(&path)).with_context(|| format!("deleting {}", path.display()));
         }
         let text = toml::to_string(self).context("writing the record as TOML")?;
-        put(&path, text.as_bytes(), &mut Vec::new())
+        put(&path, &Content::Text(String::new()), text.as_bytes(), &mut Vec::new())
     }
 }
 
@@ -86,8 +89,9 @@ fn test(args: &[String]) -> Result<()> {
 pub fn write(plan: &Plan, state: &Path) -> Result<()> {
     let mut record = Record::read(state)?;
     let bytes = |item: &Item| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
-    for item in &plan.items {
-        let Ok(there) = fs::read(&item.path) else { continue };
+    let plain = || plan.items.iter().filter(|i| i.content != Content::Folder);
+    for item in plain() {
+        let Ok(there) = read(&item.path) else { continue };
         match record.files.get(&item.path) {
             _ if there == bytes(item)? => {}
             None => bail!("{} is there and is not ours: move it away first", item.path.display()),
@@ -98,18 +102,26 @@ pub fn write(plan: &Plan, state: &Path) -> Result<()> {
         }
     }
     fs::create_dir_all(state).with_context(|| format!("creating {}", state.display()))?;
-    for item in &plan.items {
+    for item in plain() {
         let bytes = bytes(item)?;
         // The record first: whatever happens, `--remove` knows the file.
         let before = record.files.insert(item.path.clone(), sha256(&bytes));
         if before.is_none() {
             record.write(state)?;
         }
-        put(&item.path, &bytes, &mut record.folders)?;
+        put(&item.path, &item.content, &bytes, &mut record.folders)?;
         record.write(state)?;
     }
-    let stale: Vec<_> =
-        record.files.keys().filter(|p| !plan.items.iter().any(|i| i.path == **p)).cloned().collect();
+    let planned = |p: &Path| plan.items.iter().any(|i| i.path == p);
+    for item in plan.items.iter().filter(|i| i.content == Content::Folder && !i.path.is_dir()) {
+        record.filled.push(item.path.clone());
+        record.write(state)?;
+        folder_of(state, &item.path)?;
+    }
+    let (kept, left) = std::mem::take(&mut record.filled).into_iter().partition(|p| planned(p));
+    record.filled = kept;
+    empty(left)?;
+    let stale: Vec<_> = record.files.keys().filter(|p| !planned(p)).cloned().collect();
     for path in stale {
         gone(fs::remove_file(&path)).with_context(|| format!("deleting {}", path.display()))?;
         record.files.remove(&path);
@@ -131,7 +143,7 @@ pub fn remove(state: &Path) -> Result<Vec<Removed>> {
     let mut record = Record::read(state)?;
     let mut done = Vec::new();
     for (path, hash) in std::mem::take(&mut record.files) {
-        match fs::read(&path) {
+        match read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Ok(bytes) if sha256(&bytes) != hash => done.push(Removed::Changed(path)),
             read => {
@@ -141,6 +153,7 @@ pub fn remove(state: &Path) -> Result<Vec<Removed>> {
             }
         }
     }
+    empty(record.filled.drain(..).collect())?;
     for folder in record.folders.drain(..).rev() {
         // Not empty: somebody else uses it now.
         let _ = fs::remove_dir(folder);
@@ -149,8 +162,31 @@ pub fn remove(state: &Path) -> Result<Vec<Removed>> {
     Ok(done)
 }
 
+/// What is in a file; of a link, where it leads.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    match fs::read_link(path) {
+        Ok(to) => Ok(to.into_os_string().into_encoded_bytes()),
+        Err(_) => fs::read(path),
+    }
+}
+
+/// A folder for the daemon, which may run as another user: whose the state folder is, his is this one.
+fn folder_of(state: &Path, path: &Path) -> Result<()> {
+    let owner = fs::metadata(state).with_context(|| format!("reading {}", state.display()))?;
+    let shown = || format!("creating {}", path.display());
+    fs::create_dir_all(path).with_context(shown)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755)).with_context(shown)?;
+    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).with_context(shown)
+}
+
+fn empty(folders: Vec<PathBuf>) -> Result<()> {
+    folders
+        .iter()
+        .try_for_each(|f| gone(fs::remove_dir_all(f)).with_context(|| format!("deleting {}", f.display())))
+}
+
 /// Write beside, sync, rename; world-readable, as dnsmasq drops its rights. New folders are added to `made`.
-fn put(path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
+fn put(path: &Path, content: &Content, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
     let folder = path.parent().context("a file without a folder")?;
     let missing: Vec<_> = folder.ancestors().take_while(|a| !a.exists()).map(Path::to_owned).collect();
     for folder in missing.into_iter().rev() {
@@ -158,6 +194,13 @@ fn put(path: &Path, bytes: &[u8], made: &mut Vec<PathBuf>) -> Result<()> {
         fs::set_permissions(&folder, Permissions::from_mode(0o755))
             .with_context(|| format!("chmod {}", folder.display()))?;
         made.push(folder);
+    }
+    if let Content::Link(to) = content {
+        let scratch =
+            tempfile::tempdir_in(folder).with_context(|| format!("writing to {}", folder.display()))?;
+        let link = scratch.path().join("link");
+        let linked = std::os::unix::fs::symlink(to, &link).and_then(|()| fs::rename(&link, path));
+        return linked.with_context(|| format!("linking {}", path.display()));
     }
     let mut file = tempfile::Builder::new()
         // dnsmasq does not read names that begin with a dot.

@@ -34,7 +34,8 @@ impl Site {
     pub fn start() -> Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (pages, asked): (Arc<Mutex<HashMap<String, Page>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let pages = Arc::<Mutex<HashMap<String, Page>>>::default();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
         let (p, a) = (pages.clone(), asked.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

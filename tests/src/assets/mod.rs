@@ -6,10 +6,16 @@ mod apt;
 mod cache;
 mod disk;
 pub mod live;
+mod ltsp;
+mod netboot;
 mod root;
+mod tiny;
 
 pub use cache::{cached, key_of};
 pub use disk::{ROOT_PARTITION, disk};
+pub use ltsp::{LTSP_IMAGE, LTSP_SERVER, LtspRoot, NFS, ltsp, shell};
+pub use netboot::{PhaseOne, phase_one};
+pub use tiny::{TINY, tiny, tiny_with};
 
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result, bail};
@@ -176,5 +182,7 @@ pub fn copy_catalogue(from: &Path, to: &Path) -> Result<()> {
 /// The hook files of the workspace, which images are made with.
 fn hook_files() -> Vec<PathBuf> {
     let hooks = workspace().join("initramfs-hooks/initramfs-tools");
-    vec![hooks.join("hooks/boottorrent"), hooks.join("scripts/boottorrent"), workspace().join("Makefile")]
+    let files =
+        ["hooks/boottorrent", "hooks/boottorrent-netboot", "conf-hooks.d/boottorrent", "scripts/boottorrent"];
+    files.into_iter().map(|f| hooks.join(f)).chain([workspace().join("Makefile")]).collect()
 }

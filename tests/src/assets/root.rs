@@ -17,7 +17,7 @@ use std::{
 };
 
 /// What is installed: what a server's root has at least. Debian's ordinary kernel, not the cloud one.
-const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,initramfs-tools,zstd";
+const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,initramfs-tools,zstd,xz-utils";
 
 /// Nobody reads documentation in the lab, and every machine would have to fetch it.
 const LEAVE_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
@@ -152,7 +152,7 @@ fn finish(root: &Path, dir: &Path) -> Result<()> {
 }
 
 /// As an admin would from source: `make install`, which puts agent and hook in place.
-fn install(root: &Path) -> Result<()> {
+pub fn install(root: &Path) -> Result<()> {
     Cmd::new("make")
         .args(["--no-print-directory", "-C"])
         .arg(workspace())

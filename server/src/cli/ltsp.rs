@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent ltsp …`: what LTSP's drop-ins call. People call `ltsp boottorrent`.
+
+use crate::{
+    addon::Addons,
+    api::{self, Api},
+    catalogue::Catalogue,
+    config::Config,
+    interrupt,
+    ltsp::{
+        Site, initrd, publish, report,
+        wishes::{Wish, Wishes},
+    },
+};
+use anyhow::Result;
+use bootspec::ImageName;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct Ltsp {
+    #[command(subcommand)]
+    command: Command,
+    /// LTSP's BASE_DIR
+    #[arg(long, global = true, value_name = "DIR", default_value = "/srv/ltsp")]
+    base_dir: PathBuf,
+    /// LTSP's TFTP_DIR
+    #[arg(long, global = true, value_name = "DIR", default_value = "/srv/tftp")]
+    tftp_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish images, and let LTSP's menu boot them over the swarm
+    Enable {
+        /// The images [default: all]
+        images: Vec<ImageName>,
+        /// Only machines whose KERNEL_PARAMETERS in ltsp.conf say boot=boottorrent
+        #[arg(long)]
+        pilot: bool,
+    },
+    /// Withdraw images, and give LTSP's menu back as it was
+    Disable {
+        /// The images [default: all, from now on]
+        images: Vec<ImageName>,
+    },
+    /// Show what is published and what is in the menu, and what to do
+    Status,
+    /// Publish what `ltsp kernel` and `ltsp image` were called with, as far as it has changed
+    Publish {
+        /// Sources as LTSP takes them [default: all images]
+        sources: Vec<String>,
+    },
+    /// Put the agent into a folder that becomes ltsp.img
+    Initrd {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Bring LTSP's menu in line
+    Ipxe,
+    /// Forget what was enabled and disabled: the package goes
+    Forget,
+}
+
+impl Ltsp {
+    pub fn run(self, config: &Config) -> Result<()> {
+        let site = Site {
+            catalogue: Catalogue::at(&config.catalogue.dir),
+            state: config.catalogue.dir.clone(),
+            base: self.base_dir,
+            tftp: self.tftp_dir,
+        };
+        match self.command {
+            Command::Enable { images, pilot } => {
+                interrupt::catch()?;
+                publish::enable(&site, &images, if pilot { Wish::Pilot } else { Wish::On })
+            }
+            Command::Disable { images } => publish::disable(&site, &images),
+            Command::Status => {
+                let asked = async { Api::remote(&api::url(None, config))?.clients().await };
+                let clients = super::block_on(asked);
+                print!("{}", report::report(&site, clients)?);
+                Ok(())
+            }
+            Command::Publish { sources } => {
+                interrupt::catch()?;
+                publish::publish(&site, &publish::of_sources(&site, &sources)?)?;
+                publish::tell_menu(&site).map(drop)
+            }
+            Command::Initrd { folder } => {
+                if site.wishes()?.agent() {
+                    let size = initrd::fill(&folder, &Addons::new(&config.boot.agent))?;
+                    println!("Added BootTorrent to ltsp.img: {size}");
+                }
+                Ok(())
+            }
+            Command::Forget => Wishes::forget(&site.state),
+            Command::Ipxe => publish::tell_menu(&site).map(drop),
+        }
+    }
+}

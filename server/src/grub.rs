@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! grub.cfg, for machines that start Debian's signed GRUB because their Secure Boot lets no iPXE in:
+//! the same images, menu and kernel command line as in the iPXE script. No I/O.
+//!
+//! The GRUB of Debian trixie has HTTP and gets the file for itself alone, as iPXE does. That of
+//! bookworm has only TFTP, where one file must do for all machines: it tells them apart by variables.
+
+use crate::{
+    addon,
+    ipxe::{self, Chosen, Menu},
+};
+use bootspec::{ImageManifest, cmdline::split, manifest::Family, units::human_size};
+
+/// The folder below the TFTP root that holds what [`Way::Tftp`] names.
+pub const FOLDER: &str = "/boottorrent";
+
+/// How GRUB gets files from us.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// Over HTTP from [`Menu::host`], this very machine: its MAC address, if it is one.
+    Http(Option<&'a str>),
+    /// By TFTP from wherever GRUB itself came from; [`Menu::host`] is not looked at.
+    Tftp {
+        /// Our port for HTTP, which the agent needs.
+        port: u16,
+    },
+}
+
+/// Stands for GRUB's variable with the server's address while the words are made.
+const SERVER: char = '\u{e000}';
+/// Stands for the MAC address as BOOTIF has it.
+const MAC: char = '\u{e001}';
+
+/// The whole file.
+pub fn config(menu: &Menu, way: Way) -> String {
+    let mut s = Script { text: String::new(), menu, way };
+    s.line(0, "set pager=0");
+    if matches!(way, Way::Tftp { .. }) {
+        // BOOTIF wants dashes. Without the module, the machine takes any of its network cards.
+        s.line(0, "set bootif=");
+        s.line(
+            0,
+            &format!("if regexp {} '^(..):(..):(..):(..):(..):(..)$' \"$net_default_mac\"; then", sets()),
+        );
+        s.line(1, "set bootif=BOOTIF=01-$m1-$m2-$m3-$m4-$m5-$m6");
+        s.line(0, "fi");
+    }
+    match ipxe::choose(menu) {
+        Chosen::One(image) => s.boot(0, image),
+        Chosen::Told(sentence) => s.line(0, &format!("echo {}", quoted(&sentence))),
+        Chosen::Menu { images, default } => s.choose(images, default),
+    }
+    s.text
+}
+
+fn sets() -> String {
+    (1..=6).map(|n| format!("--set={n}:m{n}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A MAC address as BOOTIF has it, from what a machine says its own is.
+pub fn bootif(mac: &str) -> Option<String> {
+    let parts: Vec<&str> = mac.split([':', '-']).collect();
+    let hex = |p: &&str| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit());
+    (parts.len() == 6 && parts.iter().all(hex)).then(|| parts.join("-").to_ascii_lowercase())
+}
+
+/// One word of GRUB's language that means just this text. A line cannot be ended in it.
+pub fn quoted(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("'{}'", plain.replace('\'', r"'\''"))
+}
+
+struct Script<'a> {
+    text: String,
+    menu: &'a Menu<'a>,
+    way: Way<'a>,
+}
+
+impl<'a> Script<'a> {
+    fn line(&mut self, depth: usize, text: &str) {
+        self.text.push_str(&"\t".repeat(depth));
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    /// What loads and starts one image.
+    fn boot(&mut self, depth: usize, image: &ImageManifest) {
+        let phase_one = human_size(image.kernel.size + image.initrd.size + (self.menu.addon)(image.family));
+        let told = format!("BootTorrent: {} from {SERVER}, kernel and initrd of {phase_one}", image.name);
+        self.line(depth, &format!("echo {}", self.filled(&told)));
+        let file = |name: &str| self.file(image, name);
+        let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
+        let archives = match image.family {
+            None => initrd,
+            Some(family) if addon::behind(family) => format!("{initrd} {}", self.addon(image, family)),
+            Some(family) => format!("{} {initrd}", self.addon(image, family)),
+        };
+        let words = self.words(image);
+        self.line(depth, &format!("if linux {kernel} {words}; then"));
+        self.line(depth + 1, &format!("if initrd {archives}; then boot; fi"));
+        self.line(depth, "fi");
+        self.line(
+            depth,
+            &format!("echo {}", self.filled(&format!("BootTorrent: nothing was booted from {SERVER}"))),
+        );
+    }
+
+    fn choose(&mut self, images: &'a [&'a ImageManifest], default: Option<usize>) {
+        self.line(0, &format!("set default={}", default.unwrap_or(0)));
+        self.line(0, &format!("set timeout={}", self.menu.timeout.div_ceil(1000)));
+        for image in images {
+            let title = format!("{} ({})", image.name, human_size(image.size));
+            self.line(0, &format!("menuentry {} {{", quoted(&title)));
+            self.boot(1, image);
+            self.line(0, "}");
+        }
+        self.line(0, "menuentry 'Leave, and boot what the firmware has next' {");
+        self.line(1, "exit");
+        self.line(0, "}");
+    }
+
+    /// The kernel's parameters, each one word of GRUB's. GRUB puts quotes around a word with white
+    /// space in it, and before a quote a backslash, which the kernel does not know.
+    fn words(&self, image: &ImageManifest) -> String {
+        let clean = |text: &str| text.replace([SERVER, MAC], "").replace(char::is_control, " ");
+        let image = ImageManifest { append: clean(&image.append), ..image.clone() };
+        let (host, mac) = match self.way {
+            Way::Http(mac) => (self.menu.host.to_owned(), mac.map(str::to_owned)),
+            Way::Tftp { port } => (format!("{SERVER}:{port}"), Some(MAC.to_string())),
+        };
+        let line = ipxe::cmdline(&image, &host, mac.as_deref(), &clean(self.menu.append));
+        let word = |(name, value): (String, Option<String>)| {
+            let text = value.map_or(name.clone(), |value| format!("{name}={value}")).replace('"', "");
+            self.filled(&text)
+        };
+        split(&line).into_iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    /// [`quoted`], with variables in their places.
+    fn filled(&self, text: &str) -> String {
+        if let Way::Http(_) = self.way {
+            return quoted(&text.replace(SERVER, self.menu.host));
+        }
+        if text.contains(MAC) {
+            // The whole word: it is none when there is no address.
+            return "$bootif".into();
+        }
+        quoted(text).replace(SERVER, "'\"$net_default_server\"'")
+    }
+
+    fn file(&self, image: &ImageManifest, name: &str) -> String {
+        match self.way {
+            Way::Http(_) => quoted(&format!("(http,{})/images/{}/{name}", self.menu.host, image.name)),
+            Way::Tftp { .. } => quoted(&format!("{FOLDER}/images/{}/{name}", image.name)),
+        }
+    }
+
+    fn addon(&self, image: &ImageManifest, family: Family) -> String {
+        match self.way {
+            Way::Http(_) => self.file(image, "addon"),
+            Way::Tftp { .. } => quoted(&format!("{FOLDER}/grub/addon-{}", family.as_str())),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "grub_tests.rs"]
+mod tests;

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! An image of LTSP: published as it is. Kernel and initrd go LTSP's own way, over TFTP.
+
+use super::{
+    hash, no_room, pack, refuse_without_room,
+    source::{Kind, Source},
+    sums,
+};
+use crate::{
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Staging},
+    interrupt,
+};
+use anyhow::{Context, Result, bail};
+use bootspec::{
+    ImageManifest, ImageName,
+    manifest::{self, BootFile},
+};
+use std::{
+    fs::{self, File, FileTimes},
+    path::Path,
+    time::SystemTime,
+};
+
+/// Publish `file` as `name`, in the place of an earlier version, whose priority it takes over.
+pub fn add(catalogue: &Catalogue, name: &ImageName, file: &Path) -> Result<ImageManifest> {
+    let before = match catalogue.dir(name).exists() {
+        true => Some(catalogue.manifest(name)?),
+        false => None,
+    };
+    if before.as_ref().is_some_and(|m| m.kind != manifest::Kind::Ltsp) {
+        bail!(
+            "there is an image '{name}' already, and it is not of LTSP: remove it with `boottorrent image remove {name}`, \
+             or give LTSP's another name"
+        );
+    }
+    let made = make(catalogue, name, file, before.as_ref());
+    if interrupt::wanted() {
+        return made.or_else(|_| interrupt::check().and_then(|()| bail!("interrupted")));
+    }
+    made.map_err(|e| no_room(e, catalogue, name))
+}
+
+fn make(
+    catalogue: &Catalogue,
+    name: &ImageName,
+    file: &Path,
+    before: Option<&ImageManifest>,
+) -> Result<ImageManifest> {
+    let shown = file.display().to_string();
+    let (format, size) = match Source::look(file, &shown)?.kind {
+        Kind::Image(format, size) => (Some(format), size),
+        // LTSP mounts the parts of these by itself.
+        Kind::Iso(_, size) | Kind::Disk(size) => (None, size),
+        _ => bail!("'{shown}' is nothing that LTSP mounts: make it again with `ltsp image {name}`"),
+    };
+    let staging = catalogue.stage(name)?;
+    take(file, size, &staging, name)?;
+    for theirs in [KERNEL, INITRD] {
+        staging.create(theirs)?;
+    }
+    let request = super::Request {
+        private: before.is_some_and(|m| m.private),
+        piece_length: None,
+        ..super::Request::default()
+    };
+    let payload = staging.path(PAYLOAD);
+    let torrent = hash(&payload, size, name, &request)?;
+    sums(&payload, &torrent, &staging)?;
+    let tftp = |file: &str| BootFile { size: 0, from: format!("LTSP's TFTP folder: ltsp/{name}/{file}") };
+    let manifest = ImageManifest {
+        name: name.clone(),
+        kind: manifest::Kind::Ltsp,
+        format,
+        family: None,
+        partition: None,
+        infohash: torrent.infohash(),
+        size,
+        piece_length: torrent.piece_length(),
+        private: request.private,
+        kernel: tftp("vmlinuz"),
+        initrd: tftp("initrd.img"),
+        append: before.map(|m| m.append.clone()).unwrap_or_default(),
+        priority: before.map(|m| m.priority).unwrap_or_default(),
+        added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        source: shown,
+    };
+    staging.publish(&manifest, torrent.bytes(), true)?;
+    Ok(manifest)
+}
+
+/// The payload is LTSP's own file under another name where that can be: images are large, and LTSP never
+/// writes into one, but makes a new one beside it. On another disk it is a copy.
+fn take(file: &Path, size: u64, staging: &Staging, name: &ImageName) -> Result<()> {
+    let payload = staging.path(PAYLOAD);
+    // Of a link to a file somewhere else: the file.
+    let real = file.canonicalize().with_context(|| format!("opening {}", file.display()))?;
+    if fs::hard_link(&real, &payload).is_ok() {
+        return Ok(());
+    }
+    refuse_without_room(size, staging, name)?;
+    pack::copy(&real, size, staging)?;
+    // By its time it is known again.
+    let time = real.metadata().and_then(|m| m.modified()).context("asking for the image's time")?;
+    File::options()
+        .write(true)
+        .open(&payload)
+        .and_then(|f| f.set_times(FileTimes::new().set_modified(time)))
+        .context("setting the copy's time")
+}

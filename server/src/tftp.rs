@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a GRUB without HTTP gets by TFTP: `boottorrent setup --secure-boot` makes a folder in the
+//! catalogue and links it below dnsmasq's TFTP root; here it is kept up to date.
+
+use crate::{
+    grub::{self, Way},
+    http::State,
+    ipxe::Menu,
+    library,
+};
+use anyhow::{Context, Result};
+use std::{collections::BTreeMap, fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
+
+/// The folder in the catalogue.
+pub const FOLDER: &str = "grub";
+
+/// Write what has changed, if the folder is there.
+pub fn refresh(state: &State) -> Result<()> {
+    let folder = state.config.catalogue.dir.join(FOLDER);
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let library = state.library();
+    let images = library::bootable(&library);
+    let families: BTreeMap<_, _> = images.iter().filter_map(|i| i.family.map(|f| (f.as_str(), f))).collect();
+    for (name, family) in families {
+        let addon = state.addons.get(family)?;
+        put(&folder, &format!("addon-{name}"), &addon)?;
+    }
+    let boot = &state.config.boot;
+    let text = grub::config(
+        &Menu {
+            host: "this server",
+            images: &images,
+            wanted: None,
+            default: boot.default.as_ref(),
+            timeout: boot.timeout.as_millis(),
+            append: &boot.append,
+            addon: &|family| state.addons.size(family),
+        },
+        Way::Tftp { port: state.config.serve.listen.port() },
+    );
+    put(&folder, "grub.cfg", text.as_bytes())
+}
+
+/// Beside it and renamed: a machine that reads it gets the old one or the new one.
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    if fs::read(&path).is_ok_and(|there| there == bytes) {
+        return Ok(());
+    }
+    let shown = || format!("writing {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(shown)?;
+    file.write_all(bytes).with_context(shown)?;
+    // dnsmasq reads it as another user.
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).with_context(shown)?;
+    file.as_file().sync_all().with_context(shown)?;
+    file.persist(&path).with_context(shown).map(drop)
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Every kind of firmware, beside every kind of DHCP server: stock dnsmasq with what `boottorrent setup`
+//! writes, Debian's loaders, real firmware. BIOS with iPXE in its ROM is in pxe.rs.
+
+use anyhow::{Context, Result, ensure};
+use bootspec::Phase;
+use boottorrent_tests::{
+    AUTHORITATIVE, BOOT, Background, Host, Lab, Server, Vm, VmConfig,
+    assets::{Suite, TINY, image, tiny},
+    dhcp_server,
+};
+use std::time::Duration;
+
+/// dnsmasq adds what to boot; another server gives the addresses.
+const PROXY: [&str; 2] = ["--mode", "proxy"];
+
+const SHIM: [&str; 3] = ["shimx64.efi", "grubx64.efi", "grub/grub.cfg"];
+const IPXE: [&str; 2] = ["boottorrent/snponly.efi", "boottorrent/boot.ipxe"];
+
+/// A lab with a server as `boottorrent setup` sets it up, and another DHCP server when that is asked for.
+fn in_lab(name: &str, setup: &[&str], test: impl FnOnce(&Lab, &mut Server) -> Result<()>) -> Result<()> {
+    let catalogue = tiny(&image(Suite::own()?)?)?;
+    let lab = Lab::new(name)?;
+    let _other = other_dhcp(&lab, setup)?;
+    let mut server = Server::set_up(&lab, &catalogue, setup, &[])?;
+    test(&lab, &mut server).with_context(|| format!("the logs are in {}", lab.dir().display()))?;
+    server.check()
+}
+
+fn other_dhcp(lab: &Lab, setup: &[&str]) -> Result<Option<(Background, Host)>> {
+    if !setup.contains(&"proxy") {
+        return Ok(None);
+    }
+    // GRUB asks the server that DHCP's own answer names: docs/network.md.
+    let next_server = format!("--dhcp-boot=,,{}", Lab::SERVER);
+    let more = if setup.contains(&"--secure-boot") { vec![next_server.as_str()] } else { Vec::new() };
+    let host = lab.host("dhcp")?;
+    Ok(Some((dhcp_server(&host, &more)?, host)))
+}
+
+/// Wait for the root; look at the command line, at what the server knows, and at which files were
+/// fetched by TFTP in which order. What the machine says of itself.
+fn boots(server: &Server, vm: &mut Vm, fetched: &[&str]) -> Result<String> {
+    vm.expect(TINY, BOOT)?;
+    let up = vm.started().elapsed();
+    vm.login()?;
+    let said = vm.sh("cat /proc/cmdline; ls /sys/firmware; ip -o -4 addr; ip route")?;
+    let client = server.client(vm.mac())?;
+    ensure!(client.phase == Phase::Seed, "{client:#?}");
+    let log = server.dnsmasq_log();
+    let sent: Vec<&str> = log
+        .lines()
+        .filter_map(|l| l.split_once(" sent ")?.1.split_once("/tftp/")?.1.split_once(" to "))
+        .map(|(file, _)| file)
+        .collect();
+    println!("{}: root up {:.0} s after power on; by TFTP: {}", vm.name(), up.as_secs_f64(), sent.join(" "));
+    let mut rest = sent.iter();
+    for file in fetched {
+        ensure!(rest.any(|f| f == file), "{file} was not fetched in its turn: {sent:?}");
+    }
+    Ok(said)
+}
+
+fn chain(name: &str, setup: &[&str], machine: VmConfig, fetched: &[&str]) -> Result<()> {
+    in_lab(name, setup, |lab, server| {
+        let mut vm = machine.start(lab)?;
+        let said = boots(server, &mut vm, fetched)?;
+        ensure!(said.contains(&bootif(&vm)) && said.contains("efi"), "{said}");
+        Ok(())
+    })
+}
+
+fn bootif(vm: &Vm) -> String {
+    format!("BOOTIF=01-{}", vm.mac().replace(':', "-"))
+}
+
+#[test]
+fn secure_boot_with_shim_and_grub() -> Result<()> {
+    secure("secure-boot", &AUTHORITATIVE)
+}
+
+#[test]
+#[ignore = "two minutes: make test-full"]
+fn secure_boot_beside_another_dhcp_server() -> Result<()> {
+    secure("secure-proxy", &PROXY)
+}
+
+fn secure(name: &str, setup: &[&str]) -> Result<()> {
+    in_lab(name, &[setup, &["--secure-boot"]].concat(), |lab, server| {
+        let mut vm = Vm::pxe(name).secure_boot().start(lab)?;
+        let said = boots(server, &mut vm, &SHIM)?;
+        ensure!(said.contains(&bootif(&vm)), "{said}");
+        for line in ["secureboot: Secure boot enabled", "Kernel is locked down from EFI Secure Boot"] {
+            ensure!(vm.console().has(line), "the kernel does not say: {line}");
+        }
+        // What the kernel's EFI stub read from the firmware: 3 is "enabled" (Documentation/arch/x86/zero-page.rst).
+        let byte = vm.sh("od -An -tu1 -j 492 -N 1 /sys/kernel/boot_params/data")?;
+        ensure!(byte.trim() == "3", "secure_boot is {byte}");
+        let lockdown =
+            vm.sh("mount -t securityfs s /sys/kernel/security; cat /sys/kernel/security/lockdown")?;
+        ensure!(lockdown.contains("[integrity]"), "{lockdown}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "two minutes, and snponly.efi takes the same way beside another DHCP server: make test-full"]
+fn uefi_with_ipxe_of_ours() -> Result<()> {
+    chain("uefi", &AUTHORITATIVE, Vm::pxe("uefi").uefi(), &IPXE)
+}
+
+#[test]
+#[ignore = "two minutes: make test-full"]
+fn uefi_beside_another_dhcp_server() -> Result<()> {
+    chain("uefi-proxy", &PROXY, Vm::pxe("uefi").uefi(), &IPXE)
+}
+
+/// The firmware's PXE gets no answer, so that it goes on to HTTP; the iPXE that it fetches gets one.
+#[test]
+#[ignore = "three minutes: make test-full"]
+fn uefi_http_boot() -> Result<()> {
+    in_lab("uefi-http", &AUTHORITATIVE, |lab, server| {
+        server.dnsmasq_with(|line| match line {
+            "dhcp-authoritative" => Some("dhcp-ignore=tag:bt-efi,tag:!bt-ipxe".into()),
+            line => Some(line.into()),
+        })?;
+        let mut vm = Vm::pxe("http").uefi().start(lab)?;
+        let said = boots(server, &mut vm, &["boottorrent/boot.ipxe"])?;
+        ensure!(said.contains(&bootif(&vm)), "{said}");
+        ensure!(vm.console().has("Start HTTP Boot over IPv4"), "it was no HTTP boot");
+        ensure!(!server.dnsmasq_log().contains("snponly.efi to"), "the loader came by TFTP");
+        Ok(())
+    })
+}
+
+/// QEMU's ROM is an iPXE itself, and no other is free. Its first request is taken for one of plain PXE:
+/// dnsmasq does not see what iPXE says of itself (option 175), until undionly.kpxe is fetched. That
+/// runs on the ROM's UNDI, and its own request meets what `setup` wrote, unchanged.
+fn undionly(name: &str, setup: &[&str]) -> Result<()> {
+    in_lab(name, setup, |lab, server| {
+        server.dnsmasq_with(|line| (!line.contains(",175,")).then(|| line.into()))?;
+        let mut vm = Vm::pxe("bios").start(lab)?;
+        server.sent("undionly.kpxe", Duration::from_secs(120))?;
+        server.dnsmasq_with(|line| Some(line.into()))?;
+        let said = boots(server, &mut vm, &["boottorrent/undionly.kpxe", "boottorrent/boot.ipxe"])?;
+        ensure!(said.contains(&bootif(&vm)) && !said.contains("efi"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn bios_with_undionly_beside_another_dhcp_server() -> Result<()> {
+    undionly("undionly-proxy", &PROXY)
+}
+
+#[test]
+#[ignore = "a minute, and the harder way is always run: make test-full"]
+fn bios_with_undionly() -> Result<()> {
+    undionly("undionly", &AUTHORITATIVE)
+}
+
+/// What stands on the kernel command line, or happens to the cable; side by side.
+#[test]
+#[ignore = "two minutes: make test-full"]
+fn addresses_cards_and_cables() -> Result<()> {
+    in_lab("conditions", &AUTHORITATIVE, |lab, server| {
+        let image = image(Suite::own()?)?;
+        let direct = |name: &str, more: &str| {
+            let append = format!(
+                "{} boot=boottorrent boottorrent.server={} boottorrent.image={} {more}",
+                boottorrent_tests::assets::APPEND,
+                Lab::SERVER,
+                boottorrent_tests::assets::IMAGE
+            );
+            Vm::direct(name, &image.kernel(), &image.initrd(), &append)
+        };
+        let mut fixed = direct("static", "ip=10.77.0.60::10.77.0.1:255.255.255.0:still::off").start(lab)?;
+        // The card without a cable comes first; only BOOTIF says which one it is.
+        let mut two = Vm::pxe("two-cards").spare_card().start(lab)?;
+        // The switch lets nothing through for 20 s, as with spanning tree.
+        let mut late = direct("late", "ip=dhcp").start(lab)?;
+        late.cable(false)?;
+        late.expect("Waiting up to 180 secs", BOOT)?;
+        std::thread::sleep(Duration::from_secs(20));
+        late.cable(true)?;
+        let said = boots(server, &mut late, &[])?;
+        ensure!(
+            late.console().has("link becomes ready") || late.console().has("no response after"),
+            "{said}"
+        );
+        let said = boots(server, &mut two, &[])?;
+        ensure!(said.contains(&bootif(&two)), "{said}");
+        let cards = two.sh("ls /sys/class/net; ip -o -4 addr")?;
+        ensure!(cards.matches("10.77.0.").count() >= 1, "{cards}");
+        println!("two cards:\n{cards}");
+        let said = boots(server, &mut fixed, &[])?;
+        ensure!(said.contains("10.77.0.60/24") && said.contains("default via 10.77.0.1"), "{said}");
+        Ok(())
+    })
+}
