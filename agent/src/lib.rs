@@ -94,6 +94,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         .step(Exit::Params)?;
     let mut params = parameters(&line, report)?;
     let ltsp = Ltsp::adopt(&mut params, &line).map_err(|e| Failure::new(Exit::Params, e))?;
+    locate::pin(&mut params).step(Exit::Params)?;
 
     report.phase(Phase::Network);
     let client = http_client().step(Exit::Network)?;
@@ -116,8 +117,9 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     };
     let metainfo = match caches.pinned(params.infohash) {
         Some(metainfo) => metainfo::announced(metainfo, reach.server.as_ref()),
-        None => metainfo::obtain_or(&client, &reach.torrent, &params, spare, report).await?,
+        None => metainfo::obtain_or(&client, &reach, &params, args.port, spare, report).await?,
     };
+    let metainfo = metainfo::pick(metainfo, &params)?;
     let image = download::image_name(&metainfo, &params);
     report.note(|b| {
         b.image = Some(image.clone());
@@ -128,7 +130,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.phase(Phase::Target);
     let sums = match &reach.torrent {
         locate::Place::Url(torrent) => Some(store::Sums { client: &client, torrent }),
-        locate::Place::File(_) => None,
+        locate::Place::File(_) | locate::Place::Magnet(_) => None,
     };
     let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image, sums };
     let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;

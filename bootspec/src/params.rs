@@ -21,7 +21,7 @@ pub const PREFIX: &str = "boottorrent.";
 /// The parameters of one boot. `Default` is what an empty command line means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
-    /// URL or path of the .torrent.
+    /// URL or path of the .torrent, or a magnet link.
     pub torrent: Option<String>,
     /// The server: `HOST`, `HOST:PORT` or `http://HOST:PORT`.
     pub server: Option<String>,
@@ -29,6 +29,8 @@ pub struct Params {
     pub image: Option<ImageName>,
     /// The only infohash that may boot.
     pub infohash: Option<InfoHash>,
+    /// Which file of a torrent of several is the payload.
+    pub file: Option<String>,
     /// Where the payload is kept: the first that has room.
     pub target: Vec<Target>,
     /// What the payload is.
@@ -73,6 +75,7 @@ impl Default for Params {
             server: None,
             image: None,
             infohash: None,
+            file: None,
             target: vec![Target::Ram],
             kind: KindParam::Auto,
             partition: None,
@@ -108,18 +111,18 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 20] = [
+pub static TABLE: [Spec; 21] = [
     Spec {
         name: "torrent",
-        value: "URL|PATH",
+        value: "URL|PATH|MAGNET",
         default: "made from server and image",
-        help: "The .torrent of the image: an http:// URL, or a path inside the initramfs.",
+        help: "The .torrent of the image: an http:// URL, a path inside the initramfs, or a magnet link, for which other machines are asked.",
         set: |p, v| {
-            if v.starts_with("http://") || v.starts_with('/') {
+            if ["http://", "/", "magnet:?"].iter().any(|begin| v.starts_with(begin)) {
                 p.torrent = Some(v.to_owned());
                 Ok(())
             } else {
-                Err(format!("'{v}' is neither an http:// URL nor an absolute path"))
+                Err(format!("'{v}' is neither an http:// URL nor an absolute path nor a magnet link"))
             }
         },
         get: |p| p.torrent.clone(),
@@ -153,6 +156,20 @@ pub static TABLE: [Spec; 20] = [
         help: "Boot only the torrent with this infohash. This pins every byte of the image; use it wherever the network is not trusted.",
         set: |p, v| assign(&mut p.infohash, v),
         get: |p| p.infohash.map(|h| h.to_string()),
+    },
+    Spec {
+        name: "file",
+        value: "NAME|PATH",
+        default: "the one that is nearly all of the torrent",
+        help: "Which file of a torrent of several is the image, by its path in the torrent, or by its name.",
+        set: |p, v| match v.is_empty() || v.chars().any(char::is_control) {
+            true => Err(format!("'{}' is no file name", v.escape_debug())),
+            false => {
+                p.file = Some(v.to_owned());
+                Ok(())
+            }
+        },
+        get: |p| p.file.clone(),
     },
     Spec {
         name: "target",

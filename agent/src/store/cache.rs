@@ -181,7 +181,8 @@ impl Cache {
         let mut known = check(&file, metainfo, image, report).await.step(Exit::Storage)?;
         let mut begun = Vec::new();
         let others = self.others(infohash, image);
-        if !known.is_full() && !others.is_empty() {
+        // Old versions are looked up by pieces of a whole file.
+        if !known.is_full() && !others.is_empty() && metainfo.is_whole() {
             let sums = match sums {
                 Some(sums) => rebuild::obtain(sums, metainfo).await,
                 None => None,
