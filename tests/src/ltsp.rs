@@ -115,14 +115,7 @@ impl<'a> LtspServer<'a> {
 }
 
 /// There is no systemd in this root: units are enabled, and what is to run, the test starts.
-const SYSTEMCTL: &str = "\
-#!/bin/sh
-for word; do
-    shift
-    [ \"$word\" = --now ] || set -- \"$@\" \"$word\"
-done
-exec /usr/bin/systemctl \"$@\"
-";
+const SYSTEMCTL: &str = "#!/bin/sh\nfor word; do shift; [ \"$word\" = --now ] || set -- \"$@\" \"$word\"; done\nexec /usr/bin/systemctl \"$@\"\n";
 
 /// As `ltsp nfs` has the kernel's server do it.
 const GANESHA: &str = "\

@@ -33,6 +33,10 @@ const PINS: &str = "/srv/tftp/ltsp/boottorrent.ipxe";
 const LTSP_IMG: &str = "rm -rf /tmp/img && mkdir /tmp/img && cd /tmp/img && \
     cpio -idm --quiet </srv/tftp/ltsp/ltsp.img && find . -type f -exec sha256sum {} + | sort -k 2";
 
+/// What the root is, and how many mounts over NFS the kernel has, seen or not.
+const ROOT: &str = "awk '$2 == \"/\" {print $3, $4}' /proc/mounts; \
+    echo NFS $(grep '^v' /proc/fs/nfsfs/volumes 2>/dev/null | wc -l)";
+
 /// The guide's blocks, run one after the other.
 struct Guide<'a> {
     blocks: std::vec::IntoIter<doc::Block>,
@@ -165,10 +169,10 @@ fn over_nfs(vm: &mut Vm) -> Result<()> {
     vm.login()?;
     let line = vm.sh("cat /proc/cmdline")?;
     ensure!(line.contains(" ltsp.image=images/x86_64.img ") && !line.contains("boottorrent"), "{line}");
-    let root = vm.sh(
-        "findmnt -n -o OPTIONS /; grep -c nfs /proc/mounts; ls -d /run/boottorrent || cat /etc/lab-version",
-    )?;
-    ensure!(root.contains("/run/initramfs/ltsp/0/looproot") && root.ends_with("\n2"), "{root}");
+    let root = vm.sh(ROOT)?;
+    ensure!(root.contains("=/run/initramfs/ltsp/0/looproot,") && root.ends_with("\nNFS 1"), "{root}");
+    let version = vm.sh("ls -d /run/boottorrent || cat /etc/lab-version")?;
+    ensure!(version.ends_with("\n2"), "{version}");
     is_ltsp(vm)
 }
 
@@ -189,9 +193,9 @@ fn over_the_swarm(vm: &mut Vm, client: &Client) -> Result<()> {
     vm.login()?;
     let line = vm.sh("cat /proc/cmdline")?;
     ensure!(line.contains("boot=boottorrent boottorrent.infohash="), "{line}");
-    let root = vm.sh("findmnt -n -o FSTYPE,OPTIONS /; findmnt -n -t nfs,nfs4 || echo no NFS")?;
-    ensure!(root.contains("overlay") && root.contains("/run/initramfs/ltsp/0/looproot"), "{root}");
-    ensure!(root.ends_with("no NFS"), "{root}");
+    let root = vm.sh(ROOT)?;
+    ensure!(root.starts_with("overlay ") && root.contains("=/run/initramfs/ltsp/0/looproot,"), "{root}");
+    ensure!(root.ends_with("\nNFS 0"), "{root}");
     is_ltsp(vm)?;
     println!("{}: {:?}", vm.name(), client.progress);
     Ok(())
