@@ -51,6 +51,7 @@ bench-quick: setup build
 
 docs:
 	cargo run -q -p bootspec --example kernel-parameters > docs/kernel-parameters.md
+	cargo run -q -p boottorrent-server --example agent-manual docs/man
 
 install: install-agent install-server
 

@@ -22,6 +22,7 @@ pub mod import;
 pub mod interrupt;
 pub mod ipxe;
 pub mod library;
+pub mod manual;
 pub mod meter;
 pub mod notify;
 pub mod seed;

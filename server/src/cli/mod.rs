@@ -6,14 +6,14 @@ mod serve;
 mod setup;
 mod status;
 
-use crate::{catalogue::Catalogue, config};
+use crate::{catalogue::Catalogue, config, manual};
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Boot machines over the network from one image that they pass on to each other.
 #[derive(Debug, Parser)]
-#[command(name = "boottorrent", version, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "boottorrent", version, max_term_width = 80, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -23,14 +23,17 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 From nothing to machines that boot:
-  make a Debian root with a kernel and BootTorrent's hook: docs/quickstart.md
+  make a Debian root with a kernel and BootTorrent's hook (docs/quickstart.md)
   boottorrent image add lab.tar
   boottorrent setup                 shows what dnsmasq would be told; --write does it
-  boottorrent serve
+  boottorrent serve                 or: systemctl start boottorrent-server
   boottorrent status --watch
 
-Exit codes: 0 done, 1 refused or failed (one sentence on stderr says why), 2 wrong usage,
-130 interrupted.";
+Exit codes:
+    0  done
+    1  refused or failed: one sentence on stderr says why
+    2  wrong usage
+  130  interrupted";
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -54,6 +57,12 @@ enum Command {
     Setup(setup::Setup),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
+    /// Write man pages and shell completions into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        dir: PathBuf,
+    },
 }
 
 impl Common {
@@ -69,8 +78,12 @@ impl Common {
 impl Cli {
     /// Do what was asked for.
     pub fn run(self) -> Result<()> {
+        if let Command::Manual { dir } = self.command {
+            return manual::write(&Cli::command(), &dir);
+        }
         let config = self.common.config()?;
         match self.command {
+            Command::Manual { .. } => unreachable!("above: it needs no settings"),
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),
@@ -92,7 +105,6 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn clap_is_happy_and_help_fits() {
@@ -102,9 +114,11 @@ mod tests {
         let mut all = vec![cli];
         while let Some(mut command) = all.pop() {
             all.extend(command.get_subcommands().cloned());
-            let help = command.render_long_help().to_string();
+            // Options are wrapped; what stands behind them is as it was written.
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default()
+                + &command.render_long_help().to_string();
             for line in help.lines() {
-                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
             }
         }
     }
