@@ -25,8 +25,8 @@ const EXAMPLES: &str = "\
 From nothing to machines that boot:
   make a Debian root with a kernel and BootTorrent's hook (docs/quickstart.md)
   boottorrent image add lab.tar
-  boottorrent setup                 shows what dnsmasq would be told; --write does it
-  boottorrent serve                 or: systemctl start boottorrent-server
+  boottorrent setup           shows what dnsmasq would be told; --write does it
+  boottorrent serve           or: systemctl start boottorrent-server
   boottorrent status --watch
 
 Exit codes:
@@ -116,6 +116,7 @@ mod tests {
             all.extend(command.get_subcommands().cloned());
             // Options are wrapped; what stands behind them is as it was written.
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default()
+                + "\n"
                 + &command.render_long_help().to_string();
             for line in help.lines() {
                 assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());

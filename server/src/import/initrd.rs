@@ -111,8 +111,8 @@ pub fn check(initrd: &Path, shown: &str) -> Result<()> {
     }
     if let Some((path, what)) = missing.first() {
         bail!(
-            "the initrd {shown} lacks {what} ({path}): put BootTorrent's hook in the image \
-             (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it"
+            "the initrd {shown} lacks {what} ({path}): install the package \
+             boottorrent-initramfs-tools in the image"
         );
     }
     Ok(())

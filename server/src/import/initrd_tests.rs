@@ -60,7 +60,7 @@ fn finds_ours_however_it_is_packed() {
 
 #[test]
 fn says_what_is_missing() {
-    let mend = "put BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it";
+    let mend = "install the package boottorrent-initramfs-tools in the image";
     for (bytes, sentence) in [
         (
             cpio(&[("init", "x")]),

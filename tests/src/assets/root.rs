@@ -150,7 +150,7 @@ fn install(root: &Path) -> Result<()> {
     Cmd::new("make")
         .args(["--no-print-directory", "-C"])
         .arg(workspace())
-        .arg("install-agent")
+        .args(["install-agent", "install-initramfs-tools"])
         .arg(format!("DESTDIR={}", root.display()))
         .arg(format!("AGENT={}", agent_binary()?.display()))
         .run()
