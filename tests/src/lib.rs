@@ -21,6 +21,7 @@ pub mod assets;
 pub mod clients;
 mod cmd;
 mod console;
+pub mod doc;
 mod lab;
 mod netns;
 mod paths;
