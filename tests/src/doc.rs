@@ -44,7 +44,8 @@ mod tests {
     fn only_what_is_to_be_typed() {
         let text = "# A\n```sh\none\n# not a heading\n```\n\n## B\n```\nread\n```\n```ini\nx=1\n```\n  ```sh\ntwo\n  ```\n";
         let found = commands(text);
-        let block = |heading: &str, line, text: &str| Block { heading: heading.into(), line, text: text.into() };
+        let block =
+            |heading: &str, line, text: &str| Block { heading: heading.into(), line, text: text.into() };
         assert_eq!(found, [block("A", 3, "one\n# not a heading\n"), block("B", 15, "two\n")]);
     }
 }

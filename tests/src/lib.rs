@@ -21,8 +21,10 @@ pub mod assets;
 pub mod clients;
 mod cmd;
 mod console;
+mod container;
 pub mod doc;
 mod lab;
+pub mod mirror;
 mod netns;
 mod paths;
 mod peer;
@@ -32,6 +34,7 @@ mod vm;
 
 pub use cmd::{Background, Cmd};
 pub use console::{Console, Line};
+pub use container::Container;
 pub use lab::{Host, Lab};
 pub use netns::Netns;
 pub use paths::{agent_binary, lab_dir, server_binary, workspace};

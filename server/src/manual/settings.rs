@@ -18,19 +18,24 @@ pub fn settings() -> String {
         roman("Sizes are written as 512M or 100MB, rates as 50MB/s, times as 30s or 10m. "),
         roman("A running server reads them when it is started: systemctl restart boottorrent-server."),
     ]);
-    let mut comment: Vec<&str> = Vec::new();
+    // Keys that stand together share the sentence above them.
+    let (mut comment, mut fresh): (Vec<&str>, bool) = (Vec::new(), true);
     for line in EXAMPLE.lines() {
         if let Some(table) = line.strip_prefix('[') {
             roff.control("SH", [format!("[{}", table).as_str()]);
             comment.clear();
         } else if let Some(text) = line.strip_prefix("# ") {
+            if !std::mem::replace(&mut fresh, true) {
+                comment.clear();
+            }
             comment.push(text);
         } else if let Some((name, value)) = line.trim_start_matches('#').split_once(" = ") {
             roff.control("TP", []);
             roff.text([bold(name), roman(format!(" = {value}"))]);
-            for text in comment.drain(..) {
-                roff.text([roman(text)]);
+            for text in &comment {
+                roff.text([roman(*text)]);
             }
+            fresh = false;
         } else {
             // Only the head of the file has comments that belong to no key.
             comment.clear();

@@ -8,6 +8,7 @@ mod disk;
 pub mod live;
 mod root;
 
+pub use apt::mirror_host;
 pub use cache::{cached, key_of};
 pub use disk::{ROOT_PARTITION, disk};
 
@@ -113,6 +114,11 @@ pub fn image(suite: Suite) -> Result<Image> {
     let base = root::base(suite)?;
     let dir = root::finished(suite, &base)?;
     Ok(Image { suite, dir })
+}
+
+/// A root with systemd and no more than that: a server's, before anybody has installed anything.
+pub fn clean(suite: Suite) -> Result<PathBuf> {
+    root::bootstrap("clean", suite, "systemd-sysv,dbus,iproute2")
 }
 
 /// A catalogue with one image, called [`IMAGE`], that real `boottorrent image
