@@ -82,8 +82,8 @@ impl Container {
     fn shell(&self, script: &str) -> Cmd {
         let env = self.env.iter().map(|(k, v)| format!("{k}={v}"));
         Cmd::new("nsenter")
-            .args(["--target", &self.leader, "--all", "--wd=/root", "--"])
-            .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"])
+            .args(["--target", &self.leader, "--all", "--"])
+            .args(["env", "-i", "-C", "/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"])
             .args(env)
             .args(["sh", "-ec", script])
     }

@@ -34,9 +34,14 @@ fn pass(client: TcpStream, mirror: &str) -> Result<()> {
         let _ = copy(&mut back, &mut down);
         let _ = down.shutdown(Shutdown::Both);
     });
-    // Heads of GET have no body behind them: only lines come.
+    // Heads of GET have no body behind them: only lines come, and an empty one ends a head.
+    let mut head = String::new();
     for line in BufReader::new(client.take(1 << 30)).lines() {
-        server.write_all(rewritten(&line?, mirror).as_bytes())?;
+        let line = line?;
+        head += &rewritten(&line, mirror);
+        if line.is_empty() {
+            server.write_all(std::mem::take(&mut head).as_bytes())?;
+        }
     }
     let _ = server.shutdown(Shutdown::Write);
     let _ = answers.join();

@@ -37,7 +37,8 @@ pub fn mirror_host() -> Result<String> {
     let texts = found.iter().map(|s| match s {
         Source::List(text) | Source::Deb822(text) => text.as_str(),
     });
-    let host = texts.filter_map(|t| t.split_once("http://")?.1.split(['/', ' ', '\n']).next()).next();
+    let mut lines = texts.flat_map(str::lines).filter(|l| !l.starts_with('#'));
+    let host = lines.find_map(|l| l.split_once("http://")?.1.split(['/', ' ']).next());
     host.map(str::to_owned).context("none of this machine's apt sources has an http:// URL")
 }
 
