@@ -83,7 +83,15 @@ impl Container {
         let env = self.env.iter().map(|(k, v)| format!("{k}={v}"));
         Cmd::new("nsenter")
             .args(["--target", &self.leader, "--all", "--"])
-            .args(["env", "-i", "-C", "/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"])
+            .args([
+                "env",
+                "-i",
+                "-C",
+                "/root",
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME=/root",
+                "LC_ALL=C.UTF-8",
+            ])
             .args(env)
             .args(["sh", "-ec", script])
     }

@@ -213,6 +213,45 @@ fn ours(machine: &Container) -> Result<String> {
 }
 
 #[test]
+#[ignore = "installs QEMU twice: make test-full"]
+fn the_packages_own_tests_pass_in_both_releases() -> Result<()> {
+    Suite::ALL.into_iter().try_for_each(autopkgtest)
+}
+
+/// What autopkgtest would do on a testbed of its own: packages and dependencies, then debian/tests. The trigger
+/// makes the initrd; purged, the initrd is as it was.
+fn autopkgtest(suite: Suite) -> Result<()> {
+    let lab = Lab::new("autopkgtest")?;
+    let test = || -> Result<()> {
+        let machine = machine(&lab, suite)?;
+        let tests = workspace().join("debian/tests");
+        Cmd::new("cp").arg("-a").arg(&tests).arg(machine.root().join("root/tests")).run()?;
+        let control = fs::read_to_string(tests.join("control"))?.replace(",\n", ", ");
+        let depends = control.lines().filter_map(|l| l.strip_prefix("Depends:")).flat_map(|l| l.split(','));
+        let words: Vec<_> = depends
+            .map(str::trim)
+            .filter(|d| !d.starts_with("boottorrent"))
+            .map(|d| d.replace("linux-image-generic", "linux-image-amd64"))
+            .collect();
+        let install = format!("apt-get update\napt-get install --no-install-recommends {}", words.join(" "));
+        machine.sh_logged("depends", &install)?;
+        machine.sh_logged(
+            "packages",
+            "apt-get install ./boottorrent-agent_*.deb ./boottorrent-server_*.deb ./boottorrent-initramfs-tools_*.deb",
+        )?;
+        for name in ["smoke", "boot"] {
+            machine.sh_logged(name, &format!("tests/{name}"))?;
+        }
+        machine.sh_logged("purge", "apt-get purge boottorrent-agent")?;
+        let left =
+            machine.sh("for i in /boot/initrd.img-*; do lsinitramfs $i | grep boottorrent || true; done")?;
+        ensure!(left.is_empty(), "left in the initrd: {left}");
+        Ok(())
+    };
+    test().with_context(|| format!("{}: the logs are in {}", suite.as_str(), lab.dir().display()))
+}
+
+#[test]
 fn lintian_has_nothing_to_say() -> Result<()> {
     let changes = workspace().join("target/deb/boottorrent.changes");
     let log = workspace().join("target/deb/lintian.log");
