@@ -97,6 +97,7 @@ install-server:
 	install -D -m 644 $(MANUAL)/completions/bash/boottorrent $(SHARE)/bash-completion/completions/boottorrent
 	install -D -m 644 $(MANUAL)/completions/zsh/_boottorrent $(SHARE)/zsh/vendor-completions/_boottorrent
 	install -D -m 644 $(MANUAL)/completions/fish/boottorrent.fish $(SHARE)/fish/vendor_completions.d/boottorrent.fish
+	install -D -m 644 -t $(SHARE)/boottorrent/sources.d server/sources.d/*.toml
 
 # In packages debhelper does this.
 install-units:

@@ -76,7 +76,7 @@ pub struct StatusArgs {
 #[derive(Args)]
 #[command(after_help = FETCH_HELP)]
 pub struct FetchArgs {
-    /// The .torrent: an http:// URL or a file.
+    /// The .torrent: an http:// URL, a file, or a magnet link.
     #[arg(long, value_name = "URL|FILE")]
     pub torrent: String,
     /// The file to write, or a folder: the file in it is called as the torrent says.
@@ -85,6 +85,9 @@ pub struct FetchArgs {
     /// Take no other torrent than the one with this infohash.
     #[arg(long, value_name = "40 HEX DIGITS")]
     pub infohash: Option<InfoHash>,
+    /// Which file of a torrent of several [default: the one that is nearly all of it]
+    #[arg(long, value_name = "NAME")]
+    pub file: Option<String>,
     /// How long to seed when it is complete, as boottorrent.seed=.
     #[arg(long, value_name = SEED_VALUE, default_value = "off")]
     pub seed: Seed,
@@ -131,6 +134,8 @@ Examples:
   boottorrent-agent fetch --to /srv/cache \\
       --torrent http://10.0.0.1:6980/images/lab/lab.torrent
   boottorrent-agent fetch --torrent lab.torrent --to lab.img --seed ratio:2
+  boottorrent-agent fetch --torrent 'magnet:?xt=urn:btih:…&tr=…' --to . \\
+      --file lab.iso
   boottorrent-agent fetch --torrent lab.torrent --to . --progress json | jq .down_rate
 
 Exit codes:

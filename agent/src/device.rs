@@ -4,8 +4,10 @@
 
 use anyhow::{Context, bail};
 use bootspec::DeviceName;
+use nix::fcntl::OFlag;
 use std::{
-    fs,
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -110,13 +112,18 @@ fn missing(dev: &Path, name: &DeviceName) -> String {
     }
 }
 
-/// Read the first bytes of an error chain's device: context for all that opens one.
+/// Open a device, for reading at least.
 pub fn open(node: &Path, write: bool) -> anyhow::Result<fs::File> {
     fs::File::options()
         .read(true)
         .write(write)
         .open(node)
         .with_context(|| format!("opening {}", node.display()))
+}
+
+/// Open a device for ourselves alone: the kernel gives a block device to one holder, and a mount is one.
+pub fn open_alone(node: &Path) -> io::Result<fs::File> {
+    fs::File::options().read(true).write(true).custom_flags(OFlag::O_EXCL.bits()).open(node)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub fn mount(root: &Root) -> anyhow::Result<String> {
     let file = File::open(root.payload).with_context(|| format!("opening {shown}"))?;
     let is_disk = file.metadata().is_ok_and(|m| m.file_type().is_block_device());
     let (table, seen) = look(&file).with_context(|| format!("reading the partition table of {shown}"))?;
-    let candidates = candidates(&seen, root.partition)?;
+    let candidates = candidates(&seen, root.asked.partition.as_ref())?;
     drop(file);
 
     // Held until the mount holds it: without a user it would be gone (autoclear).

@@ -118,6 +118,11 @@ impl Join<'_> {
             Place::Url(url) if params.fallback => payload_url(url),
             _ => None,
         };
+        // Those that a magnet link names, ours among them.
+        let peers = match reach.torrent {
+            Place::Magnet(magnet) => magnet.peers,
+            _ => params.peers.clone(),
+        };
         let config = SessionConfig {
             port,
             up: params.up,
@@ -134,7 +139,7 @@ impl Join<'_> {
                 have,
                 begun,
                 trackers,
-                peers: params.peers.clone(),
+                peers,
                 servers: reach.servers,
                 http: payload.map(|url| HttpSource::new(client, url)),
             })

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};
 use std::{io::IsTerminal, path::PathBuf, time::Duration};
-use swarm::Torrent;
+use swarm::{Magnet, Torrent};
 
 /// The command.
 pub fn run(args: &FetchArgs) -> Exit {
@@ -38,7 +38,7 @@ pub fn run(args: &FetchArgs) -> Exit {
 }
 
 async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
-    let torrent = if args.torrent.starts_with("http://") {
+    let torrent = if args.torrent.starts_with("http://") || args.torrent.starts_with(Magnet::SCHEME) {
         args.torrent.clone()
     } else {
         let path = std::path::absolute(&args.torrent)
@@ -46,10 +46,11 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
             .step(Exit::Params)?;
         path.display().to_string()
     };
-    let params = Params {
+    let mut params = Params {
         torrent: Some(torrent),
         timeout: (args.timeout > 0).then(|| Duration::from_secs(args.timeout)),
         infohash: args.infohash,
+        file: args.file.clone(),
         seed: args.seed,
         up: args.up,
         down: args.down,
@@ -58,15 +59,17 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
         fallback: !args.no_http,
         ..Params::default()
     };
+    locate::pin(&mut params).step(Exit::Params)?;
     if crate::link::loopback_up().is_err() {
         report.debug("the loopback interface cannot be set up from here");
     }
     let located = locate::locate(&params, None).step(Exit::Params)?;
     let client = http_client().step(Exit::Network)?;
     let reach = Reach::resolve(&located, &params).await;
-    let metainfo = metainfo::obtain(&client, &reach.torrent, params.infohash, params.timeout, report).await?;
+    let metainfo = metainfo::obtain(&client, &reach, &params, args.port, params.timeout, report).await?;
+    let metainfo = metainfo::pick(metainfo, &params)?;
     let image = image_name(&metainfo, &params);
-    let file = destination::file(&args.to, metainfo.name()).step(Exit::Params)?;
+    let file = destination::file(&args.to, metainfo.file_name()).step(Exit::Params)?;
     let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);

@@ -34,10 +34,9 @@ pub mod target;
 
 use anyhow::Context;
 use bootspec::{
-    Exit, Params, Phase, cmdline,
+    Exit, Params, Phase,
     manifest::Kind,
     params::{Log, Remark, Then},
-    partition::PartitionName,
     units::human_size,
 };
 use cli::BootArgs;
@@ -91,7 +90,8 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let line = fs::read_to_string(&args.cmdline_file)
         .with_context(|| format!("reading {}", args.cmdline_file.display()))
         .step(Exit::Params)?;
-    let params = parameters(&line, report)?;
+    let mut params = parameters(&line, report)?;
+    locate::pin(&mut params).step(Exit::Params)?;
 
     report.phase(Phase::Network);
     let client = http_client().step(Exit::Network)?;
@@ -114,8 +114,9 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     };
     let metainfo = match caches.pinned(params.infohash) {
         Some(metainfo) => metainfo::announced(metainfo, reach.server.as_ref()),
-        None => metainfo::obtain_or(&client, &reach.torrent, &params, spare, report).await?,
+        None => metainfo::obtain_or(&client, &reach, &params, args.port, spare, report).await?,
     };
+    let metainfo = metainfo::pick(metainfo, &params)?;
     let image = download::image_name(&metainfo, &params);
     report.note(|b| {
         b.image = Some(image.clone());
@@ -126,7 +127,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.phase(Phase::Target);
     let sums = match &reach.torrent {
         locate::Place::Url(torrent) => Some(store::Sums { client: &client, torrent }),
-        locate::Place::File(_) => None,
+        locate::Place::File(_) | locate::Place::Magnet(_) => None,
     };
     let order = store::Order { args, params: &params, metainfo: &metainfo, image: &image, sums };
     let (plan, mut payload) = store::prepare(&order, &mut caches, report).await?;
@@ -156,8 +157,6 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         report.phase(Phase::Seed);
         return Ok(Booted { params, torrent, session, then: Then::Boot });
     }
-    let option =
-        |name: &str| cmdline::split(&line).into_iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v);
     let kept = match &plan.writes {
         Writes::Kept(name) => Some(
             store::cache::overlay(&args.dev_dir, name, &args.run_dir, metainfo.infohash())
@@ -168,19 +167,13 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     };
     // What the last boot of this version left has an identity of its own.
     let known = kept.as_ref().is_some_and(|k| k.join("upper/etc/machine-id").exists());
-    let (rootflags, init) = (option("rootflags").unwrap_or_default(), option("init"));
-    let root_word = option("root");
-    let from_root = || PartitionName::from_root(&root_word?);
-    let partition = params.partition.clone().or_else(from_root);
     let root = root::Root {
         payload: &payload.path,
         run: &args.run_dir,
         root: &args.root_mnt,
         writes: &plan.writes,
         kept: kept.as_deref(),
-        rootflags: &rootflags,
-        init: init.as_deref(),
-        partition: partition.as_ref(),
+        asked: &root::Asked::read(&line, &params),
     };
     let what = root::mount(kind, &root).step(Exit::Root)?;
     if plan.writes == Writes::None {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Which .torrent, and where the server is: from parameters and DHCP. No I/O.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bootspec::{HTTP_PORT, Params};
 use std::{net::Ipv4Addr, path::PathBuf};
+use swarm::Magnet;
 use url::Url;
 
 /// Where the metainfo is.
@@ -13,6 +14,8 @@ pub enum Place {
     Url(Url),
     /// A file, in the initramfs.
     File(PathBuf),
+    /// Peers are asked for it.
+    Magnet(Magnet),
 }
 
 /// Where things are.
@@ -33,6 +36,15 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     if let Some(torrent) = &params.torrent {
         if torrent.starts_with('/') {
             return Ok(Located { torrent: Place::File(torrent.into()), server });
+        }
+        if torrent.starts_with(Magnet::SCHEME) {
+            let mut magnet = Magnet::parse(torrent)
+                .map_err(|why| anyhow!("kernel parameter boottorrent.torrent: {why}"))?;
+            // A server that is known has a tracker.
+            magnet.trackers.extend(server.iter().filter_map(|s| s.join("announce").ok()).map(String::from));
+            magnet.trackers.extend(params.tracker.iter().cloned());
+            magnet.peers.extend(&params.peers);
+            return Ok(Located { torrent: Place::Magnet(magnet), server });
         }
         let url: Url = torrent
             .parse()
@@ -55,6 +67,20 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     };
     let torrent = server.join(&format!("images/{image}/{image}.torrent"))?;
     Ok(Located { torrent: Place::Url(torrent), server: Some(server) })
+}
+
+/// A magnet link is a pin: no other torrent may boot. Errors: another one was asked for besides.
+pub fn pin(params: &mut Params) -> anyhow::Result<()> {
+    let Some(link) = params.torrent.as_ref().filter(|t| t.starts_with(Magnet::SCHEME)) else { return Ok(()) };
+    let magnet = Magnet::parse(link).map_err(|why| anyhow!("kernel parameter boottorrent.torrent: {why}"))?;
+    match params.infohash {
+        Some(pin) if pin != magnet.infohash => bail!(
+            "boottorrent.torrent= is a magnet link to {}, but boottorrent.infohash={pin} was asked for",
+            magnet.infohash
+        ),
+        _ => params.infohash = Some(magnet.infohash),
+    }
+    Ok(())
 }
 
 /// The name of a .torrent, by its URL or path.
@@ -97,6 +123,9 @@ mod tests {
             Ok(Located { torrent: Place::File(f), server }) => {
                 Ok((f.display().to_string(), server.map(|s| s.to_string())))
             }
+            Ok(Located { torrent: Place::Magnet(m), server }) => {
+                Ok((m.trackers.join(" "), server.map(|s| s.to_string())))
+            }
             Err(e) => Err(e.to_string()),
         }
     }
@@ -127,5 +156,26 @@ mod tests {
         );
         assert_eq!(at("boottorrent.torrent=http://x/y.torrent", None).unwrap().1, None);
         assert_eq!(at("boottorrent.torrent=/lab.torrent", None).unwrap().0, "/lab.torrent");
+    }
+
+    const MAGNET: &str =
+        "magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567&tr=udp://10.0.0.9:6969";
+
+    #[test]
+    fn from_a_magnet_link() {
+        let line = format!("boottorrent.torrent={MAGNET} boottorrent.server=10.0.0.1");
+        let trackers = "udp://10.0.0.9:6969 http://10.0.0.1:6980/announce".to_string();
+        assert_eq!(at(&line, None), Ok((trackers, Some("http://10.0.0.1:6980/".into()))));
+        assert!(at("boottorrent.torrent=magnet:?dn=x", None).unwrap_err().contains("is no magnet link"));
+    }
+
+    #[test]
+    fn a_magnet_link_is_a_pin() {
+        let (mut params, _) = Params::parse(&format!("boottorrent.torrent={MAGNET}"));
+        pin(&mut params).unwrap();
+        assert_eq!(params.infohash.unwrap().to_string(), "0123456789abcdef0123456789abcdef01234567");
+        pin(&mut params).unwrap();
+        params.infohash = Some(bootspec::InfoHash([1; 20]));
+        assert!(pin(&mut params).unwrap_err().to_string().contains("was asked for"));
     }
 }

@@ -3,17 +3,18 @@
 //! pinned to the infohash that the kernel command line names.
 
 use crate::{
+    download::Reach,
     fail::{Failure, Step, cause},
     locate::Place,
     report::Report,
     store::Spare,
 };
 use anyhow::{Context, anyhow, bail};
-use bootspec::{Exit, InfoHash, Params, units::human_time};
+use bootspec::{Exit, Params, units::human_time};
 use bytes::Bytes;
 use reqwest::StatusCode;
 use std::time::{Duration, Instant};
-use swarm::{MAX_METAINFO, Metainfo};
+use swarm::{MAX_METAINFO, Metainfo, magnet::Wanted};
 use tokio::time::timeout;
 use url::Url;
 
@@ -27,12 +28,18 @@ const SAY: Duration = Duration::from_secs(10);
 /// Obtain, parse and pin the metainfo.
 pub async fn obtain(
     client: &reqwest::Client,
-    place: &Place,
-    pin: Option<InfoHash>,
+    reach: &Reach,
+    params: &Params,
+    port: u16,
     limit: Option<Duration>,
     report: &Report,
 ) -> Result<Metainfo, Failure> {
-    let (bytes, from) = match place {
+    let (bytes, from) = match &reach.torrent {
+        Place::Magnet(magnet) => {
+            let magnet = magnet.clone();
+            let wanted = Wanted { magnet, servers: reach.servers.clone(), port };
+            return from_peers(wanted, limit, report).await;
+        }
         Place::File(path) => {
             let from = path.display().to_string();
             let bytes =
@@ -43,7 +50,7 @@ pub async fn obtain(
     };
     let metainfo = Metainfo::parse(bytes)
         .map_err(|e| Failure::new(Exit::Metainfo, format!("{from} cannot be used: {e}")))?;
-    match pin {
+    match params.infohash {
         Some(pin) if pin != metainfo.infohash() => Err(Failure::new(
             Exit::Trust,
             format!(
@@ -56,29 +63,61 @@ pub async fn obtain(
     }
 }
 
+/// Ask peers, until one has it.
+async fn from_peers(wanted: Wanted, limit: Option<Duration>, report: &Report) -> Result<Metainfo, Failure> {
+    let (infohash, started) = (wanted.magnet.infohash, Instant::now());
+    let mut found = std::pin::pin!(swarm::magnet::obtain(wanted));
+    report.info(&format!("asking other machines for the metainfo of {infohash}"));
+    loop {
+        if let Ok(metainfo) = timeout(SAY.min(limit.unwrap_or(SAY)), &mut found).await {
+            return Ok(metainfo);
+        }
+        let waited = human_time(started.elapsed());
+        if limit.is_some_and(|l| started.elapsed() >= l) {
+            return Err(Failure::new(
+                Exit::Metainfo,
+                format!(
+                    "nobody has sent the metainfo of {infohash} within {waited}: name a tracker (tr= in the magnet \
+                     link, boottorrent.tracker=) or a machine that has it (boottorrent.peers=)"
+                ),
+            ));
+        }
+        report.warn(&format!("waiting for somebody who has the metainfo of {infohash}, {waited} so far"));
+    }
+}
+
+/// Which of the torrent's files boots.
+pub fn pick(metainfo: Metainfo, params: &Params) -> Result<Metainfo, Failure> {
+    let (name, file) = (metainfo.name().to_owned(), params.file.as_deref());
+    metainfo
+        .pick(file)
+        .map_err(|e| Failure::new(Exit::Metainfo, format!("the torrent '{name}' cannot be used: {e}")))
+}
+
 /// How long the server is waited for when the machine could boot without it.
 const SHORT: Duration = Duration::from_secs(20);
 
 /// Obtain the metainfo; when nobody answers, that of `spare`, which is here.
 pub async fn obtain_or(
     client: &reqwest::Client,
-    place: &Place,
+    reach: &Reach,
     params: &Params,
+    port: u16,
     spare: Option<Spare>,
     report: &Report,
 ) -> Result<Metainfo, Failure> {
     let Some(spare) = spare else {
-        return obtain(client, place, params.infohash, params.timeout, report).await;
+        return obtain(client, reach, params, port, params.timeout, report).await;
     };
-    if *place == Place::File(Default::default()) {
+    if reach.torrent == Place::File(Default::default()) {
         return Ok(spare.metainfo);
     }
     let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
-    let asked = tokio::time::timeout(limit, obtain(client, place, params.infohash, None, report));
+    let asked = tokio::time::timeout(limit, obtain(client, reach, params, port, None, report));
     match asked.await {
         Ok(answer) => answer,
         Err(_) => {
-            let host = if let Place::Url(url) = place { url.authority() } else { "" };
+            let host = if let Place::Url(url) = &reach.torrent { url.authority() } else { "" };
             let limit = human_time(limit);
             report
                 .warn(&format!("the server {host} did not answer within {limit}: booting {}", spare.what()));

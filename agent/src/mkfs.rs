@@ -6,9 +6,7 @@ use crate::{device, report::Report, superblock};
 use anyhow::{Context, bail};
 use bootspec::{DeviceName, units::human_size};
 use std::{
-    fs::File,
     io::{Seek, SeekFrom},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -16,7 +14,7 @@ use std::{
 /// Find the device, look at it, and make the filesystem if it is empty. One of ours is left as it is.
 pub async fn run(dev: &Path, name: &DeviceName, report: &Report) -> anyhow::Result<()> {
     let node = device::find(dev, name, device::PATIENCE).await?;
-    let held = open_exclusive(&node).with_context(|| {
+    let held = device::open_alone(&node).with_context(|| {
         format!(
             "boottorrent.mkfs={name} is not formatted: {} is in use (mounted, or part of something)",
             node.display()
@@ -66,9 +64,4 @@ pub async fn run(dev: &Path, name: &DeviceName, report: &Report) -> anyhow::Resu
             )
         }
     }
-}
-
-/// The kernel gives a block device to one holder, and a mount is one.
-fn open_exclusive(node: &Path) -> std::io::Result<File> {
-    File::options().read(true).write(true).custom_flags(nix::fcntl::OFlag::O_EXCL.bits()).open(node)
 }

@@ -5,6 +5,7 @@
 use crate::{disk, target::Writes};
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
+    Params, cmdline,
     manifest::{CONTENT_BYTES, Content, Format, Kind, MAGIC_BYTES},
     params::KindParam,
     partition::PartitionName,
@@ -30,12 +31,34 @@ pub struct Root<'a> {
     pub writes: &'a Writes,
     /// The folder for it, where it is kept.
     pub kept: Option<&'a Path>,
+    /// What the command line says of it.
+    pub asked: &'a Asked,
+}
+
+/// What Debian's own words on the kernel command line say of the root.
+#[derive(Debug, Default)]
+pub struct Asked {
     /// `rootflags=`.
-    pub rootflags: &'a str,
+    pub rootflags: String,
     /// `init=`.
-    pub init: Option<&'a str>,
-    /// Which partition of a disk image is the root.
-    pub partition: Option<&'a PartitionName>,
+    pub init: Option<String>,
+    /// Which partition of a disk image is the root: ours if it is given, else `root=`.
+    pub partition: Option<PartitionName>,
+}
+
+impl Asked {
+    /// Read a kernel command line. The last one wins.
+    pub fn read(line: &str, params: &Params) -> Asked {
+        let words = cmdline::split(line);
+        let option =
+            |name: &str| words.iter().rev().find(|(n, _)| n == name).and_then(|(_, value)| value.clone());
+        let from_root = || PartitionName::from_root(&option("root")?);
+        Asked {
+            rootflags: option("rootflags").unwrap_or_default(),
+            init: option("init"),
+            partition: params.partition.clone().or_else(from_root),
+        }
+    }
 }
 
 /// What kind of image it is: as the parameters say, else by its content.
@@ -117,7 +140,7 @@ pub fn mount_lower(device: &Path, format: Format, root: &Root) -> anyhow::Result
     umask(Mode::from_bits_truncate(0o022));
     let lower = root.run.join("lower");
     fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
-    let (flags, data) = mount_options(root.rootflags);
+    let (flags, data) = mount_options(&root.asked.rootflags);
     Mount::builder()
         .fstype(FilesystemType::Manual(format.as_str()))
         .flags(flags)
@@ -127,7 +150,7 @@ pub fn mount_lower(device: &Path, format: Format, root: &Root) -> anyhow::Result
         .with_context(|| {
             format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
         })?;
-    has_init(&lower, root.init).inspect_err(|_| detach(&lower))?;
+    has_init(&lower, root.asked.init.as_deref()).inspect_err(|_| detach(&lower))?;
     Ok(lower)
 }
 

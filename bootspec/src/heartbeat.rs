@@ -12,6 +12,8 @@ pub const MAX_HEARTBEAT: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
+    /// Its boot loader has asked the server what to boot. Only the server says this.
+    Loader,
     /// Waiting for an address or for the server.
     #[default]
     Network,
@@ -33,6 +35,7 @@ impl Phase {
     /// The name as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
+            Phase::Loader => "loader",
             Phase::Network => "network",
             Phase::Metainfo => "metainfo",
             Phase::Target => "target",

@@ -2,6 +2,8 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
+mod words;
+
 use crate::{
     DeviceName, ImageName, InfoHash, Overlay, Target, cmdline, device,
     partition::{PARTITION, PartitionName},
@@ -10,66 +12,16 @@ use crate::{
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 pub use crate::seed::Seed;
+use words::{KINDS, LOGS, ONFAIL, SWITCH, THEN, choose, chosen};
+pub use words::{KindParam, Log, OnFail, Then};
 
 /// What every parameter of ours begins with.
 pub const PREFIX: &str = "boottorrent.";
 
-/// What the payload is taken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum KindParam {
-    /// Recognised by content.
-    #[default]
-    Auto,
-    /// A root filesystem.
-    Filesystem,
-    /// A live ISO.
-    Iso,
-    /// A disk image with partitions.
-    Disk,
-}
-
-/// What the boot script does when the agent gives up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnFail {
-    /// What `panic=` says: a rescue shell without it, a reboot with it.
-    #[default]
-    Panic,
-    /// Reboot after ten seconds.
-    Reboot,
-    /// Power off after ten seconds.
-    Poweroff,
-}
-
-/// What comes after a disk was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Then {
-    /// Its root partition is mounted, and the boot goes on.
-    #[default]
-    Boot,
-    /// The machine starts again.
-    Reboot,
-    /// The machine is switched off.
-    Poweroff,
-}
-
-/// How much the agent tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Log {
-    /// Errors.
-    Error,
-    /// And warnings.
-    Warn,
-    /// And one line for each step.
-    #[default]
-    Info,
-    /// And what the swarm does.
-    Debug,
-}
-
 /// The parameters of one boot. `Default` is what an empty command line means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
-    /// URL or path of the .torrent.
+    /// URL or path of the .torrent, or a magnet link.
     pub torrent: Option<String>,
     /// The server: `HOST`, `HOST:PORT` or `http://HOST:PORT`.
     pub server: Option<String>,
@@ -77,6 +29,8 @@ pub struct Params {
     pub image: Option<ImageName>,
     /// The only infohash that may boot.
     pub infohash: Option<InfoHash>,
+    /// Which file of a torrent of several is the payload.
+    pub file: Option<String>,
     /// Where the payload is kept: the first that has room.
     pub target: Vec<Target>,
     /// What the payload is.
@@ -121,6 +75,7 @@ impl Default for Params {
             server: None,
             image: None,
             infohash: None,
+            file: None,
             target: vec![Target::Ram],
             kind: KindParam::Auto,
             partition: None,
@@ -156,18 +111,18 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 20] = [
+pub static TABLE: [Spec; 21] = [
     Spec {
         name: "torrent",
-        value: "URL|PATH",
+        value: "URL|PATH|MAGNET",
         default: "made from server and image",
-        help: "The .torrent of the image: an http:// URL, or a path inside the initramfs.",
+        help: "The .torrent of the image: an http:// URL, a path inside the initramfs, or a magnet link, for which other machines are asked.",
         set: |p, v| {
-            if v.starts_with("http://") || v.starts_with('/') {
+            if ["http://", "/", "magnet:?"].iter().any(|begin| v.starts_with(begin)) {
                 p.torrent = Some(v.to_owned());
                 Ok(())
             } else {
-                Err(format!("'{v}' is neither an http:// URL nor an absolute path"))
+                Err(format!("'{v}' is neither an http:// URL nor an absolute path nor a magnet link"))
             }
         },
         get: |p| p.torrent.clone(),
@@ -201,6 +156,20 @@ pub static TABLE: [Spec; 20] = [
         help: "Boot only the torrent with this infohash. This pins every byte of the image; use it wherever the network is not trusted.",
         set: |p, v| assign(&mut p.infohash, v),
         get: |p| p.infohash.map(|h| h.to_string()),
+    },
+    Spec {
+        name: "file",
+        value: "NAME|PATH",
+        default: "the one that is nearly all of the torrent",
+        help: "Which file of a torrent of several is the image, by its path in the torrent, or by its name.",
+        set: |p, v| match v.is_empty() || v.chars().any(char::is_control) {
+            true => Err(format!("'{}' is no file name", v.escape_debug())),
+            false => {
+                p.file = Some(v.to_owned());
+                Ok(())
+            }
+        },
+        get: |p| p.file.clone(),
     },
     Spec {
         name: "target",
@@ -357,41 +326,9 @@ pub static TABLE: [Spec; 20] = [
     },
 ];
 
-const KINDS: &[(&str, KindParam)] = &[
-    ("auto", KindParam::Auto),
-    ("filesystem", KindParam::Filesystem),
-    ("iso", KindParam::Iso),
-    ("disk", KindParam::Disk),
-];
-const SWITCH: &[(&str, bool)] =
-    &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];
-const ONFAIL: &[(&str, OnFail)] =
-    &[("panic", OnFail::Panic), ("reboot", OnFail::Reboot), ("poweroff", OnFail::Poweroff)];
-const THEN: &[(&str, Then)] = &[("boot", Then::Boot), ("reboot", Then::Reboot), ("poweroff", Then::Poweroff)];
-const LOGS: &[(&str, Log)] =
-    &[("info", Log::Info), ("error", Log::Error), ("warn", Log::Warn), ("debug", Log::Debug)];
-
 fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
     *slot = Some(v.parse::<T>().map_err(|e| e.to_string())?);
     Ok(())
-}
-
-fn choose<T: Copy>(slot: &mut T, v: &str, choices: &[(&str, T)]) -> Result<(), String> {
-    match choices.iter().find(|(name, _)| *name == v) {
-        Some((_, value)) => {
-            *slot = *value;
-            Ok(())
-        }
-        None => {
-            let names: Vec<&str> = choices.iter().map(|(n, _)| *n).filter(|n| n.len() > 1).collect();
-            Err(format!("'{v}' is none of: {}", names.join(", ")))
-        }
-    }
-}
-
-/// The word for a value that is not the default (the first of `choices`).
-fn chosen<T: PartialEq>(value: &T, choices: &[(&str, T)]) -> Option<String> {
-    choices[1..].iter().find(|(_, v)| v == value).map(|(name, _)| (*name).to_owned())
 }
 
 /// Several targets in the order in which they are tried. A disk that is overwritten is never a second choice, nor has it one.

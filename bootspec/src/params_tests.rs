@@ -83,6 +83,8 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.seed",
         "boottorrent.up=fast",
         "boottorrent.down=0",
+        "boottorrent.file=",
+        "boottorrent.torrent=ftp://x",
         "boottorrent.tracker=wss://x",
         "boottorrent.peers=10.0.0.1",
         "boottorrent.fallback=maybe",
@@ -117,6 +119,7 @@ fn params() -> impl Strategy<Value = Params> {
         server: t.1,
         image: t.2.map(|i| i.parse().unwrap()),
         infohash: t.3.map(InfoHash),
+        file: [None, Some("live/a b.iso")][usize::from(s.1)].map(str::to_owned),
         target: ["ram", "ram,LABEL=images", "/dev/vda2", "device:SERIAL=S1"].map(|t| targets(t).unwrap())
             [s.6]
             .clone(),

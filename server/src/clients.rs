@@ -2,7 +2,8 @@
 //! The machines, as their heartbeats tell: what `status` shows. What machines
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
-use bootspec::{Heartbeat, Phase};
+use crate::hosts::Hosts;
+use bootspec::{Heartbeat, ImageManifest, Phase};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -35,6 +36,43 @@ pub struct Client {
     pub known: f64,
     /// Whether it has been silent for too long.
     pub gone: bool,
+    /// The UUID of its firmware, if its boot loader has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The serial number of its firmware, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// What its firmware is, likewise: `pcbios`, `efi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The name that the admin gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The group that counts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The image that it boots the next time, if one was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a machine's boot loader tells when it asks what to boot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loader {
+    /// The address of the interface that it boots from: what the machine is known by.
+    pub mac: String,
+    /// Its address.
+    pub ip: Option<IpAddr>,
+    /// Its UUID.
+    pub uuid: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// What its firmware is.
+    pub platform: Option<String>,
+    /// The name that DHCP gave it.
+    pub hostname: Option<String>,
+    /// The image that it was told to boot; none where it was given a menu.
+    pub image: Option<String>,
 }
 
 /// Why a heartbeat was not taken.
@@ -57,6 +95,7 @@ pub enum News {
 
 struct Entry {
     heartbeat: Heartbeat,
+    loader: Loader,
     remote: IpAddr,
     first: Instant,
     last: Instant,
@@ -83,23 +122,59 @@ impl Clients {
         }) {
             return Err(Refused::TooOften);
         }
-        if known.is_none() && self.machines.len() >= MAX_MACHINES {
-            // The one that has been silent longest makes room, if it is gone.
-            let silent = self.machines.iter().min_by_key(|(_, e)| e.last);
-            match silent.filter(|(_, e)| now.saturating_duration_since(e.last) > GONE_AFTER) {
-                Some((id, _)) => drop(self.machines.remove(&id.clone())),
-                None => return Err(Refused::TooMany),
-            }
-        }
+        self.make_room(&heartbeat.id, now)?;
         let known = self.machines.get(&heartbeat.id);
         let news = match known {
             Some(k) if k.heartbeat.phase == heartbeat.phase => News::None,
             _ => News::Phase,
         };
         let first = known.map_or(now, |k| k.first);
-        self.machines
-            .insert(heartbeat.id.clone(), Entry { heartbeat: heartbeat.clone(), remote, first, last: now });
+        let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
+        let entry = Entry { heartbeat: heartbeat.clone(), loader, remote, first, last: now };
+        self.machines.insert(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
+    }
+
+    /// A boot loader has asked what to boot: what the machine did before is over.
+    pub fn asked(&mut self, mut loader: Loader, remote: IpAddr, now: Instant) -> Result<(), Refused> {
+        loader.mac = text(&loader.mac, MAX_WORD);
+        let words = [
+            &mut loader.uuid,
+            &mut loader.serial,
+            &mut loader.platform,
+            &mut loader.hostname,
+            &mut loader.image,
+        ];
+        for word in words {
+            *word = word.as_deref().map(|w| text(w, MAX_WORD)).filter(|w| !w.is_empty());
+        }
+        self.make_room(&loader.mac, now)?;
+        let known = self.machines.get(&loader.mac);
+        let heartbeat = Heartbeat {
+            id: loader.mac.clone(),
+            // The machine itself may have told a name before.
+            hostname: loader.hostname.clone().or_else(|| known.and_then(|k| k.heartbeat.hostname.clone())),
+            address: Some(loader.ip.unwrap_or(remote).to_string()),
+            image: loader.image.clone(),
+            phase: Phase::Loader,
+            ..Heartbeat::default()
+        };
+        let first = known.map_or(now, |k| k.first);
+        self.machines.insert(loader.mac.clone(), Entry { heartbeat, loader, remote, first, last: now });
+        Ok(())
+    }
+
+    /// Room for one more machine: the one that has been silent longest makes it, if it is gone.
+    fn make_room(&mut self, id: &str, now: Instant) -> Result<(), Refused> {
+        if self.machines.contains_key(id) || self.machines.len() < MAX_MACHINES {
+            return Ok(());
+        }
+        let silent = self.machines.iter().min_by_key(|(_, e)| e.last);
+        match silent.filter(|(_, e)| now.saturating_duration_since(e.last) > GONE_AFTER) {
+            Some((id, _)) => drop(self.machines.remove(&id.clone())),
+            None => return Err(Refused::TooMany),
+        }
+        Ok(())
     }
 
     /// All machines, by id.
@@ -115,11 +190,44 @@ impl Clients {
                     age: age.as_secs_f64(),
                     known: now.saturating_duration_since(e.first).as_secs_f64(),
                     gone: age > GONE_AFTER,
+                    uuid: e.loader.uuid.clone(),
+                    serial: e.loader.serial.clone(),
+                    platform: e.loader.platform.clone(),
+                    ..Client::default()
                 }
             })
             .collect();
         all.sort_by(|a, b| a.heartbeat.id.cmp(&b.heartbeat.id));
         all
+    }
+}
+
+/// Why an image cannot be removed: machines run it, or are to boot it.
+pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Option<String> {
+    const SHOWN: usize = 20;
+    let list = |mut names: Vec<String>| {
+        let more = names.len().saturating_sub(SHOWN);
+        names.truncate(SHOWN);
+        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{tail}", names.join(", "))
+    };
+    let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(image.infohash));
+    let machines: Vec<String> = runs
+        .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
+        .collect();
+    let assigned = hosts.users(&image.name);
+    match (machines.is_empty(), assigned.is_empty()) {
+        (false, _) => Some(format!(
+            "image '{}' is in use by {}: shut them down first, or give --force",
+            image.name,
+            list(machines)
+        )),
+        (true, false) => Some(format!(
+            "image '{}' is what {} should boot: give them another one first, or give --force",
+            image.name,
+            list(assigned)
+        )),
+        (true, true) => None,
     }
 }
 
@@ -196,13 +304,36 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_asks_for_its_script_is_there() {
+        let (mut clients, start) = (Clients::default(), Instant::now());
+        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Seed), FROM, start).unwrap();
+        let loader = Loader {
+            mac: "52:54:00:00:00:01".into(),
+            serial: Some("\x1b1".into()),
+            hostname: Some(String::new()),
+            image: Some("lab".into()),
+            ..Loader::default()
+        };
+        clients.asked(loader, FROM, start).unwrap();
+        let list = clients.list(start);
+        let c = &list[0];
+        assert_eq!((list.len(), c.phase(), c.serial.as_deref()), (1, "loader", Some("1")));
+        assert_eq!(
+            (c.heartbeat.image.as_deref(), c.heartbeat.address.as_deref()),
+            (Some("lab"), Some("10.0.0.9"))
+        );
+        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Network), FROM, start).unwrap();
+        assert_eq!(clients.list(start)[0].serial.as_deref(), Some("1"), "it is still the same machine");
+    }
+
+    #[test]
     fn crosses_json() {
         let client = Client {
             heartbeat: heartbeat("a", Phase::Seed),
             remote: Some(FROM),
             age: 1.5,
             known: 2.0,
-            gone: false,
+            ..Client::default()
         };
         let json = serde_json::to_string(&client).unwrap();
         assert!(json.starts_with(r#"{"id":"a","#), "{json}");

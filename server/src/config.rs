@@ -13,6 +13,8 @@ use std::{
 
 /// Where the config is when `--config` does not say otherwise.
 pub const PATH: &str = "/etc/boottorrent/server.toml";
+/// Where the daemon's local socket is, unless the settings say otherwise.
+pub const SOCKET: &str = "/run/boottorrent-server/api.sock";
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -34,6 +36,8 @@ pub struct Config {
 pub struct Catalogue {
     /// The folder.
     pub dir: PathBuf,
+    /// Where the descriptions of sources are; the last folder is the admin's.
+    pub sources: Vec<PathBuf>,
 }
 
 /// `[serve]`
@@ -53,6 +57,8 @@ pub struct Serve {
     pub seeder: SeederKind,
     /// Whether to give payloads over HTTP.
     pub payload: bool,
+    /// The local socket, over which things are changed.
+    pub socket: PathBuf,
 }
 
 /// How the seeder chooses what to show to whom.
@@ -96,7 +102,12 @@ pub struct Boot {
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self { dir: "/var/lib/boottorrent".into() }
+        Self {
+            dir: "/var/lib/boottorrent".into(),
+            sources: ["/usr/share/boottorrent/sources.d", "/etc/boottorrent/sources.d"]
+                .map(PathBuf::from)
+                .into(),
+        }
     }
 }
 
@@ -110,6 +121,7 @@ impl Default for Serve {
             seed: true,
             seeder: SeederKind::default(),
             payload: true,
+            socket: SOCKET.into(),
         }
     }
 }
@@ -159,12 +171,15 @@ pub fn check_append(text: &str) -> Result<(), String> {
 
 /// Read a config's text.
 pub fn parse(text: &str) -> Result<Config, String> {
-    toml::from_str(text).map_err(|e| {
-        let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-        let at = line.map(|l| format!("line {l}: ")).unwrap_or_default();
-        // toml says "field" for what TOML itself calls a key.
-        format!("{at}{}", e.message().replace("unknown field", "unknown key").replace('\n', " "))
-    })
+    toml::from_str(text).map_err(|e| toml_sentence(text, &e))
+}
+
+/// What is wrong with a TOML text, in one line that names the text's line.
+pub fn toml_sentence(text: &str, e: &toml::de::Error) -> String {
+    let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+    let at = line.map(|l| format!("line {l}: ")).unwrap_or_default();
+    // toml says "field" for what TOML itself calls a key.
+    format!("{at}{}", e.message().replace("unknown field", "unknown key").replace('\n', " "))
 }
 
 /// Read the config: `path`, which must exist, or [`PATH`], which need not.
@@ -216,7 +231,7 @@ mod tests {
         for (text, why) in [
             (
                 "[serve]\nlisten-port = 1",
-                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`",
+                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`, `socket`",
             ),
             (
                 "[serve]\nseeder = \"fair\"",

@@ -11,6 +11,10 @@ use bootspec::{
 };
 use std::fmt::Write;
 
+/// What a machine tells of itself when it asks for its script. A serial number may have any character in it.
+pub const ASKED: &str = "mac=${mac}&platform=${platform}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
+                         hostname=${hostname:uristring}";
+
 /// What the script is rendered from.
 pub struct Menu<'a> {
     /// `HOST` or `HOST:PORT`, as the machine reaches us.
@@ -164,10 +168,7 @@ fn failed(s: &mut String, host: &str) {
         s,
         "prompt --key s --timeout 10000 Press s for a shell; trying again in 10 seconds && goto shell ||",
     );
-    line(
-        s,
-        &format!("chain --autofree --replace http://{host}/boot.ipxe?mac=${{mac}}&platform=${{platform}} ||"),
-    );
+    line(s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED} ||"));
     line(s, "goto failed");
     line(s, ":shell");
     line(s, "echo Type exit to go on with the boot");

@@ -4,19 +4,25 @@
 //! | step | module |
 //! |---|---|
 //! | image file, directory or tarball becomes an image | [`import`] |
+//! | or it is fetched from where distributions offer it, and verified | [`sources`], [`fetch`] |
 //! | it appears in the catalogue, whole | [`catalogue`] |
 //! | the running server opens it | [`library`], [`serve`] |
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
+//! | the admin says which machine boots what | [`hosts`], [`api`] |
 //! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`http`] |
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | dnsmasq sends machines here | [`setup`] |
+//! | what would stop a boot is said, with its cure | [`doctor`] |
 
 pub mod addon;
+pub mod api;
 pub mod catalogue;
 pub mod cli;
-pub mod client;
 pub mod clients;
 pub mod config;
+pub mod doctor;
+pub mod fetch;
+pub mod hosts;
 pub mod http;
 pub mod import;
 pub mod interrupt;
@@ -28,7 +34,10 @@ pub mod notify;
 pub mod seed;
 pub mod serve;
 pub mod setup;
+pub mod socket;
+pub mod sources;
 pub mod status;
 pub mod table;
 pub mod tool;
 pub mod tracker;
+pub mod wake;

@@ -5,11 +5,20 @@
 use bootspec::units::human_size;
 use std::{
     io::{IsTerminal, Write, stderr},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 const REDRAW: Duration = Duration::from_millis(200);
 const WHOLE_LINES: Duration = Duration::from_secs(5);
+
+/// Whether nobody looks at stderr for progress.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From now on no meter shows anything: the daemon's log is for events.
+pub fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
 
 /// The progress of one step.
 pub struct Meter {
@@ -24,7 +33,8 @@ impl Meter {
     /// A step of `total` bytes, where that is known.
     pub fn new(label: impl Into<String>, total: Option<u64>) -> Meter {
         let every = if stderr().is_terminal() { REDRAW } else { WHOLE_LINES };
-        Meter { label: label.into(), total, every: Some(every), shown: Instant::now(), redrawn: false }
+        let every = (!QUIET.load(Ordering::Relaxed)).then_some(every);
+        Meter { label: label.into(), total, every, shown: Instant::now(), redrawn: false }
     }
 
     /// So many bytes are done.

@@ -4,10 +4,11 @@
 use crate::{
     catalogue::Catalogue,
     config::Config,
-    http::{self, Ends, State},
+    http::{self, Ends, Over, State},
     library,
     notify::notify,
     seed::{Engine, Seeder},
+    socket,
 };
 use anyhow::{Context, Result};
 use std::{
@@ -33,7 +34,6 @@ pub async fn serve(config: Config) -> Result<()> {
     raise_file_limit();
     // Before READY: who is told that we are ready may stop us at once.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let catalogue = Catalogue::at(&config.catalogue.dir);
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
     let seeder = match config.serve.seed {
@@ -41,16 +41,28 @@ pub async fn serve(config: Config) -> Result<()> {
         false => None,
     };
     let peer_port = seeder.as_ref().map_or(config.serve.peer_port, Engine::port);
+    let socket = socket::open(&config.serve.socket);
     let state = Arc::new(State::new(config, peer_port));
-    look(&catalogue, &state, &mut HashSet::new());
+    look_again(&state);
 
     let (stop, stopped) = watch::channel(false);
-    let mut following = tokio::spawn(follow(catalogue, state.clone(), stopped.clone()));
+    let mut following = tokio::spawn(follow(state.clone(), stopped.clone()));
+    let served = state.clone();
+    tokio::spawn(state.fetches.clone().run(move || look_again(&served)));
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
-    let app = http::router(state.clone()).into_make_service_with_connect_info::<Ends>();
-    let mut until = stopped.clone();
-    let graceful = async move { drop(until.wait_for(|s| *s).await) };
-    let http = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(graceful).into_future());
+    let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
+    let app = http::router(state.clone(), Over::Tcp).into_make_service_with_connect_info::<Ends>();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(graceful(stopped.clone()));
+    let http = tokio::spawn(serving.into_future());
+    let mut local = None;
+    match socket {
+        Ok(socket) => {
+            let app = http::router(state.clone(), Over::Socket).into_make_service_with_connect_info::<Ends>();
+            let serving = axum::serve(socket.listener, app).with_graceful_shutdown(graceful(stopped.clone()));
+            local = Some((tokio::spawn(serving.into_future()), socket.file));
+        }
+        Err(e) => tracing::warn!("nothing can be changed while this server runs, only asked: {e:#}"),
+    }
     tracing::info!(
         "listening on http://{address}, {} image(s) in {}",
         state.library().len(),
@@ -68,6 +80,9 @@ pub async fn serve(config: Config) -> Result<()> {
     // Downloads that take longer are cut: the machines go on with other sources.
     let _ = tokio::time::timeout(GRACE, async {
         let _ = http.await;
+        if let Some((serving, _file)) = local {
+            let _ = serving.await;
+        }
         if let Some(seeding) = seeding {
             let _ = seeding.await;
         }
@@ -90,10 +105,24 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Look at the catalogue from time to time.
-async fn follow(catalogue: Catalogue, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
-    let mut told = HashSet::new();
+async fn follow(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
     while tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_err() {
-        look(&catalogue, &state, &mut told);
+        look_again(&state);
+    }
+}
+
+/// Bring images and machines up to date with the disk.
+pub fn look_again(state: &State) {
+    let mut told = state.told();
+    look(&Catalogue::at(&state.config.catalogue.dir), state, &mut told.images);
+    let version = state.store.version();
+    if told.hosts != Some(version) {
+        // Damaged by hand: what was said before counts until it is mended.
+        match state.store.load() {
+            Ok(hosts) => state.set_hosts(hosts),
+            Err(e) => tracing::error!("machines and groups stay as they were: {e:#}"),
+        }
+        told.hosts = Some(version);
     }
 }
 

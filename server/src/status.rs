@@ -137,6 +137,7 @@ mod tests {
             age,
             known: age,
             gone,
+            ..Client::default()
         };
         let text =
             render(&[client(busy.clone(), 0.4, false), client(failed, 3.0, false), client(busy, 90.0, true)]);

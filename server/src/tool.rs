@@ -25,13 +25,16 @@ pub struct Tool {
     package: &'static str,
 }
 
+/// Where programs are: debugfs and mkfs.erofs live in sbin, which plain users do not have in PATH.
+pub fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
 impl Tool {
     /// `program`, which the Debian package `package` has.
     pub fn new(program: &str, package: &'static str) -> Tool {
         let mut command = Command::new(program);
-        // debugfs and mkfs.erofs live in sbin, which plain users do not have in PATH.
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{path}:/usr/sbin:/sbin")).env("LC_ALL", "C");
+        command.env("PATH", path()).env("LC_ALL", "C");
         // squashfs-tools refuse -mkfs-time beside it.
         command.env_remove("SOURCE_DATE_EPOCH");
         command.stdin(Stdio::null());

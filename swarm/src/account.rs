@@ -26,7 +26,7 @@ impl Account {
         let counters = &shared.counters;
         let mut p = Progress {
             have: counters.have.load(Ordering::Relaxed),
-            total: shared.metainfo.size(),
+            total: shared.wanted,
             from_server: counters.from_server.load(Ordering::Relaxed),
             from_peers: counters.from_peers.load(Ordering::Relaxed),
             from_http: shared.http.as_ref().map_or(0, crate::HttpSource::received),

@@ -62,7 +62,7 @@ pub fn create(
     .into_bytes();
     info.extend_from_slice(&hashes);
     info.extend_from_slice(if options.private { b"7:privatei1ee" } else { b"e" });
-    Ok(Metainfo::assemble(&info, None)?)
+    Ok(Metainfo::assemble(&info, &[])?)
 }
 
 #[cfg(test)]

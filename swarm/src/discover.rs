@@ -4,8 +4,9 @@
 
 use crate::{peer, torrent::Shared, wire};
 use anyhow::Context;
+use bootspec::InfoHash;
 use librqbit_core::hash_id::Id20;
-use librqbit_lsd::LocalServiceDiscovery;
+use librqbit_lsd::{LocalServiceDiscovery, LocalServiceDiscoveryOptions};
 use librqbit_tracker_comms::{
     TorrentStatsProvider, TrackerComms, TrackerCommsStats, TrackerCommsStatsState, UdpTrackerClient,
 };
@@ -20,6 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_stream::StreamExt;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 /// Connections that a machine looks for at once, with whoever it hears of first.
@@ -99,33 +101,58 @@ async fn greet(shared: &Shared, address: SocketAddr) -> anyhow::Result<(TcpStrea
     Ok((stream, theirs.peer_id))
 }
 
-/// Listen to the trackers, and to the network.
-pub(crate) async fn listen(shared: Arc<Shared>, trackers: Vec<String>, lsd: Option<LocalServiceDiscovery>) {
-    let infohash = Id20::new(shared.metainfo.infohash().0);
+/// Whom to look for, and where.
+pub(crate) struct Search {
+    pub infohash: InfoHash,
+    /// Ours.
+    pub peer_id: Id20,
+    pub port: u16,
+    pub trackers: Vec<String>,
+    pub lsd: Option<LocalServiceDiscovery>,
+}
+
+/// Local service discovery. Without multicast there is still the tracker.
+pub(crate) async fn local(end: CancellationToken) -> Option<LocalServiceDiscovery> {
+    let options = LocalServiceDiscoveryOptions { cancel_token: end, ..Default::default() };
+    LocalServiceDiscovery::new(options).await.map_err(|e| tracing::debug!("{e:#}")).ok()
+}
+
+/// What a tracker is told of a fetch.
+pub(crate) fn stats(shared: &Arc<Shared>) -> Box<dyn TorrentStatsProvider> {
+    Box::new(Stats(shared.clone()))
+}
+
+/// Listen to the trackers, and to the network, until `end`.
+pub(crate) async fn listen(
+    search: Search,
+    stats: Box<dyn TorrentStatsProvider>,
+    end: CancellationToken,
+    tell: impl Fn(SocketAddr),
+) {
+    let Search { infohash, peer_id, port, trackers, lsd } = search;
+    let infohash = Id20::new(infohash.0);
     let local = async {
         let Some(lsd) = lsd else { return };
-        let mut found = Box::pin(lsd.announce(infohash, Some(shared.port)));
+        let mut found = Box::pin(lsd.announce(infohash, Some(port)));
         while let Some(address) = found.next().await {
-            shared.known.add(std::iter::once(address));
+            tell(address);
         }
     };
     let tracked = async {
         let urls = trackers.iter().filter_map(|t| t.parse::<Url>().ok()).collect();
-        let Ok(udp) = UdpTrackerClient::new(shared.end.clone(), None).await else { return };
-        let stats = Box::new(Stats(shared.clone()));
+        let Ok(udp) = UdpTrackerClient::new(end.clone(), None).await else { return };
         let client = reqwest::Client::builder().timeout(Duration::from_secs(15)).build();
         let Ok(client) = client else { return };
-        let found =
-            TrackerComms::start(infohash, shared.peer_id, urls, stats, None, shared.port, client, udp);
+        let found = TrackerComms::start(infohash, peer_id, urls, stats, None, port, client, udp);
         let Some(mut found) = found else { return };
         while let Some(address) = found.next().await {
-            shared.known.add(std::iter::once(address));
+            tell(address);
         }
     };
     let both = async { tokio::join!(local, tracked) };
     tokio::select! {
         _ = both => {}
-        () = shared.end.cancelled() => {}
+        () = end.cancelled() => {}
     }
 }
 
@@ -136,7 +163,21 @@ impl TorrentStatsProvider for Stats {
         TrackerCommsStats {
             uploaded_bytes: self.0.counters.uploaded.load(Ordering::Relaxed),
             downloaded_bytes: self.0.counters.have.load(Ordering::Relaxed),
-            total_bytes: self.0.metainfo.size(),
+            total_bytes: self.0.wanted,
+            torrent_state: TrackerCommsStatsState::Live,
+        }
+    }
+}
+
+/// Who knows no more than an infohash has nothing, and wants something.
+pub(crate) struct Nothing;
+
+impl TorrentStatsProvider for Nothing {
+    fn get(&self) -> TrackerCommsStats {
+        TrackerCommsStats {
+            uploaded_bytes: 0,
+            downloaded_bytes: 0,
+            total_bytes: 1,
             torrent_state: TrackerCommsStatsState::Live,
         }
     }

@@ -4,6 +4,8 @@
 //! | step | module |
 //! |---|---|
 //! | a .torrent becomes a checked [`Metainfo`] | [`metainfo`] |
+//! | which of its files is the payload | `files` |
+//! | without a .torrent, peers are asked for it | [`magnet`] |
 //! | the server makes one | [`create`](mod@create) |
 //! | a [`Session`] listens, joins swarms and seeds | [`session`] |
 //! | what is fetched, shown and served next: decisions without I/O | [`plan`] |
@@ -24,9 +26,11 @@ mod conn;
 pub mod create;
 mod discover;
 mod fallback;
+mod files;
 mod gate;
 pub mod http;
 mod known;
+pub mod magnet;
 pub mod metainfo;
 mod peer;
 pub mod plan;
@@ -39,6 +43,7 @@ mod wire;
 
 pub use create::{CreateOptions, create};
 pub use http::HttpSource;
+pub use magnet::Magnet;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
 pub use store::Head;

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A .torrent, bounded and checked before anything believes it (BEP 3, BEP 12, BEP 27).
 
+use crate::{
+    files::{self, Entry},
+    plan::Layout,
+};
 use bootspec::InfoHash;
 use bytes::Bytes;
 use librqbit_core::torrent_metainfo::torrent_from_bytes;
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// The largest .torrent that is read.
 pub const MAX_METAINFO: usize = 4 << 20;
@@ -12,6 +16,9 @@ pub const MAX_METAINFO: usize = 4 << 20;
 pub const MAX_PIECES: u64 = 8 * (16 << 10);
 /// The piece lengths that are accepted, in bytes. BEP 3 has no bounds; these keep a piece in memory.
 pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 << 10..=64 << 20;
+
+/// Trackers that are taken from one.
+const MAX_TRACKERS: usize = 16;
 
 /// Why bytes are no metainfo for us.
 #[derive(Debug, thiserror::Error)]
@@ -22,24 +29,38 @@ pub enum MetainfoError {
     /// Not bencoded, or not with the keys of BEP 3.
     #[error("it is no .torrent ({0})")]
     Malformed(String),
-    /// A folder.
-    #[error("it is a torrent of several files, and only one-file torrents can be booted")]
-    ManyFiles,
+    /// Several files, and none that is nearly all of them. With their names.
+    #[error("it is a torrent of several files: say which one by boottorrent.file=, there are {0}")]
+    WhichFile(String),
+    /// Not the file that was asked for.
+    #[error("no file of it, or more than one, is '{wanted}' (boottorrent.file=): there are {files}")]
+    NoSuchFile {
+        /// What was asked for.
+        wanted: String,
+        /// Those that there are.
+        files: String,
+    },
     /// Numbers that contradict each other.
     #[error("its numbers do not fit together: {0}")]
     Inconsistent(String),
 }
 
-/// A parsed, checked .torrent of one file. Cheap to clone.
+/// A parsed, checked .torrent, and which of its files is the payload. Cheap to clone.
 #[derive(Clone)]
-pub struct Metainfo(Arc<Inner>);
+pub struct Metainfo {
+    inner: Arc<Inner>,
+    /// Where the payload lies in the torrent, in bytes. Of several files none may be chosen yet: then all of it.
+    payload: Range<u64>,
+}
 
 struct Inner {
     bytes: Bytes,
     info: Bytes,
     infohash: InfoHash,
     name: String,
-    size: u64,
+    /// Empty in a torrent of one file.
+    files: Vec<Entry>,
+    total: u64,
     piece_length: u32,
     hashes: Bytes,
     private: bool,
@@ -55,18 +76,18 @@ impl Metainfo {
         }
         let torrent = torrent_from_bytes(&bytes).map_err(|e| MetainfoError::Malformed(e.to_string()))?;
         let info = &torrent.info.data;
-        if info.files.is_some() {
-            return Err(MetainfoError::ManyFiles);
-        }
-        let size = info.length.unwrap_or(0);
+        let (files, total) = match &info.files {
+            Some(files) => files::lay(files)?,
+            None => (Vec::new(), info.length.unwrap_or(0)),
+        };
         let inconsistent = |what: String| Err(MetainfoError::Inconsistent(what));
-        if size == 0 || size > 1 << 44 {
-            return inconsistent(format!("the file has {size} bytes"));
+        if total == 0 || total > 1 << 44 {
+            return inconsistent(format!("it has {total} bytes"));
         }
         if !PIECE_LENGTHS.contains(&info.piece_length) {
             return inconsistent(format!("the piece length is {} bytes", info.piece_length));
         }
-        let pieces = size.div_ceil(info.piece_length.into());
+        let pieces = total.div_ceil(info.piece_length.into());
         if pieces > MAX_PIECES {
             return inconsistent(format!("{pieces} pieces are more than {MAX_PIECES}"));
         }
@@ -74,38 +95,67 @@ impl Metainfo {
         if hashes.len() as u64 != pieces * 20 {
             return inconsistent(format!("{pieces} pieces, but {} bytes of hashes", hashes.len()));
         }
-        let text =
-            |b: &[u8]| String::from_utf8_lossy(b).chars().filter(|c| !c.is_control()).take(255).collect();
+        let text = |b: &[u8]| -> String {
+            String::from_utf8_lossy(b).chars().filter(|c| !c.is_control()).take(255).collect()
+        };
+        let mut trackers: Vec<String> = Vec::new();
+        for url in torrent.iter_announce().map(|t| text(t.as_ref())) {
+            if trackers.len() < MAX_TRACKERS && !trackers.contains(&url) {
+                trackers.push(url);
+            }
+        }
         let inner = Inner {
             infohash: InfoHash(torrent.info_hash.0),
             name: info.name.as_ref().map(|n| text(n.as_ref())).unwrap_or_default(),
-            size,
+            files,
+            total,
             piece_length: info.piece_length,
             hashes: Bytes::copy_from_slice(hashes),
             private: info.private,
-            trackers: torrent.iter_announce().take(16).map(|t| text(t.as_ref())).collect(),
+            trackers,
             info: Bytes::copy_from_slice(torrent.info.raw_bytes.as_ref()),
             bytes: bytes.clone(),
         };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self { inner: Arc::new(inner), payload: 0..total })
+    }
+
+    /// The same torrent, with this of its files as the payload: a path in it, or a name. `None`: the only one, or the
+    /// one that is nearly all of it.
+    pub fn pick(self, file: Option<&str>) -> Result<Self, MetainfoError> {
+        let Inner { files, name, total, .. } = &*self.inner;
+        let payload = match (files.as_slice(), file) {
+            ([], None) => 0..*total,
+            ([], Some(file)) if file == name => 0..*total,
+            ([], Some(file)) => {
+                return Err(MetainfoError::NoSuchFile { wanted: file.into(), files: name.clone() });
+            }
+            (files, file) => files::choose(files, *total, file)?.range.clone(),
+        };
+        Ok(Self { payload, ..self })
     }
 
     /// The same torrent (same infohash) with one tracker: `url`.
     pub fn with_announce(&self, url: &str) -> Self {
-        Self::assemble(&self.0.info, Some(url)).expect("the info dictionary was parsed before")
+        let same = Self::assemble(&self.inner.info, &[url.to_owned()])
+            .expect("the info dictionary was parsed before");
+        Self { payload: self.payload.clone(), ..same }
     }
 
     /// The info dictionary, bencoded: what the infohash is the hash of.
     pub(crate) fn info(&self) -> &Bytes {
-        &self.0.info
+        &self.inner.info
     }
 
-    /// A .torrent around a bencoded info dictionary.
-    pub(crate) fn assemble(info: &[u8], announce: Option<&str>) -> Result<Self, MetainfoError> {
+    /// A .torrent around a bencoded info dictionary. Trackers beyond the first are in one tier of their own each (BEP 12).
+    pub(crate) fn assemble(info: &[u8], trackers: &[String]) -> Result<Self, MetainfoError> {
         let mut out = Vec::with_capacity(info.len() + 128);
         out.push(b'd');
-        if let Some(url) = announce {
+        if let Some(url) = trackers.first() {
             out.extend_from_slice(format!("8:announce{}:{url}", url.len()).as_bytes());
+        }
+        if trackers.len() > 1 {
+            let tiers: String = trackers.iter().map(|url| format!("l{}:{url}e", url.len())).collect();
+            out.extend_from_slice(format!("13:announce-listl{tiers}e").as_bytes());
         }
         out.extend_from_slice(b"10:created by11:boottorrent4:info");
         out.extend_from_slice(info);
@@ -115,53 +165,82 @@ impl Metainfo {
 
     /// SHA-1 of the info dictionary.
     pub fn infohash(&self) -> InfoHash {
-        self.0.infohash
+        self.inner.infohash
     }
 
     /// The suggested file name, without control characters.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.inner.name
+    }
+
+    /// The suggested name of the payload's file: that of the torrent, or the file's own in a torrent of several.
+    pub fn file_name(&self) -> &str {
+        let picked = self.inner.files.iter().find(|f| f.range == self.payload);
+        picked.and_then(|f| f.path.rsplit('/').next()).unwrap_or(self.name())
     }
 
     /// The payload's size in bytes.
     pub fn size(&self) -> u64 {
-        self.0.size
+        self.payload.end - self.payload.start
+    }
+
+    /// Where the payload lies in the torrent, in bytes.
+    pub(crate) fn payload(&self) -> Range<u64> {
+        self.payload.clone()
+    }
+
+    /// Whether the payload is all of the torrent: then pieces begin where they begin in the file.
+    pub fn is_whole(&self) -> bool {
+        self.payload == (0..self.inner.total)
+    }
+
+    /// The pieces that the payload has part in.
+    pub fn wanted(&self) -> Range<u32> {
+        let length = u64::from(self.inner.piece_length);
+        (self.payload.start / length) as u32..self.payload.end.div_ceil(length) as u32
+    }
+
+    /// How the torrent is cut.
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.inner.total, self.inner.piece_length)
     }
 
     /// The length in bytes of every piece but the last.
     pub fn piece_length(&self) -> u32 {
-        self.0.piece_length
+        self.inner.piece_length
     }
 
     /// How many pieces there are.
     pub fn pieces(&self) -> u32 {
-        (self.0.hashes.len() / 20) as u32
+        (self.inner.hashes.len() / 20) as u32
     }
 
     /// The SHA-1 of a piece.
     pub fn piece_hash(&self, piece: u32) -> &[u8] {
-        &self.0.hashes[piece as usize * 20..][..20]
+        &self.inner.hashes[piece as usize * 20..][..20]
     }
 
-    /// Where a piece lies in the payload, in bytes.
-    pub fn piece_range(&self, piece: u32) -> std::ops::Range<u64> {
-        let start = u64::from(piece) * u64::from(self.0.piece_length);
-        start..(start + u64::from(self.0.piece_length)).min(self.0.size)
+    /// Where a piece lies in the payload, in bytes. Of a piece that is partly in another file only what is in the payload.
+    pub fn piece_range(&self, piece: u32) -> Range<u64> {
+        let start = u64::from(piece) * u64::from(self.inner.piece_length);
+        let end = start + u64::from(self.inner.piece_length);
+        let at = |byte: u64| byte.clamp(self.payload.start, self.payload.end) - self.payload.start;
+        at(start)..at(end)
     }
 
     /// Whether the private flag is set (BEP 27): no local discovery, no peer exchange.
     pub fn private(&self) -> bool {
-        self.0.private
+        self.inner.private
     }
 
     /// Tracker URLs, in order.
     pub fn trackers(&self) -> &[String] {
-        &self.0.trackers
+        &self.inner.trackers
     }
 
     /// The .torrent as it is on the wire.
     pub fn bytes(&self) -> &Bytes {
-        &self.0.bytes
+        &self.inner.bytes
     }
 
     /// Whether `data` is this piece.
@@ -210,11 +289,30 @@ mod tests {
         for (length, piece) in [(0, 16384), (16385, 16384), (5, 5), (1 << 50, 1 << 30)] {
             assert!(Metainfo::parse(torrent(length, piece)).is_err(), "{length} {piece}");
         }
-        let folder = format!(
-            "d4:infod5:filesld6:lengthi5e4:pathl1:aeee4:name1:a12:piece lengthi16384e6:pieces20:{hashes}ee"
-        );
-        assert!(matches!(Metainfo::parse(folder), Err(MetainfoError::ManyFiles)));
         assert!(matches!(Metainfo::parse(vec![b'0'; MAX_METAINFO + 1]), Err(MetainfoError::TooLarge(_))));
+    }
+
+    /// Two pieces and a half: a file of 100 bytes, one of 40,000, one of 860.
+    fn folder() -> Metainfo {
+        let hashes = "x".repeat(60);
+        let file = |size: u32, name: &str| format!("d6:lengthi{size}e4:pathl{}:{name}ee", name.len());
+        let files = [file(100, "SUMS"), file(40_000, "a.iso"), file(860, "tail")].concat();
+        let text = format!("d4:infod5:filesl{files}e4:name1:d12:piece lengthi16384e6:pieces60:{hashes}ee");
+        Metainfo::parse(text).unwrap()
+    }
+
+    #[test]
+    fn one_file_of_several() {
+        let iso = folder().pick(None).unwrap();
+        assert_eq!((iso.size(), iso.pieces(), iso.wanted()), (40_000, 3, 0..3));
+        assert_eq!([0, 1, 2].map(|p| iso.piece_range(p)), [0..16_284, 16_284..32_668, 32_668..40_000]);
+        assert!(!iso.is_whole());
+        let tail = folder().pick(Some("tail")).unwrap();
+        assert_eq!((tail.size(), tail.wanted(), tail.piece_range(2)), (860, 2..3, 0..860));
+        assert_eq!(tail.with_announce("http://x/announce").size(), 860, "the tracker changes nothing");
+        assert!(matches!(folder().pick(Some("b.iso")), Err(MetainfoError::NoSuchFile { .. })));
+        assert_eq!(small().pick(Some("lab")).unwrap().size(), 100_000);
+        assert!(small().pick(Some("other")).is_err());
     }
 
     proptest! {

@@ -290,14 +290,16 @@ async fn send_block(
         })
         .await?;
     }
-    let mut at = (shared.store.layout().offset(request.index) + u64::from(request.begin)) as i64;
+    let mut at = shared.store.layout().offset(request.index) + u64::from(request.begin);
     let mut left = request.length as usize;
     while left > 0 {
-        let (file, here) = shared.store.file(at as u64, left);
-        let n = unless_stuck(slot, stream, || Ok(sendfile(stream, file, Some(&mut at), here)?)).await?;
+        let (file, place, here) = shared.store.file(at, left);
+        let mut place = place as i64;
+        let n = unless_stuck(slot, stream, || Ok(sendfile(stream, file, Some(&mut place), here)?)).await?;
         if n == 0 {
             bail!("the payload's file is too short");
         }
+        at += n as u64;
         left -= n;
     }
     Ok(())

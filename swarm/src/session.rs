@@ -3,7 +3,8 @@
 
 use crate::{
     account::Account,
-    discover, fallback,
+    discover::{self, Search},
+    fallback,
     gate::Gate,
     http::HttpSource,
     metainfo::Metainfo,
@@ -16,7 +17,7 @@ use crate::{
 use anyhow::Context;
 use bootspec::{InfoHash, PEER_PORT, Progress, units::MIN_RATE};
 use librqbit_core::hash_id::Id20;
-use librqbit_lsd::{LocalServiceDiscovery, LocalServiceDiscoveryOptions};
+use librqbit_lsd::LocalServiceDiscovery;
 use std::{
     collections::HashMap,
     fs::File,
@@ -121,12 +122,7 @@ impl Session {
         let port = listener.local_addr().context("asking for the port")?.port();
         let end = CancellationToken::new();
         let lsd = match config.lsd {
-            true => {
-                let options =
-                    LocalServiceDiscoveryOptions { cancel_token: end.clone(), ..Default::default() };
-                // Without multicast there is still the tracker.
-                LocalServiceDiscovery::new(options).await.map_err(|e| tracing::debug!("{e:#}")).ok()
-            }
+            true => discover::local(end.clone()).await,
             false => None,
         };
         let limited = |rate: u64| rate.max(MIN_RATE);
@@ -151,7 +147,7 @@ impl Session {
     /// Seed a complete payload. It is hashed first. No tracker is told: the
     /// server's own tracker knows its own seeder.
     pub async fn seed(&self, metainfo: &Metainfo, file: File, how: Seeding) -> anyhow::Result<Torrent> {
-        let store = Store::new(file, None, metainfo.clone());
+        let store = Store::new(file, None, metainfo.clone())?;
         let checked = tokio::task::spawn_blocking(move || Shared::check(&store).map(|()| store));
         let store = checked.await.context("hashing the payload")??;
         let have = Bits::all(store.layout().pieces());
@@ -162,13 +158,16 @@ impl Session {
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
         let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http } = fetch;
-        let store = Store::new(file, head, metainfo.clone());
+        let store = Store::new(file, head, metainfo.clone())?;
         let how = Seeding { deal: false, weight: 1 };
         let shared = self.add(&metainfo, store, have, servers, http, how);
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.add(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
-        tokio::spawn(discover::listen(shared.clone(), trackers, lsd));
+        let (peer_id, port) = (shared.peer_id, shared.port);
+        let search = Search { infohash: metainfo.infohash(), peer_id, port, trackers, lsd };
+        let (stats, end, found) = (discover::stats(&shared), shared.end.clone(), shared.clone());
+        tokio::spawn(discover::listen(search, stats, end, move |a| found.known.add(std::iter::once(a))));
         tokio::spawn(discover::call(shared.clone()));
         tokio::spawn(fallback::run(shared.clone()));
         Ok(Torrent { shared, account: Mutex::default() })
@@ -230,7 +229,7 @@ async fn listen(port: u16) -> io::Result<TcpListener> {
 }
 
 /// BEP 20: who we are, then chance.
-fn peer_id() -> Id20 {
+pub(crate) fn peer_id() -> Id20 {
     let mut id = *b"-BT0100-            ";
     id[8..].copy_from_slice(&rand::random::<[u8; 12]>());
     Id20::new(id)

@@ -3,14 +3,16 @@
 //! descriptor is used, never a path, because after switch_root there is none.
 //!
 //! The payload's beginning can lie in a file of its own: a disk gets its partition
-//! table and boot loader when all the rest is verified, and not before.
+//! table and boot loader when all the rest is verified, and not before. Where the payload is one of a torrent's
+//! files, its first and last piece belong to other files too: that part of them is kept in RAM.
 
 use crate::{
     metainfo::Metainfo,
     plan::{BLOCK, Layout},
 };
 use librqbit_sha1_wrapper::{ISha1, Sha1};
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Mutex};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Mutex};
 
 /// Read at once when a piece is hashed: it stays in the processor's cache.
 const HASHED: usize = 64 << 10;
@@ -31,10 +33,13 @@ impl Head {
     }
 }
 
-/// A payload's file.
+/// A payload's file. Places are those in the torrent.
 pub(crate) struct Store {
     file: File,
     head: Option<Head>,
+    /// What pieces have of other files, each byte at its place in the torrent.
+    margin: Option<File>,
+    payload: Range<u64>,
     metainfo: Metainfo,
     layout: Layout,
     /// What is being hashed.
@@ -42,9 +47,14 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(file: File, head: Option<Head>, metainfo: Metainfo) -> Self {
-        let layout = Layout::new(metainfo.size(), metainfo.piece_length());
-        Self { file, head, metainfo, layout, scratch: Mutex::new(vec![0; HASHED]) }
+    /// Errors: no memory for what pieces have of other files.
+    pub(crate) fn new(file: File, head: Option<Head>, metainfo: Metainfo) -> io::Result<Self> {
+        let (layout, payload) = (metainfo.layout(), metainfo.payload());
+        let margin = match metainfo.is_whole() {
+            true => None,
+            false => Some(File::from(memfd_create(c"boottorrent", MFdFlags::MFD_CLOEXEC)?)),
+        };
+        Ok(Self { file, head, margin, payload, metainfo, layout, scratch: Mutex::new(vec![0; HASHED]) })
     }
 
     /// How the payload is cut.
@@ -52,11 +62,16 @@ impl Store {
         self.layout
     }
 
-    /// The file that has the byte at `at`, and how many of `len` are in it from there. For sendfile(2), too.
-    pub(crate) fn file(&self, at: u64, len: usize) -> (&File, usize) {
-        match &self.head {
-            Some(head) if at < head.len => (&head.file, len.min((head.len - at) as usize)),
-            _ => (&self.file, len),
+    /// The file that has the byte at `at`, where it is in there, and how many of `len` follow it. For sendfile(2), too.
+    pub(crate) fn file(&self, at: u64, len: usize) -> (&File, u64, usize) {
+        let until = |end: u64| len.min((end - at).try_into().unwrap_or(usize::MAX));
+        match (&self.margin, &self.head) {
+            (Some(margin), _) if at < self.payload.start => (margin, at, until(self.payload.start)),
+            (Some(margin), _) if at >= self.payload.end => (margin, at, len),
+            (_, Some(head)) if at - self.payload.start < head.len => {
+                (&head.file, at - self.payload.start, until(self.payload.start + head.len))
+            }
+            _ => (&self.file, at - self.payload.start, until(self.payload.end)),
         }
     }
 
@@ -72,8 +87,8 @@ impl Store {
 
     fn write(&self, mut at: u64, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
-            let (file, n) = self.file(at, data.len());
-            file.write_all_at(&data[..n], at)?;
+            let (file, place, n) = self.file(at, data.len());
+            file.write_all_at(&data[..n], place)?;
             (at, data) = (at + n as u64, &data[n..]);
         }
         Ok(())
@@ -84,9 +99,9 @@ impl Store {
         let (mut at, mut left) = (self.layout.offset(piece), self.layout.len(piece) as usize);
         let (mut hash, mut buf) = (Sha1::new(), self.scratch.lock().expect("no panic under the lock"));
         while left > 0 {
-            let (file, n) = self.file(at, HASHED.min(left));
+            let (file, place, n) = self.file(at, HASHED.min(left));
             let part = &mut buf[..n];
-            file.read_exact_at(part, at)?;
+            file.read_exact_at(part, place)?;
             hash.update(part);
             at += part.len() as u64;
             left -= part.len();
@@ -107,7 +122,7 @@ mod tests {
         let metainfo = create(&mut &bytes[..], 100_000, &options, &mut |_| ()).unwrap();
         let (file, head) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let apart = Head { file: head.try_clone().unwrap(), len: 70_000 };
-        let store = Store::new(file.try_clone().unwrap(), Some(apart), metainfo);
+        let store = Store::new(file.try_clone().unwrap(), Some(apart), metainfo).unwrap();
         store.write_piece(0, &bytes[..65_536]).unwrap();
         // Across the border.
         store.write_block(1, 0, &bytes[65_536..81_920]).unwrap();
@@ -119,6 +134,6 @@ mod tests {
         assert!(read.iter().all(|b| *b == 0), "nothing of it is in the file");
         head.read_exact_at(&mut read, 0).unwrap();
         assert_eq!(read, bytes[..70_000]);
-        assert_eq!(store.file(69_000, 5000).1, 1000);
+        assert_eq!(store.file(69_000, 5000).2, 1000);
     }
 }

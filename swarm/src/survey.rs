@@ -34,9 +34,9 @@ pub fn survey_apart(
 /// Whether one of about `tries` pieces from all over the file is right: a disk that has nothing of the
 /// payload need not be read from end to end.
 pub fn sample(file: &File, metainfo: &Metainfo, tries: u32) -> io::Result<bool> {
-    let store = Store::new(file.try_clone()?, None, metainfo.clone());
-    let step = (metainfo.pieces() / tries.max(1)).max(1);
-    let mut pieces = (0..metainfo.pieces()).skip(step as usize / 2).step_by(step as usize);
+    let store = Store::new(file.try_clone()?, None, metainfo.clone())?;
+    let step = (metainfo.wanted().len() as u32 / tries.max(1)).max(1);
+    let mut pieces = metainfo.wanted().skip(step as usize / 2).step_by(step as usize);
     Ok(pieces.any(|p| store.verify(p).unwrap_or(false)))
 }
 
@@ -44,16 +44,20 @@ fn look(file: &File, head: Option<Head>, metainfo: &Metainfo, mut tell: impl FnM
     // Not the metadata's: a disk has no length there.
     let len = (&*file).seek(SeekFrom::End(0))?;
     let apart = head.as_ref().map_or(0, |h| h.len);
-    let store = Store::new(file.try_clone()?, head, metainfo.clone());
+    let store = Store::new(file.try_clone()?, head, metainfo.clone())?;
     let (mut have, mut zeros) = (Bits::none(metainfo.pieces()), Zeros::default());
     // The next stretch of data at or behind what was looked at.
     let mut data = (0, 0);
-    for piece in 0..metainfo.pieces() {
+    for piece in metainfo.wanted() {
         let range = metainfo.piece_range(piece);
         if data.1 <= range.start {
             data = next_data(file, range.start, len)?;
         }
-        let right = if data.0 >= range.end && range.start >= apart {
+        // What a piece has of other files is nowhere.
+        let apart_from_us = range.end - range.start < u64::from(store.layout().len(piece));
+        let right = if apart_from_us {
+            false
+        } else if data.0 >= range.end && range.start >= apart {
             zeros.are(metainfo, piece)
         } else {
             // A disk that cannot read a sector has not this piece; what else it has still counts.

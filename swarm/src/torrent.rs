@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     began: Instant,
     error: OnceLock<String>,
     done: Notify,
+    /// Bytes of all pieces that the payload has part in.
+    pub wanted: u64,
     /// When a peer last brought a new piece, in milliseconds since `began`.
     pub moved: AtomicU64,
 }
@@ -108,8 +110,11 @@ impl Shared {
             setup;
         let layout = store.layout();
         let bytes = have.iter().map(|p| u64::from(layout.len(p))).sum();
+        let wanted = metainfo.wanted().map(|p| u64::from(layout.len(p))).sum();
+        let mut picker = Picker::new(layout, have, rand::random());
+        picker.only(metainfo.wanted());
         let state = State {
-            picker: Picker::new(layout, have, rand::random()),
+            picker,
             deal: deal.then(|| Deal::new(layout.pieces(), rand::random())),
             conns: HashMap::new(),
             strikes: HashMap::new(),
@@ -135,6 +140,7 @@ impl Shared {
             began: Instant::now(),
             error: OnceLock::new(),
             done: Notify::new(),
+            wanted,
             moved: AtomicU64::new(0),
         })
     }
@@ -160,7 +166,7 @@ impl Shared {
     }
 
     pub(crate) fn complete(&self) -> bool {
-        self.counters.have.load(Ordering::Relaxed) == self.metainfo.size()
+        self.counters.have.load(Ordering::Relaxed) == self.wanted
     }
 
     /// Returns when all is verified, or nothing more will be.
@@ -246,7 +252,7 @@ impl Shared {
                 deal.has(conn.key, piece, now);
             }
         }
-        let over = self.complete() && state.picker.peer_is_complete(conn.key);
+        let over = self.complete() && state.picker.peer_has_ours(conn.key);
         drop(guard);
         // Two that have everything have nothing to say to each other.
         if over {
@@ -358,9 +364,9 @@ impl Shared {
         state.picker.verified(piece, self.now());
         let len = u64::from(self.store.layout().len(piece));
         let have = self.counters.have.fetch_add(len, Ordering::Relaxed) + len;
-        let complete = have == self.metainfo.size();
+        let complete = have == self.wanted;
         for conn in state.conns.values() {
-            if complete && state.picker.peer_is_complete(conn.key) {
+            if complete && state.picker.peer_has_ours(conn.key) {
                 conn.end.cancel();
             } else if state.deal.is_none() && (partly || !state.picker.peer_has(conn.key, piece)) {
                 conn.have(piece);

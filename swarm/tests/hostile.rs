@@ -7,7 +7,7 @@ mod common;
 use common::{at, content, empty, file_of, session};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use std::{fs::File, net::SocketAddr, time::Duration};
-use swarm::{Fetch, Metainfo, Seeding, Session, SessionConfig, Torrent, plan::Bits};
+use swarm::{Metainfo, Seeding, Session, SessionConfig, Torrent};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -34,18 +34,7 @@ async fn seeder(data: &[u8], metainfo: &Metainfo, deal: bool) -> Session {
 /// A machine that begins to fetch.
 async fn fetcher(metainfo: &Metainfo, peers: Vec<SocketAddr>) -> (Session, Torrent, File) {
     let (s, file) = (session().await, empty(SIZE));
-    let fetch = Fetch {
-        metainfo: metainfo.clone(),
-        file: file.try_clone().unwrap(),
-        head: None,
-        have: Bits::none(metainfo.pieces()),
-        begun: vec![],
-        trackers: vec![],
-        peers,
-        servers: vec![],
-        http: None,
-    };
-    let torrent = s.fetch(fetch).await.unwrap();
+    let torrent = s.fetch(common::fetch(metainfo, &file, peers)).await.unwrap();
     (s, torrent, file)
 }
 

@@ -6,10 +6,7 @@ mod common;
 use axum::{Router, extract::State, http::HeaderMap, http::StatusCode, response::IntoResponse, routing::get};
 use common::{at, complete, content, file_of, session};
 use std::{fs::File, net::SocketAddr, os::unix::fs::FileExt, sync::Arc, time::Duration};
-use swarm::{
-    Fetch, HttpSource, Metainfo, Seeding,
-    plan::{BLOCK, Bits},
-};
+use swarm::{Fetch, HttpSource, Metainfo, Seeding, plan::BLOCK};
 
 const SIZE: usize = 24 << 20;
 const PIECE: u32 = 256 << 10;
@@ -25,22 +22,26 @@ fn torrent_of(data: &[u8]) -> Metainfo {
     common::torrent_of(data, PIECE)
 }
 
+/// A torrent of several files, whose content is `data` end to end.
+fn folder_of(data: &[u8], files: &[(&str, usize)], piece_length: u32) -> Metainfo {
+    assert_eq!(files.iter().map(|f| f.1).sum::<usize>(), data.len());
+    let whole = common::torrent_of(data, piece_length);
+    let hashes: Vec<u8> = (0..whole.pieces()).flat_map(|p| whole.piece_hash(p).to_vec()).collect();
+    let entry = |(name, size): &(&str, usize)| format!("d6:lengthi{size}e4:pathl{}:{name}ee", name.len());
+    let list: String = files.iter().map(entry).collect();
+    let (len, before) = (hashes.len(), "4:name6:folder12:piece length");
+    let mut bytes = format!("d4:infod5:filesl{list}e{before}i{piece_length}e6:pieces{len}:").into_bytes();
+    bytes.extend(hashes);
+    bytes.extend(b"ee");
+    Metainfo::parse(bytes).unwrap()
+}
+
 fn empty() -> File {
     common::empty(SIZE)
 }
 
 fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>, http: Option<HttpSource>) -> Fetch {
-    Fetch {
-        metainfo: metainfo.clone(),
-        file: file.try_clone().unwrap(),
-        head: None,
-        have: Bits::none(metainfo.pieces()),
-        begun: vec![],
-        trackers: vec![],
-        peers,
-        servers: vec![],
-        http,
-    }
+    Fetch { http, ..common::fetch(metainfo, file, peers) }
 }
 
 /// An HTTP server with ranges; `wrong`: it serves something else.
@@ -151,4 +152,67 @@ async fn a_payload_that_is_not_the_torrents_is_not_seeded() {
     data[SIZE / 2] ^= 1;
     let error = session().await.seed(&metainfo, file_of(&data), DEALING).await.err().expect("an error");
     assert_eq!(error.to_string(), "the payload does not match its torrent (piece 48)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_file_of_several_is_fetched_and_passed_on() {
+    const ISO: usize = SIZE - 100 - 77_777;
+    let data = common::noise(SIZE);
+    let folder = folder_of(&data, &[("SUMS", 100), ("lab.iso", ISO), ("more", 77_777)], PIECE);
+    let seeder = session().await;
+    // As long as no file is picked, all of them, end to end, are the payload.
+    let all = Seeding { deal: false, weight: 1 };
+    seeder.seed(&folder, file_of(&data), all).await.unwrap();
+
+    let iso = folder.clone().pick(Some("lab.iso")).unwrap();
+    let (first, file) = (session().await, common::empty(ISO));
+    let t = first.fetch(fetch(&iso, &file, vec![at(&seeder)], None)).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data[100..100 + ISO]);
+    let p = t.progress();
+    assert!(
+        p.from_peers < (SIZE - 77_777 + PIECE as usize) as u64,
+        "pieces of other files were fetched: {p:?}"
+    );
+
+    // With what its first and last piece have of other files, too.
+    seeder.stop();
+    let (second, file) = (session().await, common::empty(ISO));
+    let t = second.fetch(fetch(&iso, &file, vec![at(&first)], None)).await.unwrap();
+    complete(&t).await;
+    assert!(content(file) == data[100..100 + ISO]);
+    // Found again by hashing: all but those two.
+    let found = swarm::survey(&file_of(&data[100..100 + ISO]), &iso, |_| ()).unwrap();
+    assert_eq!(found.count(), iso.wanted().len() as u32 - 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_metainfo_comes_from_peers_and_not_from_liars() {
+    let (data, metainfo) = payload();
+    let seeder = session().await;
+    seeder.seed(&metainfo, file_of(&data), DEALING).await.unwrap();
+    // Has the same infohash in its handshake, and another torrent behind it: as good a liar as any.
+    let liar = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peers = vec![liar.local_addr().unwrap(), at(&seeder)];
+    let infohash = metainfo.infohash();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = liar.accept().await {
+            let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0".to_vec();
+            hello.extend(infohash.0);
+            hello.extend([b'L'; 20]);
+            let mut say = |body: &[u8]| {
+                hello.extend((body.len() as u32).to_be_bytes());
+                hello.extend(body);
+            };
+            say(b"\x14\0d1:md11:ut_metadatai3ee13:metadata_sizei5ee");
+            say(b"\x14\x03d8:msg_typei1e5:piecei0e10:total_sizei5eefalse");
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &hello).await;
+        }
+    });
+    let magnet = swarm::Magnet { infohash, trackers: vec![], peers };
+    let wanted = swarm::magnet::Wanted { magnet, servers: vec![], port: 1 };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(20), swarm::magnet::obtain(wanted));
+    let found = found.await.expect("nobody gave it");
+    assert_eq!(found.infohash(), infohash);
+    assert_eq!((found.size(), found.pieces()), (metainfo.size(), metainfo.pieces()));
 }

@@ -59,13 +59,29 @@ impl Other {
         let file = dir.join(assets::IMAGE);
         fs::copy(payload, &file)?;
         let cmd = match self {
-            Other::Aria2 => aria2(&dir)
-                .args(["--seed-ratio=0.0", "--bt-seed-unverified=true", "--allow-overwrite=true"])
-                .arg(torrent),
+            Other::Aria2 => aria2_seeds(&dir, torrent),
             Other::Transmission => transmission(&dir)?.arg("--verify").arg(torrent),
             Other::Libtorrent => libtorrent(&dir, torrent),
         };
         Peer::start(lab.host(self.name())?, &cmd, file.clone(), file)
+    }
+
+    /// A torrent of several files, made by transmission-create and seeded by aria2: `payload` as `iso/lab.img` among others.
+    pub fn seed_folder(lab: &Lab, payload: &Path) -> Result<(PathBuf, Peer)> {
+        let dir = Other::Aria2.dir(lab)?;
+        let (folder, torrent) = (dir.join("release"), dir.join("release.torrent"));
+        fs::create_dir_all(folder.join("iso"))?;
+        fs::write(folder.join("SHA256SUMS"), "a".repeat(1000))?;
+        fs::copy(payload, folder.join("iso/lab.img"))?;
+        fs::write(folder.join("zsource.tar"), vec![b'z'; 3 << 20])?;
+        Cmd::new("transmission-create").args(["-s", "256", "-o"]).args([&torrent, &folder]).run()?;
+        let seeder = Peer::start(
+            lab.host("aria2")?,
+            &aria2_seeds(&dir, &torrent),
+            folder.join("iso/lab.img"),
+            torrent.clone(),
+        )?;
+        Ok((torrent, seeder))
     }
 
     fn dir(self, lab: &Lab) -> Result<PathBuf> {
@@ -79,6 +95,17 @@ fn aria2(dir: &Path) -> Cmd {
     Cmd::new("aria2c")
         .args(["--no-conf", "--enable-dht=false", "--enable-dht6=false", "--summary-interval=0"])
         .arg(format!("--dir={}", dir.display()))
+}
+
+fn aria2_seeds(dir: &Path, torrent: &Path) -> Cmd {
+    aria2(dir)
+        .args([
+            "--listen-port=6881",
+            "--seed-ratio=0.0",
+            "--bt-seed-unverified=true",
+            "--allow-overwrite=true",
+        ])
+        .arg(torrent)
 }
 
 fn transmission(dir: &Path) -> Result<Cmd> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Images that are no squashfs: erofs and ext4 boot too, recognised by content.
+//! Images that are no squashfs: erofs and ext4 boot too, recognised by content; one of them without a .torrent.
 
 use anyhow::{Result, ensure};
 use boottorrent_tests::{
@@ -22,8 +22,16 @@ fn erofs_and_ext4_boot() -> Result<()> {
         server.boottorrent(&[&["image", "add", &payload, "--name", format], &files[..]].concat())?;
     }
     server.restart(&[])?;
+    // One of them by a magnet link alone: the server's seeder has the metainfo.
+    let hash = server.image("ext4")?.infohash;
     let boot = |format: &&str| {
-        let append = format!("{APPEND} boot=boottorrent ip=dhcp boottorrent.image={format}");
+        let which = match *format {
+            "ext4" => {
+                format!("boottorrent.torrent=magnet:?xt=urn:btih:{hash} boottorrent.server={}", Lab::SERVER)
+            }
+            name => format!("boottorrent.image={name}"),
+        };
+        let append = format!("{APPEND} boot=boottorrent ip=dhcp {which}");
         Vm::direct(format, &image.kernel(), &image.initrd(), &append).start(&lab)
     };
     let mut machines = formats.iter().map(boot).collect::<Result<Vec<_>>>()?;

@@ -106,6 +106,32 @@ fn all_clients_in_one_swarm_finish() -> Result<()> {
     })
 }
 
+/// No .torrent at all: a link, as a distribution's page has it, and the name of a file in it.
+#[test]
+fn a_magnet_link_to_one_file_of_several() -> Result<()> {
+    Server::in_noisy_lab("magnet", FEW, &["--no-seed", "--no-payload"], |lab, server| {
+        let (torrent, seeder) = Other::seed_folder(lab, &server.payload())?;
+        let metainfo = swarm::Metainfo::parse(std::fs::read(torrent)?)?;
+        let link = format!("magnet:?xt=urn:btih:{}&dn=release", metainfo.infohash());
+        let at = format!("{}:6881", seeder.host().address());
+        // The second knows only the first, which has the metainfo by then, and the file's edges.
+        let mut first = Peer::agent(
+            lab.host("first")?,
+            &format!("{link}&x.pe={at}"),
+            &["--file", "lab.img", "--seed", "forever"],
+        )?;
+        let took = all_complete([&mut first], server, FETCH)?;
+        drop(seeder);
+        let at = format!("{}:6981", first.host().address());
+        let mut second = Peer::agent(lab.host("second")?, &link, &["--peers", &at, "--file", "iso/lab.img"])?;
+        all_complete([&mut second], server, FETCH)?;
+        let p = first.progress()?;
+        ensure!(p.received() < p.total * 11 / 10, "other files were fetched: {p:?}");
+        println!("by a magnet link from aria2, one file of three: {:.1} s", took.as_secs_f64());
+        Ok(())
+    })
+}
+
 #[test]
 fn another_tracker_does_as_well() -> Result<()> {
     Server::in_noisy_lab("opentracker", FEW, &["--no-seed", "--no-payload"], |lab, server| {

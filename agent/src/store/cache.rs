@@ -6,7 +6,9 @@
 //! pieces counts only when it has been hashed in this boot.
 
 use super::{
-    Keep, Payload, Sums, rebuild,
+    Keep, Payload, Sums,
+    flush::Flusher,
+    in_background, open_sized, rebuild,
     state::{Kept, State, victims},
 };
 use crate::{
@@ -19,18 +21,14 @@ use anyhow::{Context, bail};
 use bootspec::{DeviceName, Exit, InfoHash, units::human_size};
 use nix::{
     errno::Errno,
-    fcntl::{FallocateFlags, OFlag, fallocate},
+    fcntl::{FallocateFlags, fallocate},
     sys::statvfs::statvfs,
 };
 use std::{
     fs::{self, File},
     io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, SystemTime},
 };
 use swarm::{MAX_METAINFO, Metainfo, survey};
@@ -38,8 +36,6 @@ use sys_mount::{FilesystemType, Mount, MountFlags};
 
 /// Bytes that stay free: a filesystem that is quite full is slow, and the booted system may write there too.
 const RESERVE: u64 = 16 << 20;
-/// What was fetched reaches the disk at least this often: so much a power cut may cost.
-const FLUSH: Duration = Duration::from_secs(2);
 /// The largest `state.json` that is read.
 const MAX_STATE: u64 = 1 << 20;
 
@@ -178,22 +174,15 @@ impl Cache {
             }
             self.remember(&state)?;
             let path = self.file(infohash).map_or_else(|| self.path(infohash, "part"), |f| f.0);
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .custom_flags(OFlag::O_NOFOLLOW.bits())
-                .open(&path)
-                .with_context(|| format!("opening {}", path.display()))?;
-            file.set_len(metainfo.size()).with_context(|| format!("sizing {}", path.display()))?;
+            let file = open_sized(&path, metainfo.size())?;
             Ok((path, file))
         };
         let (path, mut file) = open().step(Exit::Storage)?;
         let mut known = check(&file, metainfo, image, report).await.step(Exit::Storage)?;
         let mut begun = Vec::new();
         let others = self.others(infohash, image);
-        if !known.is_full() && !others.is_empty() {
+        // Old versions are looked up by pieces of a whole file.
+        if !known.is_full() && !others.is_empty() && metainfo.is_whole() {
             let sums = match sums {
                 Some(sums) => rebuild::obtain(sums, metainfo).await,
                 None => None,
@@ -218,7 +207,7 @@ impl Cache {
                 );
                 return Err(Failure::new(Exit::Room, sentence));
             }
-            Some(Flush::start(&file).step(Exit::Storage)?)
+            Some(Flusher::start(&file).context("starting a thread").step(Exit::Storage)?)
         };
         let cache = self.clone();
         Ok(Payload {
@@ -336,11 +325,7 @@ async fn check(
         }
         Ok(known)
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .context("hashing")?
-        .map_err(|e: std::io::Error| anyhow::anyhow!(e))
-        .context("reading what is here")
+    in_background(work).await.context("reading what is here")
 }
 
 /// A file of at most `max` bytes.
@@ -353,7 +338,7 @@ fn bounded(path: &Path, max: u64) -> Option<Vec<u8>> {
 pub(super) struct Keeper {
     cache: Cache,
     infohash: InfoHash,
-    flush: Option<Flush>,
+    flush: Option<Flusher>,
 }
 
 impl Keeper {
@@ -369,8 +354,10 @@ impl Keeper {
             }
             return Ok(to);
         };
-        drop(flush);
-        file.sync_all().with_context(|| format!("writing the image to {}", cache.name))?;
+        flush
+            .stop()
+            .and_then(|()| file.sync_all())
+            .with_context(|| format!("writing the image to {}", cache.name))?;
         let part = cache.path(self.infohash, "part");
         if part.exists() {
             fs::rename(&part, &to).with_context(|| format!("renaming {}", part.display()))?;
@@ -383,33 +370,6 @@ impl Keeper {
         cache.remember(&state)?;
         let _ = File::open(&cache.dir).and_then(|d| d.sync_all());
         Ok(to)
-    }
-}
-
-/// Brings what is written to the disk again and again, until it is dropped.
-struct Flush(Arc<AtomicBool>);
-
-impl Flush {
-    fn start(file: &File) -> anyhow::Result<Flush> {
-        let over = Arc::new(AtomicBool::new(false));
-        let (file, end) = (file.try_clone().context("sharing the image's file")?, over.clone());
-        std::thread::Builder::new()
-            .name("flush".into())
-            .spawn(move || {
-                while !end.load(Ordering::Relaxed) {
-                    std::thread::sleep(FLUSH);
-                    // What fails here fails again at the end, where it is told.
-                    let _ = file.sync_data();
-                }
-            })
-            .context("starting a thread")?;
-        Ok(Flush(over))
-    }
-}
-
-impl Drop for Flush {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

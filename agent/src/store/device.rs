@@ -6,7 +6,7 @@
 //! that is half written; what belongs there waits in RAM until all the rest is
 //! verified and on the disk.
 
-use super::{Keep, Payload};
+use super::{Keep, Payload, flush::Flusher, in_background};
 use crate::{
     cli::BootArgs,
     device,
@@ -22,22 +22,15 @@ use nix::errno::Errno;
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 use swarm::{Head, Metainfo, plan::Bits, sample, survey_apart};
 
 /// What is held back: partition tables, and the boot loaders behind them.
 const HEAD: u64 = 1 << 20;
-
-/// How often what is written goes to the disk, so that little is lost with the power, and the end comes quickly.
-const FLUSH: Duration = Duration::from_secs(2);
 
 /// Pieces that tell whether a disk has anything of the payload.
 const SAMPLE: u32 = 64;
@@ -95,7 +88,7 @@ async fn survey(
         report.info(&format!("{} of {} are on the disk already", human_size(bytes), human_size(size)));
         Ok(known)
     };
-    Ok(tokio::task::spawn_blocking(work).await.context("hashing")??)
+    in_background(work).await
 }
 
 /// The disk of that name. It is waited for a little.
@@ -157,8 +150,7 @@ fn claim(disk: &Disk) -> anyhow::Result<File> {
         return Err(refuse(&why));
     }
     let node = disk.node();
-    let exclusive = nix::fcntl::OFlag::O_EXCL.bits();
-    match File::options().read(true).write(true).custom_flags(exclusive).open(&node) {
+    match device::open_alone(&node) {
         Ok(file) => Ok(file),
         Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
             Err(refuse("a volume group, a RAID or another program has it"))
@@ -210,34 +202,6 @@ impl Writing {
             }
         }
         bail!("the partition table of {shown} cannot be read again: something uses the disk");
-    }
-}
-
-/// Brings what is written to the disk again and again.
-struct Flusher {
-    over: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<()>>,
-}
-
-impl Flusher {
-    fn start(file: &File) -> io::Result<Self> {
-        let (file, over) = (file.try_clone()?, Arc::new(AtomicBool::new(false)));
-        let stop = over.clone();
-        let thread = thread::Builder::new().name("flush".into()).spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                thread::park_timeout(FLUSH);
-                // The kernel tells of a failure once: to whoever asks first, which is us.
-                file.sync_data()?;
-            }
-            Ok(())
-        })?;
-        Ok(Self { over, thread })
-    }
-
-    fn stop(self) -> io::Result<()> {
-        self.over.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
-        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the flushing thread died")))
     }
 }
 

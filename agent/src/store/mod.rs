@@ -4,6 +4,7 @@
 pub mod cache;
 mod caches;
 mod device;
+mod flush;
 mod ram;
 mod rebuild;
 pub mod state;
@@ -17,11 +18,14 @@ use crate::{
     report::Report,
     target::{self, Memory, Place, Plan, Writes},
 };
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use bootspec::{Exit, Params, Target};
+use nix::fcntl::OFlag;
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
 };
 use swarm::{Head, Metainfo, plan::Bits};
 use url::Url;
@@ -129,4 +133,22 @@ async fn one(
         Place::Device(disk) => device::prepare(disk, image, metainfo, args, report).await?,
     };
     Ok((plan, payload))
+}
+
+/// A file of that size, with what is in it already; a new one is sparse. Links are not followed.
+fn open_sized(path: &Path, size: u64) -> anyhow::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)
+        .and_then(|file| file.set_len(size).map(|()| file))
+        .with_context(|| format!("creating {}", path.display()))
+}
+
+/// Hash what is there, on a thread of its own: it takes seconds or minutes, and heartbeats go on.
+async fn in_background(work: impl FnOnce() -> io::Result<Bits> + Send + 'static) -> anyhow::Result<Bits> {
+    Ok(tokio::task::spawn_blocking(work).await.context("hashing")??)
 }

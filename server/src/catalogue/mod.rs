@@ -14,13 +14,14 @@ mod staging;
 
 pub use staging::Staging;
 
+use crate::api::types::ImageChange;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageManifest, ImageName};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{ErrorKind, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -131,6 +132,7 @@ impl Catalogue {
             let mut file = File::create(&new)?;
             file.write_all(text.as_bytes())?;
             file.set_permissions(Permissions::from_mode(0o644))?;
+            inherit_owner(&new)?;
             file.sync_all()
         };
         write().with_context(|| format!("writing {}", new.display()))?;
@@ -138,6 +140,38 @@ impl Catalogue {
             .with_context(|| format!("renaming {} to {}", new.display(), place.display()))?;
         staging::sync_dir(&self.dir(name))?;
         Ok(manifest)
+    }
+
+    /// Give an image another name or another priority. Its torrent is the same: machines that run it notice nothing.
+    pub fn apply(&self, name: &ImageName, change: &ImageChange) -> Result<()> {
+        if let Some(new) = change.name.as_ref().filter(|n| *n != name) {
+            self.rename(name, new)?;
+        }
+        if let Some(priority) = change.priority {
+            self.change(change.name.as_ref().unwrap_or(name), |m| m.priority = priority)?;
+        }
+        Ok(())
+    }
+
+    /// The same files under another name. For a moment there are both; the disk has the bytes once.
+    fn rename(&self, name: &ImageName, new: &ImageName) -> Result<()> {
+        let mut manifest = self.manifest(name)?;
+        self.refuse_taken(new)?;
+        let staging = self.stage(new)?;
+        for file in [PAYLOAD, KERNEL, INITRD, SUMS] {
+            let (from, to) = (self.dir(name).join(file), staging.path(file));
+            match fs::hard_link(&from, &to) {
+                Err(e) if file == SUMS && e.kind() == ErrorKind::NotFound => {}
+                linked => {
+                    linked.with_context(|| format!("linking {} to {}", from.display(), to.display()))?
+                }
+            }
+        }
+        let torrent = self.dir(name).join(torrent_name(name));
+        let torrent = fs::read(&torrent).with_context(|| format!("reading {}", torrent.display()))?;
+        manifest.name = new.clone();
+        staging.publish(&manifest, &torrent, false)?;
+        self.remove(name)
     }
 
     /// Take an image away. What is open of it stays readable for those who have it open.
@@ -162,20 +196,9 @@ impl Catalogue {
         Staging::new(self.clone(), name)
     }
 
-    /// Make the folders, readable for the daemon whatever the umask.
+    /// Make the folders.
     fn create(&self) -> Result<()> {
-        let missing: Vec<_> =
-            self.images.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).collect();
-        for dir in missing.into_iter().rev() {
-            match fs::create_dir(dir) {
-                // Another run was faster.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
-                made => made.with_context(|| format!("creating {}", dir.display()))?,
-            }
-            fs::set_permissions(dir, Permissions::from_mode(0o755))
-                .with_context(|| format!("chmod {}", dir.display()))?;
-        }
-        Ok(())
+        make_dirs(&self.images)
     }
 
     /// One at a time may change names.
@@ -188,9 +211,39 @@ impl Catalogue {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("opening {}", path.display()))?;
+        inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
         Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, e)| anyhow!(e).context(format!("locking {}", path.display())))
     }
+}
+
+/// Make a folder and those above it, readable for the daemon whatever the umask.
+pub fn make_dirs(dir: &Path) -> Result<()> {
+    let missing: Vec<_> = dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        match fs::create_dir(dir) {
+            // Another run was faster.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
+            made => made.with_context(|| format!("creating {}", dir.display()))?,
+        }
+        fs::set_permissions(dir, Permissions::from_mode(0o755))
+            .with_context(|| format!("chmod {}", dir.display()))?;
+        inherit_owner(dir).with_context(|| format!("chown of {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// What root makes in the daemon's folders belongs to the daemon: it must be able to change and remove it as well.
+pub fn inherit_owner(path: &Path) -> std::io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (above, own) = (fs::metadata(folder)?, fs::symlink_metadata(path)?);
+    if (above.uid(), above.gid()) == (own.uid(), own.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(path, Some(above.uid()), Some(above.gid()))
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ impl Staging {
         let dir = path(&catalogue.images, name);
         // 0700 until it is whole: what is unpacked in between is nobody's business.
         DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        super::inherit_owner(&dir).with_context(|| format!("chown of {}", dir.display()))?;
         Ok(Staging { catalogue, name: name.clone(), _held: hold(&dir)?, dir })
     }
 
@@ -109,6 +110,7 @@ impl Staging {
             opened
                 .set_permissions(Permissions::from_mode(0o644))
                 .with_context(|| format!("chmod {}", path.display()))?;
+            super::inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
             opened.sync_all().with_context(|| format!("syncing {}", path.display()))?;
         }
         fs::set_permissions(&self.dir, Permissions::from_mode(0o755))

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image …`
 
+use super::{backend::Backend, print_json};
 use crate::{
     addon::Addons,
+    api::{self, Api, types::ImageChange},
     catalogue::{Catalogue, as_json},
-    client,
+    clients::in_use,
     config::{Config, check_append},
+    hosts,
     http::host,
     import::{self, Added, Request, pack::Compress},
     interrupt, ipxe,
     table::{Align, layout},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bootspec::{ImageManifest, ImageName, Priority, manifest::Kind, units};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -20,6 +23,8 @@ use std::path::PathBuf;
 pub enum Command {
     /// Make an image from an ISO, a disk image, a filesystem image, a root directory or a tarball
     Add(Add),
+    /// Fetch an image from the internet or another place, verify and add it
+    Fetch(super::fetch::Fetch),
     /// List the images
     List {
         /// Print JSON
@@ -28,7 +33,7 @@ pub enum Command {
     },
     /// Show one image, and the kernel command line with which machines boot it
     Show(Show),
-    /// Change an image's priority; machines that run it notice nothing
+    /// Rename an image, change its priority, make it the default; machines notice nothing
     Set(Set),
     /// Remove an image, unless machines run it
     Remove(Remove),
@@ -113,14 +118,21 @@ pieces in proportion to its priority: an image of 9 gets three times as much of
 the server's link as one of 3. An image that is alone gets all of it, whatever
 its priority is.
 
-Example:
-  boottorrent image set exam-room --priority 9")]
+Examples:
+  boottorrent image set exam-room --priority 9
+  boottorrent image set lab-new --rename lab --default")]
 pub struct Set {
     /// The image
     name: ImageName,
     /// Its share of the server's link, 1 (least) to 9 (most); 5 is usual
     #[arg(long, value_name = "N")]
-    priority: Priority,
+    priority: Option<Priority>,
+    /// Its new name; what was said of machines goes along
+    #[arg(long, value_name = "NAME")]
+    rename: Option<ImageName>,
+    /// Machines of which nothing else was said boot it (as `host set default --image` says)
+    #[arg(long)]
+    default: bool,
 }
 
 #[derive(Debug, Args)]
@@ -160,9 +172,10 @@ impl Command {
     pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         match self {
             Command::Add(add) => add.run(catalogue, config),
+            Command::Fetch(fetch) => fetch.run(config),
             Command::List { json } => list(catalogue, json),
             Command::Show(show) => show.run(catalogue, config),
-            Command::Set(set) => set.run(catalogue),
+            Command::Set(set) => set.run(config),
             Command::Remove(remove) => remove.run(catalogue, config),
         }
     }
@@ -186,6 +199,7 @@ impl Add {
                 replace: self.replace,
                 compress: self.compress,
                 kind: self.kind,
+                ..Request::default()
             },
         )?;
         match json {
@@ -199,7 +213,7 @@ impl Add {
 }
 
 /// What was found and done.
-fn told(added: &Added, addons: &Addons) -> String {
+pub fn told(added: &Added, addons: &Addons) -> String {
     let m = &added.manifest;
     let size = units::human_size;
     let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();
@@ -322,12 +336,22 @@ fn own_address() -> String {
 }
 
 impl Set {
-    fn run(self, catalogue: &Catalogue) -> Result<()> {
-        let m = catalogue.change(&self.name, |m| m.priority = self.priority)?;
-        println!(
-            "image '{}' has priority {}; a running server has seen it within 2 seconds",
-            m.name, m.priority
-        );
+    fn run(self, config: &Config) -> Result<()> {
+        let change = ImageChange {
+            name: self.rename.filter(|n| *n != self.name),
+            default: self.default.then_some(true),
+            priority: self.priority,
+        };
+        if change == ImageChange::default() {
+            bail!("nothing is changed of image '{}': give --priority, --rename or --default", self.name);
+        }
+        Backend::open(config)?.change_image(&self.name, &change)?;
+        let name = change.name.as_ref().unwrap_or(&self.name);
+        let mut done = Vec::new();
+        done.extend(change.name.is_some().then(|| format!("is what '{}' was", self.name)));
+        done.extend(change.priority.map(|p| format!("has priority {p}")));
+        done.extend(change.default.map(|_| "is the default".to_owned()));
+        println!("image '{name}' {}; a running server has seen it within 2 seconds", done.join(", "));
         Ok(())
     }
 }
@@ -335,35 +359,34 @@ impl Set {
 impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
-        if let (Ok(m), false) = (&manifest, self.force) {
-            let url = client::url(self.server.as_deref(), config);
-            // No server, no machines that it knows of. A server that was named must answer.
-            let clients = match super::block_on(client::clients(&url)) {
-                Err(e) if self.server.is_some() => return Err(e),
-                clients => clients.unwrap_or_default(),
-            };
-            let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(m.infohash));
-            let machines: Vec<&str> =
-                runs.map(|c| c.heartbeat.hostname.as_deref().unwrap_or(&c.heartbeat.id)).collect();
-            if !machines.is_empty() {
-                bail!(
-                    "image '{}' is in use by {}: shut them down first, or give --force",
-                    m.name,
-                    machines.join(", ")
-                );
-            }
-        }
         // With --force even an image with a damaged manifest can go.
-        match manifest {
-            Err(e) if !self.force || !catalogue.dir(&self.name).exists() => return Err(e),
-            _ => catalogue.remove(&self.name)?,
+        if manifest.is_err() && (!self.force || !catalogue.dir(&self.name).exists()) {
+            return manifest.map(drop);
+        }
+        match (self.server.as_deref(), Backend::open(config)) {
+            // It knows who runs the image, and it may be allowed what this user is not.
+            (None, Ok(Backend::Server(api))) => super::block_on(api.remove_image(&self.name, self.force))?,
+            (server, _) => {
+                if let (Ok(m), false) = (&manifest, self.force) {
+                    refuse_in_use(m, server, config)?;
+                }
+                catalogue.remove(&self.name)?;
+            }
         }
         println!("image '{}' removed", self.name);
         Ok(())
     }
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
-    Ok(())
+/// Refuse while machines run it, or are to boot it.
+fn refuse_in_use(manifest: &ImageManifest, server: Option<&str>, config: &Config) -> Result<()> {
+    // No server, no machines that it knows of. A server that was named must answer.
+    let clients = match super::block_on(Api::remote(&api::url(server, config))?.clients()) {
+        Err(e) if server.is_some() => return Err(e),
+        clients => clients.unwrap_or_default(),
+    };
+    match in_use(manifest, &clients, &hosts::Store::at(&config.catalogue.dir).load()?) {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
+    }
 }

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line: what may be typed (here), and what each command does (beside).
 
+mod backend;
+mod doctor;
+mod fetch;
+mod host;
 mod image;
 mod serve;
 mod setup;
+mod source;
 mod status;
 
 use crate::{catalogue::Catalogue, config, manual};
@@ -44,6 +49,9 @@ pub struct Common {
     /// The folder with the images [default: /var/lib/boottorrent]
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The server's local socket [default: /run/boottorrent-server/api.sock, or DIR/api.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,10 +59,18 @@ enum Command {
     /// Add, list, show and remove images
     #[command(subcommand)]
     Image(image::Command),
+    /// Say what would stop a boot, and how to mend it
+    Doctor(doctor::Doctor),
+    /// Say which machine or group boots which image; wake machines
+    #[command(subcommand)]
+    Host(host::Command),
     /// Serve the images: boot script, boot files, tracker, seeder, machines' reports
     Serve(serve::Serve),
     /// Show, write or remove what dnsmasq and the TFTP folder need
     Setup(setup::Setup),
+    /// List, add, remove and check the places that `image fetch` knows
+    #[command(subcommand)]
+    Source(source::Command),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
     /// Write man pages and shell completions into a folder
@@ -70,6 +86,11 @@ impl Common {
         let mut config = config::load(self.config.as_deref())?;
         if let Some(dir) = &self.dir {
             config.catalogue.dir = dir.clone();
+            // Another catalogue is another server's: its socket is not the installed one's.
+            config.serve.socket = dir.join("api.sock");
+        }
+        if let Some(socket) = &self.socket {
+            config.serve.socket = socket.clone();
         }
         Ok(config)
     }
@@ -85,11 +106,20 @@ impl Cli {
         match self.command {
             Command::Manual { .. } => unreachable!("above: it needs no settings"),
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
+            Command::Doctor(doctor) => doctor.run(&config),
+            Command::Host(host) => host.run(&config),
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),
+            Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
         }
     }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    use anyhow::Context;
+    println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
+    Ok(())
 }
 
 /// One thread is enough to ask a server.

@@ -3,7 +3,7 @@
 
 use crate::{
     config::{Config, SeederKind},
-    serve,
+    meter, serve,
 };
 use anyhow::{Context, Result};
 use bootspec::units::parse_rate;
@@ -50,6 +50,7 @@ pub struct Serve {
 impl Serve {
     pub fn run(self, mut config: Config) -> Result<()> {
         log();
+        meter::be_quiet();
         let set = &mut config.serve;
         set.listen = self.listen.unwrap_or(set.listen);
         set.peer_port = self.peer_port.unwrap_or(set.peer_port);

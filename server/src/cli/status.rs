@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent status`
 
-use crate::{client, config::Config, status};
+use crate::{
+    api::{self, Api},
+    config::Config,
+    status,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::{
@@ -29,10 +33,13 @@ pub struct Status {
 
 impl Status {
     pub fn run(self, config: &Config) -> Result<()> {
-        let url = client::url(self.server.as_deref(), config);
+        let api = match self.server.as_deref() {
+            None => Api::connect(config)?,
+            server => Api::remote(&api::url(server, config))?,
+        };
         super::block_on(async {
             loop {
-                let clients = client::clients(&url).await;
+                let clients = api.clients().await;
                 let text = match clients {
                     // A server that is started again is waited for.
                     Err(e) if self.watch => format!("{e:#}\n"),

@@ -3,8 +3,10 @@
 
 use super::{From, Shared, sentence};
 use crate::{
-    catalogue::as_json,
+    api::types::{FetchRow, Health, HostRow, ImageRow},
     clients::{Client, News, Refused},
+    http::State,
+    library::Image,
 };
 use axum::{
     Json,
@@ -14,7 +16,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
-use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -35,6 +36,7 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Re
         Ok(heartbeat) => heartbeat,
         Err(e) => return sentence(StatusCode::BAD_REQUEST, format_args!("this is no heartbeat: {e}")),
     };
+    state.once.begun(&heartbeat.id);
     let heard = state.clients().hear(heartbeat, ends.remote.ip(), Instant::now());
     match heard {
         Ok((news, heartbeat)) => {
@@ -73,19 +75,41 @@ fn tell(h: &Heartbeat) {
 }
 
 pub async fn clients(state: Shared) -> Json<Vec<Client>> {
-    Json(state.clients().list(Instant::now()))
+    Json(state.list_clients(Instant::now()))
 }
 
 pub async fn images(state: Shared) -> Json<Vec<serde_json::Value>> {
-    Json(state.library().values().map(|i| as_json(&i.manifest)).collect())
+    let clients = state.clients().list(Instant::now());
+    Json(state.library().values().map(|i| row(&state, i, &clients).as_json()).collect())
 }
 
-pub async fn health(state: Shared) -> Json<serde_json::Value> {
-    Json(json!({
-        "status": "ok",
-        "version": env!("CARGO_PKG_VERSION"),
-        "images": state.library().len(),
-        "machines": state.clients().list(Instant::now()).iter().filter(|c| !c.gone).count(),
-        "seeding": state.tracker().seeded(),
-    }))
+/// An image, and what else the server knows of it.
+pub fn row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
+    let m = &image.manifest;
+    let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(m.infohash));
+    ImageRow {
+        phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
+        default: state.hosts().default_image() == Some(&m.name),
+        machines: runs.map(|c| c.heartbeat.id.clone()).collect(),
+        manifest: m.clone(),
+    }
+}
+
+pub async fn hosts(state: Shared) -> Json<Vec<HostRow>> {
+    let hosts = state.hosts();
+    Json(hosts.entries.iter().map(|(k, e)| HostRow { key: k.clone(), entry: e.clone() }).collect())
+}
+
+pub async fn fetches(state: Shared) -> Json<Vec<FetchRow>> {
+    Json(state.fetches.list())
+}
+
+pub async fn health(state: Shared) -> Json<Health> {
+    Json(Health {
+        status: "ok".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        images: state.library().len(),
+        machines: state.clients().list(Instant::now()).iter().filter(|c| !c.gone).count(),
+        seeding: state.tracker().seeded(),
+    })
 }

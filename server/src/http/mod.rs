@@ -3,13 +3,22 @@
 
 mod api;
 mod boot;
+mod change;
 mod files;
 pub mod host;
+pub mod machine;
 mod track;
 
 use crate::{
-    addon::Addons, clients::Clients, config::Config, library::Library, setup::net::interfaces,
+    addon::Addons,
+    clients::{Client, Clients},
+    config::Config,
+    fetch::{Place, jobs::Jobs},
+    hosts::{self, Hosts},
+    library::Library,
+    setup::net::interfaces,
     tracker::Tracker,
+    wake,
 };
 use axum::{
     Router,
@@ -19,12 +28,14 @@ use axum::{
     routing::{get, post},
     serve::IncomingStream,
 };
+use bootspec::HTTP_PORT;
 use std::{
-    net::SocketAddr,
+    collections::HashSet,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 /// What every request can see.
 pub struct State {
@@ -34,9 +45,26 @@ pub struct State {
     pub peer_port: u16,
     /// What goes with initrds that lack our agent.
     pub addons: Arc<Addons>,
+    /// What was said of machines and groups, on disk.
+    pub store: hosts::Store,
+    /// What is being fetched.
+    pub fetches: Arc<Jobs>,
+    /// Boots that are for one time, and have begun.
+    pub once: machine::Once,
     library: RwLock<Arc<Library>>,
+    hosts: RwLock<Arc<Hosts>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
+    told: Mutex<Told>,
+}
+
+/// What was wrong on the disk when it was last looked at: told once, not each time.
+#[derive(Default)]
+pub struct Told {
+    /// Of the images.
+    pub images: HashSet<String>,
+    /// Of hosts.toml: the version that was read.
+    pub hosts: Option<hosts::store::Version>,
 }
 
 impl State {
@@ -46,7 +74,48 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::new(&config.boot.agent);
-        State { config, peer_port, addons, library: Default::default(), tracker, clients: Default::default() }
+        let fetches = Arc::new(Jobs::new(Place::of(&config)));
+        State {
+            store: hosts::Store::at(&config.catalogue.dir),
+            config,
+            peer_port,
+            addons,
+            fetches,
+            once: Default::default(),
+            library: Default::default(),
+            hosts: Default::default(),
+            tracker,
+            clients: Default::default(),
+            told: Default::default(),
+        }
+    }
+
+    /// What was wrong. While it is held, nobody else looks at the disk.
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said of machines and groups.
+    pub fn hosts(&self) -> Arc<Hosts> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this was said of them.
+    pub fn set_hosts(&self, hosts: Hosts) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    }
+
+    /// The machines now, by id, with the names that they have here and the images that they will boot.
+    pub fn list_clients(&self, now: Instant) -> Vec<Client> {
+        let mut clients = self.clients().list(now);
+        let hosts = self.hosts();
+        for client in clients.iter_mut().filter(|_| !hosts.entries.is_empty()) {
+            let choice = hosts::choose(&hosts, &wake::asker(client));
+            client.name = choice.name.map(|n| n.to_string());
+            client.group = choice.group.map(|g| g.to_string());
+            client.next = choice.image.map(|i| i.to_string());
+        }
+        clients
     }
 
     /// The images now.
@@ -91,6 +160,14 @@ impl Connected<IncomingStream<'_, TcpListener>> for Ends {
     }
 }
 
+impl Connected<IncomingStream<'_, UnixListener>> for Ends {
+    /// Over the local socket both ends are here.
+    fn connect_info(_: IncomingStream<'_, UnixListener>) -> Ends {
+        let at = |port| (Ipv4Addr::LOCALHOST, port).into();
+        Ends { remote: at(0), local: at(HTTP_PORT) }
+    }
+}
+
 /// A client that takes nothing for this long, or is not there any more, loses its connection (tcp(7)).
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -105,9 +182,18 @@ fn give_up_on_the_silent(stream: &TcpStream) {
 type Shared = axum::extract::State<Arc<State>>;
 type From = ConnectInfo<Ends>;
 
+/// Whether a connection may change things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Over TCP anybody may come: it answers questions.
+    Tcp,
+    /// Who may write to the local socket may change things.
+    Socket,
+}
+
 /// All routes.
-pub fn router(state: Arc<State>) -> Router {
-    Router::new()
+pub fn router(state: Arc<State>, over: Over) -> Router {
+    let routes = Router::new()
         .route("/boot.ipxe", get(boot::script))
         .route("/images/{name}/{file}", get(files::get))
         .route("/announce", get(track::announce))
@@ -115,9 +201,10 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/api/v1/heartbeat", post(api::heartbeat))
         .route("/api/v1/clients", get(api::clients))
         .route("/api/v1/images", get(api::images))
-        .route("/api/v1/health", get(api::health))
-        .fallback(nowhere)
-        .with_state(state)
+        .route("/api/v1/hosts", get(api::hosts))
+        .route("/api/v1/fetches", get(api::fetches))
+        .route("/api/v1/health", get(api::health));
+    change::routes(routes, over).fallback(nowhere).with_state(state)
 }
 
 /// A refusal: one sentence as text.

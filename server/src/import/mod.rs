@@ -60,6 +60,10 @@ pub struct Request {
     pub compress: Compress,
     /// What the source must be; whatever it is if not given.
     pub kind: Option<manifest::Kind>,
+    /// The source is nobody's: on the catalogue's own disk it need not be copied.
+    pub take: bool,
+    /// Where it came from, if that is not its path.
+    pub origin: Option<String>,
 }
 
 /// What came of it.
@@ -98,13 +102,16 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     // Kernel and initrd first where they can be had first: what is wrong with them is said at once.
     let unpacked = unpack(source, request, &staging)?;
     let (path, unpacked) = (unpacked.as_ref().unwrap_or(source).path.clone(), unpacked.as_ref());
+    // What may be taken is linked: the disk has its bytes once.
+    let whole = matches!(source.kind, Kind::Iso(..) | Kind::Disk(_) | Kind::Image(..));
+    let taken = request.take && whole && std::fs::hard_link(&path, &payload).is_ok();
     let room = |size: u64| match unpacked {
-        None => refuse_without_room(size, &staging, name),
-        Some(_) => Ok(()),
+        None if !taken => refuse_without_room(size, &staging, name),
+        _ => Ok(()),
     };
     let copy = |size: u64| match unpacked {
-        None => pack::copy(&path, size, &staging),
-        Some(_) => Ok(()),
+        None if !taken => pack::copy(&path, size, &staging),
+        _ => Ok(()),
     };
     let Made { kind, format, family, partition, boot, append, notes } = match &unpacked.unwrap_or(source).kind
     {
@@ -164,7 +171,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         append,
         priority: request.priority,
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        source: source.path.display().to_string(),
+        source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),
     };
     staging.publish(&manifest, torrent.bytes(), request.replace)?;
     Ok(Added { manifest, version: boot.version, notes })

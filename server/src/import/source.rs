@@ -127,36 +127,40 @@ impl Source {
 
     /// The image's name when `--name` is not given: the file's, without what says its format.
     pub fn default_name(&self) -> String {
-        const ENDS: [&str; 20] = [
-            ".iso",
-            ".ISO",
-            ".gz",
-            ".xz",
-            ".zst",
-            ".tgz",
-            ".txz",
-            ".tzst",
-            ".tar",
-            ".squashfs",
-            ".sqfs",
-            ".sfs",
-            ".erofs",
-            ".ext4",
-            ".img",
-            ".raw",
-            ".qcow2",
-            ".vmdk",
-            ".vdi",
-            ".vhdx",
-        ];
-        let mut name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if self.kind != Kind::Directory {
-            while let Some(short) = ENDS.iter().find_map(|e| name.strip_suffix(e)) {
-                name = short.to_owned();
-            }
-        }
-        name
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        if self.kind == Kind::Directory { name.into_owned() } else { name_of(&name).to_owned() }
     }
+}
+
+/// A file's name without what says its format.
+pub fn name_of(file: &str) -> &str {
+    const ENDS: [&str; 20] = [
+        ".iso",
+        ".ISO",
+        ".gz",
+        ".xz",
+        ".zst",
+        ".tgz",
+        ".txz",
+        ".tzst",
+        ".tar",
+        ".squashfs",
+        ".sqfs",
+        ".sfs",
+        ".erofs",
+        ".ext4",
+        ".img",
+        ".raw",
+        ".qcow2",
+        ".vmdk",
+        ".vdi",
+        ".vhdx",
+    ];
+    let mut name = file;
+    while let Some(short) = ENDS.iter().find_map(|e| name.strip_suffix(e)) {
+        name = short;
+    }
+    name
 }
 
 /// Enough for every magic.

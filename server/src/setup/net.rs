@@ -2,10 +2,12 @@
 //! This machine's interfaces and their networks.
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 /// An IPv4 network: `192.168.1.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Subnet {
     /// Its first address.
     pub network: Ipv4Addr,
@@ -46,6 +48,19 @@ impl FromStr for Subnet {
         let (address, prefix) = s.split_once('/').ok_or_else(bad)?;
         let prefix = prefix.parse().ok().filter(|p| (8..=30).contains(p)).ok_or_else(bad)?;
         Ok(Subnet::of(address.parse().map_err(|_| bad())?, prefix))
+    }
+}
+
+impl TryFrom<String> for Subnet {
+    type Error = String;
+    fn try_from(s: String) -> Result<Self, String> {
+        s.parse()
+    }
+}
+
+impl From<Subnet> for String {
+    fn from(subnet: Subnet) -> String {
+        subnet.to_string()
     }
 }
 

@@ -2,6 +2,8 @@
 //! What the tests share: a fake root, the real program, a running server, a small HTTP client.
 #![allow(dead_code, missing_docs)]
 
+pub mod site;
+
 use nix::{sys::signal::Signal, unistd::Pid};
 use std::{
     collections::BTreeMap,
@@ -55,6 +57,12 @@ pub struct World {
     pub dir: TempDir,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        World::new()
+    }
+}
+
 impl World {
     pub fn new() -> World {
         World { dir: tempfile::tempdir().unwrap() }
@@ -79,8 +87,11 @@ impl World {
     /// The program, with this world's catalogue.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_boottorrent"));
-        // Never the settings of the machine on which the tests run.
-        self.write("server.toml", "");
+        // Never the settings and sources of the machine on which the tests run.
+        if !self.path("server.toml").exists() {
+            let folders = [self.shown("usr/sources.d"), self.shown("etc/sources.d")];
+            self.write("server.toml", format!("[catalogue]\nsources = {folders:?}\n"));
+        }
         command.arg("--config").arg(self.path("server.toml")).arg("--dir").arg(self.path("cat")).args(args);
         command.current_dir(self.dir.path());
         command

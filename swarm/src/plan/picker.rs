@@ -12,7 +12,7 @@
 
 use super::{BLOCK, Bits, Layout, Meter};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 /// A peer, for as long as its connection lasts.
 pub type Key = u64;
@@ -108,7 +108,9 @@ struct Flight {
 pub struct Picker {
     layout: Layout,
     have: Bits,
+    /// What nobody is asked for now: it is asked for already, or never wanted.
     flying: Bits,
+    unwanted: Bits,
     seen: Vec<u16>,
     peers: HashMap<Key, Peer>,
     flights: HashMap<u32, Flight>,
@@ -131,6 +133,7 @@ impl Picker {
             layout,
             have,
             flying: Bits::none(pieces),
+            unwanted: Bits::none(pieces),
             seen: vec![0; pieces as usize],
             peers: HashMap::new(),
             flights: HashMap::new(),
@@ -139,6 +142,14 @@ impl Picker {
             meter: Meter::default(),
             pace: (0.0, Duration::ZERO),
             rng: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Only these pieces are wanted.
+    pub fn only(&mut self, wanted: Range<u32>) {
+        for piece in (0..wanted.start).chain(wanted.end..self.layout.pieces()) {
+            self.unwanted.insert(piece);
+            self.flying.insert(piece);
         }
     }
 
@@ -201,7 +212,7 @@ impl Picker {
         if peer.has.insert(piece) {
             self.seen[piece as usize] += 1;
         }
-        piece < self.layout.pieces() && !self.have.has(piece)
+        piece < self.layout.pieces() && !self.have.has(piece) && !self.unwanted.has(piece)
     }
 
     /// Whether a peer has a piece.
@@ -209,14 +220,14 @@ impl Picker {
         self.peers.get(&key).is_some_and(|p| p.has.has(piece))
     }
 
-    /// Whether a peer has all pieces.
-    pub fn peer_is_complete(&self, key: Key) -> bool {
-        self.peers.get(&key).is_some_and(|p| p.has.is_full())
+    /// Whether there is nothing that we could give a peer.
+    pub fn peer_has_ours(&self, key: Key) -> bool {
+        self.peers.get(&key).is_some_and(|p| !self.have.exceeds(&p.has))
     }
 
     /// Whether a peer has something that we lack.
     pub fn interesting(&self, key: Key) -> bool {
-        self.peers.get(&key).is_some_and(|p| p.has.exceeds(&self.have))
+        self.peers.get(&key).is_some_and(|p| p.has.without([&self.have, &self.unwanted], 0).next().is_some())
     }
 
     /// Blocks that a peer was asked for, and still owes.
@@ -306,7 +317,8 @@ impl Picker {
         let rate = self.peers.get_mut(&key)?.meter.rate(now);
         let peer = self.peers.get(&key)?;
         // Nothing is left but what is asked for: then it only costs what is idle anyway.
-        let endgame = self.flights.len() as u32 == self.layout.pieces() - self.have.count();
+        let endgame =
+            self.flights.len() as u32 + self.unwanted.count() + self.have.count() == self.layout.pieces();
         let mut worst: Option<(Duration, u32)> = None;
         for (piece, flight) in &self.flights {
             if flight.missing == 0 || flight.holders.contains(&key) || !peer.has.has(*piece) {

@@ -94,13 +94,27 @@ fn what_is_rarest_goes_first() {
 fn only_what_a_peer_has_and_we_lack() {
     let mut picker = picker(3);
     peer(&mut picker, 0, [1]);
-    assert!(picker.interesting(0) && picker.peer_has(0, 1) && !picker.peer_is_complete(0));
+    assert!(picker.interesting(0) && picker.peer_has(0, 1) && picker.peer_has_ours(0));
     assert_eq!(picker.pick(0, NOW).unwrap().piece, 1);
     (0..BLOCKS).for_each(|b| _ = get(&mut picker, 0, 1, b, MS));
     picker.verified(1, MS);
     assert!(!picker.interesting(0) && !picker.has(0, 1) && picker.has(0, 2));
     assert!(!picker.has(0, 3), "there is no piece 3");
     assert_eq!(picker.pick(0, MS).unwrap().piece, 2);
+}
+
+#[test]
+fn what_is_not_wanted_is_never_asked_for() {
+    let mut picker = with_seeders(10, 3);
+    picker.only(3..6);
+    let asked: Vec<u32> = (0..3).map(|key| picker.pick(key, NOW).unwrap().piece).collect();
+    assert!(asked.iter().all(|p| (3..6).contains(p)), "{asked:?}");
+    assert_eq!(picker.reserve(NOW), None, "nor over HTTP");
+    for (key, piece) in (0..).zip(asked) {
+        (0..BLOCKS).for_each(|b| _ = get(&mut picker, key, piece, b, MS));
+        picker.verified(piece, MS);
+    }
+    assert!(!picker.interesting(0) && !picker.has(1, 9) && picker.peer_has_ours(0));
 }
 
 #[test]

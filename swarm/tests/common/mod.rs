@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     time::Duration,
 };
-use swarm::{CreateOptions, Metainfo, Session, SessionConfig, Torrent, create};
+use swarm::{CreateOptions, Fetch, Metainfo, Session, SessionConfig, Torrent, create, plan::Bits};
 use tokio::time::{sleep, timeout};
 
 /// Bytes that differ from piece to piece.
@@ -46,6 +46,21 @@ pub async fn session() -> Session {
 
 pub fn at(session: &Session) -> SocketAddr {
     ([127, 0, 0, 1], session.port()).into()
+}
+
+/// All of a torrent, from these peers alone.
+pub fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>) -> Fetch {
+    Fetch {
+        metainfo: metainfo.clone(),
+        file: file.try_clone().unwrap(),
+        head: None,
+        have: Bits::none(metainfo.pieces()),
+        begun: vec![],
+        trackers: vec![],
+        peers,
+        servers: vec![],
+        http: None,
+    }
 }
 
 /// Waits for the last piece.

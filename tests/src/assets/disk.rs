@@ -4,13 +4,12 @@
 
 use super::{
     Suite, cached, key_of,
-    root::{AUTOLOGIN, VERDICT, base, chroot, is_initrd, name_of, over},
+    root::{base, chroot, is_initrd, name_of, over, speaks},
 };
 use crate::Cmd;
 use anyhow::{Context, Result};
 use std::{
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -65,13 +64,7 @@ pub fn disk() -> Result<PathBuf> {
 }
 
 fn fill(root: &Path, dir: &Path) -> Result<()> {
-    let units = root.join("etc/systemd/system");
-    let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
-    fs::create_dir_all(&getty)?;
-    fs::create_dir_all(&wants)?;
-    fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
-    fs::write(units.join("lab-verdict.service"), VERDICT)?;
-    symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
+    speaks(root)?;
     fs::write(root.join("etc/fstab"), FSTAB)?;
     fs::write(root.join("etc/hostname"), "from-the-image\n")?;
 

@@ -4,13 +4,13 @@
 
 use super::{
     APPEND, IMAGE, Suite, cached, key_of,
-    root::{AUTOLOGIN, bootstrap, chroot, is_initrd, name_of, over},
+    root::{AUTOLOGIN, VERDICT, bootstrap, chroot, is_initrd, name_of, over, speaks},
 };
 use crate::{Cmd, server_binary, workspace};
 use anyhow::{Context, Result};
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -37,16 +37,6 @@ const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,ifupdown,linux-imag
 const SESSION: &str = "\
 [ \"$(id -un)\" = user ] &&
 	echo \"<2>lab: live session of $(id -un) ($(id -u)) on $(tty), host $(hostname)\" | sudo -n tee /dev/kmsg >/dev/null
-";
-
-/// A dracut live system has no live-config: systemd says that it is there.
-const VERDICT: &str = "\
-[Unit]
-DefaultDependencies=no
-After=multi-user.target
-[Service]
-Type=oneshot
-ExecStart=/bin/sh -c 'echo \"<2>lab: systemd reached multi-user.target\" >/dev/kmsg'
 ";
 
 /// What live-build leaves for live-config to change, instead of the builder's own name.
@@ -202,13 +192,7 @@ fn parts() -> Result<PathBuf> {
 }
 
 fn make(root: &Path, dir: &Path) -> Result<()> {
-    let units = root.join("etc/systemd/system");
-    let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
-    fs::create_dir_all(&getty)?;
-    fs::create_dir_all(&wants)?;
-    fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
-    fs::write(units.join("lab-verdict.service"), VERDICT)?;
-    symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
+    speaks(root)?;
     fs::write(root.join("etc/profile.d/lab.sh"), SESSION)?;
     fs::write(root.join("etc/hostname"), HOSTNAME)?;
     let manager = root.join("etc/systemd/system.conf.d");

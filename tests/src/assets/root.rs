@@ -29,14 +29,14 @@ ExecStart=
 ExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 %I $TERM
 ";
 
-/// Says the verdict on the console. systemd's own line is lost there when the login comes first.
+/// Says the verdict on the console. systemd's own line is lost there when the login comes first, and `quiet` must not hide it.
 pub const VERDICT: &str = "\
 [Unit]
 DefaultDependencies=no
 After=multi-user.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'echo \"<4>lab: systemd reached multi-user.target\" >/dev/kmsg'
+ExecStart=/bin/sh -c 'echo \"<2>lab: systemd reached multi-user.target\" >/dev/kmsg'
 ";
 
 /// A root with the packages and nothing of ours.
@@ -106,13 +106,8 @@ pub fn chroot(root: &Path, words: &[&str]) -> Cmd {
         .args(words)
 }
 
-fn finish(root: &Path, dir: &Path) -> Result<()> {
-    install(root)?;
-    // So that machines can make a disk for images (boottorrent.mkfs=), in the release whose base has what that takes.
-    if root.join("usr/sbin/mkfs.ext4").exists() || root.join("sbin/mkfs.ext4").exists() {
-        fs::create_dir_all(root.join("etc/boottorrent"))?;
-        fs::write(root.join("etc/boottorrent/initramfs.conf"), "MKFS=yes\n")?;
-    }
+/// A root that tells on its serial console how far it is, and gives a shell there.
+pub fn speaks(root: &Path) -> Result<()> {
     let units = root.join("etc/systemd/system");
     let (getty, wants) = (units.join("serial-getty@ttyS0.service.d"), units.join("multi-user.target.wants"));
     fs::create_dir_all(&getty)?;
@@ -120,6 +115,17 @@ fn finish(root: &Path, dir: &Path) -> Result<()> {
     fs::write(getty.join("autologin.conf"), AUTOLOGIN)?;
     fs::write(units.join("lab-verdict.service"), VERDICT)?;
     symlink("../lab-verdict.service", wants.join("lab-verdict.service"))?;
+    Ok(())
+}
+
+fn finish(root: &Path, dir: &Path) -> Result<()> {
+    install(root)?;
+    // So that machines can make a disk for images (boottorrent.mkfs=), in the release whose base has what that takes.
+    if root.join("usr/sbin/mkfs.ext4").exists() || root.join("sbin/mkfs.ext4").exists() {
+        fs::create_dir_all(root.join("etc/boottorrent"))?;
+        fs::write(root.join("etc/boottorrent/initramfs.conf"), "MKFS=yes\n")?;
+    }
+    speaks(root)?;
     let all =
         if fs::read_dir(root.join("boot"))?.flatten().any(|e| is_initrd(&e.path())) { "-u" } else { "-c" };
     let chroot = |words: &[&str]| chroot(root, words);

@@ -150,14 +150,13 @@ impl Bench {
 
     fn races(&mut self, setup: &Setup, who: &[&'static dyn Contestant], memory: &Memory) -> Result<()> {
         let payload = Payload::new(memory.dir(), setup.size)?;
+        let asked = |n: &usize| self.args.machines.is_empty() || self.args.machines.contains(n);
+        let numbers: Vec<usize> = setup.machines.iter().copied().filter(asked).collect();
         for c in who {
-            self.results.forget(setup.name, c.id());
+            self.results.forget(setup.name, c.id(), &numbers);
         }
         for round in 1..=self.rounds {
-            for n in setup.machines {
-                if !self.args.machines.is_empty() && !self.args.machines.contains(n) {
-                    continue;
-                }
+            for n in &numbers {
                 for c in who.iter().filter(|c| c.races(setup, *n)) {
                     let key = (setup.name.to_owned(), c.id(), *n);
                     if self.slow.contains(&key) {
@@ -200,12 +199,12 @@ impl Bench {
     /// The parts with a real image: its sizes, and machines that boot it.
     fn machines(&mut self, part: &str) -> Result<()> {
         let image = assets::image(assets::Suite::own()?)?;
-        self.results.forget(part, "ours");
         let (rounds, numbers) = match part {
             "sizes" => (1, vec![1]),
             "boots" => (self.rounds, boots::MACHINES.to_vec()),
             _ => bail!("there is no part {part}"),
         };
+        self.results.forget(part, "ours", &numbers);
         for round in 1..=rounds {
             for n in &numbers {
                 let mut run = Run::begin(part, "ours", *n, round)?;

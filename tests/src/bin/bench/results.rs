@@ -104,9 +104,9 @@ impl Results {
         self.0.push(run);
     }
 
-    /// Without what there is of a setup and a contestant: it is measured anew.
-    pub fn forget(&mut self, setup: &str, contestant: &str) {
-        self.0.retain(|r| r.setup != setup || r.contestant != contestant);
+    /// Without what there is of a setup and a contestant with these numbers of machines: it is measured anew.
+    pub fn forget(&mut self, setup: &str, contestant: &str, numbers: &[usize]) {
+        self.0.retain(|r| r.setup != setup || r.contestant != contestant || !numbers.contains(&r.n));
     }
 
     /// All runs.
@@ -173,7 +173,7 @@ mod tests {
         }
         assert_eq!(results.seconds("A", "ours", 8), Some(2.0));
         assert_eq!(results.seconds("A", "ours", 1), None);
-        results.forget("A", "ours");
+        results.forget("A", "ours", &[1, 2, 4, 8]);
         assert!(results.runs().is_empty());
     }
 

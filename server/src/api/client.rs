@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Asking a running server, and telling it what to change.
+
+use super::types::{FetchRequest, FetchRow, Health, HostRow, ImageChange, ImageRow, Wake, Woken};
+use crate::{clients::Client, config::Config, hosts::HostChange, hosts::HostKey};
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::{HTTP_PORT, ImageName};
+use reqwest::Method;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{net::Ipv4Addr, os::unix::net::UnixStream, path::Path, time::Duration};
+
+/// A LAN answers at once, or not at all.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Deleting or renaming a large image takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// 4096 machines with all that they may say.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// The URL of a server: `HOST`, `HOST:PORT` or a whole URL; without it, the one on this machine.
+pub fn url(server: Option<&str>, config: &Config) -> String {
+    match server {
+        Some(url) if url.starts_with("http://") => url.trim_end_matches('/').to_owned(),
+        Some(host) => {
+            let v6 = host.matches(':').count() > 1;
+            match host {
+                host if v6 && !host.starts_with('[') => format!("http://[{host}]:{HTTP_PORT}"),
+                host if v6 && host.ends_with(']') => format!("http://{host}:{HTTP_PORT}"),
+                host if host.contains(':') => format!("http://{host}"),
+                host => format!("http://{host}:{HTTP_PORT}"),
+            }
+        }
+        None => {
+            let mut at = config.serve.listen;
+            if at.ip().is_unspecified() {
+                at.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            format!("http://{at}")
+        }
+    }
+}
+
+/// A server that can be asked.
+#[derive(Clone, Debug)]
+pub struct Api {
+    http: reqwest::Client,
+    url: String,
+    /// How it is called in errors.
+    shown: String,
+    local: bool,
+}
+
+impl Api {
+    /// The server on this machine: over its socket, or over TCP where there is none; then it can only be asked.
+    pub fn connect(config: &Config) -> Result<Api> {
+        match Api::local(&config.serve.socket) {
+            Ok(Some(api)) => Ok(api),
+            // Somebody else's socket: reading is still possible.
+            Ok(None) | Err(_) => Api::remote(&url(None, config)),
+        }
+    }
+
+    /// The server behind a local socket. `None`: nobody listens there. Errors: this user may not write to it.
+    pub fn local(socket: &Path) -> Result<Option<Api>> {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound};
+        match UnixStream::connect(socket) {
+            Err(e) if matches!(e.kind(), NotFound | ConnectionRefused) => return Ok(None),
+            opened => opened.with_context(|| {
+                format!("opening {} (run it as root, or as a member of the socket's group)", socket.display())
+            })?,
+        };
+        let http = builder().unix_socket(socket).build().context("preparing HTTP")?;
+        let shown = socket.display().to_string();
+        // The name is for the header only.
+        Ok(Some(Api { http, url: "http://localhost".into(), shown, local: true }))
+    }
+
+    /// The server at a URL as [`url`] gives it. It can only be asked.
+    pub fn remote(url: &str) -> Result<Api> {
+        let http = builder().build().context("preparing HTTP")?;
+        Ok(Api { http, url: url.to_owned(), shown: url.to_owned(), local: false })
+    }
+
+    /// Whether things can be changed over it.
+    pub fn can_change(&self) -> bool {
+        self.local
+    }
+
+    /// How the server is.
+    pub async fn health(&self) -> Result<Health> {
+        self.get("/api/v1/health").await
+    }
+
+    /// The machines.
+    pub async fn clients(&self) -> Result<Vec<Client>> {
+        self.get("/api/v1/clients").await
+    }
+
+    /// The images.
+    pub async fn images(&self) -> Result<Vec<ImageRow>> {
+        self.get("/api/v1/images").await
+    }
+
+    /// What was said of machines and groups.
+    pub async fn hosts(&self) -> Result<Vec<HostRow>> {
+        self.get("/api/v1/hosts").await
+    }
+
+    /// The fetches, those that have ended too.
+    pub async fn fetches(&self) -> Result<Vec<FetchRow>> {
+        self.get("/api/v1/fetches").await
+    }
+
+    /// Say something of a machine or a group.
+    pub async fn set_host(&self, key: &HostKey, change: &HostChange) -> Result<HostRow> {
+        self.ask(Method::PUT, &format!("/api/v1/hosts/{}", escaped(&key.to_string())), Some(change)).await
+    }
+
+    /// Forget what was said of a machine or a group.
+    pub async fn unset_host(&self, key: &HostKey) -> Result<()> {
+        self.delete(&format!("/api/v1/hosts/{}", escaped(&key.to_string()))).await
+    }
+
+    /// Change an image.
+    pub async fn change_image(&self, name: &ImageName, change: &ImageChange) -> Result<ImageRow> {
+        self.ask(Method::POST, &format!("/api/v1/images/{name}"), Some(change)).await
+    }
+
+    /// Remove an image. Errors without `force`: machines run it, and which.
+    pub async fn remove_image(&self, name: &ImageName, force: bool) -> Result<()> {
+        self.delete(&format!("/api/v1/images/{name}?force={force}")).await
+    }
+
+    /// Have something fetched.
+    pub async fn fetch(&self, request: &FetchRequest) -> Result<FetchRow> {
+        self.ask(Method::POST, "/api/v1/fetches", Some(request)).await
+    }
+
+    /// Cancel a fetch, or forget one that has ended.
+    pub async fn cancel_fetch(&self, id: u64) -> Result<()> {
+        self.delete(&format!("/api/v1/fetches/{id}")).await
+    }
+
+    /// Wake a machine or a group.
+    pub async fn wake(&self, target: &str) -> Result<Woken> {
+        self.ask(Method::POST, "/api/v1/wake", Some(&Wake { target: target.to_owned() })).await
+    }
+
+    /// `GET`: any other part of the API.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(Method::GET, path, None::<&()>).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        self.bytes(Method::DELETE, path, None::<&()>).await.map(drop)
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T> {
+        let bytes = self.bytes(method, path, body).await?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{}{path} is no BootTorrent server of this version", self.shown))
+    }
+
+    async fn bytes(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Vec<u8>> {
+        let asking = || format!("asking {}{path}", self.shown);
+        let patience = if method == Method::GET { TIMEOUT } else { PATIENCE };
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).timeout(patience);
+        if let Some(body) = body {
+            let json = serde_json::to_vec(body).context("writing JSON")?;
+            request = request.header("content-type", "application/json").body(json);
+        }
+        let mut answer = request.send().await.with_context(asking)?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.with_context(asking)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MAX_ANSWER {
+                bail!(
+                    "{}{path} answers more than {MAX_ANSWER} bytes: is it a BootTorrent server?",
+                    self.shown
+                );
+            }
+        }
+        if status.is_client_error() || status.is_server_error() {
+            let sentence = crate::clients::text(&String::from_utf8_lossy(&body), 1000);
+            return Err(match sentence.trim() {
+                "" => anyhow!("{} answers {status}", self.shown),
+                sentence => anyhow!("{sentence}"),
+            });
+        }
+        Ok(body)
+    }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().connect_timeout(TIMEOUT).no_proxy()
+}
+
+/// A path's segment: all but what needs no escaping.
+fn escaped(segment: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:".contains(&b);
+    segment.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let config = Config::default();
+        for (given, want) in [
+            (None, "http://127.0.0.1:6980"),
+            (Some("boot"), "http://boot:6980"),
+            (Some("10.0.0.1:80"), "http://10.0.0.1:80"),
+            (Some("fd00::1"), "http://[fd00::1]:6980"),
+            (Some("[fd00::1]"), "http://[fd00::1]:6980"),
+            (Some("[fd00::1]:80"), "http://[fd00::1]:80"),
+            (Some("http://x:1/"), "http://x:1"),
+        ] {
+            assert_eq!(url(given, &config), want);
+        }
+        assert_eq!(escaped("serial:AB 1/2"), "serial:AB%201%2F2");
+    }
+}

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent image fetch`
+
+use super::print_json;
+use crate::{
+    addon::Addons,
+    api::{
+        Api,
+        types::{FetchRequest, FetchRow, FetchState},
+    },
+    catalogue::as_json,
+    config::Config,
+    fetch::{Place, Watch, fetch, watch::Seen},
+    interrupt, meter,
+    table::{Align, layout},
+};
+use anyhow::{Context, Result, bail};
+use bootspec::{
+    ImageName,
+    units::{human_rate, human_size, human_time},
+};
+use clap::Args;
+use std::{
+    io::{IsTerminal, Write, stderr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+WHAT is one of:
+  debian-live-gnome                     a source: see `boottorrent source list`
+  https://…/live.iso                    a file over HTTP(S)
+  magnet:?…, FILE.torrent, its URL      a torrent; of several files, the ISO
+  /srv/iso/live.iso                     a file on this machine
+
+It is verified before it becomes an image: by a checksum (--sum, --checksums),
+by an OpenPGP signature (--signature with --key), or by both; a source says
+which. With --checksums, the signature is that of the checksums. What nothing
+vouches for is refused without --no-verify.
+Interrupted, it goes on where it was when it is fetched again.
+
+Examples:
+  boottorrent image fetch debian-live-xfce
+  boottorrent image fetch debian-live-gnome --background
+  boottorrent image fetch --list
+  boottorrent image fetch https://example.org/lab.iso --sum 9f86d081884c7d65…
+  boottorrent image fetch http://mirror.lan/x.iso \\
+      --checksums http://mirror.lan/SHA256SUMS \\
+      --signature http://mirror.lan/SHA256SUMS.gpg \\
+      --key /etc/boottorrent/openpgp/us.asc")]
+pub struct Fetch {
+    /// A source's name, a URL, a magnet link, a .torrent
+    #[arg(required_unless_present_any = ["list", "cancel"])]
+    what: Option<String>,
+    /// The image's name [default: the source's, or the file's without its extensions]
+    #[arg(long)]
+    name: Option<ImageName>,
+    /// Which file of the torrent, or of the checksums; * stands for any characters
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
+    /// Its SHA-256 or SHA-512 sum
+    #[arg(long, value_name = "HEX")]
+    sum: Option<String>,
+    /// Where its checksums are
+    #[arg(long, value_name = "URL")]
+    checksums: Option<String>,
+    /// Where the OpenPGP signature is
+    #[arg(long, value_name = "URL")]
+    signature: Option<String>,
+    /// The file with the keys that may sign
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// More kernel parameters for this image
+    #[arg(
+        long,
+        value_name = "WORDS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    append: String,
+    /// Replace the image of this name
+    #[arg(long)]
+    replace: bool,
+    /// Take it although nothing says that it is genuine
+    #[arg(long)]
+    no_verify: bool,
+    /// Look for peers in the DHT, which is all over the internet
+    #[arg(long)]
+    dht: bool,
+    /// How often in a row a server may fail without sending anything [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    tries: Option<u32>,
+    /// Leave it to the running server, and return at once
+    #[arg(long)]
+    background: bool,
+    /// List what the running server fetches and has fetched
+    #[arg(long, exclusive = true)]
+    list: bool,
+    /// Cancel a fetch of the running server, or forget one that has ended
+    #[arg(long, value_name = "ID", conflicts_with_all = ["what", "list", "background"])]
+    cancel: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Fetch {
+    pub fn run(mut self, config: &Config) -> Result<()> {
+        if let Some(id) = self.cancel {
+            super::block_on(server(config)?.cancel_fetch(id))?;
+            println!("fetch number {id}: cancelled, or forgotten if it had ended");
+            return Ok(());
+        }
+        if self.list {
+            return self.listing(config);
+        }
+        let absolute = |path: PathBuf| std::path::absolute(&path).context("asking for the current folder");
+        self.key = self.key.map(absolute).transpose()?;
+        let request = FetchRequest {
+            what: typed(self.what.unwrap_or_default())?,
+            name: self.name,
+            file: self.file,
+            append: self.append,
+            sum: self.sum,
+            checksums: self.checksums,
+            signature: self.signature,
+            key: self.key,
+            replace: self.replace,
+            no_verify: self.no_verify,
+            dht: self.dht,
+            tries: self.tries,
+        };
+        match self.background {
+            true => background(config, &request, self.json),
+            false => foreground(config, &request, self.json),
+        }
+    }
+
+    fn listing(&self, config: &Config) -> Result<()> {
+        let rows = super::block_on(Api::connect(config)?.fetches())?;
+        if self.json {
+            return print_json(&rows);
+        }
+        print!("{}", table(&rows));
+        Ok(())
+    }
+}
+
+/// A path as it was typed: the server is in another folder. Names and URLs stay as they are.
+fn typed(what: String) -> Result<String> {
+    let path = what.ends_with(".torrent") || what.contains('/');
+    if !path || what.contains("://") || what.starts_with("magnet:") {
+        return Ok(what);
+    }
+    let path = std::path::absolute(&what).context("asking for the current folder")?;
+    path.to_str().map(str::to_owned).with_context(|| format!("'{what}' is no UTF-8"))
+}
+
+/// The running server.
+fn server(config: &Config) -> Result<Api> {
+    Api::local(&config.serve.socket)?.with_context(|| {
+        format!(
+            "no server is running here ({} is not there): start it with `boottorrent serve`, or leave --background away",
+            config.serve.socket.display()
+        )
+    })
+}
+
+fn background(config: &Config, request: &FetchRequest, json: bool) -> Result<()> {
+    let row = super::block_on(server(config)?.fetch(request))?;
+    if json {
+        return print_json(&row);
+    }
+    let image = row.image.as_ref().map_or("?", |i| i.as_str());
+    println!("fetch number {}: it becomes the image '{image}'; see `boottorrent image fetch --list`", row.id);
+    Ok(())
+}
+
+fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()> {
+    interrupt::catch()?;
+    if json {
+        meter::be_quiet();
+    }
+    let (place, watch) = (Place::of(config), Arc::new(Watch::default()));
+    // The engine has threads of its own for disks.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("starting the runtime")?;
+    let done = runtime.block_on(async {
+        let fetching = fetch(&place, request, &watch);
+        tokio::pin!(fetching);
+        let mut shown = Shown::new(!json && stderr().is_terminal());
+        loop {
+            tokio::select! {
+                done = &mut fetching => {
+                    shown.notes(&watch.seen());
+                    shown.clear();
+                    return done;
+                }
+                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                    if interrupt::wanted() {
+                        // Too late: then it ends by itself in a moment.
+                        let _ = watch.cancel();
+                    }
+                    shown.show(&watch.seen(), json);
+                }
+            }
+        }
+    });
+    runtime.shutdown_background();
+    let added = match done {
+        Err(_) if interrupt::wanted() => {
+            bail!("interrupted: what is here is gone on with when it is fetched again")
+        }
+        done => done?,
+    };
+    let verified = watch.seen().verified;
+    if json {
+        let mut value = as_json(&added.manifest);
+        value["verified"] = verified.into();
+        return print_json(&value);
+    }
+    println!("verified: {}", verified.as_deref().unwrap_or("it is a file of this machine"));
+    print!("{}", super::image::told(&added, &Addons::new(&config.boot.agent)));
+    Ok(())
+}
+
+/// What was shown of a fetch.
+struct Shown {
+    terminal: bool,
+    notes: usize,
+    last: std::time::Instant,
+}
+
+impl Shown {
+    fn new(terminal: bool) -> Shown {
+        Shown { terminal, notes: 0, last: std::time::Instant::now() }
+    }
+
+    fn show(&mut self, seen: &Seen, json: bool) {
+        if json {
+            return;
+        }
+        self.notes(seen);
+        // Without a terminal now and then, so that logs stay readable.
+        let now = self.terminal || self.last.elapsed() >= Duration::from_secs(5);
+        if now && matches!(seen.state, FetchState::Fetching | FetchState::Verifying) {
+            self.last = std::time::Instant::now();
+            // Nobody reads stderr: then there is nobody to tell.
+            let _ = match self.terminal {
+                true => write!(stderr(), "\r{}\x1b[K", line(seen, true)),
+                false => writeln!(stderr(), "{}", line(seen, false)),
+            };
+        }
+    }
+
+    fn notes(&mut self, seen: &Seen) {
+        for note in seen.notes.iter().skip(self.notes) {
+            self.clear();
+            let _ = writeln!(stderr(), "note: {note}");
+        }
+        self.notes = seen.notes.len();
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// One line of progress, of 79 columns at most.
+fn line(seen: &Seen, bar: bool) -> String {
+    let word = match seen.state {
+        FetchState::Verifying => "verifying",
+        _ => "fetching",
+    };
+    let mut text = String::from(word);
+    match seen.total.filter(|t| *t > 0) {
+        Some(total) => {
+            let share = seen.have as f64 / total as f64;
+            if bar {
+                let full = ((share * 12.0) as usize).min(12);
+                text += &format!(" [{}{}]", "#".repeat(full), "-".repeat(12 - full));
+            }
+            text += &format!(" {:.0} % of {}", (share * 100.0).floor(), human_size(total));
+        }
+        None => text += &format!(" {}", human_size(seen.have)),
+    }
+    if seen.rate > 0 {
+        text += &format!(", {}", human_rate(seen.rate));
+        if let Some(left) = left(seen.have, seen.total, seen.rate) {
+            text += &format!(", {} left", human_time(left));
+        }
+    }
+    if seen.peers > 0 {
+        text += &format!(", {} peers", seen.peers);
+    }
+    text
+}
+
+/// How long it will take.
+fn left(have: u64, total: Option<u64>, rate: u64) -> Option<Duration> {
+    Some(Duration::from_secs(total?.saturating_sub(have).checked_div(rate)?))
+}
+
+fn table(rows: &[FetchRow]) -> String {
+    if rows.is_empty() {
+        return "nothing is being fetched\n".into();
+    }
+    let head = [
+        ("ID", Align::Right),
+        ("IMAGE", Align::Left),
+        ("STATE", Align::Left),
+        ("DONE", Align::Right),
+        ("SIZE", Align::Right),
+        ("RATE", Align::Right),
+        ("LEFT", Align::Right),
+        ("FROM", Align::Left),
+        ("", Align::Left),
+    ];
+    let dash = |w: Option<String>| w.unwrap_or_else(|| "-".into());
+    let row = |r: &FetchRow| {
+        let done = r.total.filter(|t| *t > 0).map(|t| format!("{} %", r.have * 100 / t));
+        let moving = r.state == FetchState::Fetching && r.rate > 0;
+        vec![
+            r.id.to_string(),
+            dash(r.image.as_ref().map(|i| i.to_string())),
+            r.state.as_str().into(),
+            dash(done),
+            dash(r.total.map(human_size)),
+            dash(moving.then(|| human_rate(r.rate))),
+            dash(left(r.have, r.total, r.rate).filter(|_| moving).map(human_time)),
+            crate::clients::text(&r.request.what, 60),
+            r.error.clone().or(r.verified.clone()).unwrap_or_default(),
+        ]
+    };
+    layout(&head, &rows.iter().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress() {
+        let mut seen = Seen { state: FetchState::Fetching, have: 1 << 30, ..Seen::default() };
+        assert_eq!(line(&seen, true), "fetching 1.00 GiB");
+        (seen.total, seen.rate, seen.peers) = (Some(4 << 30), 11_000_000, 12);
+        let text = line(&seen, true);
+        assert_eq!(text, "fetching [###---------] 25 % of 4.00 GiB, 11.0 MB/s, 4 min 52 s left, 12 peers");
+        assert!(text.len() < 80, "{}", text.len());
+        assert!(line(&seen, false).starts_with("fetching 25 % of"));
+    }
+
+    #[test]
+    fn the_list() {
+        let row = FetchRow {
+            id: 1,
+            request: FetchRequest { what: "debian-live".into(), ..Default::default() },
+            state: FetchState::Fetching,
+            image: "debian-live".parse().ok(),
+            have: 1 << 30,
+            total: Some(2 << 30),
+            rate: 10_000_000,
+            ..Default::default()
+        };
+        let failed =
+            FetchRow { id: 2, state: FetchState::Failed, error: Some("why".into()), ..Default::default() };
+        assert_eq!(
+            table(&[row, failed]),
+            "\
+ID  IMAGE        STATE     DONE      SIZE       RATE        LEFT  FROM
+ 1  debian-live  fetching  50 %  2.00 GiB  10.0 MB/s  1 min 47 s  debian-live
+ 2  -            failed       -         -          -           -               why
+"
+        );
+    }
+}

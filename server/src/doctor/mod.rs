@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent doctor`: what would stop a boot, what it means, and the command that mends it.
+
+pub mod dhcp;
+pub mod firewall;
+mod images;
+mod network;
+
+use crate::config::Config;
+use serde::{Deserialize, Serialize};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it should be.
+    Good,
+    /// It could not be looked at; `what` says why.
+    Skipped,
+    /// Some machines, or some day, may not boot.
+    Warning,
+    /// Machines do not boot.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at, in a word: `dhcp`, `firewall`, `ports`, …
+    pub check: String,
+    /// How it is.
+    pub state: State,
+    /// What was found.
+    pub what: String,
+    /// What comes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub means: Option<String>,
+    /// A command that mends it, or what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cure: Option<String>,
+}
+
+impl Finding {
+    fn new(check: &str, state: State, what: impl Into<String>) -> Finding {
+        Finding { check: check.into(), state, what: what.into(), means: None, cure: None }
+    }
+
+    /// As it should be.
+    pub fn good(check: &str, what: impl Into<String>) -> Finding {
+        Finding::new(check, State::Good, what)
+    }
+
+    /// It could not be looked at.
+    pub fn skipped(check: &str, why: impl Into<String>) -> Finding {
+        Finding::new(check, State::Skipped, why)
+    }
+
+    /// It may stop a boot.
+    pub fn warning(check: &str, what: impl Into<String>, means: &str, cure: impl Into<String>) -> Finding {
+        Finding {
+            means: Some(means.into()),
+            cure: Some(cure.into()),
+            ..Finding::new(check, State::Warning, what)
+        }
+    }
+
+    /// It stops a boot.
+    pub fn bad(check: &str, what: impl Into<String>, means: &str, cure: impl Into<String>) -> Finding {
+        Finding {
+            means: Some(means.into()),
+            cure: Some(cure.into()),
+            ..Finding::new(check, State::Bad, what)
+        }
+    }
+}
+
+/// Where things are that the settings do not name.
+#[derive(Clone, Debug)]
+pub struct Where {
+    /// dnsmasq's snippets.
+    pub dnsmasq: std::path::PathBuf,
+    /// Debian's loaders.
+    pub ipxe: std::path::PathBuf,
+}
+
+/// Look at everything. Takes a few seconds: an answer by a DHCP server is waited for.
+pub fn examine(config: &Config, at: &Where) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(network::server(config));
+    found.extend(images::images(config));
+    found.extend(images::machines(config));
+    found.extend(images::disk(config));
+    found.push(images::clock(config));
+    found.extend(network::interfaces());
+    found.extend(network::loaders(config, at));
+    found.push(firewall::look(config));
+    found.extend(dhcp::look(at));
+    found
+}
+
+/// For people: what is wrong first, with its cure.
+pub fn render(found: &[Finding]) -> String {
+    let mut out = String::new();
+    let mut sorted: Vec<&Finding> = found.iter().collect();
+    sorted.sort_by_key(|f| match f.state {
+        State::Bad => 0,
+        State::Warning => 1,
+        State::Skipped => 2,
+        State::Good => 3,
+    });
+    for f in sorted {
+        let word = match f.state {
+            State::Bad => "BAD    ",
+            State::Warning => "WARNING",
+            State::Skipped => "skipped",
+            State::Good => "good   ",
+        };
+        out += &format!("{word}  {}: {}\n", f.check, f.what);
+        for (word, text) in [("that means", &f.means), ("to mend it", &f.cure)] {
+            if let Some(text) = text {
+                out += &format!("         {word}: {text}\n");
+            }
+        }
+    }
+    let count = |s: State| found.iter().filter(|f| f.state == s).count();
+    let (bad, warnings) = (count(State::Bad), count(State::Warning));
+    out += &match (bad, warnings) {
+        (0, 0) => "nothing was found that would stop a boot\n".to_owned(),
+        (0, w) => format!("nothing was found that would stop a boot; {w} to think about\n"),
+        (b, w) => format!("{b} would stop a boot; {w} to think about\n"),
+    };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        let found = [
+            Finding::good("clock", "it is right"),
+            Finding::skipped("dhcp", "only root may"),
+            Finding::bad("ports", "taken", "no boot", "stop it"),
+        ];
+        assert_eq!(
+            render(&found),
+            "\
+BAD      ports: taken
+         that means: no boot
+         to mend it: stop it
+skipped  dhcp: only root may
+good     clock: it is right
+1 would stop a boot; 0 to think about
+"
+        );
+        assert!(render(&found[..1]).ends_with("nothing was found that would stop a boot\n"));
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is to be fetched, from where, and what will say that it is genuine: decided before anything is.
+
+use super::{signature::Signer, sums::Sum, torrent};
+use crate::{
+    api::types::FetchRequest,
+    import::source::name_of,
+    sources::{
+        Folders, Source,
+        parse::{Signed, address},
+    },
+};
+use anyhow::{Result, anyhow, bail};
+use bootspec::ImageName;
+use std::path::PathBuf;
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The image that it becomes.
+    pub name: ImageName,
+    /// Where it comes from: the first one that works.
+    pub from: Vec<From>,
+    /// What its name is in a list of checksums, `*` for the version.
+    pub pattern: Option<String>,
+    /// Its sum, where that was said.
+    pub sum: Option<Sum>,
+    /// Where its checksums are.
+    pub checksums: Option<String>,
+    /// Where the signature is, and of what.
+    pub signature: Option<(String, Signed)>,
+    /// Who must have signed.
+    pub signer: Option<Signer>,
+    /// Kernel parameters.
+    pub append: String,
+}
+
+/// A place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// A file, over HTTP(S).
+    Url(String),
+    /// A file in a folder, over HTTP(S): the checksums tell which.
+    Folder(String),
+    /// A file or a folder on this machine.
+    Local(PathBuf),
+    /// A magnet link, or the URL or path of a .torrent.
+    Torrent(String),
+}
+
+/// Decide.
+pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
+    let what = request.what.trim();
+    let (name, mut source) = match kind(what) {
+        Some(direct) => (default_name(what, &direct), direct),
+        None => {
+            let found = folders.find(what)?;
+            (found.name.to_string(), found.source)
+        }
+    };
+    for (value, key) in [(&request.checksums, "checksums"), (&request.signature, "signature")] {
+        if let Some(value) = value {
+            address(value, false).map_err(|why| anyhow!("{key}: {why}"))?;
+        }
+    }
+    if request.sum.is_some() || request.checksums.is_some() || request.signature.is_some() {
+        // Not a mixture: what was typed is what is looked at.
+        (source.sha256, source.sha512, source.checksums) = (None, None, request.checksums.clone());
+        (source.signature, source.key) = (request.signature.clone(), request.key.clone().or(source.key));
+        source.signed = if request.checksums.is_some() { Signed::Checksums } else { Signed::Image };
+    }
+    let sum = request.sum.as_ref().or(source.sha512.as_ref()).or(source.sha256.as_ref());
+    let sum = match sum {
+        Some(hex) => Some(Sum::parse(hex).ok_or_else(|| {
+            anyhow!(
+                "'{}' is no checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
+                crate::clients::text(hex, 140)
+            )
+        })?),
+        None => None,
+    };
+    let signer = match (&source.signature, &source.key) {
+        (Some(_), Some(key)) => Some(Signer {
+            key: key.clone(),
+            package: source.key_package.clone(),
+            fingerprint: source.fingerprint.clone(),
+            note: source.note.clone(),
+        }),
+        (Some(_), None) => {
+            bail!("a signature says nothing without a key: give --key FILE with the key of who signs it")
+        }
+        _ => None,
+    };
+    let name = match &request.name {
+        Some(name) => name.clone(),
+        None => name.parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
+    };
+    let append = [source.append.trim(), request.append.trim()].join(" ").trim().to_owned();
+    crate::config::check_append(&append).map_err(|e| anyhow!(e))?;
+    Ok(Plan {
+        name,
+        from: places(&source),
+        pattern: request.file.clone().or(source.file.clone()),
+        sum,
+        checksums: source.checksums.clone(),
+        signature: source.signature.clone().map(|s| (s, source.signed)),
+        signer,
+        append,
+    })
+}
+
+fn places(source: &Source) -> Vec<From> {
+    let torrent = source.torrent.clone().map(From::Torrent);
+    let url = source.url.clone().map(|url| match url {
+        path if path.starts_with('/') => From::Local(path.into()),
+        url if url.ends_with('/') => From::Folder(url),
+        url => From::Url(url),
+    });
+    torrent.into_iter().chain(url).collect()
+}
+
+/// A source that was typed, and not named. `None`: it is a name.
+fn kind(what: &str) -> Option<Source> {
+    let is_torrent = || what.split(['?', '#']).next().is_some_and(|w| w.ends_with(".torrent"));
+    let url = what.starts_with("http://") || what.starts_with("https://");
+    let some = || Some(what.to_owned());
+    match what {
+        _ if what.starts_with("magnet:?") || is_torrent() => {
+            Some(Source { torrent: some(), ..Source::default() })
+        }
+        _ if url || what.starts_with('/') => Some(Source { url: some(), ..Source::default() }),
+        _ => None,
+    }
+}
+
+/// The image's name when nobody gives one.
+fn default_name(what: &str, source: &Source) -> String {
+    if what.starts_with("magnet:?") {
+        let named = what.split(['?', '&']).find_map(|p| p.strip_prefix("dn="));
+        return match named {
+            Some(name) => name_of(&name.replace('+', " ")).to_owned(),
+            None => torrent::magnet_hash(what).unwrap_or_default(),
+        };
+    }
+    let path = what.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let file = if source.torrent.is_some() { file.strip_suffix(".torrent").unwrap_or(file) } else { file };
+    name_of(file).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(request: FetchRequest) -> Result<Plan, String> {
+        plan(&request, &Folders { dirs: vec!["/nonexistent".into()] }).map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn what_is_typed() {
+        let torrent = |t: &str| vec![From::Torrent(t.into())];
+        for (what, name, from) in [
+            (
+                "https://x.org/a/live-13.iso?x=1",
+                "live-13",
+                vec![From::Url("https://x.org/a/live-13.iso?x=1".into())],
+            ),
+            ("/srv/x.iso.xz", "x", vec![From::Local("/srv/x.iso.xz".into())]),
+            ("https://x.org/live.iso.torrent", "live", torrent("https://x.org/live.iso.torrent")),
+            ("/srv/live.torrent", "live", torrent("/srv/live.torrent")),
+            (
+                "magnet:?xt=urn:btih:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&dn=live.iso",
+                "live",
+                torrent("magnet:?xt=urn:btih:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&dn=live.iso"),
+            ),
+        ] {
+            let plan = planned(FetchRequest { what: what.into(), ..FetchRequest::default() }).unwrap();
+            assert_eq!((plan.name.as_str(), plan.from), (name, from), "{what}");
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let url = "https://x.org/live.iso";
+        let r = |what: &str| FetchRequest { what: what.into(), ..FetchRequest::default() };
+        for (request, why) in [
+            (
+                r("live"),
+                "there is no source 'live': see `boottorrent source list`, or give a URL, a magnet link or a .torrent",
+            ),
+            (
+                r("https://x.org/a b.iso"),
+                "'a b' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit; give one with --name",
+            ),
+            (
+                FetchRequest { sum: Some("12".into()), ..r(url) },
+                "'12' is no checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
+            ),
+            (
+                FetchRequest { signature: Some("http://x/y.sig".into()), ..r(url) },
+                "a signature says nothing without a key: give --key FILE with the key of who signs it",
+            ),
+            (
+                FetchRequest { checksums: Some("file:x".into()), ..r(url) },
+                "checksums: 'file:x' is no address: write an http:// or https:// URL, or a path that begins with /",
+            ),
+        ] {
+            assert_eq!(planned(request).unwrap_err(), why);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the admin changes in an entry, and what is refused.
+
+use super::{Entry, HostKey, Hosts};
+use crate::config::check_append;
+use bootspec::{ImageName, Params};
+use serde::{Deserialize, Serialize};
+
+/// Parameters of one entry, and bytes of one parameter, at most.
+const MAX_PARAMS: usize = 32;
+const MAX_PARAM: usize = 256;
+/// Entries at most.
+const MAX_ENTRIES: usize = 10_000;
+
+/// `PUT /api/v1/hosts/KEY`: what is given is set, what is in `unset` goes, all else stays.
+/// A parameter takes the place of those with its name; `prefix` and `subnet` are replaced as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostChange {
+    /// What is set.
+    pub set: Entry,
+    /// What goes. First: a field can be cleared and set again.
+    pub unset: Vec<Field>,
+}
+
+/// A field of an [`Entry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Field {
+    Name,
+    Group,
+    Image,
+    Once,
+    Menu,
+    Params,
+    Prefix,
+    Subnet,
+}
+
+impl HostChange {
+    /// Do it. `images`: those that there are. Errors: one sentence, and nothing was changed.
+    pub fn apply(&self, hosts: &mut Hosts, key: &HostKey, images: &[ImageName]) -> Result<(), String> {
+        self.check(hosts, key, images)?;
+        let entry = hosts.entries.entry(key.clone()).or_default();
+        for field in &self.unset {
+            match field {
+                Field::Name => entry.name = None,
+                Field::Group => entry.group = None,
+                Field::Image => entry.image = None,
+                Field::Once => entry.once = None,
+                Field::Menu => entry.menu = None,
+                Field::Params => entry.params.clear(),
+                Field::Prefix => entry.prefix.clear(),
+                Field::Subnet => entry.subnet.clear(),
+            }
+        }
+        let set = self.set.clone();
+        entry.name = set.name.or(entry.name.take());
+        entry.group = set.group.or(entry.group.take());
+        entry.image = set.image.or(entry.image.take());
+        entry.once = set.once.or(entry.once.take());
+        entry.menu = set.menu.or(entry.menu);
+        entry.params.retain(|p| !set.params.iter().any(|new| param_name(new) == param_name(p)));
+        entry.params.extend(set.params);
+        if !set.prefix.is_empty() {
+            entry.prefix = set.prefix;
+        }
+        if !set.subnet.is_empty() {
+            entry.subnet = set.subnet;
+        }
+        Ok(())
+    }
+
+    fn check(&self, hosts: &Hosts, key: &HostKey, images: &[ImageName]) -> Result<(), String> {
+        let set = &self.set;
+        if !key.is_machine() && (set.name.is_some() || set.group.is_some() || set.once.is_some()) {
+            return Err(format!(
+                "'{key}' is no machine: a name, a group and a next boot are for one machine"
+            ));
+        }
+        let of_group = !set.prefix.is_empty() || !set.subnet.is_empty();
+        if of_group && !matches!(key, HostKey::Group(_)) {
+            return Err(format!(
+                "'{key}' is no group: prefixes and subnets are for groups, as in group:room1"
+            ));
+        }
+        if !hosts.entries.contains_key(key) && hosts.entries.len() >= MAX_ENTRIES {
+            return Err(format!(
+                "there are {MAX_ENTRIES} machines and groups already: put machines into a group by subnet"
+            ));
+        }
+        if let Some(image) = set.image.iter().chain(&set.once).find(|i| !images.contains(i)) {
+            return Err(no_such_image(image.as_str(), images));
+        }
+        if let Some(group) =
+            set.group.as_ref().filter(|g| !hosts.entries.contains_key(&HostKey::Group((*g).clone())))
+        {
+            return Err(format!(
+                "there is no group '{group}' yet: make it with `boottorrent host set group:{group} --image NAME`"
+            ));
+        }
+        if let Some(name) = &set.name {
+            let other = hosts.entries.iter().find(|(k, e)| *k != key && e.name.as_ref() == Some(name));
+            if let Some((other, _)) = other {
+                return Err(format!("{other} has the name '{name}' already: give another one"));
+            }
+        }
+        if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::Name>().is_err()) {
+            let bad = crate::clients::text(bad, 80);
+            return Err(format!("'{bad}' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-"));
+        }
+        if set.params.len() > MAX_PARAMS || set.prefix.len() > MAX_PARAMS || set.subnet.len() > MAX_PARAMS {
+            return Err(format!("'{key}' would get more than {MAX_PARAMS} values of one kind"));
+        }
+        set.params.iter().try_for_each(|p| check_param(p))
+    }
+}
+
+/// The answer to a name that no image has.
+pub fn no_such_image(name: &str, images: &[ImageName]) -> String {
+    let names: Vec<&str> = images.iter().take(20).map(|n| n.as_str()).collect();
+    let have =
+        if names.is_empty() { "there are none".into() } else { format!("there are: {}", names.join(", ")) };
+    format!("there is no image '{name}': {have}")
+}
+
+fn param_name(param: &str) -> &str {
+    param.split('=').next().unwrap_or(param)
+}
+
+/// One kernel parameter, whose meaning is checked where it is ours.
+fn check_param(param: &str) -> Result<(), String> {
+    let shown = crate::clients::text(param, 80);
+    if param.is_empty() || param.len() > MAX_PARAM || param.contains(char::is_whitespace) {
+        return Err(format!("'{shown}' is no kernel parameter: write NAME=VALUE without spaces"));
+    }
+    check_append(param)?;
+    match Params::parse(param).1.first() {
+        Some(remark) => Err(remark.to_string()),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images() -> Vec<ImageName> {
+        ["lab", "exam"].map(|n| n.parse().unwrap()).into()
+    }
+
+    fn change(json: &str) -> HostChange {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn sets_and_unsets() {
+        let mut hosts = Hosts::default();
+        let mut did = |key: &str, json: &str| {
+            change(json).apply(&mut hosts, &key.parse().unwrap(), &images()).unwrap();
+            toml::to_string(&hosts).unwrap()
+        };
+        did("group:r", r#"{"set":{"subnet":["10.0.1.7/24"],"image":"lab","menu":true}}"#);
+        let text =
+            did("52:54:00:00:00:01", r#"{"set":{"name":"pc1","group":"r","params":["a=1","a=2","b"]}}"#);
+        assert_eq!(
+            text,
+            "[\"group:r\"]\nimage = \"lab\"\nmenu = true\nsubnet = [\"10.0.1.0/24\"]\n\n\
+             [\"52:54:00:00:00:01\"]\nname = \"pc1\"\ngroup = \"r\"\nparams = [\"a=1\", \"a=2\", \"b\"]\n"
+        );
+        let text = did("52:54:00:00:00:01", r#"{"set":{"once":"exam","params":["a=3"]},"unset":["group"]}"#);
+        assert!(text.ends_with("name = \"pc1\"\nonce = \"exam\"\nparams = [\"b\", \"a=3\"]\n"), "{text}");
+    }
+
+    #[test]
+    fn refusals() {
+        let mut hosts = Hosts::default();
+        let pc1: HostKey = "52:54:00:00:00:01".parse().unwrap();
+        hosts.entries.insert(pc1.clone(), Entry { name: "pc1".parse().ok(), ..Entry::default() });
+        let before = hosts.clone();
+        for (key, json, why) in [
+            (
+                "group:r",
+                r#"{"once":"lab"}"#,
+                "'group:r' is no machine: a name, a group and a next boot are for one machine",
+            ),
+            (
+                "default",
+                r#"{"prefix":["p"]}"#,
+                "'default' is no group: prefixes and subnets are for groups, as in group:room1",
+            ),
+            ("default", r#"{"image":"x"}"#, "there is no image 'x': there are: lab, exam"),
+            (
+                "serial:1",
+                r#"{"group":"r"}"#,
+                "there is no group 'r' yet: make it with `boottorrent host set group:r --image NAME`",
+            ),
+            (
+                "serial:1",
+                r#"{"name":"pc1"}"#,
+                "52:54:00:00:00:01 has the name 'pc1' already: give another one",
+            ),
+            (
+                "group:r",
+                r#"{"prefix":["-x"]}"#,
+                "'-x' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-",
+            ),
+            (
+                "default",
+                r#"{"params":["a b"]}"#,
+                "'a b' is no kernel parameter: write NAME=VALUE without spaces",
+            ),
+            (
+                "default",
+                r#"{"params":["||"]}"#,
+                "'||' are no kernel parameters: write them in one line without && or ||",
+            ),
+            (
+                "default",
+                r#"{"params":["boottorrent.sed=1"]}"#,
+                "unknown kernel parameter boottorrent.sed ignored: did you mean boottorrent.seed?",
+            ),
+        ] {
+            let change = HostChange { set: serde_json::from_str(json).unwrap(), unset: Vec::new() };
+            let refused = change.apply(&mut hosts, &key.parse().unwrap(), &images());
+            assert_eq!(refused, Err(why.into()), "{key} {json}");
+        }
+        assert_eq!(hosts, before, "nothing was changed");
+        assert!(hosts.find("pc1") == Ok(pc1));
+        assert_eq!(
+            hosts.find("pc2"),
+            Err("no machine and no group is called 'pc2': write a MAC address, a UUID, serial:NUMBER, or group:pc2 for a new group".into())
+        );
+    }
+}

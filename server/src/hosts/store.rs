@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `hosts.toml` in the catalogue's folder: written by one at a time, read whole, edited by hand if somebody likes to.
+
+use super::Hosts;
+use crate::{api::types::ImageChange, catalogue, config::toml_sentence};
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::ImageName;
+use nix::fcntl::{Flock, FlockArg};
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// 10 000 entries with all that they may say are smaller.
+const MAX_FILE: u64 = 16 << 20;
+const HEAD: &str = "# Machines and groups, as `boottorrent host` writes them. A running server reads what is changed here by hand too.\n\n";
+
+/// The file.
+#[derive(Clone, Debug)]
+pub struct Store {
+    path: PathBuf,
+}
+
+/// Tells one version of the file from another.
+pub type Version = Option<(u64, u64, i64, i64)>;
+
+impl Store {
+    /// The file in the catalogue's folder `root`, whether it is there or not.
+    pub fn at(root: &Path) -> Store {
+        Store { path: root.join("hosts.toml") }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What tells whether it has changed.
+    pub fn version(&self) -> Version {
+        let m = fs::metadata(&self.path).ok()?;
+        Some((m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
+    }
+
+    /// Read it. Without it nothing was said of anybody.
+    pub fn load(&self) -> Result<Hosts> {
+        let path = self.path.display();
+        let file = match File::open(&self.path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Hosts::default()),
+            file => file.with_context(|| format!("opening {path}"))?,
+        };
+        let mut text = String::new();
+        file.take(MAX_FILE + 1).read_to_string(&mut text).with_context(|| format!("reading {path}"))?;
+        if text.len() as u64 > MAX_FILE {
+            bail!("{path} has more than {MAX_FILE} bytes");
+        }
+        toml::from_str(&text).map_err(|e| anyhow!("{path}: {}", toml_sentence(&text, &e)))
+    }
+
+    /// Change it: others see the old one or the new one, and one at a time changes it.
+    /// An error of `change` leaves it as it was.
+    pub fn change(&self, change: impl FnOnce(&mut Hosts) -> Result<(), String>) -> Result<Hosts> {
+        let root = self.path.parent().context("hosts.toml is in no folder")?;
+        catalogue::make_dirs(root)?;
+        let _lock = self.lock(root)?;
+        let before = self.load()?;
+        let mut hosts = before.clone();
+        change(&mut hosts).map_err(|why| anyhow!(why))?;
+        if hosts == before {
+            return Ok(hosts);
+        }
+        let text = format!("{HEAD}{}", toml::to_string(&hosts).context("writing the machines as TOML")?);
+        let new = root.join(".hosts.toml.new");
+        let write = || -> std::io::Result<()> {
+            let mut file = File::create(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            catalogue::inherit_owner(&new)?;
+            file.sync_all()?;
+            fs::rename(&new, &self.path)?;
+            File::open(root)?.sync_all()
+        };
+        write().with_context(|| format!("writing {}", self.path.display()))?;
+        Ok(hosts)
+    }
+
+    /// An image has another name, or is the default now.
+    pub fn image_changed(&self, old: &ImageName, change: &ImageChange) -> Result<Hosts> {
+        // Nothing was said of any machine: then there is nothing to change.
+        if self.version().is_none() && change.default.is_none() {
+            return Ok(Hosts::default());
+        }
+        self.change(|hosts| {
+            hosts.image_changed(old, change);
+            Ok(())
+        })
+    }
+
+    fn lock(&self, root: &Path) -> Result<Flock<File>> {
+        let path = root.join(".hosts.lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        catalogue::inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, e)| anyhow!(e).context(format!("locking {}", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hosts::{Entry, HostKey};
+
+    #[test]
+    fn concurrent_writers_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(&dir.path().join("cat"));
+        assert_eq!((store.load().unwrap(), store.version()), (Hosts::default(), None));
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let store = &store;
+                scope.spawn(move || {
+                    for m in 0..5 {
+                        let key = HostKey::Serial(format!("{n}-{m}"));
+                        let add = |h: &mut Hosts| {
+                            h.entries.insert(key, Entry::default());
+                            Ok(())
+                        };
+                        store.change(add).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(store.load().unwrap().entries.len(), 40);
+        let version = store.version();
+        assert_eq!(store.change(|_| Err("no".into())).unwrap_err().to_string(), "no");
+        assert_eq!(store.version(), version, "untouched");
+    }
+
+    #[test]
+    fn a_damaged_file_is_one_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        let path = dir.path().join("hosts.toml");
+        for (text, why) in [
+            (
+                "[default]\nimage = \"a b\"",
+                "line 2: 'a b' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit",
+            ),
+            (
+                "[default]\nimages = \"x\"",
+                "line 2: unknown key `images`, expected one of `name`, `group`, `image`, `once`, `menu`, `params`, `prefix`, `subnet`",
+            ),
+            (
+                "\n[pc1]\nimage = \"x\"",
+                "line 2: 'pc1' is no machine and no group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
+            ),
+            ("[default", "line 1: unclosed table, expected `]`"),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(store.load().unwrap_err().to_string(), format!("{}: {why}", path.display()));
+        }
+    }
+}

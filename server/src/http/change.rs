@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The routes that change something. Over TCP they refuse.
+
+use super::{Over, Shared, State, api::row, sentence};
+use crate::{
+    api::types::{FetchRequest, FetchRow, HostRow, ImageChange, MAX_BODY, Wake, Woken},
+    catalogue::Catalogue,
+    clients::in_use,
+    hosts::{HostChange, HostKey},
+    wake,
+};
+use axum::{
+    Json, Router,
+    body::{Body, to_bytes},
+    extract::{Path, Query},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{delete, post, put},
+};
+use bootspec::ImageName;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Why something was not done: a status and one sentence.
+pub struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        sentence(self.0, self.1)
+    }
+}
+
+impl<E: std::fmt::Display> From<E> for Refusal {
+    /// What the admin asked for cannot be.
+    fn from(e: E) -> Refusal {
+        Refusal(StatusCode::BAD_REQUEST, format!("{e:#}"))
+    }
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+/// Add the routes.
+pub fn routes(router: Router<Arc<State>>, over: Over) -> Router<Arc<State>> {
+    match over {
+        Over::Socket => router
+            .route("/api/v1/hosts/{key}", put(set_host).delete(unset_host))
+            .route("/api/v1/images/{name}", post(change_image).delete(remove_image))
+            .route("/api/v1/fetches", post(fetch))
+            .route("/api/v1/fetches/{id}", delete(cancel_fetch))
+            .route("/api/v1/wake", post(wake_up)),
+        Over::Tcp => router
+            .route("/api/v1/hosts/{key}", put(refuse).delete(refuse))
+            .route("/api/v1/images/{name}", post(refuse).delete(refuse))
+            .route("/api/v1/fetches", post(refuse))
+            .route("/api/v1/fetches/{id}", delete(refuse))
+            .route("/api/v1/wake", post(refuse)),
+    }
+}
+
+async fn refuse() -> Response {
+    sentence(
+        StatusCode::FORBIDDEN,
+        "this port only answers questions: change things on the server itself, with `boottorrent` (it uses the local socket)",
+    )
+}
+
+/// How long a body may take.
+const BODY: Duration = Duration::from_secs(10);
+
+/// A body as JSON.
+pub async fn json<T: DeserializeOwned>(body: Body) -> Answer<T> {
+    let read = tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await;
+    let Ok(read) = read else {
+        return Err(Refusal(StatusCode::REQUEST_TIMEOUT, "the request's body did not come".into()));
+    };
+    let Ok(bytes) = read else {
+        let text = format!("a request's body has at most {MAX_BODY} bytes");
+        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
+    };
+    Ok(serde_json::from_slice(&bytes).map_err(|e| format!("this request cannot be understood: {e}"))?)
+}
+
+/// Work that reads or writes the disk.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> Answer<T> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from).and_then(|w| w)?)
+}
+
+fn names(state: &State) -> Vec<ImageName> {
+    state.library().keys().cloned().collect()
+}
+
+async fn set_host(state: Shared, Path(key): Path<String>, body: Body) -> Answer<Json<HostRow>> {
+    let key: HostKey = key.parse()?;
+    let change: HostChange = json(body).await?;
+    let (store, images, to) = (state.store.clone(), names(&state), key.clone());
+    let hosts = blocking(move || store.change(|hosts| change.apply(hosts, &to, &images))).await?;
+    let entry = hosts.entries.get(&key).cloned().unwrap_or_default();
+    state.set_hosts(hosts);
+    Ok(Json(HostRow { key, entry }))
+}
+
+async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode> {
+    let key: HostKey = key.parse()?;
+    let store = state.store.clone();
+    let hosts = blocking(move || store.change(|hosts| hosts.forget(&key))).await?;
+    state.set_hosts(hosts);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn change_image(
+    state: Shared,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer<Json<serde_json::Value>> {
+    let name: ImageName = name.parse()?;
+    let change: ImageChange = json(body).await?;
+    let catalogue = Catalogue::at(&state.config.catalogue.dir);
+    let (store, old) = (state.store.clone(), name.clone());
+    let new = change.name.clone().unwrap_or_else(|| name.clone());
+    let hosts = blocking(move || {
+        catalogue.apply(&old, &change)?;
+        store.image_changed(&old, &change)
+    })
+    .await?;
+    state.set_hosts(hosts);
+    let follow = state.0.clone();
+    blocking(move || {
+        crate::serve::look_again(&follow);
+        Ok(())
+    })
+    .await?;
+    let library = state.library();
+    let image =
+        library.get(&new).ok_or_else(|| format!("image '{new}' cannot be served: see the server's log"))?;
+    let clients = state.clients().list(Instant::now());
+    Ok(Json(row(&state, image, &clients).as_json()))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Force {
+    force: bool,
+}
+
+async fn remove_image(
+    state: Shared,
+    Path(name): Path<String>,
+    Query(how): Query<Force>,
+) -> Answer<StatusCode> {
+    let name: ImageName = name.parse()?;
+    if let (Some(image), false) = (state.library().get(&name), how.force) {
+        let clients = state.list_clients(Instant::now());
+        if let Some(who) = in_use(&image.manifest, &clients, &state.hosts()) {
+            return Err(Refusal(StatusCode::CONFLICT, who));
+        }
+    }
+    let catalogue = Catalogue::at(&state.config.catalogue.dir);
+    let follow = state.0.clone();
+    blocking(move || {
+        catalogue.remove(&name)?;
+        crate::serve::look_again(&follow);
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn wake_up(state: Shared, body: Body) -> Answer<Json<Woken>> {
+    let wake: Wake = json(body).await?;
+    let macs = wake::resolve(&wake.target, &state.hosts(), &state.clients().list(Instant::now()))?;
+    let sent = macs.iter().map(|m| m.to_string()).collect();
+    blocking(move || wake::send(&macs)).await?;
+    Ok(Json(Woken { sent }))
+}
+
+async fn fetch(state: Shared, body: Body) -> Answer<Json<FetchRow>> {
+    let request: FetchRequest = json(body).await?;
+    let state = state.0.clone();
+    Ok(Json(blocking(move || state.fetches.add(request)).await?))
+}
+
+async fn cancel_fetch(state: Shared, Path(id): Path<u64>) -> Answer<StatusCode> {
+    let state = state.0.clone();
+    blocking(move || state.fetches.cancel(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,579 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Sources and `image fetch`, by the real program: real gpg keys, a web server with bad manners, a real seeder.
+
+mod common;
+
+use common::{
+    Said, Server, World, exists,
+    site::{Page, Site},
+    until,
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A key of its own.
+struct Key {
+    home: std::path::PathBuf,
+    file: String,
+}
+
+impl Key {
+    /// `time`: when it was made, as gpg writes it; it is valid for a day.
+    fn make(w: &World, name: &str, time: Option<&str>, armour: bool) -> Key {
+        let home = w.path(&format!("gpg-{name}"));
+        fs::create_dir(&home).unwrap();
+        let mut key = Key { home, file: w.shown(&format!("{name}.key")) };
+        let id = format!("{name} <{name}@example.org>");
+        key.gpg(time, &["--passphrase", "", "--quick-gen-key", &id, "ed25519", "sign", "1d"]);
+        let armour: &[&str] = if armour { &["--armor"] } else { &[] };
+        let file = key.file.clone();
+        key.gpg(None, &[armour, &["--output", &file, "--export", name]].concat());
+        key.file = file;
+        key
+    }
+
+    fn gpg(&self, time: Option<&str>, args: &[&str]) -> String {
+        let faked = time.map(|t| ["--faked-system-time", t].map(str::to_owned)).into_iter().flatten();
+        let out = Command::new("gpg")
+            .args(["--batch", "--yes", "--pinentry-mode", "loopback", "--homedir"])
+            .arg(&self.home)
+            .args(faked)
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    fn sign(&self, time: Option<&str>, how: &str, bytes: &[u8]) -> Vec<u8> {
+        let (file, to) = (self.home.join("text"), self.home.join("signature"));
+        fs::write(&file, bytes).unwrap();
+        self.gpg(time, &["--passphrase", "", "--output", to.to_str().unwrap(), how, file.to_str().unwrap()]);
+        fs::read(to).unwrap()
+    }
+
+    fn fingerprint(&self) -> String {
+        let list = self.gpg(None, &["--with-colons", "--list-keys"]);
+        list.lines().find_map(|l| l.strip_prefix("fpr:::::::::")).unwrap().trim_end_matches(':').to_owned()
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        // Its agent would live on.
+        let _ = Command::new("gpgconf").arg("--homedir").arg(&self.home).args(["--kill", "all"]).status();
+    }
+}
+
+/// An image that can be booted, as bytes.
+fn image(w: &World) -> Vec<u8> {
+    fs::read(w.squashfs("lab")).unwrap()
+}
+
+fn images(w: &World) -> Vec<String> {
+    let list = parsed(&w.run(&["image", "list", "--json"]).good());
+    list.as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A good command that also says something on stderr.
+#[track_caller]
+fn good(said: Said) -> (String, String) {
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    (said.out, said.err)
+}
+
+/// It failed, and this is its last line.
+#[track_caller]
+fn failed(w: &World, said: Said, sentence: &str) {
+    assert_eq!(said.err.lines().last(), Some(format!("boottorrent: {sentence}").as_str()), "{}", said.err);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    assert_eq!(images(w), Vec::<String>::new(), "nothing was added");
+}
+
+/// The way of a distribution: a folder, a signed list of sums, the latest version in it.
+#[test]
+fn a_source_with_a_signed_list() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    let key = Key::make(&w, "signer", None, true);
+    let sums = format!("{}  live-1.9.squashfs\n{}  live-1.10.squashfs\n", "a".repeat(64), sha256(&bytes));
+    site.put("live/SHA256SUMS", &sums);
+    site.put("live/SHA256SUMS.sign", key.sign(None, "--detach-sign", sums.as_bytes()));
+    site.put("live/live-1.10.squashfs", &bytes);
+    let url = site.url("live/");
+    let source = [
+        "source",
+        "add",
+        "live",
+        "--url",
+        &url,
+        "--file",
+        "live-*.squashfs",
+        "--size",
+        "1M",
+        "--description",
+        "A live image",
+    ];
+    let (list, sign) = (format!("{url}SHA256SUMS"), format!("{url}SHA256SUMS.sign"));
+    let fingerprint = key.fingerprint();
+    let signed =
+        ["--checksums", &list, "--signature", &sign, "--key", &key.file, "--fingerprint", &fingerprint];
+    let wrote = w.run(&[&source[..], &signed[..]].concat()).good();
+    assert_eq!(
+        wrote,
+        format!("wrote {}; next: `boottorrent image fetch live`\n", w.shown("etc/sources.d/live.toml"))
+    );
+    assert!(w.run(&["source", "list"]).good().contains("live  -    1.00 MiB  signature    A live image"));
+    assert_eq!(
+        w.run(&["source", "list", "nothing"]).good(),
+        "no source with 'nothing': see `boottorrent source add --help`\n"
+    );
+    assert_eq!(w.run(&["source", "check", "--online"]).good(), "live: good\n");
+    assert_eq!(parsed(&w.run(&["source", "show", "live", "--json"]).good())["file"], "live-*.squashfs");
+
+    let (out, _) = good(w.run(&["image", "fetch", "live", "--append", "quiet"]));
+    assert!(
+        out.starts_with(&format!(
+            "verified: SHA-256 as in {list}, which {fingerprint} has signed\nimage 'live': "
+        )),
+        "{out}"
+    );
+    assert_eq!(fs::read(w.path("cat/images/live/payload")).unwrap(), bytes);
+    let shown = parsed(&w.run(&["image", "show", "live", "--json"]).good());
+    assert_eq!((&shown["source"], &shown["append"]), (&json!("live"), &json!("quiet")));
+    assert_eq!(fs::read_dir(w.path("cat/fetch")).unwrap().count(), 0, "nothing is left");
+    w.run(&["image", "fetch", "live"])
+        .refused("there is an image 'live' already: give --replace, or another --name");
+
+    // A list that its signature is in.
+    let inline = String::from_utf8(key.sign(None, "--clear-sign", sums.as_bytes())).unwrap();
+    // What is around the signed text says nothing.
+    site.put("live/CHECKSUM", format!("{}  live-1.11.squashfs\n{inline}", "b".repeat(64)));
+    w.write("etc/sources.d/inline.toml", format!(
+        "url = \"{url}\"\nfile = \"live-*.squashfs\"\nchecksums = \"{url}CHECKSUM\"\nsignature = \"{url}CHECKSUM\"\nsigned = \"inline\"\nkey = \"{}\"\n",
+        key.file
+    ));
+    let (out, _) = good(w.run(&["image", "fetch", "inline", "--json"]));
+    assert!(
+        parsed(&out)["verified"].as_str().unwrap().ends_with(&format!("which {fingerprint} has signed")),
+        "{out}"
+    );
+    let removed = w.run(&["source", "remove", "live"]).good();
+    assert_eq!(removed, format!("deleted {}\n", w.shown("etc/sources.d/live.toml")));
+}
+
+/// What is not what it should be is refused, each with its sentence, and is no image.
+#[test]
+fn what_is_not_genuine() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    let url = site.url("x.squashfs");
+    let (sums, sign) = (site.url("SUMS"), site.url("SUMS.sign"));
+    site.put("x.squashfs", &bytes);
+    let sum = sha256(&bytes);
+    let key = Key::make(&w, "signer", None, false);
+    let other = Key::make(&w, "other", None, true);
+    let past = "20200101T000000";
+    let old = Key::make(&w, "old", Some(past), false);
+    let fetch = |args: &[&str]| w.run(&[&["image", "fetch", &url, "--tries", "1"], args].concat());
+
+    failed(
+        &w,
+        fetch(&[]),
+        &format!(
+            "nothing says that {url} is genuine, and machines will run it as root: give --sum, --checksums, or --signature with --key; \
+         or --no-verify to take it as it is"
+        ),
+    );
+    let wrong = "b".repeat(64);
+    failed(
+        &w,
+        fetch(&["--sum", &wrong]),
+        &format!("what came is not the image: its SHA-256 is {sum}, and {wrong} was given; it was deleted"),
+    );
+    site.put("SUMS", format!("{wrong}  x.squashfs\n"));
+    failed(
+        &w,
+        fetch(&["--checksums", &sums]),
+        &format!(
+            "what came is not the image: its SHA-256 is {sum}, and {wrong} is in {sums}; it was deleted"
+        ),
+    );
+    assert_eq!(fs::read_dir(w.path("cat/fetch")).unwrap().count(), 0, "the wrong bytes are gone");
+    site.put("SUMS", format!("{sum}  y.squashfs\n"));
+    failed(
+        &w,
+        fetch(&["--checksums", &sums]),
+        &format!(
+            "{sums} has no checksum for 'x.squashfs' (it has 1 SHA-256 and SHA-512 sums): it is of another version, or --file is wrong"
+        ),
+    );
+    site.page("SUMS", Page { body: b"<!DOCTYPE html><html>".into(), kind: "text/html", ..Page::default() });
+    failed(
+        &w,
+        fetch(&["--checksums", &sums]),
+        &format!("{sums} is a web page, and no list of checksums: look at the address in a browser"),
+    );
+
+    let text = format!("{sum}  x.squashfs\n");
+    site.put("SUMS", &text);
+    let key_file = key.file.clone();
+    let by = |file: &str| fetch(&["--checksums", &sums, "--signature", &sign, "--key", file]);
+    site.put("SUMS.sign", key.sign(None, "--detach-sign", b"another text"));
+    failed(
+        &w,
+        by(&key_file),
+        &format!(
+            "the signature of {sums} is wrong: somebody has changed it, or signature and file are of different versions; fetch it again later"
+        ),
+    );
+    site.put("SUMS.sign", other.sign(None, "--detach-sign", text.as_bytes()));
+    failed(
+        &w,
+        by(&key_file),
+        &format!(
+            "{sums} is signed by a key that is not in {key_file}: get the right key, or somebody else made the signature"
+        ),
+    );
+    site.put("SUMS.sign", old.sign(Some(past), "--detach-sign", text.as_bytes()));
+    failed(
+        &w,
+        by(&old.file),
+        &format!(
+            "the key that signed {sums} has expired: get its renewed key into {}, or ask who signs it",
+            old.file
+        ),
+    );
+    site.put("SUMS.sign", b"nonsense");
+    failed(
+        &w,
+        by(&key_file),
+        &format!("the signature of {sums} is no OpenPGP signature: look at what its address gives"),
+    );
+    let absent = w.shown("no.key");
+    failed(&w, by(&absent), &format!("there is no key at {absent}: put the key of who signs it there"));
+    // The right key, but it is not the one that was named.
+    site.put("SUMS.sign", other.sign(None, "--detach-sign", text.as_bytes()));
+    w.write("etc/sources.d/pinned.toml", format!(
+        "url = \"{url}\"\nchecksums = \"{sums}\"\nsignature = \"{sign}\"\nkey = \"{}\"\nfingerprint = \"{}\"\n",
+        other.file, key.fingerprint()
+    ));
+    failed(
+        &w,
+        w.run(&["image", "fetch", "pinned"]),
+        &format!("{sums} is signed by the key {}, and not by {}", other.fingerprint(), key.fingerprint()),
+    );
+    // The image's own signature is looked at when it is here.
+    site.put("x.sig", key.sign(None, "--detach-sign", b"another image"));
+    failed(
+        &w,
+        fetch(&["--signature", &site.url("x.sig"), "--key", &key_file]),
+        &format!(
+            "the signature of {url} is wrong: somebody has changed it, or signature and file are of different versions; fetch it again later"
+        ),
+    );
+    site.put("x.sig", key.sign(None, "--detach-sign", &bytes));
+    let (out, _) = good(fetch(&["--signature", &site.url("x.sig"), "--key", &key_file, "--name", "signed"]));
+    assert!(out.starts_with(&format!("verified: signed by {}\n", key.fingerprint())), "{out}");
+
+    // Not verified: it is said loudly.
+    let (out, err) = good(fetch(&["--no-verify"]));
+    assert!(out.starts_with("verified: not verified\n"), "{out}");
+    assert!(err.starts_with("note: NOT VERIFIED, as --no-verify says: "), "{err}");
+    assert_eq!(images(&w), ["signed", "x"]);
+    let (_, err) = good(fetch(&["--checksums", &sums, "--name", "summed"]));
+    assert_eq!(
+        err,
+        format!(
+            "note: {sums} is signed by nobody: it guards against damage, and not against who can change both it and the image\n"
+        )
+    );
+}
+
+/// Servers as they are: cut off, busy, gone, a web page, too much.
+#[test]
+fn servers_with_bad_manners() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    let (url, sum, half) = (site.url("x.squashfs"), sha256(&bytes), bytes.len() / 2);
+    let fetch = |args: &[&str]| w.run(&[&["image", "fetch", &url, "--sum", &sum], args].concat());
+    let page = |p: Page| site.page("x.squashfs", Page { body: bytes.clone(), ..p });
+
+    // Cut off for good: what is here is kept, and the next run goes on with it.
+    page(Page { cut: 1, ..Page::default() });
+    let size = bootspec::units::human_size;
+    failed(
+        &w,
+        fetch(&["--tries", "1"]),
+        &format!(
+            "gave up after 1 tries; {} of {} are here, and are gone on with when it is fetched again: {url}: the server ended the connection \
+         after {} of {}",
+            size(half as u64),
+            size(bytes.len() as u64),
+            size(half as u64),
+            size(bytes.len() as u64)
+        ),
+    );
+    site.asked();
+    let (_, err) = good(fetch(&[]));
+    assert_eq!(err, "");
+    assert_eq!(site.asked(), [format!("GET x.squashfs {half}-")]);
+    w.run(&["image", "remove", "x"]).good();
+
+    // Cut off twice and busy once: it goes on by itself.
+    page(Page { cut: 2, busy: 1, ..Page::default() });
+    let (_, err) = good(fetch(&[]));
+    assert_eq!(site.asked().len(), 4, "{err}");
+    assert!(err.contains(&format!("note: {url} answers 503 Service Unavailable; trying again\n")), "{err}");
+    w.run(&["image", "remove", "x"]).good();
+
+    // Another version since: from its beginning, and not a mixture.
+    page(Page { cut: 1, ..Page::default() });
+    assert_eq!(fetch(&["--tries", "1"]).code, Some(1));
+    let newer = fs::read(w.squashfs("newer")).unwrap();
+    site.put("x.squashfs", &newer);
+    good(w.run(&["image", "fetch", &url, "--sum", &sha256(&newer)]));
+    assert_eq!(fs::read(w.path("cat/images/x/payload")).unwrap(), newer);
+    w.run(&["image", "remove", "x"]).good();
+
+    // A server that knows neither length nor ranges.
+    page(Page { simple: true, ..Page::default() });
+    good(fetch(&[]));
+    w.run(&["image", "remove", "x"]).good();
+
+    page(Page { kind: "text/html; charset=utf-8", ..Page::default() });
+    let html = format!(
+        "{url} is a web page, and no image: give the address of the image itself (in a browser, copy the link behind the download button)"
+    );
+    failed(&w, fetch(&[]), &html);
+    site.put("x.squashfs", "\n<!doctype html>\n<title>Sign in</title>");
+    failed(&w, fetch(&[]), &html);
+    page(Page { claims: Some(1 << 60), ..Page::default() });
+    let said = fetch(&[]);
+    assert!(
+        said.err.starts_with("boottorrent: no room for 'x' in the catalogue: it needs 1048576 TiB and ")
+            && said.err.ends_with(" are free; free some, or choose another disk with --dir\n"),
+        "{}",
+        said.err
+    );
+    let gone = site.url("gone.iso");
+    failed(
+        &w,
+        w.run(&["image", "fetch", &gone, "--sum", &sum]),
+        &format!("there is nothing at {gone} (404 Not Found): look for its new address"),
+    );
+    failed(
+        &w,
+        w.run(&["image", "fetch", "http://127.0.0.1:9/x.iso", "--sum", &sum, "--tries", "1"]),
+        "gave up after 1 tries: asking http://127.0.0.1:9/x.iso: Connection refused (os error 111)",
+    );
+    // Right by its sum, and no image.
+    site.put("x.squashfs", "hello\n");
+    failed(
+        &w,
+        w.run(&["image", "fetch", &url, "--sum", &sha256(b"hello\n")]),
+        &format!(
+            "'{url}' is a text file: give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball"
+        ),
+    );
+}
+
+/// Sources that cannot be understood: file, line and what was expected; they hide no other.
+#[test]
+fn sources_that_cannot_be_understood() {
+    let w = World::new();
+    w.write("usr/sources.d/good.toml", "url = \"/srv/x.iso\"\n");
+    let bad = w.write("etc/sources.d/bad.toml", "description = \"x\"\nurl = http://x\n");
+    let sentence = format!("{}: line 2: invalid unquoted string, expected literal `'`", bad.display());
+    let said = w.run(&["source", "list"]);
+    assert!(
+        said.out.contains("good") && said.err.starts_with(&format!("warning: {}: line 2: ", bad.display())),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    let said = w.run(&["image", "fetch", "bad"]);
+    assert!(said.err.starts_with(&format!("boottorrent: {}: line 2: ", bad.display())), "{}", said.err);
+    let _ = sentence;
+    fs::write(&bad, "url = \"http://x/y.iso\"\nsha256 = \"12\"\n").unwrap();
+    w.run(&["image", "fetch", "bad"]).refused(&format!(
+        "{}: line 2: '12' is no SHA-256 sum: write its 64 hexadecimal digits",
+        bad.display()
+    ));
+    let said = w.run(&["source", "check"]);
+    assert_eq!(said.err, "boottorrent: 2 of 2 sources cannot be used as they are\n");
+    assert!(said.out.contains("good: there is nothing at /srv/x.iso\n"), "{}", said.out);
+    w.run(&["image", "fetch", "god"]).refused(
+        "there is no source 'god': see `boottorrent source list`, or give a URL, a magnet link or a .torrent; did you mean good?",
+    );
+    let own = w.write("new.toml", "ur = 1\n");
+    let said = w.run(&["source", "add", "--from", "new.toml"]);
+    assert!(
+        said.err
+            .starts_with("boottorrent: new.toml: line 1: unknown key `ur`, expected one of `description`, "),
+        "{}",
+        said.err
+    );
+    fs::write(own, "url = \"/srv/new/\"\n").unwrap();
+    w.run(&["source", "add", "--from", "new.toml"])
+        .refused("new.toml: line 1: a folder needs file, as in file = \"live-*.iso\", and checksums, in which the file's name is found");
+}
+
+/// A seeder of somebody else's making. Killed when dropped.
+struct Seeder(Child);
+
+impl Drop for Seeder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Seeder {
+    fn start(dir: &Path, torrent: &Path) -> (Seeder, u16) {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("aria2c")
+            .args([
+                "--no-conf",
+                "--enable-dht=false",
+                "--enable-dht6=false",
+                "--bt-enable-lpd=false",
+                "--seed-ratio=0.0",
+            ])
+            .args(["--check-integrity=true", "--bt-external-ip=127.0.0.1", "--interface=127.0.0.1"])
+            .arg(format!("--listen-port={port}"))
+            .arg(format!("--dir={}", dir.display()))
+            .arg(torrent)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let seeder = Seeder(child);
+        until("the seeder", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        (seeder, port)
+    }
+}
+
+/// A torrent of a folder, announced to `tracker`.
+fn torrent(folder: &Path, tracker: &str) -> (Vec<u8>, String) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let options = librqbit::CreateTorrentOptions {
+        trackers: vec![tracker.to_owned()],
+        piece_length: Some(1 << 16),
+        ..Default::default()
+    };
+    let made = runtime.block_on(async {
+        let spawner = librqbit::spawn_utils::BlockingSpawner::new(1);
+        librqbit::create_torrent(folder, options, &spawner).await.unwrap()
+    });
+    (made.as_bytes().unwrap().to_vec(), made.info_hash().as_string())
+}
+
+/// From a torrent of several files: by its .torrent and a tracker, and by a magnet link that names a peer.
+#[test]
+fn over_bittorrent() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    w.write("seed/dist/live.squashfs", &bytes);
+    w.write("seed/dist/README", "read me");
+    let (torrent, hash) = torrent(&w.path("seed/dist"), &site.url("announce"));
+    let file = w.write("dist.torrent", &torrent);
+    let (_seeder, port) = Seeder::start(&w.path("seed"), &file);
+    let peer = [&[127, 0, 0, 1][..], &port.to_be_bytes()].concat();
+    site.put("announce", [b"d8:intervali5e5:peers6:", &peer[..], b"e"].concat());
+
+    w.run(&["image", "fetch", "dist.torrent"])
+        .refused("no file of the torrent is an ISO: name one with --file; there are: README, live.squashfs");
+    let (out, _) = good(w.run(&["image", "fetch", "dist.torrent", "--file", "live.*", "--name", "live"]));
+    assert!(
+        out.starts_with(&format!("verified: piece by piece as in the torrent {hash}\nimage 'live': ")),
+        "{out}"
+    );
+    assert_eq!(fs::read(w.path("cat/images/live/payload")).unwrap(), bytes);
+    assert!(!exists(&w.path("cat/fetch").join("README")));
+    assert_eq!(fs::read_dir(w.path("cat/fetch")).unwrap().count(), 0, "nothing is left");
+
+    let magnet = format!("magnet:?xt=urn:btih:{hash}&dn=dist&x.pe=127.0.0.1:{port}");
+    let sum = sha256(&bytes);
+    let (out, _) = good(w.run(&["image", "fetch", &magnet, "--file", "live.squashfs", "--sum", &sum]));
+    assert!(
+        out.starts_with(&format!(
+            "verified: piece by piece as in the torrent {hash}; SHA-256 as it was given\nimage 'dist': "
+        )),
+        "{out}"
+    );
+    w.run(&["image", "fetch", &format!("magnet:?xt=urn:btih:{hash}&dn=x")]).refused(
+        "the magnet link names no tracker and no peer: give --dht to look for peers in the DHT (which is all over the internet), or a \
+         .torrent",
+    );
+    site.put("no.torrent", "nonsense");
+    let said = w.run(&["image", "fetch", &site.url("no.torrent")]);
+    assert!(said.err.starts_with("boottorrent: this torrent cannot be used: "), "{}", said.err);
+}
+
+/// The daemon fetches: asked, listed, cancelled, gone on with after a restart, published by itself.
+#[test]
+fn in_the_background() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    let (url, sum) = (site.url("x.squashfs"), sha256(&bytes));
+    let start = ["image", "fetch", &url, "--sum", &sum, "--background", "--tries", "1000"];
+    w.run(&start).refused(&format!(
+        "no server is running here ({} is not there): start it with `boottorrent serve`, or leave --background away",
+        w.shown("cat/api.sock")
+    ));
+    let server = Server::start(&w, &["--no-seed"]);
+    assert_eq!(w.run(&["image", "fetch", "--list"]).good(), "nothing is being fetched\n");
+    let rows = || parsed(&server.get("/api/v1/fetches").text());
+    // It never gets further than its half.
+    site.page("x.squashfs", Page { body: bytes.clone(), busy: 1_000_000, ..Page::default() });
+    assert_eq!(
+        w.run(&start).good(),
+        "fetch number 1: it becomes the image 'x'; see `boottorrent image fetch --list`\n"
+    );
+    w.run(&start).refused("'x' is being fetched already: it is number 1");
+    until("the first try", || (rows()[0]["state"] == "fetching").then_some(()));
+    assert!(w.run(&["image", "fetch", "--list"]).good().contains("1  x      fetching"));
+    w.run(&["image", "fetch", "--cancel", "1"]).good();
+    until("the end", || (rows()[0]["state"] == "cancelled").then_some(()));
+    w.run(&["image", "fetch", "--cancel", "9"]).refused("there is no fetch number 9");
+
+    // A restart in the middle.
+    w.run(&start).good();
+    until("it", || (rows()[1]["state"] == "fetching").then_some(()));
+    drop(server);
+    site.page("x.squashfs", Page { body: bytes.clone(), ..Page::default() });
+    let server = Server::start(&w, &["--no-seed"]);
+    let done = until("the image", || {
+        let rows = parsed(&server.get("/api/v1/fetches").text());
+        rows.as_array()?.iter().find(|r| r["id"] == 2 && r["state"] == "done").cloned()
+    });
+    assert_eq!((&done["verified"], &done["image"]), (&json!("SHA-256 as it was given"), &json!("x")));
+    assert_eq!(server.get("/images/x/payload").body, bytes, "it is served at once");
+    let list = w.run(&["image", "fetch", "--list"]).good();
+    assert!(list.contains("1  x      cancelled") && list.contains("2  x      done"), "{list}");
+    // One that fails says why.
+    let bad = ["image", "fetch", &url, "--sum", &"b".repeat(64), "--background", "--name", "bad", "--json"];
+    assert_eq!(parsed(&w.run(&bad).good())["id"], 3);
+    let failed = until("the failure", || {
+        let rows = parsed(&server.get("/api/v1/fetches").text());
+        rows.as_array()?.iter().find(|r| r["id"] == 3 && r["state"] == "failed").cloned()
+    });
+    assert!(
+        failed["error"].as_str().unwrap().starts_with("what came is not the image: its SHA-256 is "),
+        "{failed}"
+    );
+}
