@@ -136,7 +136,7 @@ Examples:
   boottorrent-agent fetch --torrent lab.torrent --to lab.img --seed ratio:2
   boottorrent-agent fetch --torrent 'magnet:?xt=urn:btih:…&tr=…' --to . \\
       --file lab.iso
-  boottorrent-agent fetch --torrent lab.torrent --to . --progress json | jq .down_rate
+  boottorrent-agent fetch --torrent lab.torrent --to . --progress json | jq
 
 Exit codes:
    0  the file is complete, and seeding is over
