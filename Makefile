@@ -3,11 +3,18 @@
 
 DESTDIR =
 PREFIX = /usr
+# As in --locked, for every build.
+CARGO_FLAGS =
 MUSL = x86_64-unknown-linux-musl
-AGENT = target/$(MUSL)/agent/boottorrent-agent
+# Without Rust's musl (Debian's own rustc): AGENT_TARGET=x86_64-unknown-linux-gnu, linked statically all the same.
+AGENT_TARGET = $(MUSL)
+AGENT = target/$(AGENT_TARGET)/agent/boottorrent-agent
 SERVER = target/release/boottorrent
-INITRAMFS = $(DESTDIR)$(PREFIX)/share/initramfs-tools
+MANUAL = target/manual
+SHARE = $(DESTDIR)$(PREFIX)/share
+INITRAMFS = $(SHARE)/initramfs-tools
 DRACUT = $(DESTDIR)$(PREFIX)/lib/dracut/modules.d/95boottorrent
+UNITS = $(DESTDIR)$(PREFIX)/lib
 
 # N machines in the demo; KEEP=1 leaves them running.
 N = 3
@@ -17,12 +24,25 @@ all: build
 
 build: agent server
 
-# Its C code is compiled with plain gcc: musl-gcc is not needed.
+# Its C code is compiled with plain gcc: musl-gcc is not needed. With musl `+crt-static` is the default.
+agent: export CC_x86_64_unknown_linux_musl = gcc
+agent: export CC_aarch64_unknown_linux_musl = aarch64-linux-gnu-gcc
+agent: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER = aarch64-linux-gnu-gcc
 agent:
-	CC_x86_64_unknown_linux_musl=gcc cargo build --profile agent --target $(MUSL) -p boottorrent-agent
+	$(if $(findstring gnu,$(AGENT_TARGET)),RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static") \
+		cargo build $(CARGO_FLAGS) --profile agent --target $(AGENT_TARGET) -p boottorrent-agent
+
+# Needs gcc-aarch64-linux-gnu, and `rustup target add aarch64-unknown-linux-musl`.
+agent-arm64:
+	$(MAKE) --no-print-directory agent AGENT_TARGET=aarch64-unknown-linux-musl
 
 server:
-	cargo build --release -p boottorrent-server
+	cargo build $(CARGO_FLAGS) --release -p boottorrent-server
+
+# Man pages and completions, as the program itself tells them.
+manual: server
+	rm -rf $(MANUAL)
+	$(SERVER) manual $(MANUAL)
 
 check:
 	cargo check --workspace --all-targets
@@ -52,11 +72,17 @@ bench-quick: setup build
 
 docs:
 	cargo run -q -p bootspec --example kernel-parameters > docs/kernel-parameters.md
+	cargo run -q -p boottorrent-server --example agent-manual docs/man
 
-install: install-agent install-server
+install: build manual install-agent install-initramfs-tools install-server install-units
 
+# Each of these is what one Debian package has (debian/rules).
 install-agent:
 	install -D -m 755 $(AGENT) $(DESTDIR)$(PREFIX)/libexec/boottorrent/boottorrent-agent
+	install -d $(DESTDIR)/etc/boottorrent/keys $(SHARE)/man/man8
+	install -m 644 docs/man/*.8 $(SHARE)/man/man8
+
+install-initramfs-tools:
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent $(INITRAMFS)/hooks/boottorrent
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent-netboot $(INITRAMFS)/hooks/boottorrent-netboot
 	install -D -m 644 initramfs-hooks/initramfs-tools/conf-hooks.d/boottorrent $(INITRAMFS)/conf-hooks.d/boottorrent
@@ -73,7 +99,15 @@ install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
 	[ -e $(DESTDIR)/etc/boottorrent/server.toml ] || \
 		install -D -m 644 server/server.toml $(DESTDIR)/etc/boottorrent/server.toml
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/boottorrent/sources.d server/sources.d/*.toml
+	install -d $(DESTDIR)/etc/boottorrent/keys
+	for section in 1 5 7; do \
+		install -d $(SHARE)/man/man$$section && \
+		install -m 644 $(MANUAL)/man/*.$$section $(SHARE)/man/man$$section || exit; \
+	done
+	install -D -m 644 $(MANUAL)/completions/bash/boottorrent $(SHARE)/bash-completion/completions/boottorrent
+	install -D -m 644 $(MANUAL)/completions/zsh/_boottorrent $(SHARE)/zsh/vendor-completions/_boottorrent
+	install -D -m 644 $(MANUAL)/completions/fish/boottorrent.fish $(SHARE)/fish/vendor_completions.d/boottorrent.fish
+	install -D -m 644 -t $(SHARE)/boottorrent/sources.d server/sources.d/*.toml
 
 # Beside Debian's package ltsp, which it needs.
 LTSP = $(DESTDIR)$(PREFIX)/share/ltsp
@@ -84,4 +118,25 @@ install-ltsp:
 	install -D -m 644 ltsp/ltsp.conf $(DESTDIR)$(PREFIX)/share/doc/ltsp-server-boottorrent/examples/ltsp.conf
 	install -D -m 644 ltsp/ltsp-boottorrent.8 $(DESTDIR)$(PREFIX)/share/man/man8/ltsp-boottorrent.8
 
-.PHONY: all build agent server check lint setup test test-full demo bench bench-quick docs install install-agent install-dracut install-server install-ltsp
+# In packages debhelper does this.
+install-units:
+	install -D -m 644 debian/boottorrent-server.service $(UNITS)/systemd/system/boottorrent-server.service
+	install -D -m 644 debian/boottorrent-server.sysusers $(UNITS)/sysusers.d/boottorrent-server.conf
+	install -D -m 644 debian/boottorrent-server.tmpfiles $(UNITS)/tmpfiles.d/boottorrent-server.conf
+
+# The packages, in target/deb. In a checkout build dependencies come from rustup: -d.
+deb:
+	rm -rf target/deb
+	mkdir -p target/deb
+	DEB_DEST=$(CURDIR)/target/deb dpkg-buildpackage --build=binary --no-sign -d -nc \
+		--buildinfo-option=-u$(CURDIR)/target/deb --changes-option=-u$(CURDIR)/target/deb \
+		--buildinfo-file=$(CURDIR)/target/deb/boottorrent.buildinfo \
+		--changes-file=$(CURDIR)/target/deb/boottorrent.changes
+	dh_clean
+
+# The source package with all crates, in target/source: builds without a network.
+deb-source:
+	scripts/deb-source target/source
+
+.PHONY: all build agent agent-arm64 server manual check lint setup test test-full demo bench bench-quick docs
+.PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

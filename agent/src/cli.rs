@@ -129,16 +129,18 @@ pub struct FetchArgs {
 
 /// Examples and exit codes of `fetch`.
 const FETCH_HELP: &str = "\
-The file appears under its name when it is complete and verified; until then it is called
-FILE.part, and what an interrupted run left in it is used. With --progress json standard
-output has one object a line, each second, at completion, and at the end of seeding;
-everything else is on standard error.
+The file appears under its name when it is complete and verified; until then it
+is called FILE.part, and what an interrupted run left in it is used. With
+--progress json standard output has one object a line, each second, at
+completion, and at the end of seeding; everything else is on standard error.
 
 Examples:
-  boottorrent-agent fetch --torrent http://10.0.0.1:6980/images/lab/lab.torrent --to /srv/cache
-  boottorrent-agent fetch --torrent lab.torrent --to lab.img --seed ratio:2 --up 10MB/s
-  boottorrent-agent fetch --torrent 'magnet:?xt=urn:btih:…&tr=…' --file lab.iso --to .
-  boottorrent-agent fetch --torrent lab.torrent --to . --progress json | jq .down_rate
+  boottorrent-agent fetch --to /srv/cache \\
+      --torrent http://10.0.0.1:6980/images/lab/lab.torrent
+  boottorrent-agent fetch --torrent lab.torrent --to lab.img --seed ratio:2
+  boottorrent-agent fetch --torrent 'magnet:?xt=urn:btih:…&tr=…' --to . \\
+      --file lab.iso
+  boottorrent-agent fetch --torrent lab.torrent --to . --progress json | jq
 
 Exit codes:
    0  the file is complete, and seeding is over

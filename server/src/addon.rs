@@ -16,7 +16,7 @@ use std::{
     time::SystemTime,
 };
 
-/// Where `make install-agent` puts the agent.
+/// Where the package boottorrent-agent puts the agent.
 pub const AGENT: &str = "/usr/libexec/boottorrent/boottorrent-agent";
 
 /// An agent is a few megabytes.
@@ -162,7 +162,7 @@ impl Addons {
         let path = self.agent.display();
         let file = File::open(&self.agent).map_err(|e| match e.kind() {
             ErrorKind::NotFound => anyhow!(
-                "there is no agent at {path}: install it (`make install-agent`), or say where it is with agent = in \
+                "there is no agent at {path}: install the package boottorrent-agent, or say where it is with agent = in \
                  [boot] of server.toml"
             ),
             _ => anyhow!(e).context(format!("opening {path}")),
@@ -177,7 +177,7 @@ impl Addons {
         let mut agent = Vec::new();
         file.take(MAX_AGENT + 1).read_to_end(&mut agent).with_context(|| format!("reading {path}"))?;
         if !agent.starts_with(b"\x7fELF") || agent.len() as u64 > MAX_AGENT {
-            bail!("{path} is no program: install the agent again (`make install-agent`)");
+            bail!("{path} is no program: install the package boottorrent-agent again");
         }
         Ok(agent)
     }
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(
             e,
             format!(
-                "there is no agent at {}: install it (`make install-agent`), or say where it is with agent = in [boot] of server.toml",
+                "there is no agent at {}: install the package boottorrent-agent, or say where it is with agent = in [boot] of server.toml",
                 path.display()
             )
         );

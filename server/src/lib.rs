@@ -31,6 +31,7 @@ pub mod interrupt;
 pub mod ipxe;
 pub mod library;
 pub mod ltsp;
+pub mod manual;
 pub mod meter;
 pub mod notify;
 pub mod seed;

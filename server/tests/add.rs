@@ -245,8 +245,8 @@ fn refusals_leave_the_catalogue_as_it_was() {
         (
             vec!["stock"],
             format!(
-                "the initrd /boot/initrd.img-{KERNEL} lacks BootTorrent's boot script (scripts/boottorrent): put \
-                 BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it"
+                "the initrd /boot/initrd.img-{KERNEL} lacks BootTorrent's boot script (scripts/boottorrent): install \
+                 the package boottorrent-initramfs-tools in the image"
             ),
         ),
         (vec!["nowhere"], "opening nowhere: No such file or directory (os error 2)".into()),

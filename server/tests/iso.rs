@@ -90,7 +90,7 @@ fn the_addon_is_served() {
     assert_eq!(
         missing.text(),
         format!(
-            "the add-on of image 'debian' cannot be made: there is no agent at {}: install it (`make install-agent`), \
+            "the add-on of image 'debian' cannot be made: there is no agent at {}: install the package boottorrent-agent, \
              or say where it is with agent = in [boot] of server.toml\n",
             agent.display()
         )

@@ -106,7 +106,7 @@ impl<'a> LtspServer<'a> {
         let make = Cmd::new("make")
             .args(["--no-print-directory", "-C"])
             .arg(workspace())
-            .args(["install-agent", "install-server", "install-ltsp"])
+            .args(["install-agent", "install-initramfs-tools", "install-server", "install-ltsp"])
             .arg(format!("DESTDIR={}", self.root.display()))
             .arg(format!("AGENT={}", agent_binary()?.display()))
             .arg(format!("SERVER={}", server_binary()?.display()));

@@ -46,12 +46,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 SOURCE is recognised by content:
-  a live ISO                          is taken as it is, with its own kernel and initrd
-  a disk image with partitions        likewise; raw, or qcow2, vmdk, vdi, vhdx with qemu-img
-  a squashfs, erofs or ext4 image     is taken as it is
-  any of these as .gz, .xz or .zst    is unpacked
-  a root directory                    is packed into a squashfs (zstd), or an erofs
-  a tarball (.tar, .tar.gz/xz/zst)    likewise; owners, devices and hard links are kept
+  a live ISO                       is taken as it is, with its kernel and initrd
+  a disk image with partitions     likewise; qcow2, vmdk, vdi, vhdx by qemu-img
+  a squashfs, erofs or ext4 image  is taken as it is
+  any of these as .gz, .xz, .zst   is unpacked
+  a root directory                 is packed into a squashfs (zstd), or an erofs
+  a tarball (.tar, .tar.gz/xz/zst) likewise; with owners, devices, hard links
 
 Examples:
   boottorrent image add debian-live-13.2.0-amd64-gnome.iso --name debian-live
@@ -60,9 +60,10 @@ Examples:
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
 
-A root filesystem needs a kernel (linux-image-amd64) and an initrd with BootTorrent's hook in
-it (see docs/quickstart.md). They are found in /boot, or given with --kernel and --initrd.
-The initrd of a disk image may be as Debian makes it (see docs/disk.md).")]
+A root filesystem needs a kernel (linux-image-amd64) and an initrd with
+BootTorrent's hook in it (see docs/quickstart.md). They are found in /boot, or
+given with --kernel and --initrd. The initrd of a disk image may be as Debian
+makes it (see docs/disk.md).")]
 pub struct Add {
     /// A live ISO, a disk image, a filesystem image, a root directory or a root tarball
     source: PathBuf,
@@ -116,9 +117,10 @@ pub struct Show {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-When machines ask for several images at once, the seeder sends each image's pieces in
-proportion to its priority: an image of 9 gets three times as much of the server's
-link as one of 3. An image that is alone gets all of it, whatever its priority is.
+When machines ask for several images at once, the seeder sends each image's
+pieces in proportion to its priority: an image of 9 gets three times as much of
+the server's link as one of 3. An image that is alone gets all of it, whatever
+its priority is.
 
 Examples:
   boottorrent image set exam-room --priority 9

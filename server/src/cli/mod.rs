@@ -13,14 +13,14 @@ mod source;
 mod status;
 mod tui;
 
-use crate::{catalogue::Catalogue, config};
+use crate::{catalogue::Catalogue, config, manual};
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Boot machines over the network from one image that they pass on to each other.
 #[derive(Debug, Parser)]
-#[command(name = "boottorrent", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "boottorrent", version, max_term_width = 80, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     common: Common,
@@ -30,14 +30,17 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 From nothing to machines that boot:
-  make a Debian root with a kernel and BootTorrent's hook: docs/quickstart.md
+  make a Debian root with a kernel and BootTorrent's hook (docs/quickstart.md)
   boottorrent image add lab.tar
-  boottorrent setup                 shows what dnsmasq would be told; --write does it
-  boottorrent serve
+  boottorrent setup           shows what dnsmasq would be told; --write does it
+  boottorrent serve           or: systemctl start boottorrent-server
   boottorrent status --watch
 
-Exit codes: 0 done, 1 refused or failed (one sentence on stderr says why), 2 wrong usage,
-130 interrupted.";
+Exit codes:
+    0  done
+    1  refused or failed: one sentence on stderr says why
+    2  wrong usage
+  130  interrupted";
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -77,6 +80,12 @@ enum Command {
     Ltsp(ltsp::Ltsp),
     /// Open the screen; `boottorrent` alone on a terminal does so too
     Tui(tui::Tui),
+    /// Write man pages and shell completions into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        dir: PathBuf,
+    },
 }
 
 impl Common {
@@ -104,6 +113,9 @@ impl Common {
 impl Cli {
     /// Do what was asked for.
     pub fn run(self) -> Result<()> {
+        if let Some(Command::Manual { dir }) = &self.command {
+            return manual::write(&Cli::command(), dir);
+        }
         let config = self.common.config()?;
         let command = match self.command {
             Some(command) => command,
@@ -115,6 +127,7 @@ impl Cli {
             }
         };
         match command {
+            Command::Manual { .. } => unreachable!("above: it needs no settings"),
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
             Command::Doctor(doctor) => doctor.run(&config),
             Command::Host(host) => host.run(&config),
@@ -156,9 +169,12 @@ mod tests {
         let mut all = vec![cli];
         while let Some(mut command) = all.pop() {
             all.extend(command.get_subcommands().cloned());
-            let help = command.render_long_help().to_string();
+            // Options are wrapped; what stands behind them is as it was written.
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default()
+                + "\n"
+                + &command.render_long_help().to_string();
             for line in help.lines() {
-                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
             }
         }
     }

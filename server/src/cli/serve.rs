@@ -15,14 +15,14 @@ use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Kinds of --seeder:
-  dealing     shows each piece to one machine first, so that the server's link carries every
-              piece about once
+  dealing     shows each piece to one machine first, so that the server's link
+              carries every piece about once
   librqbit    shows everything to everybody
 
 Examples:
   boottorrent serve
   boottorrent serve --listen 10.0.0.1:6980 --up 50MB/s
-  boottorrent serve --no-seed --no-payload    machines that have booted serve the others")]
+  boottorrent serve --no-seed --no-payload    booted machines serve the others")]
 pub struct Serve {
     /// Address and port for HTTP; port 0 takes any, and prints it [default: [::]:6980]
     #[arg(long, value_name = "ADDR:PORT")]

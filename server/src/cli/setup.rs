@@ -24,7 +24,8 @@ Without --write nothing is changed: it shows what would be written.
 Examples:
   boottorrent setup
   boottorrent setup --interface eth1 --write
-  boottorrent setup --interface eth1 --mode authoritative --range 10.0.0.100,10.0.0.200 --write
+  boottorrent setup --interface eth1 --mode authoritative \\
+      --range 10.0.0.100,10.0.0.200 --write
   boottorrent setup --remove")]
 pub struct Setup {
     /// The interface to serve [default: the only one there is]

@@ -121,9 +121,9 @@ pub fn check(initrd: &Path, shown: &str) -> Result<()> {
         (true, false, _) => format!("BootTorrent's agent ({AGENT})"),
     };
     let mend = if dracut {
-        "put it in the image (`make install-agent install-dracut DESTDIR=ROOT`) and run `dracut --force --regenerate-all` in it"
+        "install the package boottorrent-dracut in the image"
     } else {
-        "put BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it"
+        "install the package boottorrent-initramfs-tools in the image"
     };
     bail!("the initrd {shown} lacks {missing}: {mend}")
 }

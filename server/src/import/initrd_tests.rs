@@ -50,7 +50,7 @@ fn an_initrd_of_dracut_has_our_module() {
         let hook = format!("{folder}/dracut/hooks/mount/50-mount-boottorrent.sh");
         assert_eq!(verdict(&cpio(&[lib, agent, (&hook, "x")])), Ok(()), "{folder}");
     }
-    let mend = "put it in the image (`make install-agent install-dracut DESTDIR=ROOT`) and run `dracut --force --regenerate-all` in it";
+    let mend = "install the package boottorrent-dracut in the image";
     for files in [&[lib, agent][..], &[lib]] {
         let said = format!("the initrd X lacks BootTorrent's dracut module: {mend}");
         assert_eq!(verdict(&cpio(files)), Err(said));
@@ -75,7 +75,7 @@ fn finds_ours_however_it_is_packed() {
 
 #[test]
 fn says_what_is_missing() {
-    let mend = "put BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it";
+    let mend = "install the package boottorrent-initramfs-tools in the image";
     for (bytes, sentence) in [
         (
             cpio(&[("init", "x")]),

@@ -64,7 +64,7 @@ pub fn complete(tree: &dyn Tree, root: Format, boot: &Boot, staging: &Staging) -
     Ok(wanted.iter().map(|p| name(p)).collect())
 }
 
-const MEND: &str = "put BootTorrent's hook in the image (`make install-agent DESTDIR=ROOT`) and run `update-initramfs -u` in it";
+const MEND: &str = "install the package boottorrent-initramfs-tools in the image";
 
 /// `kernel/fs/overlayfs/overlay.ko.xz` is called `overlay`; in names `-` and `_` are the same.
 pub fn name(path: &str) -> String {

@@ -38,6 +38,11 @@ impl Record {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
             text => {
                 let text = text.with_context(|| format!("reading {}", path.display()))?;
+                // The folder may be the daemon's, which talks to the network: it must not choose what root deletes.
+                let owner = fs::metadata(&path).map(|m| m.uid()).ok();
+                if owner != Some(nix::unistd::geteuid().as_raw()) {
+                    bail!("{} is another user's: delete it if you did not write it", path.display());
+                }
                 toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
             }
         }

@@ -31,6 +31,17 @@ pub fn sources(suite: Suite) -> Result<Vec<Source>> {
     Ok(found)
 }
 
+/// The mirror that this machine's own apt uses: `HOST` or `HOST:PORT`.
+pub fn mirror_host() -> Result<String> {
+    let found = sources(Suite::own()?)?;
+    let texts = found.iter().map(|s| match s {
+        Source::List(text) | Source::Deb822(text) => text.as_str(),
+    });
+    let mut lines = texts.flat_map(str::lines).filter(|l| !l.starts_with('#'));
+    let host = lines.find_map(|l| l.split_once("http://")?.1.split(['/', ' ']).next());
+    host.map(str::to_owned).context("none of this machine's apt sources has an http:// URL")
+}
+
 /// One source, in one of apt's two forms.
 pub enum Source {
     /// A line `deb …`.

@@ -12,6 +12,7 @@ mod netboot;
 mod root;
 mod tiny;
 
+pub use apt::mirror_host;
 pub use cache::{cached, key_of};
 pub use disk::{ROOT_PARTITION, disk};
 pub use ltsp::{LTSP_IMAGE, LTSP_SERVER, LtspRoot, NFS, ltsp, shell};
@@ -134,6 +135,11 @@ pub fn image(suite: Suite) -> Result<Image> {
 /// The same root with an initramfs that dracut made with our module, and [`Image::initrd_files`] as `lsinitrd` lists them.
 pub fn dracut_image(suite: Suite) -> Result<Image> {
     Ok(Image { suite, dir: dracut::finished(suite)? })
+}
+
+/// A root with systemd and no more than that: a server's, before anybody has installed anything.
+pub fn clean(suite: Suite) -> Result<PathBuf> {
+    root::bootstrap("clean", suite, "systemd-sysv,dbus,iproute2")
 }
 
 /// A catalogue with one image, called [`IMAGE`], that real `boottorrent image

@@ -62,7 +62,7 @@ fn make(root: &Path, dir: &Path) -> Result<()> {
         fs::copy(root.join("tmp").join(name), dir.join(name)).context("copying an initrd")
     };
     initrd("stock.img")?;
-    install(root, &["install-agent"])?;
+    install(root, &["install-agent", "install-initramfs-tools"])?;
     fs::write(root.join("etc/boottorrent/initramfs.conf"), "NETBOOT=yes\n")?;
     initrd("netboot.img").map(drop)
 }

@@ -119,7 +119,7 @@ pub fn speaks(root: &Path) -> Result<()> {
 }
 
 fn finish(root: &Path, dir: &Path) -> Result<()> {
-    install(root, &["install-agent"])?;
+    install(root, &["install-agent", "install-initramfs-tools"])?;
     // So that machines can make a disk for images (boottorrent.mkfs=), in the release whose base has what that takes.
     if root.join("usr/sbin/mkfs.ext4").exists() || root.join("sbin/mkfs.ext4").exists() {
         fs::create_dir_all(root.join("etc/boottorrent"))?;
