@@ -22,7 +22,7 @@ KEEP =
 
 all: build
 
-build: agent server
+build: agent manual
 
 # Its C code is compiled with plain gcc: musl-gcc is not needed. With musl `+crt-static` is the default.
 agent: export CC_x86_64_unknown_linux_musl = gcc
