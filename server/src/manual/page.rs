@@ -38,6 +38,9 @@ fn related(root: &Command, one: &Command, section: &str) -> Vec<String> {
     [top].into_iter().chain(others).filter(|p| *p != own).collect()
 }
 
+/// A part of a page.
+type Part = fn(&Man, &mut dyn std::io::Write) -> std::io::Result<()>;
+
 /// One page.
 fn clap_page(command: &Command, section: &str, related: &[String]) -> String {
     let name = display(command);
@@ -51,7 +54,7 @@ fn clap_page(command: &Command, section: &str, related: &[String]) -> String {
         // A date would make every build another one.
         .date("");
     let mut out = Vec::new();
-    let render: [fn(&Man, &mut dyn std::io::Write) -> std::io::Result<()>; 5] = [
+    let render: [Part; 5] = [
         Man::render_title,
         Man::render_name_section,
         Man::render_synopsis_section,
