@@ -87,7 +87,8 @@ impl<'a> LtspServer<'a> {
             "cp -r /srv/ltsp/images {NFS}/; mkdir -p /run/rpcbind /run/ganesha /var/lib/nfs/ganesha"
         ))?;
         self.write("/etc/ganesha/ganesha.conf", GANESHA, 0o644)?;
-        let rpcbind = self.spawn("rpcbind", &["rpcbind", "-w", "-f"])?;
+        // It drops its rights, and the kernel would forget to kill it with us: the shell does not.
+        let rpcbind = self.spawn("rpcbind", &["sh", "-c", "rpcbind -w -f; :"])?;
         let log = "/var/log/ganesha/lab.log";
         let words = ["ganesha.nfsd", "-F", "-L", log, "-f", "/etc/ganesha/ganesha.conf"];
         let nfs = self.spawn("ganesha", &words)?;

@@ -69,8 +69,7 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
     File::create(&disk)?.set_len(1 << 30)?;
     Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-m", "0", "-L", "images"]).arg(&disk).run()?;
     let conf = String::from_utf8(server.read("/etc/ltsp/ltsp.conf")?)?;
-    let own =
-        "KERNEL_PARAMETERS=\"console=ttyS0 mitigations=off panic=-1 boottorrent.target=LABEL=images,ram\"";
+    let own = "KERNEL_PARAMETERS=\"console=ttyS0 mitigations=off panic=-1 systemd.default_device_timeout_sec=300 boottorrent.target=LABEL=images,ram\"";
     server.write(
         "/etc/ltsp/ltsp.conf",
         &format!("{conf}\n[52:54:00:77:00:03]\nHOSTNAME=disk3\n{own}\n"),

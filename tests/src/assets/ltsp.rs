@@ -163,10 +163,11 @@ fn image(server: &Path) -> Cmd {
 /// the kernel's modules is in their initrd.
 const CONF: &str = "\
 [common]
-KERNEL_PARAMETERS=\"console=ttyS0 mitigations=off panic=-1\"
+KERNEL_PARAMETERS=\"console=ttyS0 mitigations=off panic=-1 systemd.default_device_timeout_sec=300\"
 [server]
 MKSQUASHFS_PARAMS=\"-comp zstd -Xcompression-level 1 -no-progress\"
-ADD_IMAGE_EXCLUDES=\"usr/lib/modules/*/kernel/drivers/*
+ADD_IMAGE_EXCLUDES=\"usr/lib/modules/*/kernel/arch/*
+usr/lib/modules/*/kernel/drivers/*
 usr/lib/modules/*/kernel/net/*
 usr/lib/modules/*/kernel/sound/*\"
 MENU_TIMEOUT=100
