@@ -50,7 +50,7 @@ check:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=')
+	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=' -- ':!*.rs')
 
 setup:
 	scripts/setup

@@ -160,6 +160,8 @@ impl Session {
         let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http } = fetch;
         let store = Store::new(file, head, metainfo.clone())?;
         let how = Seeding { deal: false, weight: 1 };
+        // Ranges over HTTP are those of a payload that is all of its torrent.
+        let http = http.filter(|_| metainfo.is_whole());
         let shared = self.add(&metainfo, store, have, servers, http, how);
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.add(peers.into_iter());
