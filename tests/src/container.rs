@@ -28,10 +28,23 @@ impl Container {
     /// Boot the system in `root`, a folder of the caller's, in the place of `host`. `env` is what its shells have.
     pub fn start(host: &Host, root: &Path, env: &[(&str, &str)]) -> Result<Self> {
         let cmd = Cmd::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", START, "nspawn"])
-            .args(["--quiet", "--register=no", "--keep-unit", "--boot", "--console=read-only"])
+            // In a process namespace of its own: when this is killed, all that runs in the container is gone too.
+            .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args([
+                "sh",
+                "-c",
+                START,
+                "nspawn",
+                "--capability=CAP_NET_ADMIN",
+                "--quiet",
+                "--register=no",
+                "--keep-unit",
+                "--boot",
+                "--console=read-only",
+            ])
             .args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"])
-            .arg(format!("--network-namespace-path={}", host.netns().path()))
+            // The host's, in which it is started.
+            .arg("--network-namespace-path=/proc/self/ns/net")
             .arg(format!("--machine={}", host.name()))
             .arg("--directory")
             .arg(root);
@@ -39,10 +52,8 @@ impl Container {
         let began = Instant::now();
         let leader = loop {
             nspawn.check()?;
-            let id = nspawn.id();
-            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-            let init = children.split_whitespace().find(|c| {
-                // Its comm says when it has become the container's init.
+            let init = descendants(nspawn.id().to_string()).into_iter().find(|c| {
+                // Its name says when it has become the container's init.
                 fs::read_to_string(format!("/proc/{c}/comm")).is_ok_and(|name| name.trim() == "systemd")
             });
             if let Some(pid) = init {
@@ -95,4 +106,15 @@ impl Container {
             .args(env)
             .args(["sh", "-ec", script])
     }
+}
+
+fn descendants(of: String) -> Vec<String> {
+    let mut all = vec![of];
+    let mut n = 0;
+    while let Some(id) = all.get(n) {
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        all.extend(children.split_whitespace().map(str::to_owned));
+        n += 1;
+    }
+    all
 }
