@@ -78,7 +78,7 @@ impl VmConfig {
         self
     }
 
-    /// With one more network card, found before the one that has the cable.
+    /// With one more network card, which is plugged in nowhere.
     pub fn spare_card(mut self) -> Self {
         self.spare_card = true;
         self
@@ -111,7 +111,6 @@ impl VmConfig {
             .args(["-device", "virtio-rng-pci", "-monitor"])
             .arg(format!("unix:{},server=on,wait=off", file("monitor").display()));
         if self.spare_card {
-            // Plugged in nowhere.
             cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
             cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
         }
