@@ -11,8 +11,9 @@ use std::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Keys are shown at the bottom; ? shows all of them. NO_COLOR=1 and terminals without colours
-are respected; with a locale other than UTF-8, only ASCII is written.
+Keys are shown at the bottom; ? shows all of them. NO_COLOR=1 and terminals
+without colours are respected; with a locale other than UTF-8, only ASCII is
+written.
 
 Example:
   ssh -t server boottorrent tui")]
