@@ -214,7 +214,7 @@ mod tests {
             (
                 "default",
                 r#"{"params":["||"]}"#,
-                "'||' are no kernel parameters: write them in one line without && or ||",
+                "'||' are no kernel parameters: write them in one line without && or || or words that begin with #",
             ),
             (
                 "default",
