@@ -150,7 +150,7 @@ fn a_day_with_keys_only() {
     t.until("as before", |s| s.contains("FROM SERVER") && s.contains("q quit"));
     t.keys(&["3"]);
     t.sees("machines receive: ");
-    assert!(t.screen().contains("machines have received 3.00 MiB (100 % from each other)"), "{}", t.screen());
+    assert!(t.screen().contains("machines received 3.00 MiB (100 % from each other)"), "{}", t.screen());
 
     t.keys(&["1", "d"]);
     t.sees("published, default");

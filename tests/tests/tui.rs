@@ -47,7 +47,7 @@ fn two_machines_are_watched_to_the_end() -> Result<()> {
         machine.expect(MULTI_USER, BOOT)?;
     }
     t.keys(&["3"]);
-    println!("{}", t.until("what was received", |s| s.contains("machines have received")));
+    println!("{}", t.until("what was received", |s| s.contains("machines received")));
     t.keys(&["q"]);
     t.sees("left 0");
     Ok(())

@@ -52,8 +52,6 @@ pub struct Row {
 impl From<&Client> for Row {
     fn from(c: &Client) -> Row {
         let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
-        // A machine that is gone neither sends nor receives, whatever it said last.
-        let rate = |r| if c.gone { 0 } else { r };
         Row {
             id: h.id.clone(),
             name: c.name.clone().or_else(|| h.hostname.clone()).filter(|n| !n.is_empty()),
@@ -61,8 +59,8 @@ impl From<&Client> for Row {
             image: h.image.clone(),
             phase: c.phase(),
             percent: p.percent().clamp(0.0, 100.0) as u8,
-            down: rate(p.down_rate),
-            up: rate(p.up_rate),
+            down: down(c),
+            up: if c.gone { 0 } else { p.up_rate },
             server: p.from_server.saturating_add(p.from_http),
             machines: p.from_peers,
             peers: p.peers,
@@ -132,8 +130,14 @@ fn json(message: &Message) -> Arc<str> {
 
 /// What all machines together receive in a second.
 fn received(clients: &[Client]) -> u64 {
-    let rates = clients.iter().filter(|c| !c.gone).map(|c| c.heartbeat.progress.down_rate);
-    rates.fold(0, u64::saturating_add)
+    clients.iter().map(down).fold(0, u64::saturating_add)
+}
+
+/// What a machine receives in a second. One that is gone, or has everything, receives nothing, whatever it said last.
+fn down(c: &Client) -> u64 {
+    let p = &c.heartbeat.progress;
+    let over = c.gone || (p.total > 0 && p.have >= p.total);
+    if over { 0 } else { p.down_rate }
 }
 
 /// Who listens, and what they have been told.

@@ -64,6 +64,8 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
 fn row(c: &Client) -> Row {
     let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
     let now = |r| if c.gone { "-".into() } else { rate(r) };
+    // Who has everything told its rate while it still came.
+    let down = if p.total > 0 && p.have >= p.total { 0 } else { p.down_rate };
     let size = |b| if b == 0 { "-".into() } else { human_size(b) };
     let tone = match c.phase() {
         "failed" => Tone::Bad,
@@ -80,7 +82,7 @@ fn row(c: &Client) -> Row {
         h.image.clone().unwrap_or_else(|| "-".into()),
         c.phase().into(),
         done,
-        now(p.down_rate),
+        now(down),
         now(p.up_rate),
         size(p.from_server.saturating_add(p.from_http)),
         size(p.from_peers),

@@ -59,7 +59,7 @@ fn sums(model: &Model) -> Vec<Line<'static>> {
     vec![
         Line::styled(
             format!(
-                "The server has sent {}; machines have received {} ({share:.0} % from each other).",
+                "The server sent {}; machines received {} ({share:.0} % from each other)",
                 human_size(s.sent),
                 human_size(received)
             ),
