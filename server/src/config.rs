@@ -162,7 +162,7 @@ fn append<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 
 /// Kernel parameters pass through an iPXE script: what would end the command there is refused.
 pub fn check_append(text: &str) -> Result<(), String> {
-    if text.split(' ').any(ends_a_command) || text.chars().any(char::is_control) {
+    if text.split(' ').any(ends_a_command) || text.chars().any(is_odd) {
         return Err(format!(
             "'{}' are no kernel parameters: write them in one line without && or || or words that begin with #",
             text.escape_debug()
@@ -171,13 +171,18 @@ pub fn check_append(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Nothing that a kernel command line is made of: it could become the blank before a word, or its end.
+fn is_odd(c: char) -> bool {
+    c.is_control() || (c.is_whitespace() && c != ' ')
+}
+
 fn ends_a_command(word: &str) -> bool {
     matches!(word, "&&" | "||") || word.starts_with('#')
 }
 
 /// What [`check_append`] lets pass, of whatever a manifest that was changed by hand holds.
 pub fn harmless(text: &str) -> String {
-    let line = text.replace(char::is_control, " ");
+    let line = text.replace(is_odd, " ");
     line.split(' ').filter(|w| !ends_a_command(w)).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
@@ -260,5 +265,12 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(why.to_owned()));
         }
+    }
+
+    #[test]
+    fn what_looks_like_a_blank_is_no_way_round() {
+        assert!(check_append("a\u{2028}&&").is_err());
+        assert_eq!(harmless("\u{2028}&& quiet"), "quiet");
+        assert_eq!(harmless("a\u{2028}#b"), "a");
     }
 }
