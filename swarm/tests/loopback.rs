@@ -166,7 +166,7 @@ async fn pieces_of_zeros_count_like_others() {
 async fn wrong_bytes_over_http_are_never_taken() {
     let (data, metainfo) = payload();
     let http = http_server(vec![0; SIZE]).await;
-    assert!(http.piece(&metainfo, 3).await.unwrap_err().root_cause().to_string().contains("not this piece"));
+    assert!(http.piece(&metainfo, 3).await.unwrap_err().root_cause().to_string().contains("not that piece"));
     from_a_seeder_and(http, &data, &metainfo).await;
 }
 
