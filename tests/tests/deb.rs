@@ -165,7 +165,8 @@ fn upgrade(machine: &Container) -> Result<()> {
         systemctl restart boottorrent-server
         touch /etc/boottorrent/keys/mine.pub";
     machine.sh_logged("old", set)?;
-    let upgrade = "apt-get install ./boottorrent-agent_*.deb ./boottorrent-server_*.deb
+    // Both have changed the settings: dpkg would ask, and this is its default answer.
+    let upgrade = "apt-get -o Dpkg::Options::=--force-confold install ./boottorrent-agent_*.deb ./boottorrent-server_*.deb
         systemctl is-active boottorrent-server";
     machine.sh_logged("upgrade", upgrade)?;
     let version = machine.sh("dpkg-query -W -f '${Version} ' boottorrent-agent boottorrent-server")?;
