@@ -147,8 +147,11 @@ fn hardened(machine: &Container) -> Result<()> {
     let figure = exposure.split_whitespace().filter_map(|w| w.parse::<f32>().ok()).next();
     println!("{}", exposure.trim());
     ensure!(figure.is_some_and(|f| f <= 2.0), "{exposure}");
-    // What root added, the daemon reads.
-    let journal = machine.sh("journalctl --no-pager -u boottorrent-server")?;
+    // What root added, the daemon reads: it looks every two seconds.
+    let journal =
+        "for i in $(seq 20); do journalctl --no-pager -u boottorrent-server | grep -q 'image lab is' && break
+        sleep 1; done; journalctl --no-pager -u boottorrent-server";
+    let journal = machine.sh(journal)?;
     ensure!(journal.contains("image lab is served") && !journal.contains("cannot"), "{journal}");
     Ok(())
 }
