@@ -8,14 +8,25 @@ use crate::{
     server_binary,
 };
 use anyhow::{Context, Result, bail, ensure};
-use bootspec::ImageManifest;
-use serde::de::DeserializeOwned;
+use bootspec::{ImageName, InfoHash};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+/// What the server says of an image, as far as tests ask.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Served {
+    /// Its name.
+    pub name: ImageName,
+    /// Its torrent.
+    pub infohash: InfoHash,
+    /// Bytes of every piece but the last.
+    pub piece_length: u32,
+}
 
 /// What the server knows about a machine.
 pub type Client = bootspec::Heartbeat;
@@ -188,8 +199,8 @@ impl<'a> Server<'a> {
     }
 
     /// What it says about an image.
-    pub fn image(&self, name: &str) -> Result<ImageManifest> {
-        let images: Vec<ImageManifest> = self.get_json("/api/v1/images")?;
+    pub fn image(&self, name: &str) -> Result<Served> {
+        let images: Vec<Served> = self.get_json("/api/v1/images")?;
         images.into_iter().find(|i| i.name.as_str() == name).with_context(|| format!("no image {name}"))
     }
 
