@@ -100,6 +100,7 @@ fn seeds_on(vm: &mut Vm, client: &Client) -> Result<()> {
 
 /// What is not in Debian, by what our add-on meets of it; kernel, initrd, add-on and command line as iPXE would give them.
 #[test]
+#[ignore = "stand-ins for two more families, four minutes: make test-full"]
 fn casper_and_archiso_find_their_medium() -> Result<()> {
     let lab = Lab::new("iso-others")?;
     let mut server = Server::of(&lab, &catalogue(Live::Casper)?, &[])?;
