@@ -94,6 +94,7 @@ install-initramfs-tools:
 install-dracut:
 	install -d $(DRACUT)
 	install -m 755 initramfs-hooks/dracut/95boottorrent/*.sh $(DRACUT)
+	chmod 644 $(DRACUT)/boottorrent-lib.sh $(DRACUT)/url-boottorrent.sh
 
 install-server:
 	install -D -m 755 $(SERVER) $(DESTDIR)$(PREFIX)/bin/boottorrent
