@@ -41,7 +41,7 @@ pub use ltsp::LtspServer;
 pub use netns::Netns;
 pub use paths::{agent_binary, lab_dir, server_binary, workspace};
 pub use peer::{FETCH, Peer, all_complete};
-pub use server::{AUTHORITATIVE, Client, Server, dhcp_server, little_memory};
+pub use server::{AUTHORITATIVE, Client, Server, dhcp_server, little_memory, lives_on};
 pub use timeline::{Timeline, table};
 pub use vm::{Vm, VmConfig};
 

@@ -3,12 +3,12 @@
 //! configuration that `boottorrent setup` writes.
 
 use crate::{
-    Background, Cmd, Host, Lab, agent_binary,
+    Background, Cmd, Host, Lab, Vm, agent_binary,
     assets::{self, Image},
     server_binary,
 };
 use anyhow::{Context, Result, bail, ensure};
-use bootspec::{ImageName, InfoHash};
+use bootspec::{ImageName, InfoHash, Phase};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     io::{Read, Write},
@@ -42,6 +42,17 @@ pub fn little_memory(client: &Client) -> Result<()> {
     println!("{}: {} KiB of memory beyond the image at the highest", client.id, client.memory >> 10);
     ensure!((1..=MEMORY).contains(&client.memory), "the agent took {} bytes of memory", client.memory);
     Ok(())
+}
+
+/// The agent lives on in a booted system, where a systemd initrd kills whoever is not called `@…`; it knows what
+/// it did, and needs little memory.
+pub fn lives_on(vm: &mut Vm) -> Result<()> {
+    let argv0 = vm.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^@'")?;
+    ensure!(argv0 == "@boottorrent-agent", "{argv0}");
+    let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
+    let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
+    ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
+    little_memory(&status)
 }
 
 /// The port of `boottorrent serve`.

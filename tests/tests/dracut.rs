@@ -2,12 +2,12 @@
 //! Our dracut module, on the real thing: roots of Debian in which dracut made the initrd. The root comes
 //! up over the swarm, and the agent seeds on after a systemd initrd has switched to it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Client, Lab, MULTI_USER, Server, Vm,
     assets::{APPEND, IMAGE, Image, Suite, dracut_image},
-    little_memory,
+    lives_on,
 };
 
 /// Without anybody naming it, our module is in every initrd that dracut makes where it is installed.
@@ -129,10 +129,5 @@ fn stays(vm: &mut Vm, client: &Client) -> Result<()> {
     let root = vm.sh("findmnt -n -o FSTYPE,OPTIONS /; systemctl is-active multi-user.target")?;
     ensure!(root.starts_with("overlay") && root.contains("lowerdir=/run/boottorrent/lower"), "{root}");
     ensure!(root.ends_with("\nactive"), "{root}");
-    let argv0 = vm.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^@'")?;
-    ensure!(argv0 == "@boottorrent-agent", "{argv0}");
-    let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
-    let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
-    ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
-    little_memory(&status)
+    lives_on(vm)
 }

@@ -9,7 +9,7 @@ use boottorrent_tests::{
         APPEND, IMAGE,
         live::{Live, catalogue, iso},
     },
-    little_memory,
+    lives_on,
 };
 
 /// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
@@ -90,12 +90,7 @@ fn seeds_on(vm: &mut Vm, client: &Client) -> Result<()> {
     ensure!(client.phase == Phase::Seed, "{client:#?}");
     let loops = vm.sh("losetup --raw -n -O BACK-FILE,RO")?;
     ensure!(loops.contains("/run/boottorrent/store/payload 1"), "the ISO is on no loop device: {loops}");
-    let argv0 = vm.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep '^@'")?;
-    ensure!(argv0 == "@boottorrent-agent", "{argv0}");
-    let status = vm.sh("/run/boottorrent/boottorrent-agent status --json")?;
-    let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
-    ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
-    little_memory(&status)
+    lives_on(vm)
 }
 
 /// What is not in Debian, by what our add-on meets of it; kernel, initrd, add-on and command line as iPXE would give them.
