@@ -6,12 +6,14 @@
 //! | all that is shown, and where the cursor is | [`model`], [`rows`] |
 //! | what a key means where, and what is said of it | [`keys`] |
 //! | a message changes the model, and may ask for work: no I/O | [`update`] |
+//! | the same for a question, a list or a text in front of the views | `dialog` |
 //! | the model as lines on a screen: no I/O | [`draw`] |
 //! | nothing else than what a terminal may show goes out | [`screen`] |
 //! | the terminal, as found and left again; keys; signals | [`terminal`] |
 //! | work: asking the server, telling it, running commands | [`worker`] |
 //! | all of it together | [`run()`] |
 
+mod dialog;
 pub mod draw;
 pub mod keys;
 pub mod model;
