@@ -32,6 +32,8 @@ pub mod stay;
 pub mod store;
 pub mod superblock;
 pub mod target;
+pub mod vlan;
+pub mod zram;
 
 use anyhow::Context;
 use bootspec::{

@@ -27,6 +27,7 @@ pub mod partition;
 pub mod priority;
 pub mod seed;
 pub mod units;
+pub mod vlan;
 
 pub use device::{DeviceName, Overlay, Target};
 pub use exit::Exit;
