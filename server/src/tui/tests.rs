@@ -172,6 +172,7 @@ fn keys_ask_for_work() {
         ("2>w", vec![Effect::Wake(text("52:54:00:00:00:02"))]),
         ("2a>\n", vec![Effect::Assign(text("52:54:00:00:00:03"), text("lab"))]),
         ("2alab\n", vec![Effect::Assign(text("52:54:00:00:00:03"), text("lab"))]),
+        ("2olab\n", vec![Effect::Once(text("52:54:00:00:00:03"), text("lab"))]),
         ("2aexa\x08\x08\x08xyz\n", vec![]),
         ("2x", vec![Effect::Unassign(text("52:54:00:00:00:03"))]),
         ("2/pc1\nw", vec![Effect::Wake(text("52:54:00:00:00:01"))]),
