@@ -34,6 +34,7 @@ pub async fn seed(booted: Booted, report: &Report) {
     });
     let why = why.await;
     report.info(&format!("seeding is over: {why} (boottorrent.seed={})", params.seed));
+    report.note(|b| (b.progress.down_rate, b.progress.up_rate, b.progress.peers) = (0, 0, 0));
     beat::last(report).await;
     session.stop();
 }

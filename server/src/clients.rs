@@ -2,7 +2,10 @@
 //! The machines, as their heartbeats tell: what `status` shows. What machines
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
-use crate::{hosts::Hosts, watch::totals::Totals};
+use crate::{
+    hosts::Hosts,
+    watch::{stats::runs, totals::Totals},
+};
 use bootspec::{
     Heartbeat, ImageManifest, Phase,
     heartbeat::{LOG_LINE, LOG_LINES},
@@ -278,7 +281,7 @@ pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Optio
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{tail}", names.join(", "))
     };
-    let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(image.infohash));
+    let runs = clients.iter().filter(|c| runs(c, image.infohash));
     let machines: Vec<String> = runs
         .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
         .collect();

@@ -123,7 +123,7 @@ pub async fn images(state: Shared) -> Json<Vec<serde_json::Value>> {
 /// An image, and what else the server knows of it.
 pub fn row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
     let m = &image.manifest;
-    let runs = clients.iter().filter(|c| !c.gone && c.heartbeat.infohash == Some(m.infohash));
+    let runs = clients.iter().filter(|c| stats::runs(c, m.infohash));
     ImageRow {
         phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
         default: state.hosts().default_image() == Some(&m.name),
