@@ -50,7 +50,7 @@ Never write a secret here: every process of the booted machine can read the kern
 ";
 
 /// What Debian's initramfs understands besides, in Markdown: parameters, and what they mean.
-pub const GENERIC: [(&str, &str); 9] = [
+pub const GENERIC: [(&str, &str); 10] = [
     (
         "`ip=dhcp`, `ip=ADDRESS::GATEWAY:NETMASK:HOSTNAME:DEVICE:off`",
         "how the network comes up; DHCP on any interface when it is not given",
@@ -64,6 +64,10 @@ pub const GENERIC: [(&str, &str); 9] = [
         "boot over a tagged network, whose number is at NAME's end; CARD: an interface, a MAC address, or `BOOTIF`",
     ),
     ("`ro`, `rw`", "no effect: the image is always read-only, and the overlay above it writable"),
+    (
+        "`root=boottorrent:URL`",
+        "with dracut the same as `boot=boottorrent boottorrent.torrent=URL`; for its live systems `root=live:torrent://HOST/PATH`",
+    ),
     ("`rootflags=`", "mount options for the image's filesystem"),
     ("`init=`", "the program that is started in the booted system"),
     ("`quiet`, `debug`", "the default of `boottorrent.log=` becomes warn, or debug"),
