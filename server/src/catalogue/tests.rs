@@ -15,6 +15,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         partition: None,
         infohash: InfoHash([1; 20]),
         size,
+        sha256: None,
         piece_length: 1 << 18,
         private: false,
         kernel: BootFile { size: 1, from: "/boot/vmlinuz-6".into() },
