@@ -14,6 +14,7 @@
 //! | [`trust`] | what is signed of an image, by which keys, and what is refused |
 //! | [`units`] | sizes, rates and times as people type and read them |
 
+pub mod base64;
 pub mod cmdline;
 pub mod device;
 pub mod docs;

@@ -2,6 +2,7 @@
 //! minisign's public keys and signatures.
 
 use super::{Distrust, Evidence};
+use crate::base64;
 use minisign_verify::{PublicKey, Signature};
 use std::fmt;
 
@@ -31,28 +32,9 @@ impl KeyId {
     /// for the algorithm and the id. `None` if there is no such line.
     pub fn of(file: &[u8]) -> Option<KeyId> {
         let text = std::str::from_utf8(file).ok()?;
-        let begin: [u8; 10] = begin(text.lines().nth(1)?)?;
-        Some(KeyId(u64::from_le_bytes(begin[2..].try_into().ok()?)))
+        let begin = base64::decode(text.lines().nth(1)?.get(..16)?);
+        Some(KeyId(u64::from_le_bytes(begin.get(2..10)?.try_into().ok()?)))
     }
-}
-
-/// The first ten bytes of a base64 text.
-fn begin(base64: &str) -> Option<[u8; 10]> {
-    let mut bits = 0u128;
-    for c in base64.bytes().take(14) {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u128::from(value);
-    }
-    // 14 digits are four bits more than ten bytes.
-    let bytes = (bits >> 4).to_be_bytes();
-    (base64.len() >= 14).then(|| bytes[6..].try_into().expect("ten of sixteen"))
 }
 
 /// The public keys whose word counts. [`Display`](fmt::Display) names them.

@@ -3,7 +3,10 @@
 
 use super::{Folder, bounded};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::trust::{Evidence, KeyId, Statement};
+use bootspec::{
+    base64,
+    trust::{Evidence, KeyId, Statement},
+};
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use std::{
     env, fmt,
@@ -115,7 +118,12 @@ impl Signer {
         }
         let boxed = || SecretKeyBox::from_string(text).map_err(|e| anyhow!("{shown}: {e}"));
         if !has_password(text) {
-            let key = boxed()?.into_unencrypted_secret_key();
+            let bytes = base64::decode(text.lines().nth(1).unwrap_or_default());
+            // Stock minisign writes no checksum (the last 32 bytes) where there is no password.
+            let key = match bytes.ends_with(&[0; 32]) {
+                true => SecretKey::from_bytes(&bytes),
+                false => boxed()?.into_unencrypted_secret_key(),
+            };
             return Signer::of(key.map_err(|_| anyhow!("{shown} is no secret key of minisign"))?).map(Some);
         }
         let mut tries = 0;
