@@ -201,7 +201,7 @@ impl Vouched {
         let is = payload.sum(statement.size, image, report).await.step(Exit::Storage)?;
         if is != statement.sha256 {
             payload.discard().unwrap_or_else(|e| report.warn(&format!("{e:#}")));
-            let why = Distrust::OtherBytes(self.signed.clone(), is);
+            let why = Distrust::OtherBytes(self.signed.clone().into(), is);
             return Err(Failure::new(Exit::Trust, why.sentence(image, keys)));
         }
         let seconds = begun.elapsed().as_secs_f64();

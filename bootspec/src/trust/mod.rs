@@ -67,13 +67,13 @@ pub enum Distrust {
     /// Signed, but no statement. With what is wrong.
     Nonsense(KeyId, String),
     /// Signed, but of another image.
-    OtherName(Signed),
+    OtherName(Box<Signed>),
     /// Signed, but of another torrent or size.
-    OtherVersion(Signed),
+    OtherVersion(Box<Signed>),
     /// Signed, and older than what this machine has booted.
-    Older(Signed, Version),
+    Older(Box<Signed>, Version),
     /// All pieces are right, and the payload is not what was signed.
-    OtherBytes(Signed, Sha256Sum),
+    OtherBytes(Box<Signed>, Sha256Sum),
 }
 
 impl Keys {
@@ -84,13 +84,13 @@ impl Keys {
         let signed = Signed { statement, key };
         let Statement { name, infohash, size, version, .. } = &signed.statement;
         if wanted.name.is_some_and(|wanted| wanted != name.as_str()) {
-            return Err(Distrust::OtherName(signed));
+            return Err(Distrust::OtherName(signed.into()));
         }
         if (*infohash, *size) != (wanted.infohash, wanted.size) {
-            return Err(Distrust::OtherVersion(signed));
+            return Err(Distrust::OtherVersion(signed.into()));
         }
         match wanted.newest.get(name) {
-            Some(newest) if version < newest => Err(Distrust::Older(signed, *newest)),
+            Some(newest) if version < newest => Err(Distrust::Older(signed.into(), *newest)),
             _ => Ok(signed),
         }
     }
@@ -124,27 +124,28 @@ impl Distrust {
             Distrust::Nonsense(key, why) => {
                 format!("what key {key} signed for image {image} is no statement of BootTorrent: {why}")
             }
-            Distrust::OtherName(Signed { statement, key }) => {
-                format!("what key {key} signed is image {}, and image {image} was asked for", statement.name)
+            Distrust::OtherName(is) => {
+                let (key, name) = (is.key, &is.statement.name);
+                format!("what key {key} signed is image {name}, and image {image} was asked for")
             }
-            Distrust::OtherVersion(Signed { statement: s, key }) => {
+            Distrust::OtherVersion(is) => {
+                let (key, Statement { version, infohash, .. }) = (is.key, &is.statement);
                 format!(
-                    "what key {key} signed is another version of image {image}, of {} with infohash {}: {again}",
-                    s.version, s.infohash
+                    "what key {key} signed is another version of image {image}, of {version} with infohash {infohash}: {again}"
                 )
             }
-            Distrust::Older(Signed { statement: s, key }, newest) => {
+            Distrust::Older(is, newest) => {
+                let (key, version) = (is.key, is.statement.version);
                 format!(
-                    "image {image} is of {} (signed by key {key}), and this machine has booted the one of {newest}: an \
-                         older one is refused without boottorrent.allow-older",
-                    s.version
+                    "image {image} is of {version} (signed by key {key}), and this machine has booted the one of {newest}: an \
+                         older one is refused without boottorrent.allow-older"
                 )
             }
-            Distrust::OtherBytes(Signed { statement: s, key }, is) => {
+            Distrust::OtherBytes(said, is) => {
+                let (key, sum) = (said.key, said.statement.sha256);
                 format!(
                     "image {image} is not what key {key} signed, although every piece has the right SHA-1: its SHA-256 \
-                         is {is}, and {} was signed; boot it nowhere before you know why",
-                    s.sha256
+                         is {is}, and {sum} was signed; boot it nowhere before you know why"
                 )
             }
         }

@@ -183,7 +183,7 @@ fn what_is_refused_and_how_it_is_said() {
     assert!(matches!(Keys::default().judge(&good, &wanted()), Err(Distrust::Stranger(_))));
     let large = Evidence { signature: vec![b'x'; MAX_SIGNATURE + 1], ..good.clone() };
     assert_eq!(here.judge(&large, &wanted()), Err(Distrust::Damaged("it is too large")));
-    let bytes = Distrust::OtherBytes(Signed { statement: statement(), key: a }, Sha256Sum([4; 32]))
+    let bytes = Distrust::OtherBytes(Signed { statement: statement(), key: a }.into(), Sha256Sum([4; 32]))
         .sentence("lab", &here);
     assert!(bytes.contains("its SHA-256 is 0404") && bytes.contains(", and 0202"), "{bytes}");
 }

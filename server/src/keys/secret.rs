@@ -173,10 +173,10 @@ pub fn password(ask: Ask, prompt: &str) -> Result<Option<(String, bool)>> {
         return Ok(Some((password, false)));
     }
     if let Some(file) = env::var_os(PASSWORD_FILE) {
-        let text =
-            bounded(Path::new(&file)).with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
-        let text =
-            String::from_utf8(text).map_err(|_| anyhow!("the password in {} is no text", file.display()))?;
+        let file = Path::new(&file);
+        let text = bounded(file).with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
+        let text = String::from_utf8(text);
+        let text = text.map_err(|_| anyhow!("the password in {} is no text", file.display()))?;
         return Ok(Some((text.lines().next().unwrap_or_default().to_owned(), false)));
     }
     if ask == Ask::Nobody || !stdin().is_terminal() {
