@@ -2,7 +2,9 @@
 //! The command line.
 
 use crate::report::Show;
-use bootspec::{InfoHash, PEER_PORT, RUN_DIR, Seed, params, seed::VALUE as SEED_VALUE, units::parse_rate};
+use bootspec::{
+    InfoHash, KEYS_DIR, PEER_PORT, RUN_DIR, Seed, params, seed::VALUE as SEED_VALUE, units::parse_rate,
+};
 use clap::{Args, Parser, Subcommand};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -66,6 +68,9 @@ pub struct BootArgs {
     /// Where devices are.
     #[arg(long, value_name = "DIR", default_value = "/dev", hide = true)]
     pub dev_dir: PathBuf,
+    /// The public keys of those whose signature an image needs; without any, it needs none.
+    #[arg(long, value_name = "DIR", default_value = KEYS_DIR, hide = true)]
+    pub keys_dir: PathBuf,
     /// The kernel log.
     #[arg(long, value_name = "FILE", default_value = "/dev/kmsg", hide = true)]
     pub kmsg: PathBuf,
@@ -101,6 +106,9 @@ pub struct FetchArgs {
     /// Take no other torrent than the one with this infohash.
     #[arg(long, value_name = "40 HEX DIGITS")]
     pub infohash: Option<InfoHash>,
+    /// Take only what one of the keys in this folder (*.pub, of minisign) has signed.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
     /// Which file of a torrent of several [default: the one that is nearly all of it]
     #[arg(long, value_name = "NAME")]
     pub file: Option<String>,
@@ -159,7 +167,7 @@ Exit codes:
    2  an argument cannot be understood
   10  no network
   11  the metainfo (.torrent) could not be had
-  12  the metainfo is not the one that was asked for (--infohash)
+  12  the image is not the one that was asked for (--infohash, --keys)
   14  nobody sends the image
   15  writing or reading the image failed on this machine";
 

@@ -8,7 +8,7 @@ use crate::{
     fail::{Failure, Step},
     http_client, locate, metainfo,
     report::{Report, Show, json_line},
-    stay, store,
+    stay, store, trust,
 };
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};
@@ -70,6 +70,16 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let metainfo = metainfo::pick(metainfo, &params)?;
     let image = image_name(&metainfo, &params);
     let file = destination::file(&args.to, metainfo.file_name()).step(Exit::Params)?;
+    let keys = args.keys.as_ref().map(|dir| trust::keys(dir, report).unwrap_or_default());
+    let vouched = match &keys {
+        Some(keys) => {
+            let (newest, kept) = (Default::default(), None);
+            let (params, metainfo, image, reach, client) = (&params, &metainfo, &*image, &reach, &client);
+            let case = trust::Case { keys, params, metainfo, image, kept, newest, reach, client, report };
+            Some((keys, case.vouch().await?))
+        }
+        None => None,
+    };
     let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -77,6 +87,14 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let patience = params.timeout;
     let join = Join { metainfo, params: &params, patience, reach, client, port: args.port, image: &image };
     let (session, torrent) = join.fetch(&mut payload, report).await?;
+    if let Some((keys, vouched)) = &vouched {
+        if let Err(failure) = vouched.check(&mut payload, &image, keys, report).await {
+            session.stop();
+            // Else the next try would find it complete.
+            let _ = std::fs::remove_file(&part);
+            return Err(failure);
+        }
+    }
     drop(payload);
     std::fs::rename(&part, &file)
         .with_context(|| format!("renaming {} to {}", part.display(), file.display()))

@@ -32,6 +32,7 @@ pub mod stay;
 pub mod store;
 pub mod superblock;
 pub mod target;
+pub mod trust;
 pub mod vlan;
 pub mod zram;
 
@@ -41,6 +42,7 @@ use bootspec::{
     ltsp::Ltsp,
     manifest::Kind,
     params::{Log, Remark, Then},
+    trust::Keys,
     units::human_size,
 };
 use cli::BootArgs;
@@ -50,6 +52,7 @@ use std::{fs, path::Path, time::Duration};
 use store::{Caches, Spare};
 use swarm::{Metainfo, Torrent};
 use target::{Place, Writes};
+use trust::Vouched;
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
@@ -99,6 +102,11 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     locate::pin(&mut params).step(Exit::Params)?;
     let ltsp = Ltsp::adopt(&mut params, &line).map_err(|e| Failure::new(Exit::Params, e))?;
 
+    let keys = trust::keys(&args.keys_dir, report);
+    if let Some(keys) = &keys {
+        report.info(&format!("only what {keys} signed boots here"));
+    }
+
     report.phase(Phase::Network);
     let client = http_client().step(Exit::Network)?;
     let online = online(args, &params, &line, &client, report).await;
@@ -122,7 +130,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         Some(metainfo) => Some(metainfo::announced(metainfo, reach.server.as_ref())),
         None => metainfo::obtain_or(&client, &reach, &params, args.port, spare.as_ref(), report).await?,
     };
-    let how = Fetching { args, params: &params, reach: &reach, client: &client, report };
+    let how = Fetching { args, params: &params, line: &line, keys, reach: &reach, client: &client, report };
     let Fetched { image, metainfo, mut plan, payload, session, torrent } = match (wanted, spare) {
         (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
         (None, Some(spare)) => how.fetch_spare(spare, &mut caches).await?,
@@ -204,6 +212,10 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 struct Fetching<'a> {
     args: &'a BootArgs,
     params: &'a Params,
+    /// The kernel command line.
+    line: &'a str,
+    /// Whose signature an image needs; none: nobody's.
+    keys: Option<Keys>,
     reach: &'a download::Reach,
     client: &'a reqwest::Client,
     report: &'a Report,
@@ -264,6 +276,10 @@ impl Fetching<'_> {
             b.infohash = Some(infohash);
         });
         report.info(&format!("image {image}: {}, infohash {infohash}", human_size(metainfo.size())));
+        let vouched = match &self.keys {
+            Some(keys) => Some((keys, self.vouch(keys, &metainfo, &image, caches).await?)),
+            None => None,
+        };
 
         report.phase(Phase::Target);
         let sums = match &reach.torrent {
@@ -284,8 +300,42 @@ impl Fetching<'_> {
             image: &image,
         };
         let (session, torrent) = swarm.fetch(&mut payload, report).await?;
+        if let Some((keys, vouched)) = vouched {
+            if let Err(failure) = vouched.check(&mut payload, &image, keys, report).await {
+                // Nobody gets this from us.
+                session.stop();
+                return Err(failure);
+            }
+            // Before it is finished: then nothing may be written any more.
+            caches.remember_signed(&vouched.signed.statement, &vouched.evidence, report);
+        }
         payload.finish(&plan.writes).step(Exit::Storage)?;
         Ok(Fetched { image, metainfo, plan, payload, session, torrent })
+    }
+}
+
+impl Fetching<'_> {
+    /// Who stands for this image; without anybody, it does not boot.
+    async fn vouch(
+        &self,
+        keys: &Keys,
+        metainfo: &Metainfo,
+        image: &str,
+        caches: &Caches<'_>,
+    ) -> Result<Vouched, Failure> {
+        let Fetching { params, reach, client, report, .. } = *self;
+        let kept = caches.evidence(metainfo.infohash());
+        let newest = caches.newest();
+        let vouched = trust::Case { keys, params, metainfo, image, kept, newest, reach, client, report };
+        let vouched = vouched.vouch().await?;
+        let missing = trust::missing(&vouched.signed.statement, self.line);
+        if !missing.is_empty() {
+            let missing = missing.join(" ");
+            report.warn(&format!(
+                "image {image} was signed with kernel parameters that are not here: {missing}"
+            ));
+        }
+        Ok(vouched)
     }
 }
 

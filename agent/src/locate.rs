@@ -2,7 +2,10 @@
 //! Which .torrent, and where the server is: from parameters and DHCP. No I/O.
 
 use anyhow::{Context, anyhow, bail};
-use bootspec::{HTTP_PORT, Params};
+use bootspec::{
+    HTTP_PORT, InfoHash, Params,
+    trust::{SIGNATURE, STATEMENT},
+};
 use std::{net::Ipv4Addr, path::PathBuf};
 use swarm::Magnet;
 use url::Url;
@@ -120,6 +123,50 @@ pub fn beside(torrent: &Url, file: &str) -> Option<Url> {
     Some(url)
 }
 
+/// The statement that goes with a .torrent: `X.torrent` has it in `X.statement`. For a magnet link, it is on the server
+/// that is known, if the image is named as well.
+pub fn statement(
+    torrent: &Place,
+    server: Option<&Url>,
+    params: &Params,
+    infohash: InfoHash,
+) -> Option<Place> {
+    let named =
+        |torrent: &str| format!("{}.{STATEMENT}", torrent.strip_suffix(".torrent").unwrap_or(torrent));
+    let version = format!("infohash={infohash}");
+    match torrent {
+        Place::File(path) if path.as_os_str().is_empty() => None,
+        Place::File(path) => Some(Place::File(named(path.to_str()?).into())),
+        Place::Url(url) => {
+            let mut at = url.clone();
+            at.set_path(&named(url.path()));
+            if payload_url(url).is_some() {
+                at.set_query(Some(&version));
+            }
+            Some(Place::Url(at))
+        }
+        Place::Magnet(_) => {
+            let image = params.image.as_ref()?;
+            let mut at = server?.join(&format!("images/{image}/{image}.{STATEMENT}")).ok()?;
+            at.set_query(Some(&version));
+            Some(Place::Url(at))
+        }
+    }
+}
+
+/// The signature of a statement is beside it.
+pub fn signature(statement: &Place) -> Place {
+    match statement {
+        Place::Url(url) => {
+            let mut at = url.clone();
+            at.set_path(&format!("{}.{SIGNATURE}", url.path()));
+            Place::Url(at)
+        }
+        Place::File(path) => Place::File(format!("{}.{SIGNATURE}", path.display()).into()),
+        magnet => magnet.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +246,47 @@ mod tests {
         pin(&mut params).unwrap();
         params.infohash = Some(bootspec::InfoHash([1; 20]));
         assert!(pin(&mut params).unwrap_err().to_string().contains("was asked for"));
+    }
+
+    #[test]
+    fn a_statement_and_its_signature_are_beside_the_torrent() {
+        let hash = InfoHash([0xab; 20]);
+        let found = |line: &str| {
+            let (params, _) = Params::parse(line);
+            let located = locate(&params, None).unwrap();
+            let statement = statement(&located.torrent, located.server.as_ref(), &params, hash)?;
+            let shown = |p: &Place| match p {
+                Place::Url(url) => url.to_string(),
+                Place::File(path) => path.display().to_string(),
+                Place::Magnet(_) => "?".into(),
+            };
+            Some((shown(&statement), shown(&signature(&statement))))
+        };
+        let q = format!("?infohash={hash}");
+        for (line, at, query) in [
+            (
+                "boottorrent.image=lab boottorrent.server=s",
+                "http://s:6980/images/lab/lab.statement",
+                q.as_str(),
+            ),
+            (
+                "boottorrent.torrent=http://s:80/images/lab/lab.torrent",
+                "http://s/images/lab/lab.statement",
+                &q,
+            ),
+            ("boottorrent.torrent=http://s/a/lab.torrent?x=1", "http://s/a/lab.statement", "?x=1"),
+            ("boottorrent.torrent=http://s/get", "http://s/get.statement", ""),
+            ("boottorrent.torrent=/a.b/lab.torrent", "/a.b/lab.statement", ""),
+            (
+                &format!("boottorrent.torrent={MAGNET} boottorrent.server=s boottorrent.image=lab"),
+                "http://s:6980/images/lab/lab.statement",
+                &q,
+            ),
+        ] {
+            let all = (format!("{at}{query}"), format!("{at}.minisig{query}"));
+            assert_eq!(found(line), Some(all), "{line}");
+        }
+        assert_eq!(found(&format!("boottorrent.torrent={MAGNET} boottorrent.server=s")), None);
+        assert_eq!(statement(&Place::File(Default::default()), None, &Params::default(), hash), None);
     }
 }

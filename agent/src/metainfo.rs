@@ -49,7 +49,11 @@ pub async fn obtain(
         Place::Url(url) => {
             let mut shown = url.clone();
             shown.set_query(None);
-            (wait_for(client, url, limit, report).await?, shown.to_string())
+            let bytes = match wait_for(client, url, MAX_METAINFO, limit, report).await? {
+                Answer::Bytes(bytes) => bytes,
+                Answer::No(why) => return Err(Failure::new(Exit::Metainfo, why)),
+            };
+            (bytes, shown.to_string())
         }
     };
     let metainfo = Metainfo::parse(bytes)
@@ -138,26 +142,28 @@ pub fn announced(metainfo: Metainfo, server: Option<&Url>) -> Metainfo {
     }
 }
 
-/// What one try brought.
-enum Answer {
-    Metainfo(Bytes),
+/// What a server answered.
+pub enum Answer {
+    /// All of it.
+    Bytes(Bytes),
     /// The server is there and says no: waiting does not help.
     No(String),
 }
 
-async fn wait_for(
+/// Get something small, of at most `max` bytes. The server is waited for.
+pub async fn wait_for(
     client: &reqwest::Client,
     url: &Url,
+    max: usize,
     limit: Option<Duration>,
     report: &Report,
-) -> Result<Bytes, Failure> {
+) -> Result<Answer, Failure> {
     let started = Instant::now();
     let mut said: Option<Instant> = None;
     let host = url.authority();
     loop {
-        let error = match try_once(client, url).await {
-            Ok(Answer::Metainfo(bytes)) => return Ok(bytes),
-            Ok(Answer::No(why)) => return Err(Failure::new(Exit::Metainfo, why)),
+        let error = match try_once(client, url, max).await {
+            Ok(answer) => return Ok(answer),
             Err(e) => cause(&e),
         };
         let waited = started.elapsed();
@@ -183,7 +189,7 @@ async fn wait_for(
     }
 }
 
-async fn try_once(client: &reqwest::Client, url: &Url) -> anyhow::Result<Answer> {
+async fn try_once(client: &reqwest::Client, url: &Url, max: usize) -> anyhow::Result<Answer> {
     let request = client.get(url.clone()).send();
     let mut response = timeout(IDLE, request).await.map_err(|_| anyhow!("no answer"))??;
     let status = response.status();
@@ -210,14 +216,12 @@ async fn try_once(client: &reqwest::Client, url: &Url) -> anyhow::Result<Answer>
     while let Some(chunk) =
         timeout(IDLE, response.chunk()).await.map_err(|_| anyhow!("it stopped sending"))??
     {
-        if bytes.len() + chunk.len() > MAX_METAINFO {
-            return Ok(Answer::No(format!(
-                "{url} is larger than the {MAX_METAINFO} bytes that a .torrent may have"
-            )));
+        if bytes.len() + chunk.len() > max {
+            return Ok(Answer::No(format!("{url} is larger than the {max} bytes that it may have")));
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Answer::Metainfo(bytes.into()))
+    Ok(Answer::Bytes(bytes.into()))
 }
 
 fn image_of(url: &Url) -> Option<&str> {

@@ -13,7 +13,7 @@ pub enum Exit {
     Network = 10,
     /// The metainfo (.torrent) could not be had.
     Metainfo = 11,
-    /// The metainfo is not the one that was asked for (infohash).
+    /// The image is not the one that was asked for (infohash), or nobody who may has signed it.
     Trust = 12,
     /// The image does not fit.
     Room = 13,
@@ -32,7 +32,7 @@ impl Exit {
         (Exit::Params, "a kernel parameter or argument cannot be understood"),
         (Exit::Network, "no network"),
         (Exit::Metainfo, "the metainfo (.torrent) could not be had"),
-        (Exit::Trust, "the metainfo is not the one that was asked for (infohash)"),
+        (Exit::Trust, "the image is not the one that was asked for (infohash), or not signed by whoever may"),
         (Exit::Room, "the image does not fit into RAM, or on the disk that was named"),
         (Exit::Swarm, "nobody sends the image"),
         (Exit::Storage, "writing or reading the image failed on this machine"),

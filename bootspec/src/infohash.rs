@@ -1,57 +1,72 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The identity of a torrent.
+//! The identity of a torrent, and that of a payload.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// SHA-1 of the bencoded info dictionary (BEP 3), shown as 40 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct InfoHash(pub [u8; 20]);
+/// A hash of so many bytes, written as hex digits.
+macro_rules! hash {
+    ($(#[$doc:meta])* $hash:ident, $bytes:literal, $what:literal, $bad:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $hash(pub [u8; $bytes]);
 
-/// Why a string is no infohash.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{0}' is no infohash: it has 40 hex digits")]
-pub struct BadInfoHash(String);
+        #[doc = concat!("Why a string is no ", $what, ".")]
+        #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+        #[error("'{0}' is no {what}: it has {digits} hex digits", what = $what, digits = 2 * $bytes)]
+        pub struct $bad(String);
 
-impl FromStr for InfoHash {
-    type Err = BadInfoHash;
+        impl FromStr for $hash {
+            type Err = $bad;
 
-    fn from_str(s: &str) -> Result<Self, BadInfoHash> {
-        let bad = || BadInfoHash(s.chars().take(80).collect());
-        let digits: Option<Vec<u8>> = s.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
-        let digits = digits.filter(|d| d.len() == 40).ok_or_else(bad)?;
-        let mut out = [0; 20];
-        for (byte, pair) in out.iter_mut().zip(digits.chunks(2)) {
-            *byte = pair[0] << 4 | pair[1];
+            fn from_str(s: &str) -> Result<Self, $bad> {
+                let bad = || $bad(s.chars().take(80).collect());
+                let digits: Option<Vec<u8>> = s.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect();
+                let digits = digits.filter(|d| d.len() == 2 * $bytes).ok_or_else(bad)?;
+                let mut out = [0; $bytes];
+                for (byte, pair) in out.iter_mut().zip(digits.chunks(2)) {
+                    *byte = pair[0] << 4 | pair[1];
+                }
+                Ok(Self(out))
+            }
         }
-        Ok(Self(out))
-    }
+
+        impl TryFrom<String> for $hash {
+            type Error = $bad;
+            fn try_from(s: String) -> Result<Self, $bad> {
+                s.parse()
+            }
+        }
+
+        impl From<$hash> for String {
+            fn from(h: $hash) -> String {
+                h.to_string()
+            }
+        }
+
+        impl fmt::Display for $hash {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $hash {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for InfoHash {
-    type Error = BadInfoHash;
-    fn try_from(s: String) -> Result<Self, BadInfoHash> {
-        s.parse()
-    }
+hash! {
+    /// SHA-1 of the bencoded info dictionary (BEP 3), shown as 40 hex digits.
+    InfoHash, 20, "infohash", BadInfoHash
 }
 
-impl From<InfoHash> for String {
-    fn from(h: InfoHash) -> String {
-        h.to_string()
-    }
-}
-
-impl fmt::Display for InfoHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
-    }
-}
-
-impl fmt::Debug for InfoHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+hash! {
+    /// SHA-256 of a whole payload, shown as 64 hex digits.
+    Sha256Sum, 32, "SHA-256 sum", BadSum
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@
 //! | [`manifest`] | what the server knows about an image |
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
-//! | [`name`], [`infohash`] | names that are safe in paths and URLs; torrent identity |
+//! | [`name`], [`infohash`] | names that are safe in paths and URLs; identity of torrents and payloads |
+//! | [`trust`] | what is signed of an image, by which keys, and what is refused |
 //! | [`units`] | sizes, rates and times as people type and read them |
 
+pub mod base64;
 pub mod cmdline;
 pub mod device;
 pub mod docs;
@@ -26,13 +28,14 @@ pub mod params;
 pub mod partition;
 pub mod priority;
 pub mod seed;
+pub mod trust;
 pub mod units;
 pub mod vlan;
 
 pub use device::{DeviceName, Overlay, Target};
 pub use exit::Exit;
 pub use heartbeat::{Heartbeat, Phase, Progress};
-pub use infohash::InfoHash;
+pub use infohash::{InfoHash, Sha256Sum};
 pub use manifest::ImageManifest;
 pub use name::ImageName;
 pub use params::Params;
@@ -43,6 +46,8 @@ pub use seed::Seed;
 pub const HTTP_PORT: u16 = 6980;
 /// The port on which server and agents listen for BitTorrent peers.
 pub const PEER_PORT: u16 = 6981;
+/// Where public keys are, on a server and in an initramfs, and a server's secret ones.
+pub const KEYS_DIR: &str = "/etc/boottorrent/keys";
 /// In the initramfs: kernel modules that its maker left out.
 pub const MODULES_DIR: &str = "/usr/share/boottorrent/modules";
 /// Where the agent keeps everything that must outlive the initramfs.

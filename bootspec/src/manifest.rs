@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the server knows about an image: `manifest.toml` beside its files.
 
-use crate::{ImageName, InfoHash, Priority};
+use crate::{ImageName, InfoHash, Priority, Sha256Sum};
 use serde::{Deserialize, Serialize};
 
 /// What a payload is, and so what the agent does with it.
@@ -16,6 +16,21 @@ pub enum Kind {
     Disk,
     /// An image of LTSP: kernel and initrd come LTSP's own way, and LTSP's own scripts mount it.
     Ltsp,
+}
+
+impl Kind {
+    /// All there are.
+    pub const ALL: [Kind; 4] = [Kind::Filesystem, Kind::Iso, Kind::Disk, Kind::Ltsp];
+
+    /// Its name, as in the manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Filesystem => "filesystem",
+            Kind::Iso => "iso",
+            Kind::Disk => "disk",
+            Kind::Ltsp => "ltsp",
+        }
+    }
 }
 
 /// The filesystem inside a payload.
@@ -154,6 +169,9 @@ pub struct ImageManifest {
     pub infohash: InfoHash,
     /// The payload's size in bytes.
     pub size: u64,
+    /// The payload's SHA-256; images of older servers have none until they are signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256Sum>,
     /// The piece length in bytes.
     pub piece_length: u32,
     /// Whether the torrent has the private flag (BEP 27).
@@ -230,6 +248,7 @@ mod tests {
             partition: None,
             infohash: InfoHash([7; 20]),
             size: 5 << 30,
+            sha256: Some(Sha256Sum([9; 32])),
             piece_length: 1 << 20,
             private: false,
             kernel: BootFile { size: 1, from: "/boot/vmlinuz-6.1".into() },

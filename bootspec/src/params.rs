@@ -29,6 +29,8 @@ pub struct Params {
     pub image: Option<ImageName>,
     /// The only infohash that may boot.
     pub infohash: Option<InfoHash>,
+    /// Whether a signed version may boot that is older than one which this machine has booted.
+    pub allow_older: bool,
     /// Which file of a torrent of several is the payload.
     pub file: Option<String>,
     /// Where the payload is kept: the first that has room.
@@ -75,6 +77,7 @@ impl Default for Params {
             server: None,
             image: None,
             infohash: None,
+            allow_older: false,
             file: None,
             target: vec![Target::Ram],
             kind: KindParam::Auto,
@@ -111,7 +114,7 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 21] = [
+pub static TABLE: [Spec; 22] = [
     Spec {
         name: "torrent",
         value: "URL|PATH|MAGNET",
@@ -156,6 +159,14 @@ pub static TABLE: [Spec; 21] = [
         help: "Boot only the torrent with this infohash. This pins every byte of the image; use it wherever the network is not trusted.",
         set: |p, v| assign(&mut p.infohash, v),
         get: |p| p.infohash.map(|h| h.to_string()),
+    },
+    Spec {
+        name: "allow-older",
+        value: "on|off",
+        default: "off",
+        help: "Boot a signed image although this machine's disk remembers a newer version of it. From then on, it is the newest.",
+        set: |p, v| choose(&mut p.allow_older, v, SWITCH),
+        get: |p| p.allow_older.then(|| "on".into()),
     },
     Spec {
         name: "file",

@@ -145,6 +145,7 @@ fn params() -> impl Strategy<Value = Params> {
         server: t.1,
         image: t.2.map(|i| i.parse().unwrap()),
         infohash: t.3.map(InfoHash),
+        allow_older: s.2,
         file: [None, Some("live/a b.iso")][usize::from(s.1)].map(str::to_owned),
         target: ["ram", "ram,LABEL=images", "/dev/vda2", "device:SERIAL=S1"].map(|t| targets(t).unwrap())
             [s.6]

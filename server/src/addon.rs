@@ -3,8 +3,9 @@
 //! hook, and brings into it the agent and a few lines of shell that call it. The kernel unpacks
 //! all archives that it is given into one tree (Documentation/driver-api/early-userspace/buffer-format.rst).
 
+use crate::{config::Config, keys::Folder};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::manifest::Family;
+use bootspec::{KEYS_DIR, manifest::Family};
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use std::{
@@ -73,15 +74,26 @@ pub fn behind(family: Family) -> bool {
     family == Family::Archiso
 }
 
-/// The add-on for a family: the same bytes for the same agent.
-pub fn build(family: Family, agent: &[u8]) -> Bytes {
-    pack(&files(family, agent)).into()
+/// What of this server goes into every add-on.
+pub struct Parts {
+    /// The agent.
+    pub agent: Vec<u8>,
+    /// Public keys, each with its path in the initrd.
+    pub keys: Vec<(String, Vec<u8>)>,
 }
 
-/// The files of an add-on: path, mode, content.
-pub fn files(family: Family, agent: &[u8]) -> Vec<(&'static str, u32, &[u8])> {
-    let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
-    entries.chain([("usr/bin/boottorrent-agent", 0o755, agent)]).collect()
+impl Parts {
+    /// The add-on for a family: the same bytes for the same parts.
+    pub fn build(&self, family: Family) -> Bytes {
+        pack(&self.files(family)).into()
+    }
+
+    /// The files of an add-on: path, mode, content.
+    pub fn files(&self, family: Family) -> Vec<(&str, u32, &[u8])> {
+        let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
+        let keys = self.keys.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
+        entries.chain([("usr/bin/boottorrent-agent", 0o755, &*self.agent)]).chain(keys).collect()
+    }
 }
 
 /// An archive of files (path, mode, content), gzipped, which every kernel can unpack.
@@ -126,19 +138,25 @@ fn newc(to: &mut Vec<u8>, number: u32, path: &str, mode: u32, bytes: &[u8]) {
     }
 }
 
-/// What tells one agent from another.
-type Stamp = (SystemTime, u64);
+/// What tells one agent from another, and the public keys.
+type Stamp = (SystemTime, u64, Vec<(String, Vec<u8>)>);
 
 /// The add-ons of the installed agent, made when they are first asked for.
 pub struct Addons {
     agent: PathBuf,
+    keys: Folder,
     made: Mutex<HashMap<Family, (Stamp, Bytes)>>,
 }
 
 impl Addons {
-    /// With this agent.
-    pub fn new(agent: &Path) -> Arc<Addons> {
-        Arc::new(Addons { agent: agent.to_owned(), made: Mutex::default() })
+    /// With this agent, and the public keys in this folder.
+    pub fn new(agent: &Path, keys: Folder) -> Arc<Addons> {
+        Arc::new(Addons { agent: agent.to_owned(), keys, made: Mutex::default() })
+    }
+
+    /// As the settings say.
+    pub fn of(config: &Config) -> Arc<Addons> {
+        Addons::new(&config.boot.agent, Folder::of(config))
     }
 
     /// The add-on for a family; made again when the agent has changed.
@@ -148,14 +166,15 @@ impl Addons {
         if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
             return Ok(bytes.clone());
         }
-        let bytes = build(family, &self.read(file)?);
+        let bytes = Parts { agent: self.read(file)?, keys: stamp.2.clone() }.build(family);
         made.insert(family, (stamp, bytes.clone()));
         Ok(bytes)
     }
 
-    /// The agent itself.
-    pub fn agent(&self) -> Result<Vec<u8>> {
-        self.read(self.open()?.0)
+    /// The agent itself, and the keys.
+    pub fn parts(&self) -> Result<Parts> {
+        let (file, (.., keys)) = self.open()?;
+        Ok(Parts { agent: self.read(file)?, keys })
     }
 
     fn open(&self) -> Result<(File, Stamp)> {
@@ -168,7 +187,11 @@ impl Addons {
             _ => anyhow!(e).context(format!("opening {path}")),
         })?;
         let meta = file.metadata().with_context(|| format!("asking for the size of {path}"))?;
-        let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
+        let keys = self.keys.public()?.into_iter().filter_map(|key| {
+            let name = key.path.file_name()?.to_str()?.to_owned();
+            Some((format!("{}/{name}", KEYS_DIR.trim_start_matches('/')), key.text))
+        });
+        let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), keys.collect());
         Ok((file, stamp))
     }
 
@@ -203,8 +226,10 @@ mod tests {
         for family in ALL {
             let dir = tempfile::tempdir().unwrap();
             let agent = [b"\x7fELF".as_slice(), &[7; 1001]].concat();
-            let bytes = build(family, &agent);
-            assert_eq!(bytes, build(family, &agent), "always the same");
+            let keys = vec![("etc/boottorrent/keys/lab.pub".to_owned(), b"a key".to_vec())];
+            let parts = Parts { agent: agent.clone(), keys };
+            let bytes = parts.build(family);
+            assert_eq!(bytes, parts.build(family), "always the same");
             assert_eq!(bytes.len() % 4, 0);
             let mut child = Command::new("sh")
                 .args(["-c", "gzip -dc 2>/dev/null | cpio -idm --quiet"])
@@ -215,6 +240,7 @@ mod tests {
             child.stdin.take().unwrap().write_all(&bytes).unwrap();
             assert!(child.wait().unwrap().success(), "{family:?}");
             assert_eq!(fs::read(dir.path().join("usr/bin/boottorrent-agent")).unwrap(), agent);
+            assert_eq!(fs::read(dir.path().join("etc/boottorrent/keys/lab.pub")).unwrap(), b"a key");
             for entry in shell(family) {
                 let path = dir.path().join(entry.path);
                 assert_eq!(fs::read_to_string(&path).unwrap(), entry.text);
@@ -228,7 +254,7 @@ mod tests {
     fn a_missing_agent_is_a_sentence() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent");
-        let addons = Addons::new(&path);
+        let addons = Addons::new(&path, Folder { dir: dir.path().join("keys"), secret: None });
         let e = addons.get(Family::Dracut).unwrap_err().to_string();
         assert_eq!(
             e,
@@ -243,6 +269,22 @@ mod tests {
         fs::write(&path, "\x7fELF1").unwrap();
         let one = addons.get(Family::Dracut).unwrap();
         fs::write(&path, "\x7fELF23").unwrap();
-        assert_ne!(addons.get(Family::Dracut).unwrap(), one, "a new agent is noticed");
+        let two = addons.get(Family::Dracut).unwrap();
+        assert_ne!(two, one, "a new agent is noticed");
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        fs::write(
+            dir.path().join("keys/a.pub"),
+            "x\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n",
+        )
+        .unwrap();
+        assert_ne!(addons.get(Family::Dracut).unwrap(), two, "a new key is noticed");
+        fs::write(dir.path().join("keys/b.pub"), "").unwrap();
+        assert!(
+            addons
+                .get(Family::Dracut)
+                .unwrap_err()
+                .to_string()
+                .contains("b.pub: it is no public key of minisign")
+        );
     }
 }

@@ -28,6 +28,8 @@ pub struct Config {
     pub tracker: Tracker,
     /// What machines are told.
     pub boot: Boot,
+    /// Who signs images.
+    pub keys: Keys,
 }
 
 /// `[catalogue]`
@@ -59,6 +61,22 @@ pub struct Serve {
     pub payload: bool,
     /// The local socket, over which things are changed.
     pub socket: PathBuf,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Keys {
+    /// The folder with the keys.
+    pub dir: PathBuf,
+    /// The secret key that signs; the only one there if not given.
+    pub secret: Option<PathBuf>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { dir: bootspec::KEYS_DIR.into(), secret: None }
+    }
 }
 
 /// How the seeder chooses what to show to whom.
@@ -238,6 +256,7 @@ mod tests {
         let shown = Config {
             serve: Serve { up: None, ..config.serve },
             boot: Boot { default: None, append: String::new(), ..config.boot },
+            keys: Keys { secret: None, ..config.keys },
             ..config
         };
         assert_eq!(shown, Config::default(), "the example shows the defaults");

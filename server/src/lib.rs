@@ -29,6 +29,7 @@ pub mod http;
 pub mod import;
 pub mod interrupt;
 pub mod ipxe;
+pub mod keys;
 pub mod library;
 pub mod ltsp;
 pub mod manual;

@@ -3,9 +3,9 @@
 //! answer is always of one version of an image, however it changes on disk, and
 //! no request ever names a path.
 
-use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name};
+use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, torrent_name};
 use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, ImageName, manifest::Kind};
+use bootspec::{ImageManifest, ImageName, manifest::Kind, trust::Evidence};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -39,11 +39,14 @@ pub struct Image {
     pub payload: Open,
     /// The sums of its blocks, if there are any.
     pub sums: Option<Open>,
+    /// What is signed of it, and the signature; either may be empty.
+    pub evidence: Evidence,
     version: Version,
 }
 
-/// Tells a folder from the one that was there before: inode, and time of the last change in it.
-type Version = (u64, i64, i64);
+/// Tells a folder from the one that was there before: inode, and time of the last change in it; and when its
+/// signature was last written, which stock minisign does in place.
+type Version = (u64, i64, i64, i64);
 
 /// All images by name.
 pub type Library = BTreeMap<ImageName, Arc<Image>>;
@@ -67,8 +70,9 @@ pub struct Loaded {
 pub fn load(catalogue: &Catalogue, before: &Library) -> Result<Loaded> {
     let mut loaded = Loaded { library: Library::new(), changed: false, broken: Vec::new() };
     for name in catalogue.names()? {
-        let kept =
-            version(&catalogue.dir(&name)).ok().and_then(|v| before.get(&name).filter(|i| i.version == v));
+        let kept = version(&catalogue.dir(&name), &name)
+            .ok()
+            .and_then(|v| before.get(&name).filter(|i| i.version == v));
         match kept {
             Some(image) => drop(loaded.library.insert(name, image.clone())),
             None => match Image::open(catalogue, &name) {
@@ -87,7 +91,7 @@ pub fn load(catalogue: &Catalogue, before: &Library) -> Result<Loaded> {
 impl Image {
     fn open(catalogue: &Catalogue, name: &ImageName) -> Result<Image> {
         let dir = catalogue.dir(name);
-        let version = version(&dir)?;
+        let version = version(&dir, name)?;
         let manifest = catalogue.manifest(name)?;
         let path = dir.join(torrent_name(name));
         let mut bytes = Vec::new();
@@ -101,6 +105,7 @@ impl Image {
             initrd: open(&dir.join(INITRD))?,
             payload: open(&dir.join(PAYLOAD))?,
             sums: open(&dir.join(SUMS)).ok(),
+            evidence: catalogue.evidence(name)?,
             torrent,
             manifest,
             version,
@@ -127,7 +132,8 @@ fn open(path: &Path) -> Result<Open> {
     Ok(Open { file: Arc::new(file), size })
 }
 
-fn version(dir: &Path) -> Result<Version> {
+fn version(dir: &Path, name: &ImageName) -> Result<Version> {
     let m = fs::metadata(dir).with_context(|| format!("opening {}", dir.display()))?;
-    Ok((m.ino(), m.mtime(), m.mtime_nsec()))
+    let signed = fs::metadata(dir.join(signature_name(name))).map_or(0, |m| m.mtime());
+    Ok((m.ino(), m.mtime(), m.mtime_nsec(), signed))
 }

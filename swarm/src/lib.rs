@@ -16,6 +16,7 @@
 //! | pieces land in a file, and are verified there | `store` |
 //! | what an old version has of a new one is found | [`sums`] |
 //! | what is in a file already is found by hashing | [`survey`](mod@survey) |
+//! | what a whole payload is, beyond SHA-1 | [`sha256`](mod@sha256) |
 //! | what no peer sends comes over HTTP | [`http`], `fallback` |
 //!
 //! Protocol, tracker and local discovery are librqbit's crates; piece order, dealing
@@ -35,6 +36,7 @@ pub mod metainfo;
 mod peer;
 pub mod plan;
 pub mod session;
+pub mod sha256;
 mod store;
 pub mod sums;
 pub mod survey;
@@ -46,5 +48,6 @@ pub use http::HttpSource;
 pub use magnet::Magnet;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
+pub use sha256::{Summing, sha256};
 pub use store::Head;
 pub use survey::{sample, survey, survey_apart};

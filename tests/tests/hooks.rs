@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
-    assets::{APPEND, IMAGE, Suite, image},
+    assets::{APPEND, IMAGE, Suite, baked, baked_by_dracut, image},
     workspace,
 };
 use std::path::Path;
@@ -39,6 +39,18 @@ fn complete(suite: Suite) -> Result<()> {
     for module in MODULES.iter().chain(&DRIVERS) {
         ensure!(image.has_module(module)?, "module {module} is neither in the initramfs nor built in");
     }
+    Ok(())
+}
+
+/// Public keys are in the initrd, and what is secret beside them is not.
+#[test]
+fn public_keys_are_in_the_initrd() -> Result<()> {
+    for suite in Suite::ALL {
+        let there = baked(suite)?;
+        ensure!(there.trim() == "/made/etc/boottorrent/keys/site.pub", "{suite:?}: {there}");
+    }
+    let there = baked_by_dracut()?;
+    ensure!(there.trim() == "etc/boottorrent/keys/site.pub", "dracut: {there}");
     Ok(())
 }
 

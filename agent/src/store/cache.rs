@@ -3,7 +3,8 @@
 //!
 //! In its folder `boottorrent/`: `INFOHASH.part` while an image is fetched, `INFOHASH.img` when it was complete
 //! once, `INFOHASH.torrent`, and `state.json`. The names promise nothing: whatever a file is called, each of its
-//! pieces counts only when it has been hashed in this boot.
+//! pieces counts only when it has been hashed in this boot. Where images must be signed, `INFOHASH.statement` with its
+//! signature, and in `newest.json` the newest version of each image that was booted.
 
 use super::{
     Keep, Payload, Sums,
@@ -18,7 +19,11 @@ use crate::{
     superblock,
 };
 use anyhow::{Context, bail};
-use bootspec::{DeviceName, Exit, InfoHash, units::human_size};
+use bootspec::{
+    DeviceName, Exit, InfoHash,
+    trust::{Evidence, MAX_SIGNATURE, MAX_STATEMENT, Newest, SIGNATURE, STATEMENT, Statement},
+    units::human_size,
+};
 use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, fallocate},
@@ -38,6 +43,8 @@ use sys_mount::{FilesystemType, Mount, MountFlags};
 const RESERVE: u64 = 16 << 20;
 /// The largest `state.json` that is read.
 const MAX_STATE: u64 = 1 << 20;
+/// The newest version of each image that was booted.
+const NEWEST: &str = "newest.json";
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -122,6 +129,36 @@ impl Cache {
         Metainfo::parse(bytes).ok().filter(|m| m.infohash() == infohash)
     }
 
+    /// What was kept of who stands for an image that is there.
+    pub fn evidence(&self, infohash: InfoHash) -> Option<Evidence> {
+        let [statement, signature] = evidence(infohash).map(|file| self.dir.join(file));
+        Some(Evidence {
+            statement: bounded(&statement, MAX_STATEMENT as u64)?,
+            signature: bounded(&signature, MAX_SIGNATURE as u64)?,
+        })
+    }
+
+    /// The newest version of each image that was booted with this filesystem there.
+    pub fn newest(&self) -> Newest {
+        let read = bounded(&self.dir.join(NEWEST), MAX_STATE);
+        read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// This version boots now: it is the newest one that counts, even if it is older.
+    pub fn remember_signed(&self, statement: &Statement, proof: &Evidence) -> anyhow::Result<()> {
+        let Statement { name, version, infohash, .. } = statement;
+        if self.file(*infohash).is_some() && self.evidence(*infohash).as_ref() != Some(proof) {
+            let [statement, signature] = evidence(*infohash);
+            self.put(&statement, &proof.statement)?;
+            self.put(&signature, &proof.signature)?;
+        }
+        let mut newest = self.newest();
+        if newest.insert(name.clone(), *version) != Some(*version) {
+            self.put(NEWEST, &serde_json::to_vec(&newest).expect("a map of texts is JSON"))?;
+        }
+        Ok(())
+    }
+
     /// The version of `name` that was used last of those that were complete.
     pub fn latest(&self, name: &str) -> Option<Kept> {
         let complete = self.images().into_iter().filter(|k| k.complete && k.entry.name == name);
@@ -151,8 +188,9 @@ impl Cache {
     }
 
     fn forget(&self, infohash: InfoHash) -> anyhow::Result<()> {
-        for suffix in ["img", "part", "torrent"] {
-            let path = self.path(infohash, suffix);
+        let evidence = evidence(infohash);
+        let files = ["img", "part", "torrent"].map(|suffix| self.path(infohash, suffix));
+        for path in files.into_iter().chain(evidence.map(|file| self.dir.join(file))) {
             if path.exists() {
                 fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))?;
             }
@@ -358,6 +396,11 @@ async fn check(
     in_background(work).await.context("reading what is here")
 }
 
+/// The names of what was kept of who stands for an image: the statement, and its signature.
+fn evidence(infohash: InfoHash) -> [String; 2] {
+    [format!("{infohash}.{STATEMENT}"), format!("{infohash}.{STATEMENT}.{SIGNATURE}")]
+}
+
 /// A file of at most `max` bytes.
 fn bounded(path: &Path, max: u64) -> Option<Vec<u8>> {
     let meta = path.symlink_metadata().ok()?;
@@ -372,6 +415,11 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
+    /// Nothing of the image stays.
+    pub(super) fn discard(&self) -> anyhow::Result<()> {
+        self.cache.forget(self.infohash)
+    }
+
     /// All is verified: to the disk, and under its name. Returns where it is then. `alone`: nothing else is written there.
     pub(super) fn finish(&mut self, file: &File, alone: bool) -> anyhow::Result<PathBuf> {
         let (cache, to) = (&self.cache, self.cache.path(self.infohash, "img"));

@@ -121,3 +121,37 @@ fn of_what_was_written_the_last_two_versions_are_kept() {
     used(1, "lab");
     assert!(there(4));
 }
+
+#[tokio::test]
+async fn who_stood_for_an_image_is_kept_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at("LABEL=x", dir.path()).unwrap();
+    let data = noise(1);
+    let infohash = torrent(&data).infohash();
+    let statement = |version| Statement {
+        name: "lab".parse().unwrap(),
+        version: bootspec::trust::Version(version),
+        infohash,
+        size: data.len() as u64,
+        sha256: bootspec::Sha256Sum([0; 32]),
+        kind: bootspec::manifest::Kind::Filesystem,
+        parameters: String::new(),
+    };
+    let proof = |n: u8| Evidence { statement: vec![n], signature: vec![n] };
+    // In RAM it booted: there is nothing to keep it with, and it is remembered.
+    cache.remember_signed(&statement(5), &proof(1)).unwrap();
+    assert_eq!(cache.evidence(infohash), None);
+    fetched(&cache, &data).await;
+    cache.remember_signed(&statement(7), &proof(2)).unwrap();
+    assert_eq!(cache.evidence(infohash), Some(proof(2)));
+    let newest =
+        |cache: &Cache| cache.newest().into_iter().map(|(n, v)| (n.to_string(), v.0)).collect::<Vec<_>>();
+    assert_eq!(newest(&cache), [("lab".to_owned(), 7)]);
+    // Only what may boot gets here: boottorrent.allow-older takes it back.
+    cache.remember_signed(&statement(6), &proof(3)).unwrap();
+    assert_eq!((newest(&cache), cache.evidence(infohash)), (vec![("lab".to_owned(), 6)], Some(proof(3))));
+    prepared(&cache, &data).await.discard().unwrap();
+    assert!(cache.images().is_empty() && cache.evidence(infohash).is_none(), "nothing of it stays");
+    fs::write(dir.path().join("boottorrent/newest.json"), "[").unwrap();
+    assert!(cache.newest().is_empty());
+}

@@ -5,7 +5,10 @@
 use super::{cache::Cache, state::Kept};
 use crate::{cli::BootArgs, device, locate, report::Report};
 use anyhow::bail;
-use bootspec::{DeviceName, InfoHash, Params, Target};
+use bootspec::{
+    DeviceName, InfoHash, Params, Target,
+    trust::{Evidence, Newest, Statement},
+};
 use std::time::{Duration, SystemTime};
 use swarm::Metainfo;
 
@@ -85,6 +88,30 @@ impl<'a> Caches<'a> {
     pub fn pinned(&self, pin: Option<InfoHash>) -> Option<Metainfo> {
         let pin = pin?;
         self.open.iter().filter(|(_, c)| c.file(pin).is_some()).find_map(|(_, c)| c.metainfo(pin))
+    }
+
+    /// What was kept of who stands for an image.
+    pub fn evidence(&self, infohash: InfoHash) -> Option<Evidence> {
+        self.open.iter().find_map(|(_, c)| c.evidence(infohash))
+    }
+
+    /// The newest version of each image that was booted, as far as any filesystem here remembers.
+    pub fn newest(&self) -> Newest {
+        let mut all = Newest::new();
+        for (name, version) in self.open.iter().flat_map(|(_, c)| c.newest()) {
+            let newest = all.entry(name).or_insert(version);
+            *newest = version.max(*newest);
+        }
+        all
+    }
+
+    /// This version boots now.
+    pub fn remember_signed(&self, statement: &Statement, proof: &Evidence, report: &Report) {
+        for (_, cache) in &self.open {
+            if let Err(e) = cache.remember_signed(statement, proof) {
+                report.warn(&format!("an older version than this one may boot next time: {e:#}"));
+            }
+        }
     }
 
     /// What can be booted without a server: the pinned image, else the last version of the wanted name.

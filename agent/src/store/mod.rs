@@ -19,7 +19,7 @@ use crate::{
     target::{self, Memory, Place, Plan, Writes},
 };
 use anyhow::{Context, anyhow};
-use bootspec::{Exit, Params, Target};
+use bootspec::{Exit, Params, Sha256Sum, Target};
 use nix::fcntl::OFlag;
 use std::{
     fs::{self, File},
@@ -27,7 +27,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
-use swarm::{Head, Metainfo, plan::Bits};
+use swarm::{Head, Metainfo, plan::Bits, sha256};
 use url::Url;
 
 /// A place for a payload: an open file, and what of it is here already.
@@ -56,6 +56,22 @@ enum Keep {
 }
 
 impl Payload {
+    /// The SHA-256 of all that is in it.
+    pub async fn sum(&self, size: u64, image: &str, report: &Report) -> anyhow::Result<Sha256Sum> {
+        let (file, head) = (self.file.try_clone()?, self.head.as_ref().map(Head::try_clone).transpose()?);
+        let (image, report) = (image.to_owned(), report.clone());
+        let work = move || sha256(&file, head.as_ref(), size, |done| report.checking(done, size, &image));
+        in_background(work).await.with_context(|| format!("reading {}", self.path.display()))
+    }
+
+    /// It is not what it should be: nothing of it stays on a disk. A disk that was written does not begin to boot.
+    pub fn discard(&mut self) -> anyhow::Result<()> {
+        match &self.keep {
+            Keep::Cache(keeper) => keeper.discard(),
+            Keep::Ram | Keep::Device(_) => Ok(()),
+        }
+    }
+
     /// All pieces are verified and in the file. `writes`: a filesystem on which an overlay is kept is written on.
     pub fn finish(&mut self, writes: &Writes) -> anyhow::Result<()> {
         match &mut self.keep {
@@ -149,6 +165,8 @@ fn open_sized(path: &Path, size: u64) -> anyhow::Result<File> {
 }
 
 /// Hash what is there, on a thread of its own: it takes seconds or minutes, and heartbeats go on.
-async fn in_background(work: impl FnOnce() -> io::Result<Bits> + Send + 'static) -> anyhow::Result<Bits> {
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
     Ok(tokio::task::spawn_blocking(work).await.context("hashing")??)
 }

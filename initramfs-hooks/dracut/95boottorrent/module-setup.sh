@@ -35,6 +35,11 @@ configured() {
 
 install() {
 	inst_simple "$agent" /usr/bin/boottorrent-agent
+	# With a key in the initrd, only what it has signed boots. One that cannot be copied must not be missed in silence.
+	local key
+	for key in "${dracutsysrootdir-}"/etc/boottorrent/keys/*.pub; do
+		[[ ! -e $key ]] || inst_simple "${key#"${dracutsysrootdir-}"}" || exit 1
+	done
 	# shellcheck disable=SC2154
 	inst_simple "$moddir/boottorrent-lib.sh" /lib/boottorrent-lib.sh
 	inst_hook cmdline 28 "$moddir/parse-boottorrent.sh"

@@ -53,6 +53,9 @@ pub struct ImageRow {
     /// Whether machines of which nothing else was said boot it.
     #[serde(default)]
     pub default: bool,
+    /// The key that it says it is signed by.
+    #[serde(default)]
+    pub key: Option<String>,
     /// The machines that run it or are about to, by id.
     #[serde(default)]
     pub machines: Vec<String>,

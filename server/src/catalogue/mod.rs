@@ -2,21 +2,27 @@
 //! The catalogue: one folder an image, under `images/` of the root.
 //!
 //! ```text
-//! images/NAME/{manifest.toml,payload,vmlinuz,initrd,NAME.torrent}
+//! images/NAME/{manifest.toml,payload,vmlinuz,initrd,NAME.torrent,NAME.statement}
+//! images/NAME/NAME.statement.minisig   when it is signed
 //! images/.staging-NAME-PID/    being made, or being thrown away
 //! images/.lock                 held while names or manifests change
-//! images/.manifest             a changed manifest, before it is renamed
+//! images/.manifest             a changed manifest or signature, before it is renamed
 //! ```
 //! An image is there whole or not at all: it is made in a staging folder and
 //! renamed. Readers need no lock.
 
+mod sign;
 mod staging;
 
+pub use sign::{Sealed, small};
 pub use staging::Staging;
 
-use crate::api::types::ImageChange;
+use crate::{api::types::ImageChange, keys::Hand};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{ImageManifest, ImageName};
+use bootspec::{
+    ImageManifest, ImageName,
+    trust::{SIGNATURE, STATEMENT},
+};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -46,6 +52,16 @@ pub fn torrent_name(name: &ImageName) -> String {
     format!("{name}.torrent")
 }
 
+/// The statement's file name: what is signed of an image.
+pub fn statement_name(name: &ImageName) -> String {
+    format!("{name}.{STATEMENT}")
+}
+
+/// The file name of the statement's signature.
+pub fn signature_name(name: &ImageName) -> String {
+    format!("{name}.{STATEMENT}.{SIGNATURE}")
+}
+
 /// A manifest for programs: with the priority also where it is the usual one, which manifest.toml leaves out.
 pub fn as_json(manifest: &ImageManifest) -> serde_json::Value {
     let mut value = serde_json::to_value(manifest).expect("a manifest is JSON");
@@ -57,12 +73,18 @@ pub fn as_json(manifest: &ImageManifest) -> serde_json::Value {
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     images: PathBuf,
+    hand: Hand,
 }
 
 impl Catalogue {
     /// The catalogue at `root`; nothing is made until an image is added.
     pub fn at(root: &Path) -> Catalogue {
-        Catalogue { images: root.join("images") }
+        Catalogue { images: root.join("images"), hand: Hand::None }
+    }
+
+    /// The same, and what is added from now on is signed by this hand.
+    pub fn signed_by(self, hand: Hand) -> Catalogue {
+        Catalogue { hand, ..self }
     }
 
     /// The folder with the images.
@@ -126,11 +148,17 @@ impl Catalogue {
         let mut manifest = self.manifest(name)?;
         change(&mut manifest);
         let text = toml::to_string(&manifest).context("writing the manifest as TOML")?;
+        self.put(name, MANIFEST, text.as_bytes())?;
+        Ok(manifest)
+    }
+
+    /// Replace a small file of an image: readers see the old one or the new one. Call with the lock.
+    fn put(&self, name: &ImageName, file: &str, bytes: &[u8]) -> Result<()> {
         // Beside the images and not in the folder: so the folder changes once, when the new one is in it.
-        let (new, place) = (self.images.join(".manifest"), self.dir(name).join(MANIFEST));
+        let (new, place) = (self.images.join(".manifest"), self.dir(name).join(file));
         let write = || -> std::io::Result<()> {
             let mut file = File::create(&new)?;
-            file.write_all(text.as_bytes())?;
+            file.write_all(bytes)?;
             file.set_permissions(Permissions::from_mode(0o644))?;
             inherit_owner(&new)?;
             file.sync_all()
@@ -138,8 +166,7 @@ impl Catalogue {
         write().with_context(|| format!("writing {}", new.display()))?;
         fs::rename(&new, &place)
             .with_context(|| format!("renaming {} to {}", new.display(), place.display()))?;
-        staging::sync_dir(&self.dir(name))?;
-        Ok(manifest)
+        staging::sync_dir(&self.dir(name))
     }
 
     /// Give an image another name or another priority. Its torrent is the same: machines that run it notice nothing.
@@ -157,6 +184,7 @@ impl Catalogue {
     fn rename(&self, name: &ImageName, new: &ImageName) -> Result<()> {
         let mut manifest = self.manifest(name)?;
         self.refuse_taken(new)?;
+        self.refuse_to_lose_signature(name)?;
         let staging = self.stage(new)?;
         for file in [PAYLOAD, KERNEL, INITRD, SUMS] {
             let (from, to) = (self.dir(name).join(file), staging.path(file));
@@ -170,7 +198,7 @@ impl Catalogue {
         let torrent = self.dir(name).join(torrent_name(name));
         let torrent = fs::read(&torrent).with_context(|| format!("reading {}", torrent.display()))?;
         manifest.name = new.clone();
-        staging.publish(&manifest, &torrent, false)?;
+        staging.publish(&manifest, &torrent, false).map(drop)?;
         self.remove(name)
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Making an image: a folder beside the images, renamed when it is whole.
 
-use super::{Catalogue, torrent_name};
+use super::{Catalogue, Sealed, signature_name, statement_name, torrent_name};
 use crate::interrupt;
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{ImageManifest, ImageName};
+use bootspec::{ImageManifest, ImageName, trust::Evidence};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2},
@@ -84,16 +84,26 @@ impl Staging {
             .with_context(|| format!("creating {}", path.display()))
     }
 
-    /// Write manifest and torrent, bring all to the disk, and make it visible under its name.
-    pub fn publish(self, manifest: &ImageManifest, torrent: &[u8], replace: bool) -> Result<()> {
+    /// Write manifest, torrent and statement, sign it if that can be, bring all to the disk, and make it visible under
+    /// its name.
+    pub fn publish(self, manifest: &ImageManifest, torrent: &[u8], replace: bool) -> Result<Sealed> {
+        let (sealed, proof) = super::sign::seal(manifest, &self.catalogue.hand)?;
         let manifest = toml::to_string(manifest).context("writing the manifest as TOML")?;
-        for (file, bytes) in [(super::MANIFEST, manifest.as_bytes()), (&torrent_name(&self.name), torrent)] {
+        let mut files =
+            vec![(super::MANIFEST.to_owned(), manifest.as_bytes()), (torrent_name(&self.name), torrent)];
+        if let Some(Evidence { statement, signature }) = &proof {
+            files.push((statement_name(&self.name), statement));
+            if !signature.is_empty() {
+                files.push((signature_name(&self.name), signature));
+            }
+        }
+        for (file, bytes) in &files {
             self.create(file)?
                 .write_all(bytes)
                 .with_context(|| format!("writing {}", self.path(file).display()))?;
         }
-        let torrent = torrent_name(&self.name);
-        for file in [super::MANIFEST, super::PAYLOAD, super::SUMS, super::KERNEL, super::INITRD, &torrent] {
+        let others = [super::PAYLOAD, super::SUMS, super::KERNEL, super::INITRD];
+        for file in files.iter().map(|(file, _)| file.as_str()).chain(others) {
             let path = self.path(file);
             if file == super::SUMS && !path.exists() {
                 continue;
@@ -122,7 +132,8 @@ impl Staging {
                 renamed.with_context(|| format!("renaming {} to {}", self.dir.display(), place.display()))?
             }
         }
-        sync_dir(&self.catalogue.images)
+        sync_dir(&self.catalogue.images)?;
+        Ok(sealed)
     }
 }
 

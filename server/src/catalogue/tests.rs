@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
+use crate::keys::{self, Folder};
 use bootspec::{
     InfoHash,
     manifest::{BootFile, Format, Kind},
@@ -15,6 +16,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         partition: None,
         infohash: InfoHash([1; 20]),
         size,
+        sha256: None,
         piece_length: 1 << 18,
         private: false,
         kernel: BootFile { size: 1, from: "/boot/vmlinuz-6".into() },
@@ -26,7 +28,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
     }
 }
 
-fn add(catalogue: &Catalogue, m: &ImageManifest, replace: bool) -> Result<()> {
+fn add(catalogue: &Catalogue, m: &ImageManifest, replace: bool) -> Result<Sealed> {
     let staging = catalogue.stage(&m.name)?;
     for file in [PAYLOAD, KERNEL, INITRD] {
         staging.create(file)?;
@@ -108,4 +110,63 @@ fn a_manifest_under_a_wrong_name_is_refused() {
     fs::rename(catalogue.images_dir().join("lab"), catalogue.images_dir().join("other")).unwrap();
     let e = catalogue.manifest(&"other".parse().unwrap()).unwrap_err().to_string();
     assert!(e.ends_with("manifest.toml: the name in it is 'lab', the folder's is 'other'"), "{e}");
+}
+
+#[test]
+fn signed_when_added_and_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Folder { dir: dir.path().join("keys"), secret: None };
+    let by = |hand| Catalogue::at(dir.path()).signed_by(hand);
+    let name: ImageName = "lab".parse().unwrap();
+    let sum = Some(bootspec::Sha256Sum([0xe3; 32]));
+    let image = ImageManifest { sha256: sum, ..manifest("lab", 1) };
+    let unable = || Hand::Unable("the key is away".into());
+
+    let none = Catalogue::at(dir.path());
+    assert_eq!(add(&none, &image, false).unwrap(), Sealed::default());
+    let evidence = none.evidence(&name).unwrap();
+    assert!(
+        evidence.statement.starts_with(b"boottorrent statement 1\nname: lab\n")
+            && evidence.signature.is_empty()
+    );
+    let sealed = add(&by(unable()), &image, true).unwrap();
+    assert_eq!(
+        sealed.told().unwrap(),
+        "note: not signed: the key is away; `boottorrent image sign` does it later"
+    );
+
+    let key = keys::generate(&keys, &"k".parse().unwrap(), false, None).unwrap().id;
+    let Hand::Ready(signer) = keys.hand(keys::Ask::Nobody).unwrap() else { panic!() };
+    let catalogue = by(Hand::Ready(signer.clone()));
+    let sealed = add(&catalogue, &image, true).unwrap();
+    assert_eq!(sealed.told().unwrap(), format!("signed by key {key}"));
+    let public = keys.keys().unwrap();
+    assert_eq!(catalogue.verify(&name, &public).unwrap().key, key);
+    assert_eq!(catalogue.signed_by_key(&name), Some(key));
+
+    // Under another name it is another statement.
+    let e = by(unable())
+        .apply(&name, &ImageChange { name: "new".parse().ok(), ..Default::default() })
+        .unwrap_err();
+    assert!(e.to_string().starts_with("image 'lab' is signed, and its name with it; "), "{e}");
+    catalogue.apply(&name, &ImageChange { name: "new".parse().ok(), ..Default::default() }).unwrap();
+    let new: ImageName = "new".parse().unwrap();
+    assert_eq!(catalogue.verify(&new, &public).unwrap().statement.name, new);
+
+    // What is not signed is not in it.
+    catalogue.change(&new, |m| m.priority = "9".parse().unwrap()).unwrap();
+    catalogue.verify(&new, &public).unwrap();
+    catalogue.change(&new, |m| m.append = "init=/bin/sh".into()).unwrap();
+    let e = catalogue.verify(&new, &public).unwrap_err().to_string();
+    assert!(e.contains("is not what its manifest.toml says now"), "{e}");
+    catalogue.sign(&new, &signer).unwrap();
+    catalogue.verify(&new, &public).unwrap();
+
+    // An older server's image: the sum is made when it is signed.
+    add(&none, &manifest("old", 0), false).unwrap();
+    let old = "old".parse().unwrap();
+    assert_eq!(none.evidence(&old).unwrap().statement, b"");
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(catalogue.sign(&old, &signer).unwrap().statement.sha256.to_string(), empty);
+    catalogue.verify(&old, &public).unwrap();
 }

@@ -7,6 +7,7 @@ use crate::{
     clients::Client,
     config::Config,
     hosts::{HostChange, HostKey, Hosts, Store},
+    keys::{Folder, Hand},
     wake,
 };
 use anyhow::{Result, anyhow};
@@ -26,7 +27,10 @@ impl Backend {
         let dir = &config.catalogue.dir;
         Ok(match Api::local(&config.serve.socket)? {
             Some(api) => Backend::Server(api),
-            None => Backend::Disk(Catalogue::at(dir), Store::at(dir)),
+            None => {
+                let catalogue = Catalogue::at(dir).signed_by(Hand::Later(Folder::of(config)));
+                Backend::Disk(catalogue, Store::at(dir))
+            }
         })
     }
 

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Looks at the server, its ports, images, machines, disk, clock, firmware files,
-dnsmasq, this machine's firewall, and at who else answers DHCP. Each finding
-says what it means and how to mend it. As root it sees more: the firewall's
-rules, and DHCP. Nothing is changed.
+Looks at the server, its ports, images, their signatures, machines, disk, clock,
+firmware files, dnsmasq, this machine's firewall, and at who else answers DHCP.
+Each finding says what it means and how to mend it. As root it sees more: the
+firewall's rules, and DHCP. Nothing is changed.
 
 The exit code is 1 when something would stop a boot.
 

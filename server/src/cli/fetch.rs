@@ -11,7 +11,9 @@ use crate::{
     catalogue::as_json,
     config::Config,
     fetch::{Place, Watch, fetch, watch::Seen},
-    interrupt, meter,
+    interrupt,
+    keys::{Ask, Folder},
+    meter,
     table::{Align, layout},
 };
 use anyhow::{Context, Result, bail};
@@ -184,7 +186,9 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     if json {
         meter::be_quiet();
     }
-    let (place, watch) = (Place::of(config), Arc::new(Watch::default()));
+    let (mut place, watch) = (Place::of(config), Arc::new(Watch::default()));
+    // A password is asked for before the long work.
+    place.catalogue = place.catalogue.signed_by(Folder::of(config).hand(Ask::Terminal)?);
     // The engine has threads of its own for disks.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("starting the runtime")?;
@@ -220,10 +224,11 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     if json {
         let mut value = as_json(&added.manifest);
         value["verified"] = verified.into();
+        value["key"] = added.sealed.key.map(|k| k.to_string()).into();
         return print_json(&value);
     }
     println!("verified: {}", verified.as_deref().unwrap_or("it is a file of this machine"));
-    print!("{}", super::image::told(&added, &Addons::new(&config.boot.agent)));
+    print!("{}", super::image::told(&added, &Addons::of(config)));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use crate::{
     http::host,
     import::{self, Added, Request, pack::Compress},
     interrupt, ipxe,
+    keys::{Ask, Folder},
     table::{Align, layout},
 };
 use anyhow::{Result, bail};
@@ -39,6 +40,10 @@ pub enum Command {
     Show(Show),
     /// Rename an image, change its priority, make it the default; machines notice nothing
     Set(Set),
+    /// Sign images, so that machines with the public key boot them
+    Sign(super::sign::Sign),
+    /// Look whether images are what their signatures say
+    Verify(super::sign::Verify),
     /// Remove an image, unless machines run it
     Remove(Remove),
 }
@@ -180,6 +185,8 @@ impl Command {
             Command::List { json } => list(catalogue, json),
             Command::Show(show) => show.run(catalogue, config),
             Command::Set(set) => set.run(config),
+            Command::Sign(sign) => sign.run(catalogue, config),
+            Command::Verify(verify) => verify.run(catalogue, config),
             Command::Remove(remove) => remove.run(catalogue, config),
         }
     }
@@ -189,6 +196,8 @@ impl Add {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         interrupt::catch()?;
         let json = self.json;
+        // A password is asked for before the long work.
+        let catalogue = &catalogue.clone().signed_by(Folder::of(config).hand(Ask::Terminal)?);
         let added = import::add(
             catalogue,
             &Request {
@@ -207,13 +216,20 @@ impl Add {
             },
         )?;
         match json {
-            true => print_json(&as_json(&added.manifest)),
+            true => print_json(&json_of(catalogue, &added.manifest)),
             false => {
-                print!("{}", told(&added, &Addons::new(&config.boot.agent)));
+                print!("{}", told(&added, &Addons::of(config)));
                 Ok(())
             }
         }
     }
+}
+
+/// An image for programs, with the key that it says it is signed by.
+fn json_of(catalogue: &Catalogue, manifest: &ImageManifest) -> serde_json::Value {
+    let mut value = as_json(manifest);
+    value["key"] = catalogue.signed_by_key(&manifest.name).map(|k| k.to_string()).into();
+    value
 }
 
 /// What was found and done.
@@ -251,6 +267,7 @@ pub fn told(added: &Added, addons: &Addons) -> String {
             size(m.kernel.size + m.initrd.size + addon)
         ),
     };
+    text.extend(added.sealed.told().map(|line| line + "\n"));
     for note in &added.notes {
         text += &format!("note: {note}\n");
     }
@@ -263,7 +280,7 @@ pub fn told(added: &Added, addons: &Addons) -> String {
 fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let manifests = catalogue.names()?.iter().map(|n| catalogue.manifest(n)).collect::<Result<Vec<_>>>()?;
     if json {
-        return print_json(&manifests.iter().map(as_json).collect::<Vec<_>>());
+        return print_json(&manifests.iter().map(|m| json_of(catalogue, m)).collect::<Vec<_>>());
     }
     if manifests.is_empty() {
         println!("no images in {}: add one with `boottorrent image add`", catalogue.images_dir().display());
@@ -305,7 +322,7 @@ impl Show {
         };
         let dir = catalogue.dir(&self.name);
         if self.json {
-            let mut value = as_json(&m);
+            let mut value = json_of(catalogue, &m);
             value["cmdline"] = cmdline.into();
             value["dir"] = dir.display().to_string().into();
             return print_json(&value);
@@ -328,6 +345,8 @@ impl Show {
                 ),
             ),
             ("infohash", m.infohash.to_string()),
+            ("sha256", m.sha256.map_or("-".into(), |s| s.to_string())),
+            ("signed", catalogue.signed_by_key(&m.name).map_or("no".into(), |k| format!("by key {k}"))),
             ("private", if m.private { "yes" } else { "no" }.into()),
             ("priority", m.priority.to_string()),
             ("kernel", boot_file(&m.kernel)),

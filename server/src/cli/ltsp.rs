@@ -7,6 +7,7 @@ use crate::{
     catalogue::Catalogue,
     config::Config,
     interrupt,
+    keys::{Ask, Folder},
     ltsp::{
         Site, initrd, publish, report,
         wishes::{Wish, Wishes},
@@ -73,6 +74,7 @@ impl Ltsp {
         match self.command {
             Command::Enable { images, pilot } => {
                 interrupt::catch()?;
+                let site = site.signed_by(Folder::of(config).hand(Ask::Terminal)?);
                 publish::enable(&site, &images, if pilot { Wish::Pilot } else { Wish::On })
             }
             Command::Disable { images } => publish::disable(&site, &images),
@@ -84,12 +86,13 @@ impl Ltsp {
             }
             Command::Publish { sources } => {
                 interrupt::catch()?;
+                let site = site.signed_by(Folder::of(config).hand(Ask::Terminal)?);
                 publish::publish(&site, &publish::of_sources(&site, &sources)?)?;
                 publish::tell_menu(&site).map(drop)
             }
             Command::Initrd { folder } => {
                 if site.wishes()?.agent() {
-                    let size = initrd::fill(&folder, &Addons::new(&config.boot.agent))?;
+                    let size = initrd::fill(&folder, &Addons::of(config))?;
                     println!("Added BootTorrent to ltsp.img: {size}");
                 }
                 Ok(())

@@ -6,9 +6,11 @@ mod doctor;
 mod fetch;
 mod host;
 mod image;
+mod key;
 mod ltsp;
 mod serve;
 mod setup;
+mod sign;
 mod source;
 mod status;
 mod tui;
@@ -51,6 +53,9 @@ pub struct Common {
     /// The folder with the images [default: /var/lib/boottorrent]
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The folder with the keys that images are signed with [default: /etc/boottorrent/keys]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    keys: Option<PathBuf>,
     /// The server's local socket [default: /run/boottorrent-server/api.sock, or DIR/api.sock]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -66,6 +71,9 @@ enum Command {
     /// Say which machine or group boots which image; wake machines
     #[command(subcommand)]
     Host(host::Command),
+    /// Make and show the keys that images are signed with
+    #[command(subcommand)]
+    Key(key::Command),
     /// Serve the images: boot script, boot files, tracker, seeder, machines' reports
     Serve(serve::Serve),
     /// Show, write or remove what dnsmasq and the TFTP folder need
@@ -91,7 +99,12 @@ enum Command {
 impl Common {
     /// The same words again, for a command that this one runs.
     fn words(&self) -> Vec<OsString> {
-        let words = [("--config", &self.config), ("--dir", &self.dir), ("--socket", &self.socket)];
+        let words = [
+            ("--config", &self.config),
+            ("--dir", &self.dir),
+            ("--keys", &self.keys),
+            ("--socket", &self.socket),
+        ];
         let given = words.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
         given.flat_map(|(flag, value)| [flag.into(), value.clone().into_os_string()]).collect()
     }
@@ -102,6 +115,9 @@ impl Common {
             config.catalogue.dir = dir.clone();
             // Another catalogue is another server's: its socket is not the installed one's.
             config.serve.socket = dir.join("api.sock");
+        }
+        if let Some(keys) = &self.keys {
+            config.keys = config::Keys { dir: keys.clone(), secret: None };
         }
         if let Some(socket) = &self.socket {
             config.serve.socket = socket.clone();
@@ -131,6 +147,7 @@ impl Cli {
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
             Command::Doctor(doctor) => doctor.run(&config),
             Command::Host(host) => host.run(&config),
+            Command::Key(key) => key.run(&config),
             Command::Serve(serve) => serve.run(config),
             Command::Setup(setup) => setup.run(&config),
             Command::Source(source) => source.run(&config),

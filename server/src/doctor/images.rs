@@ -68,7 +68,7 @@ pub fn images(config: &Config) -> Vec<Finding> {
             ));
         }
     }
-    let (addons, families) = (Addons::new(&config.boot.agent), manifests.iter().filter_map(|m| m.family));
+    let (addons, families) = (Addons::of(config), manifests.iter().filter_map(|m| m.family));
     let wrong = families.into_iter().find_map(|f| addons.get(f).err());
     if let Some(e) = wrong {
         found.push(Finding::bad(

@@ -4,6 +4,7 @@
 pub mod dhcp;
 pub mod firewall;
 mod images;
+mod keys;
 mod network;
 
 use crate::config::Config;
@@ -90,6 +91,7 @@ pub fn examine(config: &Config, at: &Where) -> Vec<Finding> {
     found.extend(images::images(config));
     found.extend(images::machines(config));
     found.extend(images::disk(config));
+    found.extend(keys::signatures(config));
     found.push(images::clock(config));
     found.extend(network::interfaces());
     found.extend(network::loaders(config, at));

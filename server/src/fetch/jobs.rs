@@ -124,6 +124,9 @@ impl Jobs {
                         Ok(added) => {
                             let by = watch.seen().verified.map(|v| format!(" ({v})")).unwrap_or_default();
                             tracing::info!("fetched {}: image {}{by}", request.what, added.manifest.name);
+                            if let Some(told) = added.sealed.told() {
+                                tracing::info!("image {}: {told}", added.manifest.name);
+                            }
                             // Before it is told to be done.
                             served();
                         }

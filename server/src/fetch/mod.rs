@@ -27,6 +27,7 @@ use crate::{
     catalogue::{Catalogue, make_dirs},
     config::Config,
     import::{self, Added, Request},
+    keys::{Folder, Hand},
     sources::{Folders, glob, parse::Signed},
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -66,7 +67,7 @@ impl Place {
     pub fn of(config: &Config) -> Place {
         let dir = &config.catalogue.dir;
         Place {
-            catalogue: Catalogue::at(dir),
+            catalogue: Catalogue::at(dir).signed_by(Hand::Later(Folder::of(config))),
             sources: Folders { dirs: config.catalogue.sources.clone() },
             parts: dir.join("fetch"),
         }

@@ -3,6 +3,7 @@
 
 use crate::{sources::parse::plain_fingerprint, tool};
 use anyhow::{Context, Result, anyhow, bail};
+use bootspec::base64;
 use std::{
     ffi::OsString,
     fs,
@@ -215,30 +216,9 @@ fn dearmour(text: &str) -> Vec<u8> {
             lines.by_ref().skip_while(|l| !l.is_empty()).skip(1).take_while(|l| !l.starts_with("-----END"));
         // The sum of 24 bits behind it begins with `=`.
         let body: String = body.filter(|l| !l.starts_with('=')).collect();
-        let (mut bits, mut n) = (0u32, 0);
-        for c in body.bytes() {
-            let Some(value) = base64(c) else { continue };
-            (bits, n) = (bits << 6 | value, n + 6);
-            if n >= 8 {
-                n -= 8;
-                out.push((bits >> n) as u8);
-                bits &= (1 << n) - 1;
-            }
-        }
+        out.extend(base64::decode(&body));
     }
     out
-}
-
-fn base64(c: u8) -> Option<u32> {
-    let value = match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(value.into())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, units::human_size};
+use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, trust::KeyId, units::human_size};
 use futures::StreamExt;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -128,6 +128,7 @@ pub fn row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
         phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
         default: state.hosts().default_image() == Some(&m.name),
         machines: runs.map(|c| c.heartbeat.id.clone()).collect(),
+        key: KeyId::of(&image.evidence.signature).map(|k| k.to_string()),
         manifest: m.clone(),
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     catalogue::Catalogue,
     clients::in_use,
     hosts::{HostChange, HostKey},
+    keys::{Folder, Hand},
     wake,
 };
 use axum::{
@@ -119,7 +120,8 @@ async fn change_image(
 ) -> Answer<Json<serde_json::Value>> {
     let name: ImageName = name.parse()?;
     let change: ImageChange = json(body).await?;
-    let catalogue = Catalogue::at(&state.config.catalogue.dir);
+    let catalogue =
+        Catalogue::at(&state.config.catalogue.dir).signed_by(Hand::Later(Folder::of(&state.config)));
     let (store, old) = (state.store.clone(), name.clone());
     let new = change.name.clone().unwrap_or_else(|| name.clone());
     let hosts = blocking(move || {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /images/NAME/{vmlinuz,initrd,sums,addon,NAME.torrent,payload}`, with ranges (RFC 9110 §14).
+//! `GET /images/NAME/{vmlinuz,initrd,sums,addon,NAME.torrent,NAME.statement,NAME.statement.minisig,payload}`, with
+//! ranges (RFC 9110 §14).
 
 use super::{From, Shared, host::host, sentence};
 use crate::{
-    catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, torrent_name},
+    catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
     library::{Library, Open},
     watch::sent::Counter,
 };
@@ -16,7 +17,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bootspec::manifest::Kind;
+use bootspec::{manifest::Kind, trust::Evidence};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::{
@@ -100,6 +101,16 @@ pub async fn get(
                 .bytes()
                 .clone();
             ([(CONTENT_TYPE, "application/x-bittorrent")], bytes).into_response()
+        }
+        file if file == statement_name(&image.manifest.name)
+            || file == signature_name(&image.manifest.name) =>
+        {
+            let Evidence { statement, signature } = &image.evidence;
+            let bytes = if file == statement_name(&image.manifest.name) { statement } else { signature };
+            match bytes.is_empty() {
+                true => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' is not signed")),
+                false => ([(CONTENT_TYPE, "text/plain")], bytes.clone()).into_response(),
+            }
         }
         _ => {
             let torrent = torrent_name(&image.manifest.name);

@@ -84,7 +84,7 @@ impl State {
         // Asked for once: an interface that comes later only makes "near" a guess (/24).
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
-        let addons = Addons::new(&config.boot.agent);
+        let addons = Addons::of(&config);
         let fetches = Arc::new(Jobs::new(Place::of(&config)));
         State {
             store: hosts::Store::at(&config.catalogue.dir),

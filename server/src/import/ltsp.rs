@@ -7,7 +7,7 @@ use super::{
     sums,
 };
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Staging},
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Sealed, Staging},
     interrupt,
 };
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Publish `file` as `name`, in the place of an earlier version, whose priority it takes over.
-pub fn add(catalogue: &Catalogue, name: &ImageName, file: &Path) -> Result<ImageManifest> {
+pub fn add(catalogue: &Catalogue, name: &ImageName, file: &Path) -> Result<(ImageManifest, Sealed)> {
     let before = match catalogue.dir(name).exists() {
         true => Some(catalogue.manifest(name)?),
         false => None,
@@ -45,7 +45,7 @@ fn make(
     name: &ImageName,
     file: &Path,
     before: Option<&ImageManifest>,
-) -> Result<ImageManifest> {
+) -> Result<(ImageManifest, Sealed)> {
     let shown = file.display().to_string();
     let (format, size) = match Source::look(file, &shown)?.kind {
         Kind::Image(format, size) => (Some(format), size),
@@ -64,7 +64,7 @@ fn make(
         ..super::Request::default()
     };
     let payload = staging.path(PAYLOAD);
-    let torrent = hash(&payload, size, name, &request)?;
+    let (torrent, sha256) = hash(&payload, size, name, &request)?;
     sums(&payload, &torrent, &staging)?;
     let tftp = |file: &str| BootFile { size: 0, from: format!("LTSP's TFTP folder: ltsp/{name}/{file}") };
     let manifest = ImageManifest {
@@ -75,6 +75,7 @@ fn make(
         partition: None,
         infohash: torrent.infohash(),
         size,
+        sha256: Some(sha256),
         piece_length: torrent.piece_length(),
         private: request.private,
         kernel: tftp("vmlinuz"),
@@ -84,8 +85,8 @@ fn make(
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: shown,
     };
-    staging.publish(&manifest, torrent.bytes(), true)?;
-    Ok(manifest)
+    let sealed = staging.publish(&manifest, torrent.bytes(), true)?;
+    Ok((manifest, sealed))
 }
 
 /// The payload is LTSP's own file under another name where that can be: images are large, and LTSP never

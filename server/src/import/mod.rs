@@ -14,14 +14,14 @@ pub mod tarball;
 pub mod tree;
 
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, Staging},
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, Sealed, Staging},
     fetch::room::Room,
     interrupt,
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
-    ImageManifest, ImageName, Priority,
+    ImageManifest, ImageName, Priority, Sha256Sum,
     manifest::{self, BootFile, Family, Format, MAGIC_BYTES},
 };
 use kernel::Wanted;
@@ -76,6 +76,8 @@ pub struct Added {
     pub version: Option<String>,
     /// What else the admin should hear.
     pub notes: Vec<String>,
+    /// Who signed it.
+    pub sealed: Sealed,
 }
 
 /// Add an image. On any error the catalogue is as it was.
@@ -155,7 +157,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         }
     };
     let size = payload_size(&payload, format)?;
-    let torrent = hash(&payload, size, name, request)?;
+    let (torrent, sha256) = hash(&payload, size, name, request)?;
     sums(&payload, &torrent, &staging)?;
     let manifest = ImageManifest {
         name: name.clone(),
@@ -165,6 +167,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         partition,
         infohash: torrent.infohash(),
         size,
+        sha256: Some(sha256),
         piece_length: torrent.piece_length(),
         private: request.private,
         kernel: boot.kernel,
@@ -174,8 +177,8 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),
     };
-    staging.publish(&manifest, torrent.bytes(), request.replace)?;
-    Ok(Added { manifest, version: boot.version, notes })
+    let sealed = staging.publish(&manifest, torrent.bytes(), request.replace)?;
+    Ok(Added { manifest, version: boot.version, notes, sealed })
 }
 
 /// Unpack and convert what is no image yet; the payload is in its place then. `None`: there was nothing to do.
@@ -330,7 +333,13 @@ fn payload_size(payload: &Path, format: Option<Format>) -> Result<u64> {
     Ok(size)
 }
 
-fn hash(payload: &Path, size: u64, name: &ImageName, request: &Request) -> Result<swarm::Metainfo> {
+/// The torrent and the payload's SHA-256; it is read once for both.
+fn hash(
+    payload: &Path,
+    size: u64,
+    name: &ImageName,
+    request: &Request,
+) -> Result<(swarm::Metainfo, Sha256Sum)> {
     let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
     let options = swarm::CreateOptions {
         name: name.to_string(),
@@ -338,8 +347,10 @@ fn hash(payload: &Path, size: u64, name: &ImageName, request: &Request) -> Resul
         piece_length: request.piece_length,
     };
     let mut meter = Meter::new("hashing", Some(size));
-    swarm::create(&mut Interruptible(file), size, &options, &mut |done| meter.update(done))
-        .with_context(|| format!("hashing {}", payload.display()))
+    let mut summing = swarm::Summing::new(Interruptible(file));
+    let torrent = swarm::create(&mut summing, size, &options, &mut |done| meter.update(done))
+        .with_context(|| format!("hashing {}", payload.display()))?;
+    Ok((torrent, summing.finish()))
 }
 
 /// Sums of the payload's blocks, by which a machine that has an older version finds them there.

@@ -15,7 +15,7 @@ pub mod publish;
 pub mod report;
 pub mod wishes;
 
-use crate::catalogue::Catalogue;
+use crate::{catalogue::Catalogue, keys::Hand};
 use anyhow::{Context, Result};
 use std::{
     io::Write,
@@ -37,6 +37,11 @@ pub struct Site {
 }
 
 impl Site {
+    /// The same, and what is published from now on is signed by this hand.
+    pub fn signed_by(self, hand: Hand) -> Site {
+        Site { catalogue: self.catalogue.signed_by(hand), ..self }
+    }
+
     /// What the admin wants.
     pub fn wishes(&self) -> Result<Wishes> {
         Wishes::read(&self.state)

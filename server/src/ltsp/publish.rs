@@ -91,8 +91,9 @@ pub fn publish(site: &Site, wanted: &BTreeMap<ImageName, PathBuf>) -> Result<()>
             println!("Published already: {} ({})", file.display(), m.infohash);
             continue;
         }
-        let manifest = import::ltsp::add(&site.catalogue, name, file)?;
+        let (manifest, sealed) = import::ltsp::add(&site.catalogue, name, file)?;
         println!("Published {} for the swarm ({})", file.display(), manifest.infohash);
+        sealed.told().into_iter().for_each(|line| println!("{line}"));
     }
     Ok(())
 }

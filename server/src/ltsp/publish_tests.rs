@@ -166,5 +166,11 @@ fn status_says_what_to_do() {
         status().contains("to do: lab is published, but its file is gone: ltsp boottorrent disable lab\n")
     );
     // What is packed into ltsp.img, and that there is an agent at all.
-    assert!(super::super::initrd::fill(dir.path(), &Addons::new(Path::new("/nowhere"))).is_err());
+    assert!(
+        super::super::initrd::fill(
+            dir.path(),
+            &Addons::new(Path::new("/nowhere"), crate::keys::Folder { dir: "/nowhere".into(), secret: None })
+        )
+        .is_err()
+    );
 }

@@ -28,6 +28,7 @@ fn manifest(name: &str) -> ImageManifest {
         partition: None,
         infohash: InfoHash([7; 20]),
         size: 1 << 30,
+        sha256: None,
         piece_length: 1 << 20,
         private: false,
         kernel: BootFile { size: 10 << 20, from: "vmlinuz".into() },
@@ -87,7 +88,13 @@ fn model() -> Model {
     let machines = vec!["52:54:00:00:00:01".to_owned()];
     for name in ["exam", "lab"] {
         let (default, machines) = (name == "lab", if name == "lab" { machines.clone() } else { Vec::new() });
-        now.images.push(ImageRow { manifest: manifest(name), phase_one: 40 << 20, default, machines });
+        now.images.push(ImageRow {
+            manifest: manifest(name),
+            phase_one: 40 << 20,
+            default,
+            key: None,
+            machines,
+        });
         now.stats.images.push(stats(name));
     }
     now.fetches.push(FetchRow {

@@ -84,7 +84,8 @@ impl Worker {
         let row = |name: &ImageName| {
             let manifest = catalogue.manifest(name).ok()?;
             let phase_one = manifest.kernel.size + manifest.initrd.size;
-            Some(ImageRow { manifest, phase_one, default: false, machines: Vec::new() })
+            let key = catalogue.signed_by_key(name).map(|k| k.to_string());
+            Some(ImageRow { manifest, phase_one, default: false, key, machines: Vec::new() })
         };
         Snapshot { images: names.iter().filter_map(row).collect(), ..Snapshot::default() }
     }

@@ -90,7 +90,11 @@ impl World {
         // Never the settings and sources of the machine on which the tests run.
         if !self.path("server.toml").exists() {
             let folders = [self.shown("usr/sources.d"), self.shown("etc/sources.d")];
-            self.write("server.toml", format!("[catalogue]\nsources = {folders:?}\n"));
+            let keys = self.shown("keys");
+            self.write(
+                "server.toml",
+                format!("[catalogue]\nsources = {folders:?}\n[keys]\ndir = {keys:?}\n"),
+            );
         }
         command.arg("--config").arg(self.path("server.toml")).arg("--dir").arg(self.path("cat")).args(args);
         command.current_dir(self.dir.path());

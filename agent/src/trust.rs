@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! With public keys in the initramfs, only what one of them has signed boots: the statement and its
+//! signature are found, judged ([`bootspec::trust`]), and at the end the whole payload is summed up.
+
+use crate::{
+    download::Reach,
+    fail::{Failure, Step},
+    locate::{self, Place},
+    metainfo::{Answer, wait_for},
+    report::Report,
+    store::Payload,
+};
+use anyhow::Context;
+use bootspec::{
+    Exit, Params, cmdline,
+    params::KindParam,
+    trust::{
+        Distrust, Evidence, Keys, MAX_KEY, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted,
+    },
+};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+use swarm::Metainfo;
+
+/// Key files that are read at most.
+const MAX_KEYS: usize = 100;
+
+/// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is no key
+/// turns nothing off.
+pub fn keys(dir: &Path, report: &Report) -> Option<Keys> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Vec<_> =
+        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pub")).collect();
+    files.sort();
+    files.truncate(MAX_KEYS);
+    let mut keys = Keys::default();
+    for file in &files {
+        let read = small(file, MAX_KEY).map_err(|e| e.to_string());
+        if let Err(why) = read.and_then(|b| keys.add(&b.unwrap_or_default()).map_err(str::to_owned)) {
+            report.warn(&format!("{} is ignored: {why}", file.display()));
+        }
+    }
+    (!files.is_empty()).then_some(keys)
+}
+
+/// A file of at most `max` bytes, and one more of a larger one; `None` if there is none.
+fn small(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file?.take(max as u64 + 1).read_to_end(&mut bytes).map(|_| Some(bytes)),
+    }
+}
+
+/// An image that wants to boot, and what is known about it.
+pub struct Case<'a> {
+    /// Whose word counts.
+    pub keys: &'a Keys,
+    /// What was asked for.
+    pub params: &'a Params,
+    /// What came.
+    pub metainfo: &'a Metainfo,
+    /// What it is called.
+    pub image: &'a str,
+    /// What was kept of its evidence.
+    pub kept: Option<Evidence>,
+    /// What this machine has booted.
+    pub newest: Newest,
+    /// Where evidence is.
+    pub reach: &'a Reach,
+    /// Asks for it.
+    pub client: &'a reqwest::Client,
+    /// Hears of it.
+    pub report: &'a Report,
+}
+
+/// An image that may boot.
+pub struct Vouched {
+    /// Who says so, and what.
+    pub signed: Signed,
+    /// How that was proved.
+    pub evidence: Evidence,
+}
+
+impl Case<'_> {
+    /// Who stands for this image. What was kept is enough: then the server is not asked.
+    pub async fn vouch(&self) -> Result<Vouched, Failure> {
+        let asked = asked(self.params);
+        let (image, none) = (asked.unwrap_or(self.image), Newest::new());
+        let wanted = Wanted {
+            name: asked,
+            infohash: self.metainfo.infohash(),
+            size: self.metainfo.size(),
+            newest: if self.params.allow_older { &none } else { &self.newest },
+        };
+        let mut why = Distrust::Unsigned;
+        let mut vouched = None;
+        if let Some(kept) = &self.kept {
+            vouched = self.keys.judge(kept, &wanted).map_err(|e| why = e).ok().zip(self.kept.clone());
+        }
+        if vouched.is_none() {
+            match self.evidence().await {
+                Ok(Some(evidence)) => match self.keys.judge(&evidence, &wanted) {
+                    Ok(signed) => vouched = Some((signed, evidence)),
+                    Err(e) => why = e,
+                },
+                Err(failure) if why == Distrust::Unsigned => return Err(failure),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        let refused = |why: Distrust| Failure::new(Exit::Trust, why.sentence(image, self.keys));
+        let (signed, evidence) = vouched.ok_or_else(|| refused(why))?;
+        let Signed { statement, key } = &signed;
+        contradicts(statement, self.params)
+            .map_or(Ok(()), |why| Err(Failure::new(Exit::Trust, format!("{why}: key {key} signed that"))))?;
+        self.report.info(&format!("image {image} of {} is signed by key {key}", statement.version));
+        Ok(Vouched { signed, evidence })
+    }
+
+    /// The statement and its signature from where the .torrent came from.
+    async fn evidence(&self) -> Result<Option<Evidence>, Failure> {
+        let Reach { torrent, server, .. } = self.reach;
+        let at = locate::statement(torrent, server.as_ref(), self.params, self.metainfo.infohash());
+        let Some(at) = at else { return Ok(None) };
+        let Some(statement) = self.get(&at, MAX_STATEMENT).await? else { return Ok(None) };
+        let signature = self.get(&locate::signature(&at), MAX_SIGNATURE).await?;
+        Ok(signature.map(|signature| Evidence { statement, signature }))
+    }
+
+    async fn get(&self, at: &Place, max: usize) -> Result<Option<Vec<u8>>, Failure> {
+        match at {
+            Place::Url(url) => match wait_for(self.client, url, max, self.params.timeout, self.report).await?
+            {
+                Answer::Bytes(bytes) => Ok(Some(bytes.into())),
+                Answer::No(why) => {
+                    self.report.debug(&why);
+                    Ok(None)
+                }
+            },
+            Place::File(path) => {
+                small(path, max).with_context(|| format!("reading {}", path.display())).step(Exit::Metainfo)
+            }
+            Place::Magnet(_) => Ok(None),
+        }
+    }
+}
+
+/// The name that was asked for: in words, or by the .torrent's file name.
+fn asked(params: &Params) -> Option<&str> {
+    match (&params.image, &params.torrent) {
+        (Some(image), _) => Some(image.as_str()),
+        (None, Some(torrent)) if !torrent.starts_with(swarm::Magnet::SCHEME) => {
+            torrent.split(['?', '#']).next().map(locate::stem)
+        }
+        _ => None,
+    }
+}
+
+/// What a kernel command line must not say otherwise.
+fn contradicts(statement: &Statement, params: &Params) -> Option<String> {
+    let asked = match params.kind {
+        KindParam::Auto => return None,
+        KindParam::Filesystem => "filesystem",
+        KindParam::Iso => "iso",
+        KindParam::Disk => "disk",
+        KindParam::Ltsp => "ltsp",
+    };
+    let Statement { name, kind, .. } = statement;
+    (asked != kind.as_str()).then(|| {
+        format!("boottorrent.kind={asked} was asked for, but image {name} is of kind {}", kind.as_str())
+    })
+}
+
+/// Of the kernel parameters that were signed with an image, those that the command line has not.
+pub fn missing(statement: &Statement, line: &str) -> Vec<String> {
+    let there = cmdline::split(line);
+    let wanted = cmdline::split(&statement.parameters);
+    let lacks = wanted.into_iter().filter(|word| !there.contains(word));
+    lacks
+        .map(|(name, value)| match value {
+            Some(value) => cmdline::render(&name, &value),
+            None => name,
+        })
+        .collect()
+}
+
+impl Vouched {
+    /// The whole payload, once more, now by SHA-256. What is another one is taken away.
+    pub async fn check(
+        &self,
+        payload: &mut Payload,
+        image: &str,
+        keys: &Keys,
+        report: &Report,
+    ) -> Result<(), Failure> {
+        let Signed { statement, .. } = &self.signed;
+        let begun = std::time::Instant::now();
+        let is = payload.sum(statement.size, image, report).await.step(Exit::Storage)?;
+        if is != statement.sha256 {
+            payload.discard().unwrap_or_else(|e| report.warn(&format!("{e:#}")));
+            let why = Distrust::OtherBytes(self.signed.clone().into(), is);
+            return Err(Failure::new(Exit::Trust, why.sentence(image, keys)));
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        report.info(&format!("{image}: the SHA-256 is what was signed (checked in {seconds:.1} s)"));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;

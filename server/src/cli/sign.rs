@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent image sign` and `image verify`
+
+use crate::{
+    catalogue::{Catalogue, signature_name, statement_name},
+    config::Config,
+    interrupt,
+    keys::{Ask, Folder, Hand},
+};
+use anyhow::{Context, Result, bail};
+use bootspec::{
+    ImageName,
+    trust::{Keys, MAX_KEY, Signed},
+};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is signed is the image's statement: name, time, infohash, size, SHA-256,
+kind and kernel parameters. Stock minisign can do it as well, and on a machine
+that is in no network:
+  minisign -Sm /var/lib/boottorrent/images/lab/lab.statement -s my.key
+
+The password of a key is asked for on the terminal, or taken from
+BOOTTORRENT_KEY_PASSWORD or the file that BOOTTORRENT_KEY_PASSWORD_FILE names.
+
+Examples:
+  boottorrent image sign lab
+  boottorrent image sign --all --key /etc/boottorrent/keys/2027.key")]
+pub struct Sign {
+    /// The images
+    #[arg(required_unless_present = "all")]
+    names: Vec<ImageName>,
+    /// Every image
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// The secret key [default: as `boottorrent key show` tells]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The signature must be by one of the public keys, the statement must say what the
+catalogue has, and the payload must have the SHA-256 that was signed: it is read
+to its end. The exit code is 1 when one of the images is not right.
+
+Examples:
+  boottorrent image verify lab
+  boottorrent image verify --all --key /mnt/usb/site.pub")]
+pub struct Verify {
+    /// The images
+    #[arg(required_unless_present = "all")]
+    names: Vec<ImageName>,
+    /// Every image
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// A public key [default: all in the folder with the keys]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// The images that were named, or all of them.
+fn chosen(names: Vec<ImageName>, all: bool, catalogue: &Catalogue) -> Result<Vec<ImageName>> {
+    if all { catalogue.names() } else { Ok(names) }
+}
+
+impl Sign {
+    pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
+        interrupt::catch()?;
+        let folder = Folder::of(config);
+        let folder = Folder { secret: self.key.or(folder.secret), ..folder };
+        let signer = match folder.hand(Ask::Terminal)? {
+            Hand::Ready(signer) => signer,
+            Hand::Unable(why) => bail!("nothing is signed: {why}"),
+            _ => bail!(
+                "there is no secret key in {}: make one with `boottorrent key generate`",
+                folder.dir.display()
+            ),
+        };
+        for name in chosen(self.names, self.all, catalogue)? {
+            let Signed { statement, key } = catalogue.sign(&name, &signer)?;
+            println!("image '{name}' of {}: signed by key {key}", statement.version);
+        }
+        // Machines would not know it.
+        if !folder.keys()?.ids().any(|id| id == signer.id) {
+            println!("note: the public key of {} is not in {}", signer.id, folder.dir.display());
+        }
+        Ok(())
+    }
+}
+
+impl Verify {
+    pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
+        interrupt::catch()?;
+        let folder = Folder::of(config);
+        let keys = match &self.key {
+            None => folder.keys()?,
+            Some(file) => one(file)?,
+        };
+        if keys.ids().next().is_none() {
+            bail!(
+                "there is no public key in {}: make one with `boottorrent key generate`, or give one with --key",
+                folder.dir.display()
+            );
+        }
+        let mut wrong = 0;
+        for name in chosen(self.names, self.all, catalogue)? {
+            match right(catalogue, &name, &keys) {
+                Ok(Signed { statement, key }) => println!(
+                    "image '{name}' of {}: signed by key {key}, and its payload is what was signed (SHA-256 {})",
+                    statement.version, statement.sha256
+                ),
+                Err(e) => {
+                    wrong += 1;
+                    println!("image '{name}': NOT RIGHT: {e:#}");
+                }
+            }
+            interrupt::check()?;
+        }
+        match wrong {
+            0 => Ok(()),
+            1 => bail!("one image is not what somebody signed"),
+            n => bail!("{n} images are not what somebody signed"),
+        }
+    }
+}
+
+/// A public key in a file.
+fn one(file: &std::path::Path) -> Result<Keys> {
+    let text =
+        crate::catalogue::small(file, MAX_KEY)?.with_context(|| format!("there is no {}", file.display()))?;
+    let mut keys = Keys::default();
+    match keys.add(&text) {
+        Ok(_) => Ok(keys),
+        Err(why) => bail!("{}: {why}", file.display()),
+    }
+}
+
+/// Everything about one image.
+fn right(catalogue: &Catalogue, name: &ImageName, keys: &Keys) -> Result<Signed> {
+    let signed = catalogue.verify(name, keys)?;
+    let sum = catalogue.sum(name)?;
+    if sum != signed.statement.sha256 {
+        bail!(
+            "the payload's SHA-256 is {sum}, and {} was signed ({} and {} are in {}): the disk is failing, or somebody changed it",
+            signed.statement.sha256,
+            statement_name(name),
+            signature_name(name),
+            catalogue.dir(name).display()
+        );
+    }
+    Ok(signed)
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Keys and signatures: what machines with a key in their initrd would refuse.
+
+use super::Finding;
+use crate::{catalogue::Catalogue, config::Config, keys::Folder};
+
+const REFUSED: &str = "machines whose initrd has a key refuse it (exit code 12)";
+
+/// The keys, and whether the images are signed by one of them.
+pub fn signatures(config: &Config) -> Vec<Finding> {
+    let (folder, catalogue) = (Folder::of(config), Catalogue::at(&config.catalogue.dir));
+    let mut found = Vec::new();
+    for open in folder.open_to_others() {
+        found.push(Finding::bad(
+            "keys",
+            format!("the secret key {} can be read by others than its owner", open.display()),
+            "whoever has read it can sign images that machines boot as root",
+            format!(
+                "chmod 600 {}; if others are on this machine, make a new key (docs/security.md)",
+                open.display()
+            ),
+        ));
+    }
+    let names = catalogue.names().unwrap_or_default();
+    let keys = match folder.keys().and_then(|keys| folder.chosen().map(|secret| (keys, secret))) {
+        Ok((keys, secret)) if keys.ids().next().is_none() && secret.is_none() => {
+            let signed = names.iter().filter(|n| catalogue.signed_by_key(n).is_some()).count();
+            found.push(Finding::good(
+                "signatures",
+                match signed {
+                    0 => format!("no key in {}: images are not signed", folder.dir.display()),
+                    n => format!(
+                        "{n} images are signed, and there is no key in {} to look at that with",
+                        folder.dir.display()
+                    ),
+                },
+            ));
+            return found;
+        }
+        Ok((keys, _)) => keys,
+        Err(e) => {
+            let cure = format!("look at {}; boottorrent key show", folder.dir.display());
+            found.push(Finding::bad(
+                "keys",
+                format!("{e:#}"),
+                "images can neither be signed nor looked at",
+                cure,
+            ));
+            return found;
+        }
+    };
+    let bad = found.len();
+    for name in &names {
+        if catalogue.signed_by_key(name).is_none() {
+            let cure = format!("boottorrent image sign {name}");
+            found.push(Finding::warning(
+                "signatures",
+                format!("image '{name}' is not signed"),
+                REFUSED,
+                cure,
+            ));
+        } else if let Err(e) = catalogue.verify(name, &keys) {
+            let cure = format!("boottorrent image verify {name}; then boottorrent image sign {name}");
+            found.push(Finding::warning("signatures", format!("{e:#}"), REFUSED, cure));
+        }
+    }
+    if found.len() == bad {
+        found.push(Finding::good("signatures", format!("{} images are signed by {keys}", names.len())));
+    }
+    found
+}

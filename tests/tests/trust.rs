@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Keys in the initramfs: what is not signed by one of them is refused on the machine's console, each with its own
+//! sentence; what is signed boots.
+
+use anyhow::{Context, Result, ensure};
+use bootspec::Exit;
+use boottorrent_tests::{
+    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
+    assets::{self, APPEND, IMAGE, Image, Suite},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// A server with keys of its own.
+struct Site<'a> {
+    lab: &'a Lab,
+    server: Server<'a>,
+    keys: PathBuf,
+}
+
+impl Site<'_> {
+    fn boottorrent(&self, args: &[&str]) -> Result<String> {
+        let keys = self.keys.to_string_lossy().into_owned();
+        self.server.boottorrent(&[args, &["--keys", &keys]].concat())
+    }
+
+    /// Make a key, and return its id.
+    fn key(&self, name: &str) -> Result<String> {
+        let said = self.boottorrent(&["key", "generate", "--no-password", "--name", name])?;
+        let id = said.lines().next().and_then(|l| l.strip_prefix("key "));
+        id.map(str::to_owned).context(said.clone())
+    }
+
+    fn dir(&self, image: &str) -> PathBuf {
+        self.server.catalogue().join("images").join(image)
+    }
+
+    /// The same payload under another name, unsigned: the disk has it once.
+    fn twin(&self, name: &str) -> Result<()> {
+        let (from, to) = (self.dir(IMAGE), self.dir(name));
+        let new = self.server.catalogue().join("images/.staging-twin");
+        Cmd::new("cp").args(["-al", "--no-target-directory"]).args([&from, &new]).run()?;
+        fs::rename(new.join(format!("{IMAGE}.torrent")), new.join(format!("{name}.torrent")))?;
+        fs::remove_file(new.join(format!("{IMAGE}.statement")))?;
+        let manifest = fs::read_to_string(from.join("manifest.toml"))?;
+        replace(
+            &new.join("manifest.toml"),
+            manifest.replacen(&format!("name = \"{IMAGE}\""), &format!("name = \"{name}\""), 1).as_bytes(),
+        )?;
+        fs::rename(new, to).context("publishing the twin")
+    }
+
+    /// Wait until the server serves a signature as it is on the disk.
+    fn served(&self, image: &str) -> Result<()> {
+        let path = format!("{image}.statement.minisig");
+        let (file, begun) = (fs::read(self.dir(image).join(&path))?, Instant::now());
+        while self.server.get(&format!("/images/{image}/{path}")).ok().as_ref() != Some(&file) {
+            ensure!(
+                begun.elapsed() < Duration::from_secs(30),
+                "the server does not see the signature of {image}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+}
+
+/// Another file under a name: what is linked elsewhere stays as it is.
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::remove_file(path)?;
+    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The initrd of a shared image with a public key in front, where the hook would have put it.
+fn initrd(lab: &Lab, image: &Image, key: &Path) -> Result<PathBuf> {
+    let tree = lab.dir().join("tree");
+    fs::create_dir_all(tree.join("etc/boottorrent/keys"))?;
+    fs::copy(key, tree.join("etc/boottorrent/keys/site.pub"))?;
+    let (archive, initrd) = (lab.dir().join("keys.cpio"), lab.dir().join("initrd.img"));
+    let pack =
+        format!("cd '{}' && find etc | cpio -o -H newc --quiet >'{}'", tree.display(), archive.display());
+    Cmd::new("sh").args(["-c", &pack]).run()?;
+    fs::write(&initrd, [fs::read(archive)?, fs::read(image.initrd())?].concat())?;
+    Ok(initrd)
+}
+
+/// One machine: refused at first; from its rescue shell the agent is run for the other images; then its image is signed.
+#[test]
+fn only_what_is_signed_boots() -> Result<()> {
+    let (image, lab) = (assets::image(Suite::own()?)?, Lab::new("trust")?);
+    let server = Server::start(&lab, &image, &[])?;
+    let site = Site { lab: &lab, server, keys: lab.dir().join("keys") };
+    let (removed, key) = (site.key("removed")?, site.key("site")?);
+    let only = format!("and only what key {key} signed may boot here");
+    let secret = |name: &str| site.keys.join(format!("{name}.key")).to_string_lossy().into_owned();
+
+    for name in ["forged", "torn", "stranger", "replayed"] {
+        site.twin(name)?;
+        let by = if name == "stranger" { "removed" } else { "site" };
+        site.boottorrent(&["image", "sign", name, "--key", &secret(by)])?;
+    }
+    let [forged, torn] = [("forged", "statement"), ("torn", "statement.minisig")]
+        .map(|(name, what)| site.dir(name).join(format!("{name}.{what}")));
+    let text = fs::read_to_string(&forged)?;
+    replace(&forged, text.replace("parameters: ", "parameters: init=/bin/sh ").as_bytes())?;
+    let bytes = fs::read(&torn)?;
+    replace(&torn, &bytes[..bytes.len() - 30])?;
+    site.served("forged")?;
+    site.served("torn")?;
+    let statement = fs::read_to_string(site.dir("replayed").join("replayed.statement"))?;
+    let version = statement.lines().find_map(|l| l.strip_prefix("version: ")).context("a version")?;
+
+    // A disk on which this machine remembers that it has booted a newer one: of the last second of 2099.
+    let remembers = lab.dir().join("remembers");
+    fs::create_dir_all(remembers.join("boottorrent"))?;
+    fs::write(remembers.join("boottorrent/newest.json"), "{\"replayed\":4102444799}")?;
+    let disk = lab.dir().join("disk.raw");
+    fs::File::create(&disk)?.set_len(64 << 20)?;
+    Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-L", "images", "-d"]).args([&remembers, &disk]).run()?;
+
+    let initrd = initrd(&lab, &image, &site.keys.join("site.pub"))?;
+    let usual = "boot=boottorrent ip=dhcp boottorrent.target=ram,LABEL=images";
+    let append = format!("{} {usual} boottorrent.image={IMAGE}", APPEND.replace("panic=-1", ""));
+    let mut vm = Vm::direct("vm", &image.kernel(), &initrd, &append).disk(&disk, "CACHE1").start(site.lab)?;
+    vm.expect(&format!("boottorrent: only what key {key} signed boots here"), BOOT)?;
+    let again = |name: &str| format!("sign it with `boottorrent image sign {name}` on the server");
+    vm.expect(&format!("boottorrent: image {IMAGE} is not signed, {only}: {}", again(IMAGE)), BOOT)?;
+    let end = format!("BootTorrent could not boot this machine (exit code {})", Exit::Trust.code());
+    vm.expect(&end, Duration::from_secs(30))?;
+    vm.expect("(initramfs)", Duration::from_secs(60))?;
+
+    let cases = [
+        (
+            "boottorrent.image=forged",
+            format!(
+                "the signature of image forged is wrong: key {key} did not sign this statement; if nobody changed it on purpose, {}",
+                again("forged")
+            ),
+        ),
+        (
+            "boottorrent.image=torn",
+            format!(
+                "the signature of image torn is damaged (it is no signature of minisign, or a part of one), and key {key} must \
+                 have signed it: {}",
+                again("torn")
+            ),
+        ),
+        (
+            "boottorrent.image=stranger",
+            format!(
+                "image stranger is signed by key {removed}, {only}: {}, or put that key's .pub file into the initrd",
+                again("stranger")
+            ),
+        ),
+        (
+            "boottorrent.image=replayed",
+            format!(
+                "image replayed is of {version} (signed by key {key}), and this machine has booted the one of \
+                 2099-12-31T23:59:59Z: an older one is refused without boottorrent.allow-older"
+            ),
+        ),
+        (
+            "boottorrent.image=replayed boottorrent.allow-older boottorrent.kind=iso",
+            format!(
+                "boottorrent.kind=iso was asked for, but image replayed is of kind filesystem: key {key} signed that"
+            ),
+        ),
+        // The name in the URL is what was asked for.
+        (
+            "boottorrent.image=other boottorrent.torrent=http://10.77.0.1:6980/images/replayed/replayed.torrent",
+            format!("what key {key} signed is image replayed, and image other was asked for"),
+        ),
+    ];
+    for (words, sentence) in cases {
+        vm.send_line(&format!(
+            "echo '{usual} {words}' >/cmdline; boottorrent-agent boot --cmdline-file /cmdline; echo exit-$?-"
+        ))?;
+        vm.expect(&format!("boottorrent: {sentence}"), Duration::from_secs(90))?;
+        vm.expect(&format!("exit-{}-", Exit::Trust.code()), Duration::from_secs(30))?;
+    }
+
+    // Signed now, and tried again.
+    site.boottorrent(&["image", "sign", IMAGE, "--key", &secret("site")])?;
+    site.served(IMAGE)?;
+    vm.send_line("exit")?;
+    vm.expect(&format!(" is signed by key {key}"), BOOT)?;
+    let checked = vm.expect(&format!("{IMAGE}: the SHA-256 is what was signed (checked in "), BOOT)?;
+    println!("{}", checked.text);
+    vm.expect(MULTI_USER, BOOT)?;
+    vm.login()?;
+    let newest = vm.sh("cat /run/boottorrent/disk/vda/boottorrent/newest.json")?;
+    ensure!(
+        newest.contains(&format!("\"{IMAGE}\":")) && newest.contains("\"replayed\":4102444799"),
+        "{newest}"
+    );
+    Ok(())
+}
