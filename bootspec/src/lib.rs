@@ -11,6 +11,7 @@
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; torrent identity |
+//! | [`text`] | other people's text, before it is shown |
 //! | [`units`] | sizes, rates and times as people type and read them |
 
 pub mod cmdline;
@@ -26,6 +27,7 @@ pub mod params;
 pub mod partition;
 pub mod priority;
 pub mod seed;
+pub mod text;
 pub mod units;
 
 pub use device::{DeviceName, Overlay, Target};
@@ -40,6 +42,8 @@ pub use seed::Seed;
 
 /// The one port on which the server speaks HTTP.
 pub const HTTP_PORT: u16 = 6980;
+/// The port on which it speaks HTTP over TLS, where it has a certificate.
+pub const HTTPS_PORT: u16 = 6982;
 /// The port on which server and agents listen for BitTorrent peers.
 pub const PEER_PORT: u16 = 6981;
 /// In the initramfs: kernel modules that its maker left out.
