@@ -3,7 +3,7 @@
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
 use crate::{hosts::Hosts, watch::totals::Totals};
-use bootspec::{Heartbeat, ImageManifest, Phase, manifest::Kind};
+use bootspec::{Heartbeat, ImageManifest, Phase, manifest::Kind, text::is_odd};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -310,13 +310,9 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
     h.phases.truncate(MAX_PHASES);
 }
 
-/// Without control characters (and those that turn text around), and not too long.
+/// Without what must not reach a terminal, and not too long.
 pub fn text(s: &str, limit: usize) -> String {
-    let shown = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    s.chars().filter(shown).take(limit).collect()
+    s.chars().filter(|c| !is_odd(*c)).take(limit).collect()
 }
 
 #[cfg(test)]
