@@ -61,6 +61,12 @@ test:
 test-full:
 	BOOTTORRENT_FULL=1 scripts/test
 
+# Long: coverage-guided, SECONDS for each target, or for those in TARGETS. `make test` has a short run.
+SECONDS = 600
+TARGETS =
+fuzz:
+	scripts/fuzz -s $(SECONDS) $(TARGETS)
+
 demo: setup build
 	N=$(N) KEEP=$(KEEP) cargo run --release -q -p boottorrent-tests --bin demo
 
@@ -139,5 +145,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check lint setup test test-full demo bench bench-quick docs
+.PHONY: all build agent agent-arm64 server manual check lint setup test test-full fuzz demo bench bench-quick docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

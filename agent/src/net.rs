@@ -71,7 +71,7 @@ pub fn bootif(cmdline: &str) -> Option<String> {
 }
 
 /// One net-*.conf: lines of `KEY='value'`, as ipconfig writes for the shell.
-fn parse(text: &str) -> Option<Net> {
+pub fn parse(text: &str) -> Option<Net> {
     let get = |key: &str| {
         let line = text.lines().find_map(|l| l.trim().strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches(|c| c == '\'' || c == '"')).filter(|v| !v.is_empty())
@@ -94,8 +94,8 @@ fn leases(dir: &Path) -> Vec<Net> {
     entries.flatten().filter_map(|e| lease(&fs::read_to_string(e.path()).ok()?)).collect()
 }
 
-/// One of them: lines of `KEY=value`, without the interface.
-fn lease(text: &str) -> Option<Net> {
+/// One lease of systemd-networkd: lines of `KEY=value`, without the interface.
+pub fn lease(text: &str) -> Option<Net> {
     let get = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
     let address = |key| get(key)?.parse::<Ipv4Addr>().ok().filter(|a| !a.is_unspecified());
     Some(Net {

@@ -6,6 +6,7 @@ use bootspec::{
     Heartbeat, Phase, Progress,
     heartbeat::{LOG_LINE, LOG_LINES, PhaseStart},
     params::Log,
+    text::clean,
     units::{human_rate, human_size, human_time},
 };
 use std::{
@@ -162,6 +163,8 @@ impl Report {
 
 impl Inner {
     fn say(&mut self, level: Log, text: &str) {
+        // Labels, names and answers are other people's.
+        let text = &*clean(text, &[]);
         // The file has each step even with `quiet`: it costs nothing and is read when it is too late.
         if level <= self.level.max(Log::Info) {
             self.write_log(text);
@@ -180,6 +183,7 @@ impl Inner {
     }
 
     fn show_line(&mut self, line: &str, json: Option<&Progress>) {
+        let line = &*clean(line, &[]);
         let due = |last: Option<Instant>, every: u64| {
             last.is_none_or(|t| t.elapsed() >= Duration::from_millis(every))
         };

@@ -30,10 +30,15 @@ pub fn filesystem(device: &File) -> Result<Option<&'static str>> {
     let mut reader = device;
     reader.seek(SeekFrom::Start(0)).context("seeking")?;
     reader.take(0x11000).read_to_end(&mut head).context("reading the device's beginning")?;
+    Ok(recognise(&head))
+}
+
+/// The same, by the device's first bytes.
+pub fn recognise(head: &[u8]) -> Option<&'static str> {
     let at = |(offset, magic, name): &(usize, &[u8], &'static str)| {
         head.get(*offset..).is_some_and(|b| b.starts_with(magic)).then_some(*name)
     };
-    Ok(KNOWN.iter().find_map(at))
+    KNOWN.iter().find_map(at)
 }
 
 /// Whether it is a filesystem that [`crate::mkfs`] made: ext4 with our label.

@@ -11,6 +11,7 @@
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; identity of torrents and payloads |
+//! | [`text`] | other people's text, before it is shown |
 //! | [`trust`] | what is signed of an image, by which keys, and what is refused |
 //! | [`units`] | sizes, rates and times as people type and read them |
 
@@ -28,6 +29,7 @@ pub mod params;
 pub mod partition;
 pub mod priority;
 pub mod seed;
+pub mod text;
 pub mod trust;
 pub mod units;
 pub mod vlan;
@@ -44,6 +46,8 @@ pub use seed::Seed;
 
 /// The one port on which the server speaks HTTP.
 pub const HTTP_PORT: u16 = 6980;
+/// The port on which it speaks HTTP over TLS, where it has a certificate.
+pub const HTTPS_PORT: u16 = 6982;
 /// The port on which server and agents listen for BitTorrent peers.
 pub const PEER_PORT: u16 = 6981;
 /// Where public keys are, on a server and in an initramfs, and a server's secret ones.

@@ -160,7 +160,8 @@ fn mbr(read: Read, first: &[u8], slots_: &[Slot]) -> io::Result<Table> {
     // Logical partitions: a chain of sectors, each with one partition and the place of the next sector.
     if let Some(extended) = slots_.iter().find(|s| s.extended()) {
         let mut at = extended.start;
-        while partitions.len() < MAX {
+        // By the links and not by what was found: there may be links only.
+        for _ in 0..MAX {
             let sector = read(at, 512)?;
             let inner = if sector[510..512] == [0x55, 0xaa] { slots(&sector) } else { Vec::new() };
             if let Some(s) = inner.iter().find(|s| !s.extended()) {

@@ -86,6 +86,24 @@ fn mbr_with_logical_partitions() {
     assert_eq!(t.partitions[1].uuid, "deadbeef-05");
 }
 
+/// Each sector names the next one, and none has a partition: it is left before the disk is read to its end.
+#[test]
+fn a_chain_without_partitions_ends() {
+    let link = |to: u32| {
+        let mut sector = vec![0; 512];
+        (sector[446 + 4], sector[446 + 12]) = (0x05, 1);
+        sector[446 + 8..446 + 12].copy_from_slice(&to.to_le_bytes());
+        sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+        sector
+    };
+    let mut reads = 0;
+    let t = Table::read(&mut |at, _| {
+        reads += 1;
+        Ok(link((at / 512) as u32 + u32::from(at == 0)))
+    });
+    assert_eq!((t.unwrap().unwrap().partitions.len(), reads <= 300), (0, true), "{reads}");
+}
+
 #[test]
 fn superblocks() {
     let mut head = vec![0; 2048];

@@ -10,6 +10,7 @@ use bootspec::{
     Heartbeat, ImageManifest, Phase,
     heartbeat::{LOG_LINE, LOG_LINES},
     manifest::Kind,
+    text::is_odd,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -329,13 +330,9 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
     }
 }
 
-/// Without control characters (and those that turn text around), and not too long.
+/// Without what must not reach a terminal, and not too long.
 pub fn text(s: &str, limit: usize) -> String {
-    let shown = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    s.chars().filter(shown).take(limit).collect()
+    s.chars().filter(|c| !is_odd(*c)).take(limit).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! `/etc/boottorrent/server.toml`: every key optional, unknown keys refused.
 
 use anyhow::{Context, Result, bail};
-use bootspec::{HTTP_PORT, ImageName, PEER_PORT, units};
+use bootspec::{HTTP_PORT, HTTPS_PORT, ImageName, PEER_PORT, text, units};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{
     io::ErrorKind,
@@ -61,6 +61,12 @@ pub struct Serve {
     pub payload: bool,
     /// The local socket, over which things are changed.
     pub socket: PathBuf,
+    /// Address and port for HTTP over TLS, where there is a certificate.
+    pub tls_listen: SocketAddr,
+    /// The certificate, and those above it.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// `[keys]`
@@ -142,6 +148,9 @@ impl Default for Serve {
             seeder: SeederKind::default(),
             payload: true,
             socket: SOCKET.into(),
+            tls_listen: (std::net::Ipv6Addr::UNSPECIFIED, HTTPS_PORT).into(),
+            tls_cert: None,
+            tls_key: None,
         }
     }
 }
@@ -189,9 +198,10 @@ pub fn check_append(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing that a kernel command line is made of: it could become the blank before a word, or its end.
+/// Nothing that a kernel command line is made of: it could become the blank before a word, or its end, or
+/// show something else on the console than what is booted.
 fn is_odd(c: char) -> bool {
-    c.is_control() || (c.is_whitespace() && c != ' ')
+    text::is_odd(c) || (c.is_whitespace() && c != ' ')
 }
 
 fn ends_a_command(word: &str) -> bool {
@@ -254,7 +264,7 @@ mod tests {
         let config = parse(&text).unwrap_or_else(|e| panic!("{e}:\n{text}"));
         assert_eq!((config.serve.up, config.boot.default.is_some()), (Some(50_000_000), true));
         let shown = Config {
-            serve: Serve { up: None, ..config.serve },
+            serve: Serve { up: None, tls_cert: None, tls_key: None, ..config.serve },
             boot: Boot { default: None, append: String::new(), ..config.boot },
             keys: Keys { secret: None, ..config.keys },
             ..config
@@ -267,7 +277,7 @@ mod tests {
         for (text, why) in [
             (
                 "[serve]\nlisten-port = 1",
-                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`, `socket`",
+                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`, `socket`, `tls-listen`, `tls-cert`, `tls-key`",
             ),
             (
                 "[serve]\nseeder = \"fair\"",
@@ -291,5 +301,6 @@ mod tests {
         assert!(check_append("a\u{2028}&&").is_err());
         assert_eq!(harmless("\u{2028}&& quiet"), "quiet");
         assert_eq!(harmless("a\u{2028}#b"), "a");
+        assert_eq!(harmless("root=\u{202e}x"), "root= x");
     }
 }

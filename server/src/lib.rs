@@ -8,8 +8,8 @@
 //! | it appears in the catalogue, whole | [`catalogue`] |
 //! | the running server opens it | [`library`], [`serve`] |
 //! | tracker and seeder pick it up | [`tracker`], [`seed`] |
-//! | the admin says which machine boots what | [`hosts`], [`api`] |
-//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`grub`], [`http`] |
+//! | the admin says which machine boots what | [`hosts`], [`api`]; over TCP with a [`token`] |
+//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`grub`], [`http`], [`tls`] |
 //! | they say how they are doing | [`clients`], [`status`] |
 //! | people and programs watch | [`watch`], [`tui`] |
 //! | dnsmasq sends machines here | [`setup`], [`tftp`] |
@@ -43,6 +43,8 @@ pub mod sources;
 pub mod status;
 pub mod table;
 pub mod tftp;
+pub mod tls;
+pub mod token;
 pub mod tool;
 pub mod tracker;
 pub mod tui;

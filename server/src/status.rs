@@ -7,6 +7,7 @@ use crate::{
 };
 use bootspec::{
     Phase,
+    text::clean,
     units::{human_rate, human_size, human_time},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -33,7 +34,9 @@ pub fn render(clients: &[Client]) -> String {
         return "no machine has reported yet\n".into();
     }
     let rows: Vec<_> = clients.iter().map(row).collect();
-    format!("{}{}\n{}", layout(&HEAD, &rows), sum(clients), copies(clients))
+    let text = format!("{}{}\n{}", layout(&HEAD, &rows), sum(clients), copies(clients));
+    // Another server, asked by its address, may say anything.
+    clean(&text, &['\n']).into_owned()
 }
 
 fn row(c: &Client) -> Vec<String> {
@@ -103,6 +106,25 @@ fn copies(clients: &[Client]) -> String {
 mod tests {
     use super::*;
     use bootspec::{Heartbeat, Progress};
+
+    /// A server that is no server of ours may answer anything.
+    #[test]
+    fn nothing_hostile_reaches_the_terminal() {
+        let evil = || "a\x1b[2J\u{9b}31m\u{202e}b\r\n".to_owned();
+        let progress =
+            Progress { total: 1, from_server: u64::MAX, from_http: u64::MAX, ..Default::default() };
+        let heartbeat = Heartbeat {
+            id: evil(),
+            hostname: Some(evil()),
+            address: Some(evil()),
+            image: Some(evil()),
+            error: Some(evil()),
+            progress,
+            ..Default::default()
+        };
+        let text = render(&[Client { heartbeat, age: f64::MAX, ..Client::default() }]);
+        assert!(!text.contains(|c| c != '\n' && bootspec::text::is_odd(c)), "{text:?}");
+    }
 
     #[test]
     fn says_it_all() {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tables for people: columns as wide as they must be, numbers to the right.
 
+use bootspec::text::clean;
+
 /// How a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -12,6 +14,9 @@ pub enum Align {
 
 /// Lay out `rows` under `head`. No line ends in spaces.
 pub fn layout(head: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    // File names, and what servers and machines call themselves, stand in tables.
+    let rows: Vec<Vec<_>> =
+        rows.iter().map(|row| row.iter().map(|cell| clean(cell, &[])).collect()).collect();
     let width = |n: usize| {
         let cells = rows.iter().filter_map(|r| r.get(n)).map(|c| c.chars().count());
         cells.chain([head[n].0.chars().count()]).max().unwrap_or(0)
@@ -28,8 +33,8 @@ pub fn layout(head: &[(&str, Align)], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut out = line(&mut head.iter().map(|(h, _)| *h));
-    for row in rows {
-        out.push_str(&line(&mut row.iter().map(String::as_str)));
+    for row in &rows {
+        out.push_str(&line(&mut row.iter().map(|cell| &**cell)));
     }
     out
 }
@@ -37,6 +42,7 @@ pub fn layout(head: &[(&str, Align)], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn lines_up() {
@@ -46,5 +52,16 @@ mod tests {
         ];
         let head = [("NAME", Align::Left), ("N", Align::Right), ("WHY", Align::Left)];
         assert_eq!(layout(&head, &rows), "NAME    N  WHY\né       1\nlong  100  x\n");
+    }
+
+    proptest! {
+        /// A row stays a line, and the terminal as it was.
+        #[test]
+        fn cells_are_text(cells in proptest::collection::vec(any::<String>(), 2..=2), odd in "[\x1b\u{9b}\u{202e}\n\t ]{0,4}") {
+            let rows = vec![cells.clone(), vec![format!("{}{odd}x", cells[0]), odd.clone()]];
+            let text = layout(&[("A", Align::Left), ("B", Align::Right)], &rows);
+            prop_assert_eq!(text.lines().count(), 3);
+            prop_assert!(!text.contains(|c| c != '\n' && bootspec::text::is_odd(c)), "{:?}", text);
+        }
     }
 }

@@ -41,7 +41,7 @@ mod store;
 pub mod sums;
 pub mod survey;
 mod torrent;
-mod wire;
+pub mod wire;
 
 pub use create::{CreateOptions, create};
 pub use http::HttpSource;

@@ -57,7 +57,7 @@ fn room(message: &Message<'_>) -> usize {
 }
 
 /// Cuts what arrives into messages.
-pub(crate) struct Frames {
+pub struct Frames {
     buf: Vec<u8>,
     start: usize,
     end: usize,
@@ -71,7 +71,7 @@ impl Default for Frames {
 
 impl Frames {
     /// Wait for more bytes. 0: the other side has closed.
-    pub(crate) async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
+    pub async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
         let n = from.read(self.space()).await?;
         self.end += n;
         Ok(n)
@@ -89,7 +89,7 @@ impl Frames {
     }
 
     /// The next message that is whole. Messages of unknown extensions are passed over.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Option<Message<'_>>> {
+    pub fn next(&mut self) -> anyhow::Result<Option<Message<'_>>> {
         let frame = loop {
             let here = &self.buf[self.start..self.end];
             let Some(prefix) = here.first_chunk::<4>() else { return Ok(None) };

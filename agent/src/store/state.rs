@@ -36,7 +36,8 @@ impl State {
 
     /// An image is wanted now.
     pub fn touch(&mut self, infohash: InfoHash, name: &str) {
-        self.turn += 1;
+        // The file may say anything.
+        self.turn = self.turn.saturating_add(1);
         let entry = self.images.entry(infohash.to_string()).or_default();
         (entry.name, entry.used) = (name.into(), self.turn);
     }
@@ -141,5 +142,6 @@ mod tests {
         assert_eq!(State::parse(&text), state);
         assert_eq!(state.get(InfoHash([1; 20])).used, 2);
         assert_eq!(state.get(InfoHash([2; 20])), Entry::default());
+        State::parse(&format!("{{\"turn\":{}}}", u64::MAX)).touch(InfoHash([1; 20]), "lab");
     }
 }

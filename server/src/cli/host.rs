@@ -11,7 +11,7 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::{Result, anyhow, bail};
-use bootspec::ImageName;
+use bootspec::{ImageName, text::clean};
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
@@ -144,7 +144,7 @@ impl Set {
         if self.json {
             return print_json(&row);
         }
-        println!("{}", sentence(&row));
+        println!("{}", clean(&sentence(&row), &[]));
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use anyhow::{Result, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
     manifest::{BootFile, Kind},
+    text::clean,
     units,
 };
 use clap::{Args, Subcommand};
@@ -274,7 +275,10 @@ pub fn told(added: &Added, addons: &Addons) -> String {
     if let Some(Err(e)) = m.family.map(|f| addons.get(f)) {
         text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
     }
-    text + "next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n"
+    text +=
+        "next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n";
+    // The names of kernels come out of images.
+    clean(&text, &['\n']).into_owned()
 }
 
 fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
@@ -357,7 +361,7 @@ impl Show {
             ("cmdline", cmdline),
         ];
         for (name, value) in rows {
-            println!("{name:<9} {value}");
+            println!("{name:<9} {}", clean(&value, &[]));
         }
         Ok(())
     }

@@ -13,10 +13,12 @@ mod setup;
 mod sign;
 mod source;
 mod status;
+mod token;
 mod tui;
 
 use crate::{catalogue::Catalogue, config, manual};
 use anyhow::Result;
+use bootspec::text;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -86,6 +88,9 @@ enum Command {
     /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
     #[command(hide = true)]
     Ltsp(ltsp::Ltsp),
+    /// Make or take back the token with which things are changed over TCP
+    #[command(subcommand)]
+    Token(token::Command),
     /// Open the screen; `boottorrent` alone on a terminal does so too
     Tui(tui::Tui),
     /// Write man pages and shell completions into a folder
@@ -153,6 +158,7 @@ impl Cli {
             Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),
             Command::Ltsp(ltsp) => ltsp.run(&config),
+            Command::Token(token) => token.run(&config),
             Command::Tui(tui) => tui.run(config, self.common.words()),
         }
     }
@@ -160,7 +166,7 @@ impl Cli {
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     use anyhow::Context;
-    println!("{}", serde_json::to_string_pretty(value).context("writing JSON")?);
+    println!("{}", text::json(&serde_json::to_string_pretty(value).context("writing JSON")?));
     Ok(())
 }
 

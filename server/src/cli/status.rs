@@ -8,6 +8,7 @@ use crate::{
     status,
 };
 use anyhow::{Context, Result, bail};
+use bootspec::text;
 use clap::Args;
 use std::{
     io::{IsTerminal, Write, stdout},
@@ -49,9 +50,9 @@ impl Status {
                 let clients = api.clients().await;
                 let text = match clients {
                     // A server that is started again is waited for.
-                    Err(e) if self.watch => format!("{e:#}\n"),
+                    Err(e) if self.watch => text::clean(&format!("{e:#}\n"), &['\n']).into_owned(),
                     Ok(clients) if self.json => {
-                        serde_json::to_string(&clients).context("writing JSON")? + "\n"
+                        text::json(&serde_json::to_string(&clients).context("writing JSON")?) + "\n"
                     }
                     clients => status::render(&clients?),
                 };

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The routes that change something. Over TCP they refuse.
+//! The routes that change something: over the local socket, and over TCP for who has the token.
 
-use super::{Over, Shared, State, api::row, sentence};
+use super::{Ends, Over, Shared, State, api::row, sentence};
 use crate::{
     api::types::{FetchRequest, FetchRow, HostRow, ImageChange, MAX_BODY, Wake, Woken},
     catalogue::Catalogue,
     clients::in_use,
     hosts::{HostChange, HostKey},
     keys::{Folder, Hand},
+    token::{self, Verdict},
     wake,
 };
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::{Path, Query},
-    http::StatusCode,
+    extract::{ConnectInfo, Path, Query, Request},
+    http::{StatusCode, header},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{delete, post, put},
 };
@@ -43,29 +45,50 @@ impl<E: std::fmt::Display> From<E> for Refusal {
 
 type Answer<T> = Result<T, Refusal>;
 
-/// Add the routes.
-pub fn routes(router: Router<Arc<State>>, over: Over) -> Router<Arc<State>> {
+/// The routes. Over TCP they need the token.
+pub fn routes(state: &Arc<State>, over: Over) -> Router<Arc<State>> {
+    let routes = Router::new()
+        .route("/api/v1/hosts/{key}", put(set_host).delete(unset_host))
+        .route("/api/v1/images/{name}", post(change_image).delete(remove_image))
+        .route("/api/v1/fetches", post(fetch))
+        .route("/api/v1/fetches/{id}", delete(cancel_fetch))
+        .route("/api/v1/wake", post(wake_up));
     match over {
-        Over::Socket => router
-            .route("/api/v1/hosts/{key}", put(set_host).delete(unset_host))
-            .route("/api/v1/images/{name}", post(change_image).delete(remove_image))
-            .route("/api/v1/fetches", post(fetch))
-            .route("/api/v1/fetches/{id}", delete(cancel_fetch))
-            .route("/api/v1/wake", post(wake_up)),
-        Over::Tcp => router
-            .route("/api/v1/hosts/{key}", put(refuse).delete(refuse))
-            .route("/api/v1/images/{name}", post(refuse).delete(refuse))
-            .route("/api/v1/fetches", post(refuse))
-            .route("/api/v1/fetches/{id}", delete(refuse))
-            .route("/api/v1/wake", post(refuse)),
+        Over::Socket => routes,
+        Over::Tcp => routes.route_layer(from_fn_with_state(state.clone(), with_token)),
     }
 }
 
-async fn refuse() -> Response {
-    sentence(
-        StatusCode::FORBIDDEN,
-        "this port only answers questions: change things on the server itself, with `boottorrent` (it uses the local socket)",
-    )
+/// Nothing of a request is looked at before its token.
+async fn with_token(
+    state: Shared,
+    ConnectInfo(ends): ConnectInfo<Ends>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let header = |r: &Request| r.headers().get(header::AUTHORIZATION)?.to_str().ok().map(str::to_owned);
+    let (dir, given) = (state.config.catalogue.dir.clone(), header(&request));
+    let judged = tokio::task::spawn_blocking(move || token::judge(&dir, given.as_deref())).await;
+    match judged.unwrap_or(Verdict::Wrong) {
+        Verdict::Right if ends.plain.is_none() && !ends.remote.ip().is_loopback() => sentence(
+            StatusCode::FORBIDDEN,
+            "a token is not taken over plain HTTP, where everybody on the way can read it: use https (tls-cert and tls-key in \
+             [serve] of server.toml) or an ssh tunnel, and make a new token",
+        ),
+        Verdict::Right => next.run(request).await,
+        Verdict::None => sentence(
+            StatusCode::FORBIDDEN,
+            "this port only answers questions: change things on the server itself, with `boottorrent` (it uses the local socket)",
+        ),
+        Verdict::Wrong => {
+            let text = "the token is missing or wrong: send the header `Authorization: Bearer TOKEN` with the one that \
+                        `boottorrent token new` has printed on the server";
+            let mut refusal = sentence(StatusCode::UNAUTHORIZED, text);
+            let bearer = header::HeaderValue::from_static("Bearer");
+            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+            refusal
+        }
+    }
 }
 
 /// How long a body may take.

@@ -2,7 +2,12 @@
 //! `GET /images/NAME/{vmlinuz,initrd,sums,addon,NAME.torrent,NAME.statement,NAME.statement.minisig,payload}`, with
 //! ranges (RFC 9110 §14).
 
-use super::{From, Shared, host::host, sentence};
+use super::{
+    From, Shared,
+    host::host,
+    range::{Wanted, wanted},
+    sentence,
+};
 use crate::{
     catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
     library::{Library, Open},
@@ -168,25 +173,6 @@ fn put(headers: &mut HeaderMap, name: axum::http::HeaderName, value: String) {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    All,
-    Part(Range<u64>),
-    Nothing,
-}
-
-/// What a `Range` header asks for. A header that is not understood is ignored,
-/// as the RFC has it, and so is one with several ranges: nobody who boots sends one.
-fn wanted(header: &str, size: u64) -> Wanted {
-    let Ok(parsed) = http_range_header::parse_range_header(header) else { return Wanted::All };
-    match parsed.validate(size).as_deref() {
-        Ok([one]) => Wanted::Part(*one.start()..one.end() + 1),
-        Ok(_) => Wanted::All,
-        Err(_) if !header.contains(',') => Wanted::Nothing,
-        Err(_) => Wanted::All,
-    }
-}
-
 /// The bytes of a range, read as they are sent.
 fn stream(
     file: Arc<std::fs::File>,
@@ -209,25 +195,4 @@ fn stream(
             Ok(Some((Bytes::from(chunk), left.start + n..left.end)))
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges() {
-        for (header, want) in [
-            ("bytes=0-0", Wanted::Part(0..1)),
-            ("bytes=5-", Wanted::Part(5..100)),
-            ("bytes=-10", Wanted::Part(90..100)),
-            ("bytes=90-1000", Wanted::Part(90..100)),
-            ("bytes=100-", Wanted::Nothing),
-            ("bytes=0-1,3-4", Wanted::All),
-            ("lines=1-2", Wanted::All),
-            ("nonsense", Wanted::All),
-        ] {
-            assert_eq!(wanted(header, 100), want, "{header}");
-        }
-    }
 }

@@ -11,7 +11,11 @@ use std::net::{IpAddr, SocketAddr};
 /// in its initramfs may have no way to resolve it; our end of the connection is right.
 pub fn host(headers: &HeaderMap, ends: Ends) -> String {
     let asked = headers.get(HOST).and_then(|h| h.to_str().ok()).and_then(address);
-    asked.unwrap_or(ends.local).to_string()
+    let mut host = asked.unwrap_or(ends.local);
+    if let Some(port) = ends.plain {
+        host.set_port(port);
+    }
+    host.to_string()
 }
 
 /// The address under which this client reaches us, for peers.
@@ -38,7 +42,11 @@ mod tests {
 
     #[test]
     fn addresses_are_taken_names_are_not() {
-        let ends = Ends { remote: "10.0.0.9:5".parse().unwrap(), local: "10.0.0.1:6980".parse().unwrap() };
+        let ends = Ends {
+            remote: "10.0.0.9:5".parse().unwrap(),
+            local: "10.0.0.1:6980".parse().unwrap(),
+            plain: None,
+        };
         for (header, url) in [
             ("192.168.1.1:80", "192.168.1.1:80"),
             ("192.168.1.1", "192.168.1.1:80"),
@@ -51,6 +59,8 @@ mod tests {
             assert_eq!(host(&headers, ends), url, "{header}");
         }
         assert_eq!(host(&HeaderMap::new(), ends), "10.0.0.1:6980");
+        let tls = Ends { local: "10.0.0.1:6982".parse().unwrap(), plain: Some(6980), ..ends };
+        assert_eq!(host(&HeaderMap::new(), tls), "10.0.0.1:6980");
         assert_eq!((short("10.0.0.1:6980"), short("10.0.0.1:80")), ("10.0.0.1", "10.0.0.1:80"));
     }
 }

@@ -9,11 +9,12 @@ mod files;
 pub mod host;
 pub mod machine;
 mod page;
+pub mod range;
 mod track;
 
 use crate::{
     addon::Addons,
-    clients::{Client, Clients},
+    clients::{Client, Clients, text},
     config::Config,
     fetch::{Place, jobs::Jobs},
     hosts::{self, Hosts},
@@ -27,12 +28,13 @@ use crate::{
 use axum::{
     Router,
     extract::{ConnectInfo, connect_info::Connected},
-    http::{StatusCode, Uri},
+    http::{HeaderValue, StatusCode, Uri, header},
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::IncomingStream,
 };
-use bootspec::{HTTP_PORT, ImageName, InfoHash};
+use bootspec::{HTTP_PORT, ImageName, InfoHash, text::clean};
 use std::{
     collections::HashSet,
     net::{Ipv4Addr, SocketAddr},
@@ -186,15 +188,24 @@ pub struct Ends {
     pub remote: SocketAddr,
     /// The address on which the client reached us.
     pub local: SocketAddr,
+    /// Over TLS: our port for HTTP without it, which is what boot loaders and trackers' clients speak.
+    pub plain: Option<u16>,
+}
+
+impl Ends {
+    /// Of a connection that has just come in.
+    pub fn of(stream: &TcpStream, remote: SocketAddr, plain: Option<u16>) -> Ends {
+        give_up_on_the_silent(stream);
+        let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
+        let remote = canonical(remote);
+        // It fails only when the client has gone already: then nobody reads the answer.
+        Ends { remote, local: stream.local_addr().map_or(remote, canonical), plain }
+    }
 }
 
 impl Connected<IncomingStream<'_, TcpListener>> for Ends {
     fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Ends {
-        give_up_on_the_silent(stream.io());
-        let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        let remote = plain(*stream.remote_addr());
-        // It fails only when the client has gone already: then nobody reads the answer.
-        Ends { remote, local: stream.io().local_addr().map_or(remote, plain) }
+        Ends::of(stream.io(), *stream.remote_addr(), None)
     }
 }
 
@@ -202,7 +213,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Ends {
     /// Over the local socket both ends are here.
     fn connect_info(_: IncomingStream<'_, UnixListener>) -> Ends {
         let at = |port| (Ipv4Addr::LOCALHOST, port).into();
-        Ends { remote: at(0), local: at(HTTP_PORT) }
+        Ends { remote: at(0), local: at(HTTP_PORT), plain: None }
     }
 }
 
@@ -223,7 +234,7 @@ type From = ConnectInfo<Ends>;
 /// Whether a connection may change things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// Over TCP anybody may come: it answers questions.
+    /// Over TCP anybody may come: it answers questions, and does what who has the token wants.
     Tcp,
     /// Who may write to the local socket may change things.
     Socket,
@@ -249,15 +260,27 @@ pub fn router(state: Arc<State>, over: Over) -> Router {
         .route("/api/v1/hosts", get(api::hosts))
         .route("/api/v1/fetches", get(api::fetches))
         .route("/api/v1/health", get(api::health));
-    change::routes(routes, over).fallback(nowhere).with_state(state)
+    let changing = change::routes(&state, over);
+    routes.merge(changing).fallback(nowhere).layer(map_response(guarded)).with_state(state)
 }
 
-/// A refusal: one sentence as text.
+/// What browsers are told with every answer: to take it for what it says that it is, to run nothing in it, and
+/// to keep it from other sites' pages. The page has a policy of its own. Headers that would let other sites in (CORS) are never sent.
+async fn guarded(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    answer
+}
+
+/// A refusal: one sentence as text. What was asked may be in it.
 fn sentence(status: StatusCode, text: impl std::fmt::Display) -> Response {
-    (status, format!("{text}\n")).into_response()
+    (status, format!("{}\n", clean(&text.to_string(), &[]))).into_response()
 }
 
 async fn nowhere(uri: Uri) -> Response {
-    let path: String = uri.path().chars().take(100).collect();
+    let path = text(uri.path(), 100);
     sentence(StatusCode::NOT_FOUND, format_args!("there is nothing at {path} on this BootTorrent server"))
 }

@@ -131,40 +131,52 @@ pub fn check(initrd: &Path, shown: &str) -> Result<()> {
 /// Call `each` with every name in the initrd until it says `false`. The number of archives seen.
 fn scan(initrd: &Path, each: &mut dyn FnMut(&str) -> bool) -> Result<usize> {
     let file = File::open(initrd).with_context(|| format!("opening {}", initrd.display()))?;
-    let mut plain = Stream { from: BufReader::with_capacity(1 << 16, file), at: 0 };
-    let mut archives = 0;
-    loop {
-        let Some(magic) = plain.skip_padding()? else { return Ok(archives) };
-        if is_newc(&magic) {
-            archives += 1;
-            if !archive(&mut plain, magic, each)? {
-                return Ok(archives);
-            }
-            continue;
-        }
-        let Some((program, package)) = decompressor(&magic) else {
-            // The kernel ignores what follows an archive, too; what does not begin with one is no initrd.
-            return Ok(archives);
-        };
-        let mut file = plain.from.into_inner();
-        file.seek(SeekFrom::Start(plain.at - magic.len() as u64)).context("seeking")?;
-        let running = Tool::new(program, package).arg("-dc").stdin(file).reader()?;
-        let mut unpacked = Stream { from: running, at: 0 };
-        while let Some(magic) = unpacked.skip_padding()? {
-            if !is_newc(&magic) {
-                break;
-            }
-            archives += 1;
-            if !archive(&mut unpacked, magic, each)? {
-                return Ok(archives);
-            }
-        }
-        if archives == 0 {
-            // It said why it could not unpack.
-            unpacked.from.wait(&mut || ())?;
-        }
-        return Ok(archives);
+    let mut plain = Stream::new(BufReader::with_capacity(1 << 16, file));
+    let mut count = 0;
+    let End::Other(magic) = archives(&mut plain, &mut count, each)? else { return Ok(count) };
+    let Some((program, package)) = decompressor(&magic) else {
+        // The kernel ignores what follows an archive, too; what does not begin with one is no initrd.
+        return Ok(count);
+    };
+    let mut file = plain.from.into_inner();
+    file.seek(SeekFrom::Start(plain.at - magic.len() as u64)).context("seeking")?;
+    let mut unpacked = Stream::new(Tool::new(program, package).arg("-dc").stdin(file).reader()?);
+    archives(&mut unpacked, &mut count, each)?;
+    if count == 0 {
+        // It said why it could not unpack.
+        unpacked.from.wait(&mut || ())?;
     }
+    Ok(count)
+}
+
+/// Why no more archives are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There are no more bytes.
+    Over,
+    /// Something else follows, which begins so.
+    Other([u8; 6]),
+    /// Whoever is told the names has enough.
+    Enough,
+}
+
+/// Read archives that are not compressed, one behind the other. `each` is told every name until it says `false`;
+/// `count` grows with each archive.
+pub fn archives<R: Read>(
+    from: &mut Stream<R>,
+    count: &mut usize,
+    each: &mut dyn FnMut(&str) -> bool,
+) -> Result<End> {
+    while let Some(magic) = from.skip_padding()? {
+        if !is_newc(&magic) {
+            return Ok(End::Other(magic));
+        }
+        *count += 1;
+        if !archive(from, magic, each)? {
+            return Ok(End::Enough);
+        }
+    }
+    Ok(End::Over)
 }
 
 fn is_newc(magic: &[u8; 6]) -> bool {
@@ -185,12 +197,17 @@ fn decompressor(magic: &[u8; 6]) -> Option<(&'static str, &'static str)> {
 }
 
 /// A reader that knows how far it is.
-struct Stream<R> {
+pub struct Stream<R> {
     from: R,
     at: u64,
 }
 
 impl<R: Read> Stream<R> {
+    /// From its beginning.
+    pub fn new(from: R) -> Stream<R> {
+        Stream { from, at: 0 }
+    }
+
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut out = [0; N];
         self.from.read_exact(&mut out).context("the archive ends too early")?;

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::tftp;
 use anyhow::{Result, bail};
+use bootspec::text::is_odd;
 use std::{
     fs,
     net::Ipv4Addr,
@@ -117,6 +118,9 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
     }
     // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so.
     let narrow = wishes.interface.as_deref().or(interface.as_deref().filter(|_| survey.unused()));
+    if let Some(name) = narrow.filter(|n| !names_interface(n)) {
+        bail!("'{}' is no name of an interface: see `ip link`", name.escape_debug());
+    }
     let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
     let mut items = vec![text(here.dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, &loaders))];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
@@ -158,6 +162,16 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
         }
     }
     Ok(Plan { items, notes })
+}
+
+/// As the kernel names them, and dnsmasq's `eth*`. Nothing that could end a line of its file, or add to it.
+fn names_interface(name: &str) -> bool {
+    (1..=15).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "._:@*-".contains(c))
+}
+
+/// Whether a path is the same in a line of dnsmasq's file, which knows quotes, comments and lists.
+fn fits_a_line(path: &Path) -> bool {
+    path.to_str().is_some_and(|p| p.trim() == p && !p.contains(|c| is_odd(c) || ",\"\\#".contains(c)))
 }
 
 fn network(wishes: &Wishes, interfaces: &[Interface]) -> Result<(Option<String>, Subnet)> {
@@ -216,6 +230,12 @@ fn tftp_root(wishes: &Wishes, survey: &Survey) -> Result<PathBuf> {
         }
         (Some(wish), _) if !wish.is_absolute() => {
             bail!("'{}' is no absolute path: TFTP needs one", wish.display())
+        }
+        (Some(wish), _) if !fits_a_line(wish) => {
+            bail!(
+                "'{}' cannot be written into dnsmasq's files: take a folder without , \" \\ # in its path",
+                wish.display().to_string().escape_debug()
+            )
         }
         (Some(wish), _) => Ok(wish.clone()),
         (None, Some((_, root))) => Ok(root),

@@ -6,6 +6,7 @@ use super::{
     write::{Record, Removed, check, remove, write},
 };
 use anyhow::Result;
+use proptest::prelude::*;
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
@@ -252,4 +253,56 @@ fn files_of_others_are_not_touched() {
     let removed = remove(&state).unwrap();
     assert_eq!(removed.iter().filter(|r| **r == Removed::Changed(script.clone())).count(), 1);
     assert!(script.exists() && !world.path("dnsmasq.d/boottorrent.conf").exists());
+}
+
+/// What somebody may type, or a program may pass on.
+fn hostile() -> impl Strategy<Value = String> {
+    let words = vec![
+        "eth0",
+        "/srv/tftp",
+        "\n",
+        "\r\n",
+        "dhcp-script=/bin/sh",
+        ",",
+        "\"",
+        "\\",
+        " #",
+        "\0",
+        "\u{85}",
+        "\u{2028}",
+        "=",
+        "..",
+        "\x1b[2J",
+        "*",
+        " ",
+        "é",
+    ];
+    let word =
+        prop_oneof![proptest::sample::select(words).prop_map(str::to_owned), any::<String>(), "[ -~]{0,12}"];
+    proptest::collection::vec(word, 0..6).prop_map(|w| w.concat())
+}
+
+proptest! {
+    /// Whatever is wished, dnsmasq is told what it would be told of an interface and a folder, or nothing.
+    #[test]
+    fn nothing_breaks_out_of_a_line_of_dnsmasq(interface in hostile(), root in hostile(), authoritative_: bool) {
+        let world = World::new(&[]);
+        let wishes = |interface: &str, root: &str| Wishes {
+            interface: Some(interface.into()),
+            subnet: "10.0.0.0/16".parse().ok(),
+            tftp_root: Some(root.into()),
+            ..if authoritative_ { authoritative("10.0.1.1", "10.0.1.9") } else { Wishes::default() }
+        };
+        let model = world.texts(&world.plan(wishes("eth0", "/srv/tftp")).unwrap());
+        let Ok(plan) = world.plan(wishes(&interface, &root)) else { return Ok(()) };
+        let text = world.texts(&plan);
+        prop_assert_eq!(text.lines().count(), model.lines().count());
+        for (line, like) in text.lines().zip(model.lines()) {
+            let at = line.starts_with("==> ");
+            let key = |l: &str| l.split('=').next().unwrap().to_owned();
+            prop_assert!(at || line == like || key(line) == key(like), "{:?}", line);
+            prop_assert!(at || !line.contains(['"', '\\']) || line == like, "{:?}", line);
+            prop_assert!(!line.chars().any(|c| c != '\t' && c.is_control()), "{:?}", line);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! The last thing before the terminal: only what this terminal may and can show goes out. Whatever
 //! a machine, a file or a server calls itself, it passes here, and nothing passes elsewhere.
 
+use bootspec::text::is_odd;
 use ratatui::{buffer::Buffer, style::Color};
 
 /// What the terminal can.
@@ -39,11 +40,7 @@ pub fn clean(buffer: &mut Buffer, look: Look) {
 
 /// What stands for a symbol that must not or cannot be shown.
 fn replacement(symbol: &str, look: Look) -> Option<&'static str> {
-    let bad = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
-    };
-    if symbol.chars().any(bad) {
+    if symbol.contains(is_odd) {
         return Some("?");
     }
     if look.unicode || symbol.is_ascii() {

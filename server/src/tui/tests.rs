@@ -15,8 +15,10 @@ use crate::{
 use bootspec::{
     Heartbeat, ImageManifest, InfoHash, Phase, Progress,
     manifest::{BootFile, Kind},
+    text::is_odd,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
 fn manifest(name: &str) -> ImageManifest {
@@ -348,30 +350,56 @@ fn every_size() {
     assert!(text.contains("LAST ERROR") && text.contains("FROM MACHINES"), "{text}");
 }
 
-/// Control characters and what turns text around, in every field that comes from elsewhere.
-#[test]
-fn nothing_hostile_reaches_the_screen() {
-    let evil = "a\x1b[2J\u{9b}31m\u{202e}b\r\n\x07".to_owned();
+/// Every field that comes from elsewhere is this.
+fn infested(evil: &str) -> Model {
     let mut m = model();
+    let evil = || evil.to_owned();
     for c in &mut m.now.machines {
-        c.heartbeat.hostname = Some(evil.clone());
-        c.heartbeat.error = Some(evil.clone());
-        c.heartbeat.image = Some(evil.clone());
-        c.name = Some(evil.clone());
+        c.heartbeat.id = evil();
+        c.heartbeat.hostname = Some(evil());
+        c.heartbeat.error = Some(evil());
+        c.heartbeat.image = Some(evil());
+        c.heartbeat.address = Some(evil());
+        c.heartbeat.version = evil();
+        (c.name, c.group, c.next) = (Some(evil()), Some(evil()), Some(evil()));
+        (c.uuid, c.serial, c.platform) = (Some(evil()), Some(evil()), Some(evil()));
     }
-    m.now.fetches[0].request.what = evil.clone();
-    m.setup.doctor = vec![evil.clone()];
-    m.setup.plan = vec![evil.clone()];
-    m.said.text = evil.clone();
-    m.link = Link::Down(evil.clone());
-    m.sources = vec![Source { name: evil.clone(), about: evil.clone() }];
-    m.dialog = Some(Dialog::Text { title: evil.clone(), lines: vec![evil], scroll: 0, yes: None });
-    for _ in 0..2 {
-        for view in [View::Images, View::Machines, View::Transfers, View::Setup] {
-            m.view = view;
-            let text = screen(&m, 120, 40, RICH);
-            assert!(!text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{text:?}");
+    for i in &mut m.now.images {
+        (i.manifest.source, i.manifest.append, i.manifest.added) = (evil(), evil(), evil());
+        (i.manifest.kernel.from, i.manifest.initrd.from) = (evil(), evil());
+        i.machines = vec![evil()];
+    }
+    let fetch = &mut m.now.fetches[0];
+    (fetch.request.what, fetch.started) = (evil(), evil());
+    (fetch.verified, fetch.error) = (Some(evil()), Some(evil()));
+    m.setup.doctor = vec![evil()];
+    m.setup.plan = vec![evil()];
+    m.said.text = evil();
+    m.filter = evil();
+    m.link = Link::Down(evil());
+    m.sources = vec![Source { name: evil(), about: evil() }];
+    m.dialog = Some(Dialog::Text { title: evil(), lines: vec![evil()], scroll: 0, yes: None });
+    m
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn nothing_hostile_reaches_the_screen(words in proptest::collection::vec(prop_oneof![
+        proptest::sample::select(vec!["a\x1b[2J", "\u{9b}31m", "\u{202e}b", "\r\n", "\x07", "\t", "\u{200b}", "機", "\u{301}"]).prop_map(str::to_owned),
+        any::<String>(),
+    ], 0..6)) {
+        let mut m = infested(&words.concat());
+        for _ in 0..2 {
+            for view in [View::Images, View::Machines, View::Transfers, View::Setup] {
+                m.view = view;
+                for look in [RICH, Look { color: false, unicode: false }] {
+                    let text = screen(&m, 120, 40, look);
+                    prop_assert!(!text.contains(|c| c != '\n' && is_odd(c)), "{:?}", text);
+                    prop_assert!(look.unicode || text.is_ascii(), "{:?}", text);
+                }
+            }
+            (m.dialog, m.filter) = (None, String::new());
         }
-        m.dialog = None;
     }
 }

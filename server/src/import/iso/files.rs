@@ -27,7 +27,12 @@ impl Files {
     /// List them.
     pub fn open(iso: &Path) -> Result<Files> {
         let listing = tool().args(["-tvf"]).arg(iso).output(MAX_LISTING)?;
-        Ok(Files { iso: iso.to_owned(), entries: parse(&listing) })
+        Ok(Files::listed(iso, &listing))
+    }
+
+    /// Those in bsdtar's own list.
+    pub fn listed(iso: &Path, listing: &str) -> Files {
+        Files { iso: iso.to_owned(), entries: parse(listing) }
     }
 
     /// All paths.
@@ -133,7 +138,8 @@ mod tests {
 
     #[test]
     fn reads_bsdtars_listing() {
-        let entries = parse(
+        let files = Files::listed(
+            Path::new(""),
             "dr-xr-xr-x  4 0      0        2048 Nov 23 01:18 .\n\
              dr-xr-xr-x  2 0      0        2048 Nov 23  2024 live\n\
              -r--r--r--  1 0      0     8247232 Nov 23 01:17 live/vmlinuz-6.1\n\
@@ -144,7 +150,6 @@ mod tests {
              -r--r--r--  1 0      0          12 Nov 23 01:18 EFI/BOOT/GRUB.CFG\n\
              -r--r--r--  1 0      0          12 Nov 23 01:18 with space/x\n",
         );
-        let files = Files { iso: PathBuf::new(), entries };
         let find = |p: &str| files.find(p);
         assert_eq!(find("live/vmlinuz").as_deref(), Some("live/vmlinuz-6.1"));
         assert_eq!(find("live/again").as_deref(), Some("live/vmlinuz-6.1"));

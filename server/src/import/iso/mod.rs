@@ -2,8 +2,8 @@
 //! A live ISO becomes an image: the payload is the ISO as it is, kernel and initrd are its own, and
 //! so are the kernel parameters, as its boot loader has them.
 
-mod config;
-mod files;
+pub mod config;
+pub mod files;
 mod volume;
 
 use super::{
@@ -231,7 +231,7 @@ fn needed(family: Family, words: &[String], label: &str) -> Vec<String> {
     let (key, words_needed) = match family {
         Family::LiveBoot => ("boot=", "boot=live".to_owned()),
         Family::Casper => ("boot=", "boot=casper".to_owned()),
-        Family::Dracut => ("root=", format!("root=live:CDLABEL={label} rd.live.image")),
+        Family::Dracut => ("root=", format!("root=live:CDLABEL={} rd.live.image", encoded(label))),
         Family::Archiso => ("archisobasedir=", "archisobasedir=arch".to_owned()),
         Family::InitramfsTools => return Vec::new(),
     };
@@ -239,6 +239,13 @@ fn needed(family: Family, words: &[String], label: &str) -> Vec<String> {
         true => Vec::new(),
         false => words_needed.split(' ').map(str::to_owned).collect(),
     }
+}
+
+/// A label as udev has it in the names of its links, and dracut on the kernel command line: one word, whatever is in it.
+fn encoded(label: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"#+-.:=@_".contains(&b);
+    let one = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("\\x{b:02x}") };
+    label.bytes().map(one).collect()
 }
 
 /// Archives that follow one another begin at multiples of four.
@@ -302,5 +309,10 @@ mod tests {
         assert_eq!(needed(Family::Casper, &words("quiet splash"), "U"), ["boot=casper"]);
         assert_eq!(needed(Family::LiveBoot, &words("boot=live"), "D"), Vec::<String>::new());
         assert_eq!(needed(Family::Dracut, &[], "F-40"), ["root=live:CDLABEL=F-40", "rd.live.image"]);
+        // The label is as somebody wrote it on the ISO: it is no place for more parameters.
+        assert_eq!(
+            needed(Family::Dracut, &[], "F 40\n&& shell init=/x"),
+            [r"root=live:CDLABEL=F\x2040\x0a\x26\x26\x20shell\x20init=\x2fx", "rd.live.image"]
+        );
     }
 }

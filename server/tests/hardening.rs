@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What keeps others out: the unit's sandbox, what browsers are told, the token, TLS.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Answer, Server, World, tool};
+use std::process::{Command, Output};
+
+/// How systemd rates a unit: refused above 2.0 (`--threshold` is in tenths).
+fn rated(w: &World, unit: &str) -> Output {
+    let file = w.write("boottorrent-server.service", unit);
+    let rated = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=20", "--no-pager"])
+        .arg(file)
+        .output();
+    rated.expect("systemd-analyze, of the package systemd")
+}
+
+#[test]
+fn the_units_exposure_is_two_at_most() {
+    let w = World::new();
+    let unit = include_str!("../../debian/boottorrent-server.service");
+    let rated_as =
+        |o: &Output| String::from_utf8_lossy(&o.stdout).lines().last().unwrap_or_default().to_owned();
+    let ours = rated(&w, unit);
+    assert!(ours.status.success(), "{}{}", rated_as(&ours), String::from_utf8_lossy(&ours.stderr));
+    // It would be told: a unit without two of its lines is not good enough.
+    let worse =
+        unit.replace("CapabilityBoundingSet=\n", "").replace("SystemCallFilter=@system-service\n", "");
+    let worse = rated(&w, &worse);
+    assert!(!worse.status.success(), "{}", rated_as(&worse));
+}
+
+/// With every answer, whoever asks from wherever.
+#[track_caller]
+fn guarded(path: &str, answer: &Answer) {
+    let policy = answer.header("content-security-policy");
+    assert!(
+        policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"),
+        "{path}: {policy}"
+    );
+    for unsafe_word in ["unsafe", "*", "http:", "https:"] {
+        assert!(!policy.contains(unsafe_word), "{path}: {policy}");
+    }
+    assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+    assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin", "{path}");
+    assert!(!answer.headers.keys().any(|h| h.starts_with("access-control-")), "{path}: {:?}", answer.headers);
+}
+
+#[test]
+fn other_sites_pages_get_nothing() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    let server = Server::start(&w, &["--no-seed"]);
+    let origin = [("origin", "http://evil.example"), ("access-control-request-method", "PUT")];
+    for (method, path, status) in [
+        ("GET", "/", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/boot.ipxe", 200),
+        ("GET", "/images/lab/lab.torrent", 200),
+        ("GET", "/images/lab/payload", 200),
+        ("GET", "/api/v1/clients", 200),
+        ("GET", "/nowhere", 404),
+        ("OPTIONS", "/api/v1/clients", 405),
+        ("OPTIONS", "/api/v1/hosts/default", 403),
+        ("PUT", "/api/v1/hosts/default", 403),
+    ] {
+        let answer = server.ask(method, path, &origin, b"");
+        assert_eq!(answer.status, status, "{method} {path}");
+        guarded(path, &answer);
+    }
+}
+
+const WRONG: &str = "the token is missing or wrong: send the header `Authorization: Bearer TOKEN` with the one that \
+                     `boottorrent token new` has printed on the server\n";
+
+#[test]
+fn changes_need_the_token() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    let server = Server::start(&w, &["--no-seed"]);
+    let ask = |method: &str, path: &str, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        server.ask(method, path, if token.is_empty() { &[] } else { &headers }, br#"{"set":{"image":"lab"}}"#)
+    };
+    let put = |token: &str| ask("PUT", "/api/v1/hosts/default", token);
+    assert_eq!(put("").status, 403, "nobody has made a token");
+    let first = w.run(&["token", "new"]).good().trim().to_owned();
+    let second = w.run(&["token", "new"]).good().trim().to_owned();
+    for wrong in ["", &first, &second[1..], "x"] {
+        let refused = put(wrong);
+        assert_eq!((refused.status, refused.text().as_str()), (401, WRONG), "{wrong}");
+        assert_eq!(refused.header("www-authenticate"), "Bearer");
+    }
+    for (method, path) in [
+        ("DELETE", "/api/v1/images/lab?force=true"),
+        ("POST", "/api/v1/images/lab"),
+        ("POST", "/api/v1/fetches"),
+        ("DELETE", "/api/v1/fetches/1"),
+        ("POST", "/api/v1/wake"),
+        ("DELETE", "/api/v1/hosts/default"),
+    ] {
+        assert_eq!(ask(method, path, "").status, 401, "{method} {path}");
+    }
+    assert!(!w.path("cat/hosts.toml").exists(), "nothing was changed");
+    let done = put(&second);
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert!(server.get("/api/v1/hosts").text().contains(r#""image":"lab""#));
+    assert!(!server.get("/api/v1/hosts").text().contains(&second));
+    w.run(&["token", "remove"]).good();
+    assert_eq!(put(&second).status, 403);
+}
+
+/// curl, with the certificate as its only authority.
+fn curl(w: &World, args: &[&str]) -> Output {
+    Command::new("curl")
+        .args(["-sS", "--max-time", "20", "--cacert", "cert.pem"])
+        .args(args)
+        .current_dir(&w.dir)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn tls_with_a_certificate() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    let (key, cert) = (w.shown("key.pem"), w.shown("cert.pem"));
+    let names = "subjectAltName=IP:127.0.0.1";
+    tool(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=x",
+            "-addext",
+            names,
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+        ],
+    );
+    let sources = format!("[catalogue]\nsources = []\n[serve]\ntls-cert = {cert:?}\n");
+    w.write("server.toml", &sources);
+    w.run(&["serve", "--listen", "127.0.0.1:0", "--no-seed"])
+        .refused("tls-cert and tls-key in [serve] of the settings go together: give both, or none");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    w.write("server.toml", format!("{sources}tls-key = {key:?}\ntls-listen = \"127.0.0.1:{port}\"\n"));
+    let server = Server::start(&w, &["--no-seed"]);
+    let url = |path: &str| format!("https://127.0.0.1:{port}{path}");
+    let text = |o: &Output| String::from_utf8_lossy(&o.stdout).into_owned();
+
+    let health = curl(&w, &["-D", "-", &url("/api/v1/health")]);
+    assert!(text(&health).contains(r#""status":"ok""#), "{health:?}");
+    // Boot loaders and clients of trackers speak plain HTTP: what they are told to fetch is on that port.
+    assert!(
+        text(&curl(&w, &[&url("/boot.ipxe")]))
+            .contains(&format!("http://{}/images/lab/vmlinuz", server.http))
+    );
+    let stranger = Command::new("curl").args(["-sS", &url("/")]).output().unwrap();
+    assert_eq!(stranger.status.code(), Some(60), "{stranger:?}");
+
+    let token = w.run(&["token", "new"]).good();
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    let change = [
+        "-w",
+        "%{http_code}",
+        "-X",
+        "PUT",
+        "-d",
+        r#"{"set":{"image":"lab"}}"#,
+        &url("/api/v1/hosts/default"),
+    ];
+    assert!(text(&curl(&w, &change)).ends_with("401"));
+    assert!(text(&curl(&w, &[&["-H", &bearer], &change[..]].concat())).ends_with("200"));
+    // Who does not speak TLS, or says nothing, keeps nobody out.
+    let silent: Vec<_> =
+        (0..80).map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    drop(silent);
+    assert!(text(&curl(&w, &[&url("/metrics")])).contains("boottorrent_info"));
+    assert_eq!(server.stop(), Some(0));
+}
