@@ -52,9 +52,8 @@ pub async fn serve(config: Config) -> Result<()> {
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
     let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
     let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
-    let app = http::router(state.clone(), Over::Tcp).into_make_service_with_connect_info::<Ends>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(graceful(stopped.clone()));
-    let http = tokio::spawn(serving.into_future());
+    let app = http::router(state.clone(), Over::Tcp);
+    let http = tokio::spawn(http::listen::serve(listener, app, stopped.clone()));
     let mut local = None;
     match socket {
         Ok(socket) => {
@@ -104,7 +103,9 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
         }
         bound => bound,
     };
-    listener.with_context(|| format!("listening on {address}"))
+    let listener = listener.with_context(|| format!("listening on {address}"))?;
+    swarm::small_segments(&listener);
+    Ok(listener)
 }
 
 /// Look at the catalogue from time to time.

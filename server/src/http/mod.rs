@@ -7,6 +7,7 @@ mod change;
 mod events;
 mod files;
 pub mod host;
+pub mod listen;
 pub mod machine;
 mod page;
 mod track;
@@ -35,11 +36,12 @@ use axum::{
 use bootspec::{HTTP_PORT, ImageName, InfoHash};
 use std::{
     collections::HashSet,
+    io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpStream, UnixListener};
 
 /// What every request can see.
 pub struct State {
@@ -188,13 +190,12 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
-impl Connected<IncomingStream<'_, TcpListener>> for Ends {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Ends {
-        give_up_on_the_silent(stream.io());
+impl Ends {
+    /// Those of an accepted connection. Errors: the client has gone already.
+    pub fn of(stream: &TcpStream) -> io::Result<Ends> {
+        give_up_on_the_silent(stream);
         let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        let remote = plain(*stream.remote_addr());
-        // It fails only when the client has gone already: then nobody reads the answer.
-        Ends { remote, local: stream.io().local_addr().map_or(remote, plain) }
+        Ok(Ends { remote: plain(stream.peer_addr()?), local: plain(stream.local_addr()?) })
     }
 }
 
