@@ -324,6 +324,11 @@ impl Torrent {
         self.shared.state().banned.iter().copied().collect()
     }
 
+    /// Pieces that peers have sent and that were wrong.
+    pub fn wrong(&self) -> u64 {
+        self.shared.counters.wrong.load(Ordering::Relaxed)
+    }
+
     /// Why nothing more will come, if so: the payload could not be written or read.
     pub fn error(&self) -> Option<String> {
         self.shared.error()

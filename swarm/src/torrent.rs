@@ -57,6 +57,8 @@ pub(crate) struct Counters {
     pub from_peers: AtomicU64,
     pub uploaded: AtomicU64,
     pub have: AtomicU64,
+    /// Pieces, not bytes.
+    pub wrong: AtomicU64,
 }
 
 /// See the module's text.

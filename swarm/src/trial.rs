@@ -6,7 +6,7 @@ use crate::{
     torrent::{Shared, State},
 };
 use librqbit_peer_protocol::Request;
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::atomic::Ordering};
 
 /// Addresses that are remembered as banned. Each has cost whoever has it a whole wrong piece.
 const MAX_BANNED: usize = 4096;
@@ -17,6 +17,7 @@ impl Shared {
     /// A piece was wrong, and all of it is still in the file.
     pub(crate) fn wrong(&self, piece: u32) {
         tracing::debug!("piece {piece} is wrong");
+        self.counters.wrong.fetch_add(1, Ordering::Relaxed);
         let sent = self.state().picker.sent(piece);
         // Before others are asked for it, and write over it.
         let sums = self.sums(piece, sent.iter().map(|s| s.0));

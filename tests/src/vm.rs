@@ -25,6 +25,7 @@ pub struct VmConfig {
     firmware: Firmware,
     spare_card: bool,
     disks: Vec<(PathBuf, String)>,
+    clock: Option<String>,
 }
 
 /// What a machine starts with.
@@ -78,6 +79,12 @@ impl VmConfig {
         self
     }
 
+    /// With a clock that says this time when it is switched on, as in 2036-03-01T12:00:00.
+    pub fn clock(mut self, time: &str) -> Self {
+        self.clock = Some(time.into());
+        self
+    }
+
     /// With one more network card, which is plugged in nowhere.
     pub fn spare_card(mut self) -> Self {
         self.spare_card = true;
@@ -110,6 +117,9 @@ impl VmConfig {
             .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])
             .args(["-device", "virtio-rng-pci", "-monitor"])
             .arg(format!("unix:{},server=on,wait=off", file("monitor").display()));
+        if let Some(time) = &self.clock {
+            cmd = cmd.args(["-rtc", &format!("base={time}")]);
+        }
         if self.spare_card {
             cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
             cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
@@ -194,6 +204,7 @@ impl Vm {
             firmware: Firmware::Bios,
             spare_card: false,
             disks: Vec::new(),
+            clock: None,
         }
     }
 
