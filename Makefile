@@ -76,6 +76,11 @@ bench: setup build
 bench-quick: setup build
 	scripts/bench --quick
 
+# What goes wrong in a room, and docs/reliability.md of how it ended; NAMES="…" for some of it.
+NAMES =
+reliability: setup build
+	cargo run --release -q -p boottorrent-tests --bin reliability -- $(NAMES)
+
 docs:
 	cargo run -q -p bootspec --example kernel-parameters > docs/kernel-parameters.md
 	cargo run -q -p boottorrent-server --example agent-manual docs/man
@@ -145,5 +150,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check lint setup test test-full fuzz demo bench bench-quick docs
+.PHONY: all build agent agent-arm64 server manual check lint setup test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

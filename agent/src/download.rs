@@ -8,9 +8,9 @@ use crate::{
     store::Payload,
 };
 use anyhow::Context;
-use bootspec::{Exit, ImageName, Params, units::human_size, units::human_time};
+use bootspec::{Exit, ImageName, PEER_PORT, Params, units::human_size, units::human_time};
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent};
@@ -122,10 +122,12 @@ impl Join<'_> {
             _ => None,
         };
         // Those that a magnet link names, ours among them.
-        let peers = match reach.torrent {
+        let mut peers = match reach.torrent {
             Place::Magnet(magnet) => magnet.peers,
             _ => params.peers.clone(),
         };
+        // The server's own seeder, where it usually listens: that needs no tracker.
+        peers.extend(reach.server.as_ref().and_then(ip).map(|ip| SocketAddr::new(ip, PEER_PORT)));
         let config = SessionConfig {
             port,
             up: params.up,
@@ -167,6 +169,7 @@ async fn wait(
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut have, mut since, mut said) = (0, Instant::now(), false);
+    let mut banned = Vec::new();
     while !torrent.complete() {
         if let Some(error) = torrent.error() {
             let last = error.lines().next().unwrap_or_default().to_owned();
@@ -174,6 +177,14 @@ async fn wait(
         }
         let progress = torrent.next_progress().await;
         report.progress(&progress, image);
+        for host in torrent.banned() {
+            if !banned.contains(&host) {
+                report.warn(&format!(
+                    "{host} has sent wrong pieces of {image}: it is asked for nothing more; check that machine's memory and disk"
+                ));
+                banned.push(host);
+            }
+        }
         if progress.have != have {
             (have, since, said) = (progress.have, Instant::now(), false);
         }

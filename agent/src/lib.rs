@@ -70,6 +70,7 @@ pub fn boot_child(args: &BootArgs) -> Exit {
             }
             Ok(booted) => {
                 report.leave_console();
+                stay::expendable(&report);
                 launch::hand_over(Exit::Ok);
                 stay::seed(booted, &report).await;
                 Exit::Ok

@@ -8,7 +8,8 @@ use crate::{
     library,
     notify::notify,
     seed::{Engine, Seeder},
-    socket, tftp, tls,
+    socket, tftp,
+    tls::Tls,
 };
 use anyhow::{Context, Result};
 use std::{
@@ -34,9 +35,9 @@ pub async fn serve(config: Config) -> Result<()> {
     raise_file_limit();
     // Before READY: who is told that we are ready may stop us at once.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let acceptor = tls::acceptor(&config.serve)?;
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
+    let tls = Tls::configured(&config.serve, address.port())?;
     let seeder = match config.serve.seed {
         true => Some(Engine::start(&config.serve).await?),
         false => None,
@@ -52,22 +53,13 @@ pub async fn serve(config: Config) -> Result<()> {
     tokio::spawn(state.fetches.clone().run(move || look_again(&served)));
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
     let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
-    let secure = match acceptor {
-        None => None,
-        Some(acceptor) => {
-            let listener = listen(state.config.serve.tls_listen).await?;
-            let at = listener.local_addr().context("asking for the listener's address")?;
-            Some((at, tls::TlsListener::new(listener, acceptor, address.port()).context("speaking TLS")?))
-        }
-    };
     let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
-    let app = http::router(state.clone(), Over::Tcp).into_make_service_with_connect_info::<Ends>();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(graceful(stopped.clone()));
-    let http = tokio::spawn(serving.into_future());
-    if let Some((at, listener)) = secure {
-        let app = http::router(state.clone(), Over::Tcp).into_make_service_with_connect_info::<Ends>();
-        let serving = axum::serve(listener, app).with_graceful_shutdown(graceful(stopped.clone()));
-        tokio::spawn(serving.into_future());
+    let app = http::router(state.clone(), Over::Tcp);
+    let http = tokio::spawn(http::listen::serve(listener, None, app.clone(), stopped.clone()));
+    if let Some(tls) = tls {
+        let listener = listen(state.config.serve.tls_listen).await?;
+        let at = listener.local_addr().context("asking for the listener's address")?;
+        tokio::spawn(http::listen::serve(listener, Some(tls), app, stopped.clone()));
         tracing::info!("speaking TLS on https://{at}");
     }
     let mut local = None;
@@ -119,7 +111,9 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
         }
         bound => bound,
     };
-    listener.with_context(|| format!("listening on {address}"))
+    let listener = listener.with_context(|| format!("listening on {address}"))?;
+    swarm::small_segments(&listener);
+    Ok(listener)
 }
 
 /// Look at the catalogue from time to time.

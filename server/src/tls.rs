@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The same HTTP over TLS, on a port of its own, when the settings name a certificate and its key.
 
-use crate::{config::Serve, http::Ends};
+use crate::config::Serve;
 use anyhow::{Context, Result, bail};
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
-use std::{io, path::Path, sync::Arc, time::Duration};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-    time::{sleep, timeout},
-};
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -30,8 +22,16 @@ const AT_ONCE: usize = 64;
 /// A certificate with those above it, and a key, are a few kilobytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What the certificate is shown with. `None`: the settings name none.
-pub fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
+/// TLS for one port. Cheap to clone.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    /// Our port for HTTP without it, which boot loaders and trackers' clients speak.
+    pub plain: u16,
+    room: Arc<Semaphore>,
+}
+
+fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
     let (cert, key) = match (&serve.tls_cert, &serve.tls_key) {
         (None, None) => return Ok(None),
         (Some(cert), Some(key)) => (cert, key),
@@ -62,69 +62,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Connections that have shaken hands.
-pub struct TlsListener {
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, Ends)>,
-    local: Ends,
-}
-
-impl TlsListener {
-    /// Shake hands with whoever connects. `plain`: our port for HTTP without TLS.
-    pub fn new(listener: TcpListener, acceptor: TlsAcceptor, plain: u16) -> io::Result<TlsListener> {
-        let at = listener.local_addr()?;
-        let (tell, ready) = mpsc::channel(AT_ONCE);
-        tokio::spawn(accept(listener, acceptor, plain, tell));
-        Ok(TlsListener { ready, local: Ends { remote: at, local: at, plain: Some(plain) } })
+impl Tls {
+    /// What the settings say; `plain`: our port without it. `None`: they name no certificate.
+    pub fn configured(serve: &Serve, plain: u16) -> Result<Option<Tls>> {
+        let tls = |acceptor| Tls { acceptor, plain, room: Arc::new(Semaphore::new(AT_ONCE)) };
+        Ok(acceptor(serve)?.map(tls))
     }
-}
 
-async fn accept(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    plain: u16,
-    tell: mpsc::Sender<(TlsStream<TcpStream>, Ends)>,
-) {
-    let room = Arc::new(Semaphore::new(AT_ONCE));
-    while !tell.is_closed() {
-        let Ok(slot) = room.clone().acquire_owned().await else { return };
-        let (stream, remote) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            // No more files, mostly: others will close theirs.
-            Err(_) => {
-                sleep(Duration::from_secs(1)).await;
-                continue;
-            }
+    /// A connection, once both sides have agreed. `None`: it came to nothing.
+    pub async fn shake_hands(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let shake = async {
+            let _room = self.room.acquire().await.ok()?;
+            self.acceptor.accept(stream).await.ok()
         };
-        let (acceptor, tell) = (acceptor.clone(), tell.clone());
-        tokio::spawn(async move {
-            let _slot = slot;
-            let ends = Ends::of(&stream, remote, Some(plain));
-            // Who does not speak TLS is not answered: it would not understand.
-            if let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                let _ = tell.send((stream, ends)).await;
-            }
-        });
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = Ends;
-
-    async fn accept(&mut self) -> (Self::Io, Ends) {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Ends> {
-        Ok(self.local)
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Ends {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Ends {
-        *stream.remote_addr()
+        timeout(HANDSHAKE, shake).await.ok()?
     }
 }

@@ -8,8 +8,9 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,8 @@ pub(crate) struct Conn {
     pub port: AtomicU16,
     /// It is one of ours, and tells that it lives while we wait.
     pub ours: AtomicBool,
+    /// When it last said anything, in milliseconds of the torrent's clock.
+    pub heard: AtomicU64,
     /// We have said that we want something.
     pub interested: AtomicBool,
     outbox: Mutex<Outbox>,
@@ -75,11 +78,17 @@ impl Conn {
             incoming,
             port: AtomicU16::new(if incoming { 0 } else { address.port() }),
             ours: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
             interested: AtomicBool::new(false),
             outbox: Mutex::default(),
             wake: Notify::new(),
             end: CancellationToken::new(),
         }
+    }
+
+    /// When it last said anything, by the torrent's clock.
+    pub(crate) fn heard(&self) -> Duration {
+        Duration::from_millis(self.heard.load(Ordering::Relaxed))
     }
 
     pub(crate) fn ip(&self) -> IpAddr {

@@ -2,7 +2,7 @@
 //! Finding peers, and calling them: tracker (BEP 3, 15), local service discovery
 //! (BEP 14), peer exchange (BEP 11, in [`crate::peer`]). Never the DHT.
 
-use crate::{peer, torrent::Shared, wire};
+use crate::{peer, socket, torrent::Shared, wire};
 use anyhow::Context;
 use bootspec::InfoHash;
 use librqbit_core::hash_id::Id20;
@@ -93,7 +93,7 @@ async fn one(shared: &Arc<Shared>, address: SocketAddr) -> anyhow::Result<()> {
 }
 
 async fn greet(shared: &Shared, address: SocketAddr) -> anyhow::Result<(TcpStream, Id20)> {
-    let mut stream = timeout(CONNECT, TcpStream::connect(address)).await.context("no answer")??;
+    let mut stream = timeout(CONNECT, socket::connect(address)).await.context("no answer")??;
     let infohash = Id20::new(shared.metainfo.infohash().0);
     wire::write_handshake(&mut stream, infohash, shared.peer_id).await?;
     let theirs = wire::read_handshake(&mut stream).await?;

@@ -45,7 +45,7 @@ async fn worker(shared: &Shared, http: &HttpSource) {
         let limit = if shared.state().conns.is_empty() { ALONE } else { DRY };
         let dry = shared.now().saturating_sub(moved) >= limit;
         let reserved = if dry { shared.state().picker.reserve(shared.now()) } else { None };
-        let Some(Reserved { piece, here }) = reserved else {
+        let Some(Reserved { piece, here, sent }) = reserved else {
             sleep(LOOK).await;
             continue;
         };
@@ -56,7 +56,10 @@ async fn worker(shared: &Shared, http: &HttpSource) {
                     shared.have(piece);
                     continue;
                 }
-                Ok(false) => tracing::debug!("piece {piece} was here in part, and wrong"),
+                Ok(false) => {
+                    tracing::debug!("piece {piece} was here in part, and wrong");
+                    shared.doubt(piece, &sent);
+                }
                 Err(e) => tracing::debug!("{e:#}"),
             }
         }

@@ -11,7 +11,9 @@
 //! | what is fetched, shown and served next: decisions without I/O | [`plan`] |
 //! | peers are found and called | `discover`, `known` |
 //! | messages, and a connection's life | `wire`, `conn`, `peer` |
+//! | what TCP is told, and how many places one host may take | `socket`, `places` |
 //! | what the connections of a torrent share | `torrent` |
+//! | who has sent wrong pieces is found | `trial` |
 //! | who may send now, and how fast | `gate` |
 //! | pieces land in a file, and are verified there | `store` |
 //! | what an old version has of a new one is found | [`sums`] |
@@ -34,20 +36,25 @@ mod known;
 pub mod magnet;
 pub mod metainfo;
 mod peer;
+mod places;
 pub mod plan;
 pub mod session;
 pub mod sha256;
+mod socket;
 mod store;
 pub mod sums;
 pub mod survey;
 mod torrent;
+mod trial;
 pub mod wire;
 
 pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use magnet::Magnet;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
+pub use places::{Place, Places};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
 pub use sha256::{Summing, sha256};
+pub use socket::small_segments;
 pub use store::Head;
 pub use survey::{sample, survey, survey_apart};

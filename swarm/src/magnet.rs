@@ -7,6 +7,7 @@ use crate::{
     known::Known,
     metainfo::{MAX_METAINFO, Metainfo, sha1},
     session::peer_id,
+    socket,
     wire::{self, Frames},
 };
 use anyhow::{Context, bail, ensure};
@@ -27,7 +28,6 @@ use std::{
 };
 use tokio::{
     io::AsyncWriteExt,
-    net::TcpStream,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -142,7 +142,7 @@ pub async fn obtain(wanted: Wanted) -> Metainfo {
 
 /// The info dictionary, from one peer.
 async fn from_peer(address: SocketAddr, infohash: InfoHash, me: Id20) -> anyhow::Result<Vec<u8>> {
-    let mut stream = timeout(PATIENCE, TcpStream::connect(address)).await.context("no answer")??;
+    let mut stream = timeout(PATIENCE, socket::connect(address)).await.context("no answer")??;
     let id = Id20::new(infohash.0);
     timeout(PATIENCE, wire::write_handshake(&mut stream, id, me)).await.context("it does not listen")??;
     ensure!(wire::read_handshake(&mut stream).await?.info_hash == id, "it answers for another torrent");

@@ -5,6 +5,7 @@ use crate::{
     conn::Conn,
     gate::{Slot, Waiting},
     plan::Bits,
+    socket,
     torrent::Shared,
     wire::{self, Frames},
 };
@@ -41,8 +42,6 @@ const STALLED: Duration = Duration::from_millis(2500);
 const TURN: usize = 256 << 10;
 /// A peer that takes nothing for so long does not keep others waiting.
 const STUCK: Duration = Duration::from_millis(100);
-/// Bytes in the kernel that have not left yet: few, so that the next in turn is not late.
-const UNSENT: u32 = 64 << 10;
 /// The length of a piece message before its block.
 const PREAMBLE: usize = 13;
 /// How our agents and servers call themselves in the extension handshake.
@@ -58,9 +57,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let conn = shared.join(address, peer_id, incoming)?;
     let _leave = Leave(shared, &conn);
-    stream.set_nodelay(true)?;
-    // Not everywhere (user mode networks): then it only costs time.
-    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+    socket::tune(&stream)?;
     greet(shared, &conn);
     let (from, to) = stream.split();
     tokio::select! {
@@ -112,6 +109,7 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
                 anyhow::ensure!(n > 0, "it has closed the connection");
                 shared.gate.came(n).await;
                 heard = Instant::now();
+                conn.heard.store(shared.now().as_millis() as u64, Ordering::Relaxed);
             }
             Err(_) => {
                 let owes = shared.state().picker.asked(conn.key) > 0;

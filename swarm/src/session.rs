@@ -9,7 +9,9 @@ use crate::{
     http::HttpSource,
     metainfo::Metainfo,
     peer,
+    places::Places,
     plan::Bits,
+    socket,
     store::{Head, Store},
     torrent::{Setup, Shared},
     wire,
@@ -21,8 +23,7 @@ use librqbit_lsd::LocalServiceDiscovery;
 use std::{
     collections::HashMap,
     fs::File,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
     time::Duration,
 };
@@ -59,8 +60,9 @@ const FLUSH: Duration = Duration::from_millis(25);
 const LOOK: Duration = Duration::from_millis(100);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
-/// Calls that may be greeting us at once.
+/// Calls that may be greeting us at once, and from one host.
 const GREETING: usize = 256;
+const GREETING_EACH: usize = 32;
 
 /// A BitTorrent session. Cheap to clone.
 #[derive(Clone)]
@@ -116,7 +118,7 @@ pub struct Torrent {
 impl Session {
     /// Listen. Errors: the port is taken.
     pub async fn start(config: SessionConfig) -> anyhow::Result<Self> {
-        let listener = listen(config.port)
+        let listener = socket::listen(config.port)
             .await
             .with_context(|| format!("listening for peers on port {}", config.port))?;
         let port = listener.local_addr().context("asking for the port")?.port();
@@ -220,16 +222,6 @@ impl Session {
     }
 }
 
-/// On `[::]`, IPv4 comes too; without IPv6 in the kernel it is the only one.
-async fn listen(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Err(e) if e.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-        }
-        bound => bound,
-    }
-}
-
 /// BEP 20: who we are, then chance.
 pub(crate) fn peer_id() -> Id20 {
     let mut id = *b"-BT0100-            ";
@@ -238,7 +230,7 @@ pub(crate) fn peer_id() -> Id20 {
 }
 
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
-    let greeting = Arc::new(tokio::sync::Semaphore::new(GREETING));
+    let greeting = Places::new(GREETING, GREETING_EACH);
     let all = async {
         loop {
             let Ok((stream, address)) = listener.accept().await else {
@@ -246,12 +238,12 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Ok(permit) = greeting.clone().try_acquire_owned() else { continue };
-            let inner = inner.clone();
             let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+            let Some(place) = greeting.take(address.ip()) else { continue };
+            let inner = inner.clone();
             tokio::spawn(async move {
                 let greeted = greet(&inner, stream).await;
-                drop(permit);
+                drop(place);
                 let ended = match greeted {
                     Ok((shared, stream, id)) => peer::run(&shared, stream, address, id, true).await,
                     Err(e) => Err(e),
@@ -325,6 +317,16 @@ impl Torrent {
     /// Whether every piece is here and verified.
     pub fn complete(&self) -> bool {
         self.shared.complete()
+    }
+
+    /// Who has sent wrong pieces, and is asked for nothing more.
+    pub fn banned(&self) -> Vec<IpAddr> {
+        self.shared.state().banned.iter().copied().collect()
+    }
+
+    /// Pieces that peers have sent and that were wrong.
+    pub fn wrong(&self) -> u64 {
+        self.shared.counters.wrong.load(Ordering::Relaxed)
     }
 
     /// Why nothing more will come, if so: the payload could not be written or read.

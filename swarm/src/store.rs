@@ -94,9 +94,19 @@ impl Store {
         Ok(())
     }
 
+    /// SHA-1 of a block as it is in the file.
+    pub(crate) fn block_sum(&self, piece: u32, block: u32) -> io::Result<[u8; 20]> {
+        let (offset, len) = (u64::from(block) * u64::from(BLOCK), self.layout.block_len(piece, block));
+        self.sum(self.layout.offset(piece) + offset, len as usize)
+    }
+
     /// Whether what is in the file is this piece. Reads and hashes: takes a while.
     pub(crate) fn verify(&self, piece: u32) -> io::Result<bool> {
-        let (mut at, mut left) = (self.layout.offset(piece), self.layout.len(piece) as usize);
+        let sum = self.sum(self.layout.offset(piece), self.layout.len(piece) as usize)?;
+        Ok(sum == self.metainfo.piece_hash(piece))
+    }
+
+    fn sum(&self, mut at: u64, mut left: usize) -> io::Result<[u8; 20]> {
         let (mut hash, mut buf) = (Sha1::new(), self.scratch.lock().expect("no panic under the lock"));
         while left > 0 {
             let (file, place, n) = self.file(at, HASHED.min(left));
@@ -106,7 +116,7 @@ impl Store {
             at += part.len() as u64;
             left -= part.len();
         }
-        Ok(hash.finish() == self.metainfo.piece_hash(piece))
+        Ok(hash.finish())
     }
 }
 

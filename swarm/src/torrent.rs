@@ -8,7 +8,7 @@ use crate::{
     http::HttpSource,
     known::Known,
     metainfo::Metainfo,
-    plan::{BLOCK, Bits, Deal, Key, Landed, Order, Picker},
+    plan::{BLOCK, Bits, Blame, Deal, Key, Landed, Order, Picker},
     store::Store,
 };
 use anyhow::{Context, bail};
@@ -26,8 +26,8 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Wrong pieces that a peer had part in before it is banned. Who sent one alone is at once.
-const STRIKES: u32 = 3;
+/// A machine that has said nothing for so long may be the one that calls from another address.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
 const HASHED_HERE: u32 = 512 << 10;
@@ -41,8 +41,12 @@ pub(crate) struct State {
     /// The server's seeder deals; others show what they have.
     pub deal: Option<Deal>,
     pub conns: HashMap<Key, Arc<Conn>>,
-    strikes: HashMap<IpAddr, u32>,
-    banned: HashSet<IpAddr>,
+    /// Wrong pieces of which it is not known yet who was to blame.
+    pub blame: Blame,
+    /// Where those were who are gone, and have sent something of a piece that is not verified yet.
+    pub left: HashMap<Key, IpAddr>,
+    /// Who has sent wrong pieces.
+    pub banned: HashSet<IpAddr>,
     next_key: Key,
 }
 
@@ -53,6 +57,8 @@ pub(crate) struct Counters {
     pub from_peers: AtomicU64,
     pub uploaded: AtomicU64,
     pub have: AtomicU64,
+    /// Pieces, not bytes.
+    pub wrong: AtomicU64,
 }
 
 /// See the module's text.
@@ -117,7 +123,8 @@ impl Shared {
             picker,
             deal: deal.then(|| Deal::new(layout.pieces(), rand::random())),
             conns: HashMap::new(),
-            strikes: HashMap::new(),
+            blame: Blame::default(),
+            left: HashMap::new(),
             banned: HashSet::new(),
             next_key: 0,
         };
@@ -205,10 +212,16 @@ impl Shared {
         if state.banned.contains(&address.ip()) {
             bail!("it has sent wrong pieces before");
         }
-        if let Some(other) = state.conns.values().find(|c| c.peer_id == peer_id.0) {
+        let ip = address.ip();
+        let same: Vec<_> = state.conns.values().filter(|c| c.peer_id == peer_id.0).cloned().collect();
+        let quiet = |c: &Conn| self.now().saturating_sub(c.heard()) >= QUIET;
+        // A machine that has another address now is let in, and the old connection ends by itself: who calls
+        // himself as another does cannot end that one's.
+        let moved = incoming && same.len() == 1 && same[0].ip() != ip && quiet(&same[0]);
+        if let Some(other) = same.first().filter(|_| !moved) {
             // Who calls again has lost the old connection, a cable was pulled perhaps. Of two that crossed,
             // both ends keep the one that the smaller id began.
-            let again = other.incoming && incoming && other.ip() == address.ip();
+            let again = other.incoming && incoming && other.ip() == ip;
             let crossed = other.incoming != incoming && (self.peer_id.0 < peer_id.0) != incoming;
             if !again && !crossed {
                 bail!("there is a connection already");
@@ -216,11 +229,17 @@ impl Shared {
             other.end.cancel();
         } else if state.conns.len() >= self.limit {
             bail!("there are {} connections already", self.limit);
+        } else if incoming && state.conns.values().filter(|c| c.ip() == ip).count() >= self.each(ip) {
+            bail!("there are {} connections to {ip} already", self.each(ip));
         }
         let key = state.next_key;
         state.next_key += 1;
         let conn = Arc::new(Conn::new(key, address, peer_id.0, incoming));
+        conn.heard.store(self.now().as_millis() as u64, Ordering::Relaxed);
         state.picker.join(key, self.servers.contains(&address.ip()));
+        if state.blame.suspects(address.ip()) {
+            state.picker.suspect([key]);
+        }
         if let Some(deal) = &mut state.deal {
             deal.join(key);
         }
@@ -228,10 +247,16 @@ impl Shared {
         Ok(conn)
     }
 
+    /// Connections from one host at most: several machines may be behind one address.
+    fn each(&self, ip: IpAddr) -> usize {
+        if ip.is_loopback() { self.limit } else { (self.limit / 8).max(4) }
+    }
+
     /// A connection is over.
     pub(crate) fn leave(&self, conn: &Conn) {
         let mut state = self.state();
         state.conns.remove(&conn.key);
+        state.remember(conn.key, conn.ip());
         let freed = state.picker.leave(conn.key);
         if let Some(deal) = &mut state.deal {
             deal.leave(conn.key);
@@ -296,7 +321,7 @@ impl Shared {
         }
     }
 
-    fn requests(&self, order: &Order) -> impl Iterator<Item = Request> {
+    pub(crate) fn requests(&self, order: &Order) -> impl Iterator<Item = Request> {
         let (piece, layout) = (order.piece, self.store.layout());
         order.blocks.iter().map(move |b| Request::new(piece, b * BLOCK, layout.block_len(piece, *b)))
     }
@@ -355,6 +380,7 @@ impl Shared {
 
     /// A piece is verified and in the file: tell those who lack it.
     pub(crate) fn have(&self, piece: u32) {
+        self.right(piece);
         let mut guard = self.state();
         let state = &mut *guard;
         if state.picker.have().has(piece) {
@@ -378,25 +404,6 @@ impl Shared {
             self.flush();
             self.done.notify_waiters();
         }
-    }
-
-    /// A piece was wrong: it is fetched again, and who sent it is not trusted.
-    fn wrong(&self, piece: u32) {
-        let mut guard = self.state();
-        let state = &mut *guard;
-        let senders = state.picker.failed(piece);
-        let blame = if senders.len() == 1 { STRIKES } else { 1 };
-        for key in senders {
-            let Some(conn) = state.conns.get(&key) else { continue };
-            let strikes = state.strikes.entry(conn.ip()).or_default();
-            *strikes += blame;
-            if *strikes >= STRIKES {
-                tracing::debug!("{} has sent wrong pieces: banned", conn.address);
-                state.banned.insert(conn.ip());
-                conn.end.cancel();
-            }
-        }
-        state.conns.values().for_each(|c| c.look());
     }
 
     /// Send the HAVEs that wait.

@@ -239,6 +239,24 @@ async fn liars_do_not_keep_a_machine_from_completing() {
     }
 }
 
+/// The first block of each piece is the liar's, the rest comes from others: it is found, and nobody else is blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_among_several_senders_is_found() {
+    let (data, metainfo) = payload();
+    let first = |p, b, l: u32| if b == 0 { block(p, b, &vec![0xee; l as usize]) } else { Vec::new() };
+    let last =
+        |p, b, l: u32| if b == PIECE - BLOCK { block(p, b, &vec![0xee; l as usize]) } else { Vec::new() };
+    for answer in [first, last] {
+        let liar = liar(metainfo.clone(), answer).await;
+        let seeder = seeder(&data, &metainfo, false).await;
+        // The liar is there before the seeder, and slow enough to be helped with what it was asked for.
+        let (_s, torrent, file) = fetcher(&metainfo, vec![liar, at(&seeder)]).await;
+        completes(&torrent, file, &data).await;
+        assert_eq!(torrent.banned(), [liar.ip()]);
+        assert!((1..=3).contains(&torrent.wrong()), "{} wrong pieces", torrent.wrong());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_not_asked_cannot_spoil_what_others_send() {
     let (data, metainfo) = payload();

@@ -66,6 +66,16 @@ impl Other {
         Peer::start(lab.host(self.name())?, &cmd, file.clone(), file)
     }
 
+    /// A libtorrent that takes what it is given for right, and sends it.
+    pub fn lie(lab: &Lab, torrent: &Path, wrong: &Path) -> Result<Peer> {
+        let dir = lab.dir().join("liar-files");
+        fs::create_dir_all(&dir)?;
+        let file = dir.join(assets::IMAGE);
+        fs::copy(wrong, &file)?;
+        let cmd = libtorrent(&dir, torrent).env("UNCHECKED", "1");
+        Peer::start(lab.host("liar")?, &cmd, file.clone(), file)
+    }
+
     /// A torrent of several files, made by transmission-create and seeded by aria2: `payload` as `iso/lab.img` among others.
     pub fn seed_folder(lab: &Lab, payload: &Path) -> Result<(PathBuf, Peer)> {
         let dir = Other::Aria2.dir(lab)?;

@@ -152,6 +152,18 @@ impl Host {
         self.ns.run(move || cmd.spawn(&log))
     }
 
+    /// Filter what comes in by one rule of nftables, until [`Host::let_all_in`].
+    pub fn filter(&self, rule: &str) -> Result<()> {
+        let chain = "type filter hook input priority 0";
+        let table = format!("table inet fault {{ chain input {{ {chain}; {rule}; }}; }}");
+        self.run(&Cmd::new("nft").arg(table)).map(drop)
+    }
+
+    /// Filter no more.
+    pub fn let_all_in(&self) -> Result<()> {
+        self.run(&Cmd::new("nft").args(["delete", "table", "inet", "fault"])).map(drop)
+    }
+
     /// Take the cable out, or put it back.
     pub fn cable(&self, plugged: bool) -> Result<()> {
         self.ns.ip(if plugged { "link set eth0 up" } else { "link set eth0 down" })

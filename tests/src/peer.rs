@@ -94,6 +94,31 @@ impl Peer {
         }
     }
 
+    /// End it; its host stays.
+    pub fn into_host(self) -> Host {
+        self.host
+    }
+
+    /// Wait for an agent that cannot succeed: its exit code, and the sentence that it ends with.
+    pub fn refused(&mut self, limit: Duration) -> Result<(i32, String)> {
+        let status = self.process.wait(limit)?;
+        let said = self.said();
+        let last = said.lines().filter_map(|l| l.trim().strip_prefix("boottorrent: ")).next_back();
+        let code = status.code().filter(|c| *c != 0);
+        let code = code.with_context(|| format!("{} was to fail: {status}\n{said}", self.host.name()))?;
+        Ok((code, last.with_context(|| format!("no last sentence in:\n{said}"))?.to_owned()))
+    }
+
+    /// All that it has said.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.process.output()).into_owned()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Wait for an agent's end; check the file, and give what it said last.
     pub fn finish(&mut self, server: &Server) -> Result<Progress> {
         let status = self.process.wait(FETCH)?;

@@ -26,6 +26,7 @@ pub struct VmConfig {
     spare_card: bool,
     trunk: Option<u16>,
     disks: Vec<(PathBuf, String)>,
+    clock: Option<String>,
 }
 
 /// What a machine starts with.
@@ -81,6 +82,12 @@ impl VmConfig {
         self
     }
 
+    /// With a clock that says this time when it is switched on, as in 2036-03-01T12:00:00.
+    pub fn clock(mut self, time: &str) -> Self {
+        self.clock = Some(time.into());
+        self
+    }
+
     /// With one more network card, which is plugged in nowhere.
     pub fn spare_card(mut self) -> Self {
         self.spare_card = true;
@@ -119,6 +126,9 @@ impl VmConfig {
             .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])
             .args(["-device", "virtio-rng-pci", "-monitor"])
             .arg(format!("unix:{},server=on,wait=off", file("monitor").display()));
+        if let Some(time) = &self.clock {
+            cmd = cmd.args(["-rtc", &format!("base={time}")]);
+        }
         if self.spare_card {
             cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
             cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
@@ -215,6 +225,7 @@ impl Vm {
             spare_card: false,
             trunk: None,
             disks: Vec::new(),
+            clock: None,
         }
     }
 

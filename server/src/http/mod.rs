@@ -7,6 +7,7 @@ mod change;
 mod events;
 mod files;
 pub mod host;
+pub mod listen;
 pub mod machine;
 mod page;
 pub mod range;
@@ -37,11 +38,12 @@ use axum::{
 use bootspec::{HTTP_PORT, ImageName, InfoHash, text::clean};
 use std::{
     collections::HashSet,
+    io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpStream, UnixListener};
 
 /// What every request can see.
 pub struct State {
@@ -193,19 +195,11 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Of a connection that has just come in.
-    pub fn of(stream: &TcpStream, remote: SocketAddr, plain: Option<u16>) -> Ends {
+    /// Those of an accepted connection. `plain`: over TLS, our port without it. Errors: the client has gone already.
+    pub fn of(stream: &TcpStream, plain: Option<u16>) -> io::Result<Ends> {
         give_up_on_the_silent(stream);
         let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        let remote = canonical(remote);
-        // It fails only when the client has gone already: then nobody reads the answer.
-        Ends { remote, local: stream.local_addr().map_or(remote, canonical), plain }
-    }
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Ends {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Ends {
-        Ends::of(stream.io(), *stream.remote_addr(), None)
+        Ok(Ends { remote: canonical(stream.peer_addr()?), local: canonical(stream.local_addr()?), plain })
     }
 }
 

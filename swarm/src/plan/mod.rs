@@ -5,15 +5,18 @@
 //! that unit tests and the simulator (`examples/flashcrowd`) decide what time it is.
 
 mod bits;
+mod blame;
 mod deal;
+mod flight;
 mod layout;
 mod meter;
 mod picker;
 mod slots;
 
 pub use bits::Bits;
+pub use blame::{Blame, Sent, Sum};
 pub use deal::Deal;
 pub use layout::{BLOCK, Layout};
 pub use meter::Meter;
-pub use picker::{Key, Landed, Order, Picker, Reserved};
+pub use picker::{Changes, Key, Landed, Order, Picker, Reserved};
 pub use slots::{Slots, Ticket};

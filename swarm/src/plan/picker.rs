@@ -10,9 +10,19 @@
 //! Pure: no I/O, and time is what the caller says, so tests and the flash crowd
 //! simulator run it on a clock of their own.
 
-use super::{BLOCK, Bits, Layout, Meter};
+mod trial;
+
+use super::{
+    BLOCK, Bits, Layout, Meter,
+    flight::{Block, Flight},
+};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use std::{collections::HashMap, ops::Range, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    time::Duration,
+};
+pub use trial::Changes;
 
 /// A peer, for as long as its connection lasts.
 pub type Key = u64;
@@ -34,6 +44,8 @@ const LEAST: u32 = 128;
 const STALLED: Duration = Duration::from_secs(2);
 /// What asking a second peer costs: less is not worth it.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// The same, where what the first has sent so far is lost.
+const TRIED: Duration = Duration::from_secs(5);
 /// What a piece takes, before one has come.
 const USUAL: Duration = Duration::from_millis(300);
 /// Peers that are asked for one piece at a time.
@@ -83,27 +95,6 @@ struct Peer {
     pace: f64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Block {
-    Missing,
-    Writing,
-    Here,
-}
-
-struct Flight {
-    /// Who is asked for it, the longest first.
-    holders: Vec<Key>,
-    blocks: Vec<Block>,
-    missing: u32,
-    here: u32,
-    since: Duration,
-    first: Option<Duration>,
-    last: Duration,
-    senders: Vec<Key>,
-    /// Some of it was here before, not verified: a wrong piece is nobody's fault then.
-    begun: bool,
-}
-
 /// A piece that another source than peers fetches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserved {
@@ -111,6 +102,8 @@ pub struct Reserved {
     pub piece: u32,
     /// Its blocks that are in the file already, not verified.
     pub here: Vec<u32>,
+    /// Those of them that a peer has sent.
+    pub sent: Vec<(u32, Key)>,
 }
 
 /// See the module's text.
@@ -125,6 +118,9 @@ pub struct Picker {
     flights: HashMap<u32, Flight>,
     /// Blocks that are here of pieces that nobody has been asked for yet, not verified.
     begun: HashMap<u32, Vec<u32>>,
+    /// Pieces that were wrong, and peers that had part in one: see [`trial`].
+    tried: HashSet<u32>,
+    suspects: HashSet<Key>,
     /// How long a piece took, as of late.
     usual: Duration,
     /// What comes from all.
@@ -147,6 +143,8 @@ impl Picker {
             peers: HashMap::new(),
             flights: HashMap::new(),
             begun: HashMap::new(),
+            tried: HashSet::new(),
+            suspects: HashSet::new(),
             usual: USUAL,
             meter: Meter::default(),
             pace: (0.0, Duration::ZERO),
@@ -193,6 +191,7 @@ impl Picker {
     pub fn leave(&mut self, key: Key) -> bool {
         let Some(peer) = self.peers.remove(&key) else { return false };
         peer.has.iter().for_each(|i| self.seen[i as usize] -= 1);
+        self.suspects.remove(&key);
         self.drop_flights(key)
     }
 
@@ -307,6 +306,11 @@ impl Picker {
     fn rarest(&mut self, key: Key, slow: bool) -> Option<u32> {
         let from = self.rng.random_range(0..self.layout.pieces());
         let peer = self.peers.get(&key)?;
+        // As long as it is not known who was to blame, many are asked for less than they could send.
+        let tried = |p: &&u32| !self.flying.has(**p) && peer.has.has(**p);
+        if let Some(piece) = self.tried.iter().find(tried) {
+            return Some(*piece);
+        }
         let pace = self.pace.0;
         let quick: Vec<&Peer> =
             self.peers.values().filter(|p| slow && !p.server && !p.choking && !p.is_slow(pace)).collect();
@@ -340,7 +344,8 @@ impl Picker {
             let ours = if endgame { ours } else { ours.max(self.usual) * 4 };
             let theirs = flight.expected(now);
             let stalled = now.saturating_sub(flight.last) >= STALLED.max(self.usual * 4);
-            if (stalled || theirs > ours + PATIENCE) && worst.is_none_or(|w| theirs > w.0) {
+            let patience = if self.is_tried(*piece, key) { TRIED } else { PATIENCE };
+            if (stalled || theirs > ours + patience) && worst.is_none_or(|w| theirs > w.0) {
                 worst = Some((theirs, *piece));
             }
         }
@@ -349,37 +354,31 @@ impl Picker {
 
     fn give(&mut self, piece: u32, key: Key, now: Duration) -> Order {
         self.flying.insert(piece);
+        let alone = self.is_tried(piece, key);
         let count = self.layout.blocks(piece);
         let begun = &mut self.begun;
         let flight = self.flights.entry(piece).or_insert_with(|| {
             let here = begun.remove(&piece).unwrap_or_default();
-            let mut blocks = vec![Block::Missing; count as usize];
-            here.iter().for_each(|b| blocks[*b as usize] = Block::Here);
-            let (missing, here) = (count - here.len() as u32, here.len() as u32);
-            let (holders, senders) = (Vec::new(), Vec::new());
-            Flight {
-                holders,
-                blocks,
-                missing,
-                here,
-                since: now,
-                first: None,
-                last: now,
-                senders,
-                begun: here > 0,
-            }
+            Flight::new(count, &here, now)
         });
-        let mut blocks: Vec<u32> =
-            (0..count).filter(|b| flight.blocks[*b as usize] == Block::Missing).collect();
+        flight.alone = alone;
+        let mut instead_of = None;
+        while flight.holders.len() >= if alone { 1 } else { HOLDERS } {
+            let before = flight.holders.remove(0);
+            if let Some(peer) = self.peers.get_mut(&before) {
+                peer.asked = peer.asked.saturating_sub(flight.missing);
+            }
+            instead_of = Some(before);
+        }
+        if alone {
+            flight.purge(|by| by == Some(key));
+        }
+        let mut blocks = flight.missing();
         if !flight.holders.is_empty() {
             blocks.reverse();
         }
-        let instead_of = (flight.holders.len() >= HOLDERS).then(|| flight.holders.remove(0));
         flight.holders.push(key);
         (flight.since, flight.last) = (now, now);
-        if let Some(before) = instead_of.and_then(|k| self.peers.get_mut(&k)) {
-            before.asked = before.asked.saturating_sub(blocks.len() as u32);
-        }
         Order { piece, blocks, instead_of }
     }
 
@@ -393,13 +392,8 @@ impl Picker {
             peer.meter.add(now, len.into());
         }
         let flight = self.flights.get_mut(&piece).filter(|f| f.holders.contains(&key))?;
-        let state = flight.blocks.get_mut(block as usize).filter(|b| **b == Block::Missing)?;
-        *state = Block::Writing;
-        flight.missing -= 1;
-        flight.last = now;
-        flight.first.get_or_insert(now);
-        if !flight.senders.contains(&key) {
-            flight.senders.push(key);
+        if !flight.claim(key, block, now) {
+            return None;
         }
         for holder in &flight.holders {
             if let Some(peer) = self.peers.get_mut(holder) {
@@ -424,7 +418,8 @@ impl Picker {
         let idle = Bits::in_neither(&self.have, &self.flying, from).next();
         if let Some(piece) = idle {
             self.flying.insert(piece);
-            return Some(Reserved { piece, here: self.begun.remove(&piece).unwrap_or_default() });
+            let here = self.begun.remove(&piece).unwrap_or_default();
+            return Some(Reserved { piece, here, sent: Vec::new() });
         }
         // Not a whole one, which is being verified, nor one that is being written to.
         let stalled = |f: &Flight| {
@@ -434,13 +429,12 @@ impl Picker {
         };
         let piece = self.flights.iter().find_map(|(piece, f)| stalled(f).then_some(*piece))?;
         let flight = self.flights.remove(&piece)?;
-        for holder in flight.holders {
-            if let Some(peer) = self.peers.get_mut(&holder) {
+        for holder in &flight.holders {
+            if let Some(peer) = self.peers.get_mut(holder) {
                 peer.asked = peer.asked.saturating_sub(flight.missing);
             }
         }
-        let here = (0..).zip(&flight.blocks).filter(|(_, b)| **b == Block::Here).map(|(n, _)| n).collect();
-        Some(Reserved { piece, here })
+        Some(Reserved { piece, here: flight.here(), sent: flight.sent() })
     }
 
     /// A piece is verified.
@@ -452,6 +446,7 @@ impl Picker {
                 self.timed(sender, flight.last.saturating_sub(flight.first.unwrap_or(now)), piece);
             }
         }
+        self.tried.remove(&piece);
         self.flying.remove(piece);
         self.have.insert(piece);
     }
@@ -464,27 +459,18 @@ impl Picker {
         peer.pace = if peer.pace == 0.0 { pace } else { peer.pace * 0.7 + pace * 0.3 };
     }
 
-    /// A piece did not verify, or its source gave up: it is fetched again. Who had sent parts of it.
-    pub fn failed(&mut self, piece: u32) -> Vec<Key> {
+    /// A piece did not verify, or its source gave up: it is fetched again.
+    pub fn failed(&mut self, piece: u32) {
         self.flying.remove(piece);
-        self.flights.remove(&piece).filter(|f| !f.begun).map_or_else(Vec::new, |f| f.senders)
+        if self.flights.remove(&piece).is_some() {
+            self.tried.insert(piece);
+        }
     }
 }
 
 impl Peer {
     fn is_slow(&self, quick: f64) -> bool {
         !self.server && quick > 0.0 && self.pace > quick * SLOW
-    }
-}
-
-impl Flight {
-    /// How long it will still take, judged by its own past: no news is bad news.
-    fn expected(&self, now: Duration) -> Duration {
-        let flown = now.saturating_sub(self.since);
-        match self.here {
-            0 => flown,
-            here => flown * self.missing / here,
-        }
     }
 }
 

@@ -51,13 +51,14 @@ fn of_a_piece_that_is_here_in_part_the_rest_is_asked_for() {
     let order = picker.pick(0, NOW).unwrap();
     assert_eq!(order.blocks, [3], "one is always fetched: then the piece is verified");
     assert_eq!(get(&mut picker, 0, 0, 3, NOW), Some(Landed::Whole));
-    assert!(picker.failed(0).is_empty(), "what was here may have been wrong: nobody is blamed");
+    assert_eq!(picker.sent(0), [(3, 0)], "what was here may have been wrong: nobody has sent it");
+    picker.failed(0);
     let again = picker.pick(0, NOW).unwrap();
     assert_eq!(again.blocks, ALL_BLOCKS, "and then all of it is fetched");
     for block in ALL_BLOCKS {
         get(&mut picker, 0, 0, block, NOW);
     }
-    assert_eq!(picker.failed(0), [0]);
+    assert_eq!(picker.sent(0), [(0, 0), (1, 0), (2, 0), (3, 0)]);
 }
 
 #[test]
@@ -241,9 +242,62 @@ fn a_wrong_piece_names_its_senders_and_is_fetched_again() {
     picker.leave(0);
     picker.pick(1, NOW).unwrap();
     (1..4).for_each(|b| _ = get(&mut picker, 1, 0, b, NOW));
-    assert_eq!(picker.failed(0), [0, 1]);
+    assert_eq!(picker.sent(0), [(0, 0), (1, 1), (2, 1), (3, 1)]);
+    picker.failed(0);
     assert_eq!(picker.pick(2, NOW).unwrap().blocks, ALL_BLOCKS);
-    assert_eq!(picker.failed(5), [0; 0], "nobody has sent anything");
+    assert_eq!(picker.sent(5), [], "nobody has sent anything");
+}
+
+#[test]
+fn a_wrong_piece_is_asked_of_one_peer_alone_and_before_others() {
+    let mut picker = with_seeders(9, 2);
+    let piece = picker.pick(0, NOW).unwrap().piece;
+    ALL_BLOCKS.iter().for_each(|b| _ = get(&mut picker, 0, piece, *b, NOW));
+    picker.failed(piece);
+    assert_eq!(picker.pick(1, NOW).unwrap().piece, piece);
+    get(&mut picker, 1, piece, 0, NOW);
+    // Somebody else takes it over, long after: all of it, and the first is asked no more.
+    (0..9).filter(|p| *p != piece).for_each(|p| picker.verified(p, NOW));
+    let soon = STALLED / 2;
+    assert_eq!(picker.pick(0, soon), None, "who is slow is given time");
+    let order = picker.pick(0, STALLED).unwrap();
+    assert_eq!((order.piece, &order.blocks[..], order.instead_of), (piece, &ALL_BLOCKS[..], Some(1)));
+    assert_eq!((picker.asked(0), picker.asked(1)), (BLOCKS, 0));
+    assert_eq!(picker.claim(1, piece, 1, STALLED), None);
+}
+
+#[test]
+fn who_is_suspected_shares_no_piece() {
+    let mut picker = with_seeders(1, 3);
+    picker.pick(0, NOW).unwrap();
+    get(&mut picker, 0, 0, 0, NOW);
+    let later = Duration::from_secs(1);
+    assert_eq!(picker.pick(1, later).unwrap().blocks, [3, 2, 1]);
+    get(&mut picker, 1, 0, 3, later);
+    get(&mut picker, 1, 0, 2, later);
+    let changes = picker.suspect([1, 77]);
+    let order = |blocks: &[u32]| Order { piece: 0, blocks: blocks.into(), instead_of: None };
+    assert_eq!(changes.more, [(1, order(&[0]))], "what the other has sent comes from this one");
+    assert_eq!(changes.less, [(0, order(&[1]))]);
+    assert_eq!((picker.asked(0), picker.asked(1)), (0, 2));
+    assert_eq!(picker.pick(2, later * 2), None, "nobody else takes part");
+    picker.trust(|_| true);
+    assert!(picker.suspects.is_empty());
+}
+
+#[test]
+fn what_a_guilty_one_has_sent_comes_from_others() {
+    let mut picker = with_seeders(1, 2);
+    picker.pick(0, NOW).unwrap();
+    get(&mut picker, 0, 0, 0, NOW);
+    picker.pick(1, Duration::from_secs(1)).unwrap();
+    get(&mut picker, 1, 0, 3, NOW);
+    let changes = picker.disown(0);
+    assert_eq!(changes.more, [(1, Order { piece: 0, blocks: vec![0], instead_of: None })]);
+    assert_eq!((picker.asked(0), picker.asked(1), picker.pick(0, NOW)), (0, 3, None));
+    (0..3).for_each(|b| _ = get(&mut picker, 1, 0, b, NOW));
+    assert_eq!(picker.sent(0), [(0, 1), (1, 1), (2, 1), (3, 1)]);
+    assert!(picker.has_sent(1) && !picker.has_sent(7));
 }
 
 #[test]
@@ -265,7 +319,7 @@ fn http_takes_what_nobody_fetches_first() {
     assert_eq!(picker.pick(1, NOW), None, "it is HTTP's");
     assert_eq!(picker.reserve(NOW), None, "a peer is at it");
     // HTTP gives up: peers may have it.
-    assert_eq!(picker.failed(reserved), [0; 0]);
+    picker.failed(reserved);
     assert_eq!(picker.pick(1, NOW).unwrap().piece, reserved);
     // Its peer is silent: HTTP takes it away.
     assert!(picker.reserve(STALLED).is_some());
@@ -301,6 +355,9 @@ enum Op {
     /// HTTP is done with its oldest piece, and it is right.
     Http(bool),
     Wait(u32),
+    Suspect(Key),
+    Trust,
+    Disown(Key),
 }
 
 const PIECES: u32 = 6;
@@ -319,6 +376,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Reserve),
         1 => any::<bool>().prop_map(Op::Http),
         3 => (1u32..1500).prop_map(Op::Wait),
+        2 => (0..PEERS).prop_map(Op::Suspect),
+        1 => Just(Op::Trust),
+        1 => (0..PEERS).prop_map(Op::Disown),
     ];
     proptest::collection::vec(op, 0..400)
 }
@@ -411,6 +471,9 @@ proptest! {
                 }
                 Op::Http(_) => {}
                 Op::Wait(ms) => now += MS * ms,
+                Op::Suspect(key) => _ = picker.suspect([key]),
+                Op::Trust => picker.trust(|_| true),
+                Op::Disown(key) => _ = picker.disown(key),
             }
             consistent(&picker, &reserved)?;
         }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Places that one host can take only some of, so that there are some for others.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// So many places in all, and for each host.
+pub struct Places {
+    all: usize,
+    each: usize,
+    taken: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place that is taken; it is free when dropped.
+pub struct Place {
+    of: Arc<Places>,
+    host: IpAddr,
+}
+
+impl Places {
+    /// `all` places, `each` of them for one host at most. What comes from this machine itself is not counted apart.
+    pub fn new(all: usize, each: usize) -> Arc<Self> {
+        Arc::new(Self { all, each, taken: Mutex::default() })
+    }
+
+    /// Take one. None: there is none for this host.
+    pub fn take(self: &Arc<Self>, host: IpAddr) -> Option<Place> {
+        let host = host.to_canonical();
+        let mut taken = self.taken();
+        let each = if host.is_loopback() { self.all } else { self.each };
+        if taken.values().sum::<usize>() >= self.all || taken.get(&host).is_some_and(|n| *n >= each) {
+            return None;
+        }
+        *taken.entry(host).or_default() += 1;
+        Some(Place { of: self.clone(), host })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.of.taken();
+        if let Some(n) = taken.get_mut(&self.host) {
+            *n -= 1;
+            if *n == 0 {
+                taken.remove(&self.host);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_leaves_some_for_others() {
+        let places = Places::new(3, 2);
+        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
+        let mut held =
+            vec![places.take(ip("10.0.0.1")).unwrap(), places.take(ip("::ffff:10.0.0.1")).unwrap()];
+        assert!(places.take(ip("10.0.0.1")).is_none(), "it has two");
+        held.push(places.take(ip("10.0.0.2")).unwrap());
+        assert!(places.take(ip("10.0.0.3")).is_none(), "there are three");
+        held.remove(0);
+        assert!(places.take(ip("10.0.0.1")).is_some(), "and given back at once");
+        held.clear();
+        assert!(places.taken().is_empty());
+        let here: Vec<_> = (0..5).filter_map(|_| places.take(ip("127.0.0.1"))).collect();
+        assert_eq!(here.len(), 3);
+    }
+}

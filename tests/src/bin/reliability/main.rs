@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `make reliability`: runs what goes wrong in a room, and makes docs/reliability.md of how it ended. Each
+//! outcome is written at once: an interrupted run has what it has seen.
+
+mod soak;
+
+use anyhow::{Result, ensure};
+use boottorrent_tests::reliability::{all, page::Record};
+use clap::Parser;
+
+/// Run what goes wrong in a room, and make docs/reliability.md of how it ended.
+#[derive(Parser)]
+#[command(name = "reliability")]
+struct Args {
+    /// Only these scenarios; `soak` is the long run
+    names: Vec<String>,
+    /// Only those that are run with every change
+    #[arg(long)]
+    quick: bool,
+    /// Run nothing: make the page of what there is
+    #[arg(long)]
+    render: bool,
+    /// Rounds of the long run
+    #[arg(long, default_value_t = 100)]
+    rounds: usize,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut record = Record::load()?;
+    let known = |n: &String| n == "soak" || all().iter().any(|s| s.name == n);
+    ensure!(args.names.iter().all(known), "there are: soak, {}", names().join(", "));
+    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|n| n == name);
+    let mut failed = Vec::new();
+    for scenario in all().iter().filter(|s| wanted(s.name) && (s.quick || !args.quick) && !args.render) {
+        match scenario.run() {
+            Ok(outcome) => {
+                record.put(outcome);
+                record.write()?;
+            }
+            Err(e) => {
+                eprintln!("{e:#}");
+                failed.push(scenario.name);
+            }
+        }
+    }
+    if wanted("soak") && !args.quick && !args.render {
+        record.soak = Some(soak::run(args.rounds)?);
+    }
+    record.write()?;
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn names() -> Vec<&'static str> {
+    all().iter().map(|s| s.name).collect()
+}
