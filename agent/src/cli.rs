@@ -27,6 +27,18 @@ pub enum Command {
     Status(StatusArgs),
     /// Fetch an image into a file, without mounting it.
     Fetch(FetchArgs),
+    /// Make the interface that vlan=NAME:CARD on the kernel command line asks for, and print its name.
+    ///
+    /// The initramfs' boot script calls this before it asks for an address. Without vlan= nothing is done.
+    Vlan(VlanArgs),
+}
+
+/// Arguments of `vlan`.
+#[derive(Args)]
+pub struct VlanArgs {
+    /// The kernel command line.
+    #[arg(long, value_name = "FILE", default_value = "/proc/cmdline", hide = true)]
+    pub cmdline_file: PathBuf,
 }
 
 /// Arguments of `boot`. Every path can be given, for tests.

@@ -32,6 +32,8 @@ pub mod stay;
 pub mod store;
 pub mod superblock;
 pub mod target;
+pub mod vlan;
+pub mod zram;
 
 use anyhow::Context;
 use bootspec::{
@@ -121,7 +123,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         None => metainfo::obtain_or(&client, &reach, &params, args.port, spare.as_ref(), report).await?,
     };
     let how = Fetching { args, params: &params, reach: &reach, client: &client, report };
-    let Fetched { image, metainfo, plan, payload, session, torrent } = match (wanted, spare) {
+    let Fetched { image, metainfo, mut plan, payload, session, torrent } = match (wanted, spare) {
         (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
         (None, Some(spare)) => how.fetch_spare(spare, &mut caches).await?,
         (None, None) => unreachable!("without a spare, there is a torrent or a failure"),
@@ -156,6 +158,17 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         return Ok(Booted { params, torrent, session, then: Then::Boot });
     }
     let kept = match &plan.writes {
+        Writes::Zram { size, limit } => {
+            let (at, limit) = (args.run_dir.join("overlay"), *limit);
+            match zram::mount(&at, *size, limit) {
+                Ok(()) => Some(at),
+                Err(e) => {
+                    report.warn(&format!("boottorrent.overlay=zram is plain RAM on this machine: {e:#}"));
+                    plan.writes = Writes::Ram(limit);
+                    None
+                }
+            }
+        }
         Writes::Kept(name) => {
             let cache = caches.open(name, device::PATIENCE).await.step(Exit::Storage)?;
             Some(cache.overlay(metainfo.infohash(), &image, report).step(Exit::Storage)?)

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Command::Boot(args) => boottorrent_agent::launch::boot(&args),
         Command::Status(args) => boottorrent_agent::status::run(&args),
         Command::Fetch(args) => boottorrent_agent::fetch::run(&args),
+        Command::Vlan(args) => boottorrent_agent::vlan::run(&args),
     };
     ExitCode::from(code.code())
 }

@@ -125,7 +125,8 @@ fn from_kernel() -> Vec<Net> {
         .collect()
 }
 
-fn mac(interface: &str) -> String {
+/// The MAC address of an interface, lower case with colons; empty where it cannot be read.
+pub fn mac(interface: &str) -> String {
     let path = format!("/sys/class/net/{interface}/address");
     fs::read_to_string(path).map(|s| s.trim().to_lowercase()).unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 
 use bootspec::{
     Heartbeat, Phase, Progress,
-    heartbeat::PhaseStart,
+    heartbeat::{LOG_LINE, LOG_LINES, PhaseStart},
     params::Log,
     text::clean,
     units::{human_rate, human_size, human_time},
@@ -168,6 +168,7 @@ impl Inner {
         // The file has each step even with `quiet`: it costs nothing and is read when it is too late.
         if level <= self.level.max(Log::Info) {
             self.write_log(text);
+            self.remember(text);
         }
         if level > self.level {
             return;
@@ -221,6 +222,16 @@ impl Inner {
             // One write is one record.
             let _ = kmsg.write_all(format!("<{}>boottorrent: {cut}\n", kernel_level(level)).as_bytes());
         }
+    }
+
+    /// For those who are not at this machine's console.
+    fn remember(&mut self, text: &str) {
+        let log = &mut self.beat.log;
+        if log.len() == LOG_LINES {
+            log.remove(0);
+        }
+        let line = format!("{:8.2} {text}", self.started.elapsed().as_secs_f64());
+        log.push(cut(&line, LOG_LINE).to_owned());
     }
 
     fn write_log(&mut self, text: &str) {
@@ -299,6 +310,21 @@ mod tests {
         let beat = r.heartbeat();
         assert_eq!(beat.phase, Phase::Failed);
         assert_eq!(beat.error.as_deref(), Some("waiting for a link: no cable"));
+        assert!(beat.log[0].ends_with(" waiting for a link: no cable"), "{:?}", beat.log);
         assert!(std::fs::read_to_string(log).unwrap().contains("waiting for a link: no cable"));
+    }
+
+    #[test]
+    fn heartbeats_carry_the_end_of_the_log() {
+        let r = Report::new(None, None);
+        r.show(Show::None);
+        r.leave_console();
+        (0..100).for_each(|n| r.info(&format!("{n} {}", "ü".repeat(300))));
+        let beat = r.heartbeat();
+        assert_eq!(beat.log.len(), LOG_LINES);
+        assert!(beat.log[0].contains(" 80 ") && beat.log[LOG_LINES - 1].contains(" 99 "));
+        assert!(beat.log.iter().all(|l| l.len() <= LOG_LINE));
+        let size = serde_json::to_vec(&beat).unwrap().len();
+        assert!(size < bootspec::heartbeat::MAX_HEARTBEAT / 2, "{size}");
     }
 }

@@ -164,8 +164,8 @@ pub fn overlay(lower: &Path, how: &Root) -> anyhow::Result<()> {
             tmpfs(&ram, *size, 0o755)?;
             &ram
         }
-        (Writes::Kept(_), Some(folder)) => folder,
-        (Writes::Kept(_) | Writes::None, _) => {
+        (Writes::Kept(_) | Writes::Zram { .. }, Some(folder)) => folder,
+        (Writes::Kept(_) | Writes::Zram { .. } | Writes::None, _) => {
             return Mount::builder()
                 .fstype(FilesystemType::Manual("none"))
                 .flags(MountFlags::BIND)

@@ -50,6 +50,13 @@ pub enum Place {
 pub enum Writes {
     /// RAM: this many bytes at most.
     Ram(u64),
+    /// Compressed RAM.
+    Zram {
+        /// Bytes that can be written.
+        size: u64,
+        /// Bytes of RAM that they may take.
+        limit: u64,
+    },
     /// A filesystem that keeps it.
     Kept(DeviceName),
     /// Nowhere.
@@ -61,6 +68,7 @@ impl Writes {
     pub fn what(&self) -> String {
         match self {
             Writes::Ram(size) => format!("under an overlay of {}", human_size(*size)),
+            Writes::Zram { size, .. } => format!("under an overlay of {} in zram", human_size(*size)),
             Writes::Kept(name) => format!("under an overlay kept on {name}"),
             Writes::None => "read-only".into(),
         }
@@ -113,6 +121,8 @@ pub fn choose(
     let writes = match overlay {
         Overlay::Ram => Writes::Ram(rest / 2),
         Overlay::Sized(bytes) => Writes::Ram(*bytes),
+        // What systems write halves, as a rule; what does not is stopped by the limit.
+        Overlay::Zram(asked) => Writes::Zram { size: asked.unwrap_or(rest), limit: rest / 2 },
         Overlay::Kept(name) => Writes::Kept(name.clone()),
         Overlay::None => Writes::None,
     };
@@ -153,6 +163,9 @@ mod tests {
         assert_eq!(plan, Plan { place: Place::Ram(GIB + SLACK), writes: Writes::Ram(GIB) });
         let sized = choose(&Target::Ram, "lab", GIB, &Overlay::Sized(5 << 20), memory).unwrap();
         assert_eq!(sized.writes, Writes::Ram(5 << 20));
+        let zram = |asked| choose(&Target::Ram, "lab", GIB, &Overlay::Zram(asked), memory).unwrap().writes;
+        assert_eq!(zram(None), Writes::Zram { size: 2 * GIB, limit: GIB });
+        assert_eq!(zram(Some(7 * GIB)), Writes::Zram { size: 7 * GIB, limit: GIB });
         assert!(choose(&Target::Ram, "lab", GIB, &Overlay::Sized(2 * GIB), memory).is_err());
     }
 

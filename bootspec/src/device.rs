@@ -111,6 +111,8 @@ pub enum Overlay {
     Ram,
     /// In RAM, this many bytes at most.
     Sized(u64),
+    /// In RAM, compressed: this many bytes at most, before they are compressed.
+    Zram(Option<u64>),
     /// On a filesystem, where the next boot finds it.
     Kept(DeviceName),
     /// Nowhere: the root is read-only.
@@ -118,16 +120,18 @@ pub enum Overlay {
 }
 
 /// How an [`Overlay`] is written.
-pub const OVERLAY: &str = "ram[:SIZE]|LABEL=…|UUID=…|PARTUUID=…|/dev/…|none";
+pub const OVERLAY: &str = "[z]ram[:SIZE]|LABEL=…|UUID=…|PARTUUID=…|/dev/…|none";
 
 impl FromStr for Overlay {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        match (s, s.strip_prefix("ram:")) {
+        match (s, s.split_once(':')) {
             ("ram", _) => Ok(Overlay::Ram),
+            ("zram", _) => Ok(Overlay::Zram(None)),
             ("none", _) => Ok(Overlay::None),
-            (_, Some(size)) => parse_size(size).map(Overlay::Sized),
+            (_, Some(("ram", size))) => parse_size(size).map(Overlay::Sized),
+            (_, Some(("zram", size))) => parse_size(size).map(|s| Overlay::Zram(Some(s))),
             _ => match s.parse() {
                 Ok(DeviceName::Serial(_)) | Err(_) => Err(format!("'{s}' is no overlay: write {OVERLAY}")),
                 Ok(name) => Ok(Overlay::Kept(name)),
@@ -141,6 +145,8 @@ impl fmt::Display for Overlay {
         match self {
             Overlay::Ram => f.write_str("ram"),
             Overlay::Sized(bytes) => write!(f, "ram:{bytes}"),
+            Overlay::Zram(None) => f.write_str("zram"),
+            Overlay::Zram(Some(bytes)) => write!(f, "zram:{bytes}"),
             Overlay::Kept(name) => write!(f, "{name}"),
             Overlay::None => f.write_str("none"),
         }
@@ -185,11 +191,13 @@ mod tests {
 
     #[test]
     fn overlays_as_they_are_written() {
-        for text in ["ram", "ram:4096", "LABEL=home", "UUID=0b1f-22", "/dev/vda2", "none"] {
+        for text in
+            ["ram", "ram:4096", "zram", "zram:8192", "LABEL=home", "UUID=0b1f-22", "/dev/vda2", "none"]
+        {
             assert_eq!(text.parse::<Overlay>().unwrap().to_string(), text);
         }
         assert_eq!("ram:1M".parse(), Ok(Overlay::Sized(1 << 20)));
-        for bad in ["", "ram:", "ram:big", "disk", "SERIAL=x", "device:/dev/vda", "LABEL="] {
+        for bad in ["", "ram:", "ram:big", "zram:", "disk", "SERIAL=x", "device:/dev/vda", "LABEL="] {
             assert!(bad.parse::<Overlay>().is_err(), "{bad:?}");
         }
     }

@@ -50,7 +50,7 @@ Never write a secret here: every process of the booted machine can read the kern
 ";
 
 /// What Debian's initramfs understands besides, in Markdown: parameters, and what they mean.
-pub const GENERIC: [(&str, &str); 8] = [
+pub const GENERIC: [(&str, &str); 9] = [
     (
         "`ip=dhcp`, `ip=ADDRESS::GATEWAY:NETMASK:HOSTNAME:DEVICE:off`",
         "how the network comes up; DHCP on any interface when it is not given",
@@ -58,6 +58,10 @@ pub const GENERIC: [(&str, &str); 8] = [
     (
         "`BOOTIF=01-aa-bb-cc-dd-ee-ff`",
         "use the interface with this MAC address (iPXE: `BOOTIF=01-${mac:hexhyp}`)",
+    ),
+    (
+        "`vlan=NAME:CARD`, as in `vlan=vlan20:eth0`",
+        "boot over a tagged network, whose number is at NAME's end; CARD: an interface, a MAC address, or `BOOTIF`",
     ),
     ("`ro`, `rw`", "no effect: the image is always read-only, and the overlay above it writable"),
     ("`rootflags=`", "mount options for the image's filesystem"),

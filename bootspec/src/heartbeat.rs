@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 /// A heartbeat's largest size in bytes, as JSON. The server refuses more.
 pub const MAX_HEARTBEAT: usize = 16 * 1024;
 
+/// The last lines of a machine's log that it tells, at most.
+pub const LOG_LINES: usize = 20;
+/// And of each so many bytes: together they leave room for the rest of [`MAX_HEARTBEAT`].
+pub const LOG_LINE: usize = 240;
+
 /// Where in the boot story a machine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
@@ -122,6 +127,10 @@ pub struct Heartbeat {
     pub memory: u64,
     /// The agent's version.
     pub version: String,
+    /// The last lines of its log: seconds since the agent's start, and the text. At most [`LOG_LINES`] of
+    /// [`LOG_LINE`] bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod priority;
 pub mod seed;
 pub mod text;
 pub mod units;
+pub mod vlan;
 
 pub use device::{DeviceName, Overlay, Target};
 pub use exit::Exit;

@@ -213,7 +213,7 @@ pub static TABLE: [Spec; 21] = [
         name: "overlay",
         value: device::OVERLAY,
         default: "ram, half of the RAM that is left",
-        help: "Where what the booted system writes is kept, and how much that may be. On a filesystem it is kept for the next boot of the same version of the image; another version begins anew. none: the root is read-only.",
+        help: "Where what the booted system writes is kept, and how much that may be. zram compresses it: twice as much fits into the same RAM, where the kernel has zram and the initrd mkfs.ext4 (else it is ram). On a filesystem it is kept for the next boot of the same version of the image; another version begins anew. none: the root is read-only.",
         set: |p, v| v.parse().map(|overlay| p.overlay = overlay),
         get: |p| (p.overlay != Overlay::Ram).then(|| p.overlay.to_string()),
     },

@@ -155,7 +155,8 @@ fn params() -> impl Strategy<Value = Params> {
         then: [Then::Boot, Then::Reboot, Then::Poweroff][s.4],
         overlay: match n.0 {
             Some(bytes) => Overlay::Sized(bytes),
-            None => [Overlay::Ram, Overlay::Kept(DeviceName::Label("x".into())), Overlay::None][s.4].clone(),
+            None => [Overlay::Zram(None), Overlay::Kept(DeviceName::Label("x".into())), Overlay::None][s.4]
+                .clone(),
         },
         mkfs: s.1.then(|| DeviceName::Path("/dev/vdb".into())),
         seed: [

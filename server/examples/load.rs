@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use bootspec::{Heartbeat, Phase, Progress};
 use boottorrent_server::{
     api::Api,
+    clients::Client,
     tui::{
         draw::draw,
         model::{Link, Model, Snapshot, View},
@@ -23,8 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpSocket, TcpStream},
     process::{Child, Command},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
@@ -76,7 +77,54 @@ async fn run(machines: u64, seconds: u64) -> Result<()> {
     );
     println!("page: {messages} messages in {} s, {gap:.1} s between two at most", seconds.saturating_sub(6));
     ensure!(lost == 0, "{lost} heartbeats were lost");
+    flood(&api, http, pid, &clients).await
+}
+
+/// So many machines that nobody has are made up by one host, as fast as it can.
+const MADE_UP: u32 = 100_000;
+
+/// Somebody makes up machines: those that are there stay, and the server stays as it is.
+async fn flood(api: &Api, http: SocketAddr, pid: u32, real: &[Client]) -> Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 2], 0).into())?;
+    let mut socket = BufReader::new(socket.connect(http).await?);
+    let (began, mut refused) = (Instant::now(), 0);
+    for n in 0..MADE_UP {
+        let body = serde_json::to_vec(&Heartbeat { id: format!("made up {n}"), ..Heartbeat::default() })?;
+        if !post(&mut socket, http, &body).await?.starts_with("HTTP/1.1 204") {
+            refused += 1;
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    let after = api.clients().await?;
+    let kept = real.iter().filter(|r| after.iter().any(|c| c.heartbeat.id == r.heartbeat.id)).count();
+    println!(
+        "made up: {MADE_UP} machines by one host in {took:.1} s, {refused} refused; {kept} of {} real ones still \
+         known, {} in all; {:.1} MiB at most",
+        real.len(),
+        after.len(),
+        memory(pid)? as f64 / 1024.0
+    );
+    ensure!(kept == real.len(), "real machines were displaced");
     Ok(())
+}
+
+/// Send a heartbeat over a connection; the answer's head.
+async fn post(socket: &mut BufReader<TcpStream>, http: SocketAddr, body: &[u8]) -> Result<String> {
+    let head = format!(
+        "POST /api/v1/heartbeat HTTP/1.1\r\nHost: {http}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(&[head.as_bytes(), body].concat()).await?;
+    let mut answer = String::new();
+    while !answer.ends_with("\r\n\r\n") {
+        ensure!(socket.read_line(&mut answer).await? > 0, "the server hung up");
+    }
+    // What a refusal says is not read by anybody else.
+    let length = answer.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut rest = vec![0; length.unwrap_or(0)];
+    socket.read_exact(&mut rest).await?;
+    Ok(answer)
 }
 
 /// The server beside this program.
@@ -116,15 +164,7 @@ async fn machine(n: u64, http: SocketAddr, seconds: u64, of: u64) -> Result<u64>
     for second in 1..=seconds {
         tick.tick().await;
         let body = serde_json::to_vec(&heartbeat(n, second, seconds))?;
-        let head = format!(
-            "POST /api/v1/heartbeat HTTP/1.1\r\nHost: {http}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        socket.write_all(&[head.as_bytes(), &body].concat()).await?;
-        let mut answer = String::new();
-        while !answer.ends_with("\r\n\r\n") {
-            ensure!(socket.read_line(&mut answer).await? > 0, "the server hung up");
-        }
+        let answer = post(&mut socket, http, &body).await?;
         ensure!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     }
     Ok(seconds)

@@ -3,7 +3,12 @@
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
 
 use crate::{hosts::Hosts, watch::totals::Totals};
-use bootspec::{Heartbeat, ImageManifest, Phase, manifest::Kind, text::is_odd};
+use bootspec::{
+    Heartbeat, ImageManifest, Phase,
+    heartbeat::{LOG_LINE, LOG_LINES},
+    manifest::Kind,
+    text::is_odd,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
@@ -96,7 +101,9 @@ pub enum News {
 }
 
 struct Entry {
+    /// Without its log: what is told of all machines should stay short.
     heartbeat: Heartbeat,
+    log: Vec<String>,
     loader: Loader,
     remote: IpAddr,
     first: Instant,
@@ -128,6 +135,7 @@ impl Clients {
         now: Instant,
     ) -> Result<(News, Heartbeat), Refused> {
         clean(&mut heartbeat, remote);
+        let log = std::mem::take(&mut heartbeat.log);
         let known = self.machines.get(&heartbeat.id);
         if known.is_some_and(|k| {
             now.saturating_duration_since(k.last) < MIN_INTERVAL && k.heartbeat.phase == heartbeat.phase
@@ -147,7 +155,7 @@ impl Clients {
         self.totals.hear(known.map(|k| &k.heartbeat), &heartbeat, watched);
         let first = known.map_or(now, |k| k.first);
         let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
-        let entry = Entry { heartbeat: heartbeat.clone(), loader, remote, first, last: now };
+        let entry = Entry { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now };
         self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
     }
@@ -198,7 +206,7 @@ impl Clients {
             ..Heartbeat::default()
         };
         let first = known.map_or(now, |k| k.first);
-        self.put(loader.mac.clone(), Entry { heartbeat, loader, remote, first, last: now });
+        self.put(loader.mac.clone(), Entry { heartbeat, log: Vec::new(), loader, remote, first, last: now });
         Ok(())
     }
 
@@ -226,7 +234,12 @@ impl Clients {
         Ok(true)
     }
 
-    /// All machines, by id.
+    /// The last lines that a machine has said, as far as it is known.
+    pub fn log(&self, id: &str) -> Option<&[String]> {
+        self.machines.get(id).map(|e| &e.log[..])
+    }
+
+    /// All machines, by id; their logs are told one by one.
     pub fn list(&self, now: Instant) -> Vec<Client> {
         let mut all: Vec<Client> = self
             .machines
@@ -308,6 +321,10 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
     }
     h.error = h.error.as_deref().map(|e| text(e, MAX_SENTENCE));
     h.phases.truncate(MAX_PHASES);
+    h.log.truncate(LOG_LINES);
+    for line in &mut h.log {
+        *line = text(line, LOG_LINE);
+    }
 }
 
 /// Without what must not reach a terminal, and not too long.
@@ -354,6 +371,21 @@ mod tests {
         assert!(clients.hear(heartbeat("x", Phase::Network), FROM, later).is_ok());
         assert_eq!(clients.list(later).len(), MAX_MACHINES);
         assert_eq!(clients.totals().refused, 1);
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_bounded_and_told_alone() {
+        let (mut clients, start) = (Clients::default(), Instant::now());
+        let log = (0..100).map(|n| format!("{n} \x1b[2J{}", "x".repeat(1000))).collect();
+        clients.hear(Heartbeat { log, ..heartbeat("a", Phase::Download) }, FROM, start).unwrap();
+        let log = clients.log("a").unwrap();
+        assert_eq!((log.len(), log[0].len()), (LOG_LINES, LOG_LINE));
+        assert!(log[0].starts_with("0 [2Jxx"), "{}", log[0]);
+        assert!(clients.list(start)[0].heartbeat.log.is_empty());
+        assert_eq!(clients.log("b"), None);
+        // It starts again: what it said is over.
+        clients.asked(Loader { mac: "a".into(), ..Loader::default() }, FROM, start).unwrap();
+        assert_eq!(clients.log("a"), Some(&[][..]));
     }
 
     #[test]

@@ -3,10 +3,13 @@
 #![allow(missing_docs)]
 
 mod common;
+#[path = "common/seeder.rs"]
+mod seeder;
 #[path = "common/tmux.rs"]
 mod tmux;
 
 use common::{Server, World, until};
+use seeder::{Seeder, torrent};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
@@ -60,11 +63,25 @@ fn mirror(bytes: Vec<u8>) -> SocketAddr {
     at
 }
 
+/// A seeder of a torrent with an image in it, and the magnet link that names it.
+fn swarm_of(w: &World, image: &[u8]) -> (Seeder, String) {
+    w.write("seed/dist/live.squashfs", image);
+    w.write("seed/dist/README", "read me");
+    let (torrent, hash) = torrent(&w.path("seed/dist"), "http://127.0.0.1:1/announce");
+    let (seeder, port) = Seeder::start(&w.path("seed"), &w.write("dist.torrent", torrent));
+    (seeder, format!("magnet:?xt=urn:btih:{hash}&dn=dist&x.pe=127.0.0.1:{port}"))
+}
+
 /// From the catalogue of sources: filter, choose, download, verify, publish; and what is wrong is refused.
 #[test]
 fn fetched_with_keys_only() {
     let w = World::new();
     let bytes = std::fs::read(w.squashfs("lab")).unwrap();
+    let (_seeder, magnet) = swarm_of(&w, &bytes);
+    w.write(
+        "sources/by-torrent.toml",
+        format!("description = \"A root\"\ntorrent = \"{magnet}\"\nfile = \"*.squashfs\"\n"),
+    );
     let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
     let url = format!("http://{}/demo.squashfs", mirror(bytes));
     for (name, sum) in [("demo-kde", sum.clone()), ("demo-gnome", sum.clone()), ("forged", "7".repeat(64))] {
@@ -77,16 +94,16 @@ fn fetched_with_keys_only() {
     t.run(&command(&w, ""));
     t.sees("There is no image yet.");
     t.keys(&["f"]);
-    t.sees("3 of 3 with:");
+    t.sees("4 of 4 with:");
     t.text("demo kd");
-    t.until("one source", |s| s.contains("1 of 3 with: demo kd_") && s.contains("> demo-kde"));
+    t.until("one source", |s| s.contains("1 of 4 with: demo kd_") && s.contains("> demo-kde"));
     t.keys(&["Enter"]);
     t.until("its progress", |s| s.contains("demo-kde") && s.contains('█') && s.contains(" %"));
     t.until("the image", |s| s.contains("> demo-kde  squashfs") && s.contains("published"));
     t.until("the fetch is over", |s| !s.contains("  fetch  "));
     t.keys(&["f"]);
     t.text("forg");
-    t.sees("1 of 3 with: forg_");
+    t.sees("1 of 4 with: forg_");
     t.keys(&["Enter"]);
     t.sees("failed: ");
     t.keys(&["Down", "Enter"]);
@@ -99,11 +116,21 @@ fn fetched_with_keys_only() {
     t.until("it is forgotten", |s| !s.contains("forged"));
     t.keys(&["Up", "x", "y"]);
     t.sees("There is no image yet.");
+    // The same over BitTorrent.
+    t.keys(&["f"]);
+    t.text("by-t");
+    t.sees("1 of 4 with: by-t_");
+    t.keys(&["Enter"]);
+    t.until("the image", |s| s.contains("> by-torrent  squashfs") && s.contains("published"));
+    t.until("the fetch is over", |s| !s.contains("  fetch  "));
+    t.keys(&["x", "y"]);
+    t.sees("There is no image yet.");
     until("it is not served", || (server.get("/api/v1/images").text() == "[]").then_some(()));
 }
 
 fn beat(server: &Server, id: &str, phase: &str, have: u64, hash: &Value) {
     let body = json!({"id": id, "hostname": "pc\u{1b}[31m1", "image": "lab", "infohash": hash, "phase": phase, "uptime": 0.5,
+        "log": ["    0.10 network: eth0 has 10.0.0.9", "    0.40 image \u{1b}[31mlab: 100 bytes"],
         "progress": {"have": have, "total": 100, "down_rate": 11_000_000, "from_peers": 3 << 20}});
     let answer = server.ask("POST", "/api/v1/heartbeat", &[], body.to_string().as_bytes());
     assert_eq!(answer.status, 204);
@@ -137,8 +164,13 @@ fn a_day_with_keys_only() {
     t.text("la");
     t.keys(&["Enter"]);
     t.sees("52:54:00:00:00:01 boots 'lab' the next time");
+    t.keys(&["o"]);
+    t.sees("Which image for 52:54:00:00:00:01, once?");
+    t.keys(&["Enter"]);
+    t.sees("52:54:00:00:00:01 boots 'lab' the next time, and only then");
     t.keys(&["Enter"]);
     t.sees("booted in");
+    t.sees("    0.40 image [31mlab: 100 bytes");
     t.keys(&["Escape"]);
     t.until("the list", |s| !s.contains("booted in"));
 

@@ -24,6 +24,7 @@ pub struct VmConfig {
     from: From,
     firmware: Firmware,
     spare_card: bool,
+    trunk: Option<u16>,
     disks: Vec<(PathBuf, String)>,
 }
 
@@ -55,6 +56,8 @@ pub struct Vm {
     socket: PathBuf,
     console: Console,
     qemu: Background,
+    /// What stands between it and the switch, if anything does.
+    _trunk: Option<Background>,
     monitor: UnixStream,
     started: Instant,
 }
@@ -81,6 +84,12 @@ impl VmConfig {
     /// With one more network card, which is plugged in nowhere.
     pub fn spare_card(mut self) -> Self {
         self.spare_card = true;
+        self
+    }
+
+    /// On a trunk port: the machine meets the lab's network in the VLAN with this tag only.
+    pub fn trunk(mut self, tag: u16) -> Self {
+        self.trunk = Some(tag);
         self
     }
 
@@ -114,7 +123,17 @@ impl VmConfig {
             cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
             cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
         }
-        if !matches!(self.from, From::Disk) {
+        let mut trunk = None;
+        if let Some(tag) = self.trunk {
+            // The switch's own loopback: no other lab is there, so any port is free.
+            let (relay, own) = (20_000 + tag, 30_000 + tag);
+            lab.switch().ip("link set lo up")?;
+            let script = Cmd::new("python3").args(["-c", include_str!("trunk.py"), &tap]);
+            let script = script.args([tag, relay, own].map(|n| n.to_string()));
+            trunk = Some(lab.spawn_at_switch(&script, &file("trunk.log"))?);
+            cmd = cmd.arg("-netdev");
+            cmd = cmd.arg(format!("socket,id=net,udp=127.0.0.1:{relay},localaddr=127.0.0.1:{own}"));
+        } else if !matches!(self.from, From::Disk) {
             cmd = cmd.args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")]);
         }
         let card = format!("virtio-net-pci,netdev=net,mac={mac},romfile=");
@@ -122,7 +141,8 @@ impl VmConfig {
             From::Direct(kernel, initrd, append) => {
                 let files =
                     cmd.args(["-device", &card]).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
-                cmd = files.args(["-append", append]);
+                cmd = files
+                    .args(["-append", &append.replace("${mac}", &format!("01-{}", mac.replace(':', "-")))]);
             }
             // The firmware's own driver and PXE: it fetches the loader that DHCP names.
             From::Network if self.firmware != Firmware::Bios => {
@@ -157,7 +177,7 @@ impl VmConfig {
         let started = Instant::now();
         let console = Console::new(stream, started)?;
         let monitor = connect(&file("monitor"), Duration::from_secs(20))?;
-        Ok(Vm { name: self.name.clone(), mac, log, socket, console, qemu, monitor, started })
+        Ok(Vm { name: self.name.clone(), mac, log, socket, console, qemu, _trunk: trunk, monitor, started })
     }
 }
 
@@ -193,12 +213,13 @@ impl Vm {
             from: From::Network,
             firmware: Firmware::Bios,
             spare_card: false,
+            trunk: None,
             disks: Vec::new(),
         }
     }
 
     /// A machine that is given kernel, initrd and command line, as if firmware
-    /// and iPXE had loaded them.
+    /// and iPXE had loaded them; `${mac}` in it is its card, as BOOTIF= has it.
     pub fn direct(name: &str, kernel: &Path, initrd: &Path, append: &str) -> VmConfig {
         let from = From::Direct(kernel.into(), initrd.into(), append.into());
         VmConfig { from, ..Self::pxe(name) }

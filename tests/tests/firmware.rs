@@ -177,6 +177,8 @@ fn addresses_cards_and_cables() -> Result<()> {
         let mut fixed = direct("static", "ip=10.77.0.60::10.77.0.1:255.255.255.0:still::off").start(lab)?;
         // BOOTIF says which card it is: the other one is left alone.
         let mut two = Vm::pxe("two-cards").spare_card().start(lab)?;
+        // A trunk port: untagged there is nobody.
+        let mut tagged = direct("tagged", "ip=dhcp BOOTIF=${mac} vlan=vlan20:BOOTIF").trunk(20).start(lab)?;
         // The switch lets nothing through for 20 s, as with spanning tree.
         let mut late = direct("late", "ip=dhcp").start(lab)?;
         late.cable(false)?;
@@ -192,6 +194,15 @@ fn addresses_cards_and_cables() -> Result<()> {
         ensure!(said.contains(&bootif(&two)), "{said}");
         let cards = two.sh("ls /sys/class/net; ip -o -4 addr")?;
         ensure!(cards.matches("ens").count() >= 3 && cards.matches("10.77.0.").count() >= 1, "{cards}");
+        let said = boots(server, &mut tagged, &[])?;
+        ensure!(said.contains("vlan=vlan20:BOOTIF"), "{said}");
+        let cards = tagged.sh("cat /proc/net/vlan/config; ip -o -4 addr")?;
+        ensure!(
+            cards.contains("vlan20")
+                && cards.contains("| 20 ")
+                && cards.contains(": vlan20    inet 10.77.0."),
+            "{cards}"
+        );
         let said = boots(server, &mut fixed, &[])?;
         ensure!(said.contains("10.77.0.60/24") && said.contains("default via 10.77.0.1"), "{said}");
         Ok(())

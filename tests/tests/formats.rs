@@ -30,7 +30,8 @@ fn erofs_and_ext4_boot() -> Result<()> {
             "ext4" => {
                 format!("boottorrent.torrent=magnet:?xt=urn:btih:{hash} boottorrent.server={}", Lab::SERVER)
             }
-            name => format!("boottorrent.image={name}"),
+            // The other with its writes compressed.
+            name => format!("boottorrent.image={name} boottorrent.overlay=zram"),
         };
         let append = format!("{APPEND} boot=boottorrent ip=dhcp {which}");
         Vm::direct(format, &image.kernel(), &image.initrd(), &append).start(&lab)
@@ -41,6 +42,15 @@ fn erofs_and_ext4_boot() -> Result<()> {
         vm.login()?;
         let lower = vm.sh("grep ' /run/boottorrent/lower ' /proc/self/mounts")?;
         ensure!(lower.contains(&format!(" {format} ro")), "{lower}");
+        if format == "erofs" {
+            let zram = vm.sh("grep -c '^/dev/zram. /run/boottorrent/overlay ext4' /proc/self/mounts; dd if=/dev/zero of=/root/zeros bs=1M count=64 2>&1; sync; cat /sys/block/zram*/mm_stat")?;
+            println!("{zram}");
+            ensure!(zram.contains("67108864 bytes"), "{zram}");
+            // mm_stat: bytes written, bytes that they take compressed, …
+            let stat = zram.lines().rev().find(|l| l.split_whitespace().count() >= 8).unwrap_or_default();
+            let takes: u64 = stat.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(u64::MAX);
+            ensure!(takes < 16 << 20, "zeros of 64 MiB take {takes} bytes");
+        }
         little_memory(&server.client(vm.mac())?)?;
     }
     Ok(())

@@ -19,7 +19,9 @@ installkernel() {
 	hostonly='' instmods af_packet loop squashfs erofs overlay ext4 isofs crc32c crc32c_generic crc32c_intel
 	hostonly='' instmods '=drivers/net/ethernet' '=drivers/net/phy' virtio_net virtio_pci
 	configured
-	# shellcheck disable=SC2154,SC2086
+	# shellcheck disable=SC2154
+	[[ $MKFS != yes ]] || hostonly='' instmods zram lzo_rle
+	# shellcheck disable=SC2086
 	[[ -z $FILESYSTEMS ]] || hostonly='' instmods $FILESYSTEMS
 }
 

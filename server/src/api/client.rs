@@ -95,6 +95,11 @@ impl Api {
         self.get("/api/v1/clients").await
     }
 
+    /// One machine, by its id, with the end of its log.
+    pub async fn client(&self, id: &str) -> Result<Client> {
+        self.get(&format!("/api/v1/clients/{}", escaped(id))).await
+    }
+
     /// The images.
     pub async fn images(&self) -> Result<Vec<ImageRow>> {
         self.get("/api/v1/images").await

@@ -3,10 +3,11 @@
 
 use crate::{
     api::{self, Api},
+    clients::Client,
     config::Config,
     status,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bootspec::text;
 use clap::Args;
 use std::{
@@ -19,13 +20,16 @@ use std::{
 Examples:
   boottorrent status
   boottorrent status --watch --server 10.0.0.1
+  boottorrent status 52:54:00:12:34:56
   boottorrent status --json | jq -r '.[] | select(.phase == \"failed\") | .error'")]
 pub struct Status {
+    /// One machine only, by its MAC address, name or host name: also what it said last
+    machine: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
     /// Redraw each second until ^C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "machine")]
     watch: bool,
     /// The server to ask [default: the one on this machine]
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -39,6 +43,9 @@ impl Status {
             server => Api::remote(&api::url(server, config))?,
         };
         super::block_on(async {
+            if let Some(machine) = &self.machine {
+                return one(&api, machine, self.json).await;
+            }
             loop {
                 let clients = api.clients().await;
                 let text = match clients {
@@ -59,4 +66,27 @@ impl Status {
             }
         })
     }
+}
+
+/// One machine, and the end of its log.
+async fn one(api: &Api, machine: &str, json: bool) -> Result<()> {
+    let named = |c: &Client| {
+        [Some(&c.heartbeat.id), c.name.as_ref(), c.heartbeat.hostname.as_ref()]
+            .contains(&Some(&machine.to_owned()))
+    };
+    let clients = api.clients().await?;
+    let Some(found) = clients.iter().find(|c| named(c)) else {
+        bail!("no machine '{machine}' has reported: `boottorrent status` shows those that have");
+    };
+    let client = api.client(&found.heartbeat.id).await?;
+    let text = match json {
+        true => text::json(&serde_json::to_string(&client).context("writing JSON")?) + "\n",
+        false => {
+            let log = client.heartbeat.log.iter().map(|line| format!("{}\n", text::clean(line, &[])));
+            status::render(std::slice::from_ref(&client)) + "\n" + &log.collect::<String>()
+        }
+    };
+    // Nobody reads any more: nobody misses it.
+    let _ = stdout().write_all(text.as_bytes());
+    Ok(())
 }

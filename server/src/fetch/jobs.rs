@@ -124,6 +124,7 @@ impl Jobs {
                         Ok(added) => {
                             let by = watch.seen().verified.map(|v| format!(" ({v})")).unwrap_or_default();
                             tracing::info!("fetched {}: image {}{by}", request.what, added.manifest.name);
+                            // Before it is told to be done.
                             served();
                         }
                         Err(e) => tracing::error!("fetching {}: {e:#}", request.what),

@@ -132,7 +132,6 @@ async fn story(place: &Place, request: &FetchRequest, watch: &Arc<Watch>) -> Res
         forget(&place.parts, &key);
     }
     drop(held);
-    watch.state(FetchState::Done);
     Ok(added)
 }
 

@@ -4,7 +4,7 @@
 use super::{From, Shared, sentence};
 use crate::{
     api::types::{FetchRow, Health, HostRow, ImageRow},
-    clients::{Client, News, Refused},
+    clients::{Client, News, Refused, text},
     http::State,
     library::Image,
     watch::{
@@ -15,7 +15,7 @@ use crate::{
 use axum::{
     Json,
     body::Body,
-    extract::ConnectInfo,
+    extract::{ConnectInfo, Path},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -101,6 +101,18 @@ fn tell(h: &Heartbeat) {
 
 pub async fn clients(state: Shared) -> Json<Vec<Client>> {
     Json(state.list_clients(Instant::now()))
+}
+
+/// One machine, with the end of its log.
+pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
+    let found = state.list_clients(Instant::now()).into_iter().find(|c| c.heartbeat.id == id);
+    match found {
+        Some(mut client) => {
+            client.heartbeat.log = state.clients().log(&id).unwrap_or_default().to_vec();
+            Json(client).into_response()
+        }
+        None => sentence(StatusCode::NOT_FOUND, format_args!("no machine '{}' has reported", text(&id, 100))),
+    }
 }
 
 pub async fn images(state: Shared) -> Json<Vec<serde_json::Value>> {

@@ -253,6 +253,7 @@ pub fn router(state: Arc<State>, over: Over) -> Router {
         .route("/scrape", get(track::scrape))
         .route("/api/v1/heartbeat", post(api::heartbeat))
         .route("/api/v1/clients", get(api::clients))
+        .route("/api/v1/clients/{id}", get(api::client))
         .route("/api/v1/images", get(api::images))
         .route("/api/v1/stats", get(api::stats))
         .route("/api/v1/events", get(events::events))

@@ -22,7 +22,7 @@ pub(super) fn pick(model: &mut Model, pick: Pick, items: Vec<Item>) {
 
 pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec<Effect> {
     match dialog {
-        Dialog::Machine(_) | Dialog::Image(_) => Vec::new(),
+        Dialog::Machine(..) | Dialog::Image(_) => Vec::new(),
         Dialog::Text { title, lines, scroll, yes } => in_text(model, title, lines, scroll, yes, key),
         Dialog::Input { ask, mut text } => match key.code {
             KeyCode::Esc => Vec::new(),
@@ -94,6 +94,7 @@ fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
             vec![Effect::Fetch(Box::new(FetchRequest { what: key, ..Default::default() }))]
         }
         Pick::Image(machine) => vec![Effect::Assign(machine, key)],
+        Pick::Once(machine) => vec![Effect::Once(machine, key)],
         Pick::Interface => {
             let wishes = &mut model.setup.wishes;
             if let Some(at) = wishes.iter().position(|w| w == "--interface") {

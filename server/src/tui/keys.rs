@@ -49,6 +49,8 @@ pub enum Command {
     Unverified,
     /// Say which image this machine boots.
     Assign,
+    /// Say which image this machine boots the next time, and only then.
+    Once,
     /// Say which image its group boots.
     AssignGroup,
     /// It boots again what its group or the default says.
@@ -87,6 +89,7 @@ pub const BINDINGS: &[Binding] = &[
     (Some(Images), KeyCode::Char('T'), Unverified, "", ""),
     (Some(Machines), KeyCode::Char('a'), Assign, "a", "assign image"),
     (Some(Machines), KeyCode::Char('A'), AssignGroup, "", ""),
+    (Some(Machines), KeyCode::Char('o'), Once, "", ""),
     (Some(Machines), KeyCode::Char('x'), Unassign, "x", "unassign"),
     (Some(Machines), KeyCode::Char('w'), Wake, "w", "wake"),
     (Some(Machines), KeyCode::Enter, Details, "Enter", "details"),
@@ -140,6 +143,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("Machines", ""),
     ("a", "which image it boots: host set MAC --image NAME"),
     ("A", "which image its group boots: host set group:…"),
+    ("o", "which image it boots once: host set MAC --once NAME"),
     ("x", "it boots what its group or the default says"),
     ("w", "switch it on: host wake"),
     ("Setup", ""),
@@ -164,7 +168,7 @@ pub fn is_interrupt(key: KeyEvent) -> bool {
 
 /// The bottom line: what can be done here, now.
 pub fn hints(model: &Model) -> Vec<(&'static str, &'static str)> {
-    let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, AssignGroup, Unassign, Wake];
+    let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, Once, AssignGroup, Unassign, Wake];
     let able = |b: &&Binding| model.link == Link::Full || !changes.contains(&b.2);
     let here = BINDINGS.iter().filter(|b| b.0.is_none_or(|v| v == model.view) && !b.3.is_empty());
     here.filter(able).map(|b| (b.3, b.4)).collect()

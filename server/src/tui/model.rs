@@ -132,6 +132,8 @@ pub enum Pick {
     Source,
     /// For this machine (or its group) to boot.
     Image(String),
+    /// For this machine to boot the next time only.
+    Once(String),
     /// The network to serve.
     Interface,
 }
@@ -148,8 +150,8 @@ pub struct Item {
 /// What lies over a view.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Dialog {
-    /// One machine.
-    Machine(String),
+    /// One machine, and the end of its log.
+    Machine(String, Vec<String>),
     /// One image.
     Image(String),
     /// Text to read.

@@ -174,6 +174,7 @@ fn keys_ask_for_work() {
         ("2>w", vec![Effect::Wake(text("52:54:00:00:00:02"))]),
         ("2a>\n", vec![Effect::Assign(text("52:54:00:00:00:03"), text("lab"))]),
         ("2alab\n", vec![Effect::Assign(text("52:54:00:00:00:03"), text("lab"))]),
+        ("2olab\n", vec![Effect::Once(text("52:54:00:00:00:03"), text("lab"))]),
         ("2aexa\x08\x08\x08xyz\n", vec![]),
         ("2x", vec![Effect::Unassign(text("52:54:00:00:00:03"))]),
         ("2/pc1\nw", vec![Effect::Wake(text("52:54:00:00:00:01"))]),
@@ -353,6 +354,7 @@ fn infested(evil: &str) -> Model {
         c.heartbeat.image = Some(evil());
         c.heartbeat.address = Some(evil());
         c.heartbeat.version = evil();
+        c.heartbeat.log = vec![evil()];
         (c.name, c.group, c.next) = (Some(evil()), Some(evil()), Some(evil()));
         (c.uuid, c.serial, c.platform) = (Some(evil()), Some(evil()), Some(evil()));
     }

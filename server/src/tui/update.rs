@@ -20,6 +20,8 @@ pub enum Message {
     Rows(u16),
     /// The server was asked.
     Polled(Link, Box<Snapshot>),
+    /// What a machine said last.
+    Log(String, Vec<String>),
     /// It was told something: what came of it.
     Did(Result<String, String>),
     /// The catalogue of sources.
@@ -47,10 +49,14 @@ pub enum Effect {
     Default(String),
     /// Say of a machine or a group which image it boots.
     Assign(String, String),
+    /// Say which image a machine boots the next time only.
+    Once(String, String),
     /// Say nothing of it any more.
     Unassign(String),
     /// Wake a machine.
     Wake(String),
+    /// Ask what this machine said last.
+    Log(String),
     /// Read the catalogue of sources.
     Sources,
     /// Look at this machine's networks.
@@ -92,7 +98,15 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             model.link = link;
             model.now = *now;
             settle(model);
+            if let Some(Dialog::Machine(id, _)) = &model.dialog {
+                return vec![Effect::Log(id.clone())];
+            }
         }
+        Message::Log(of, lines) => match &mut model.dialog {
+            Some(Dialog::Machine(id, log)) if *id == of => *log = lines,
+            // It was closed meanwhile, or is another machine's.
+            _ => {}
+        },
         Message::Did(Ok(text)) => say(model, text),
         Message::Did(Err(text)) => complain(model, text),
         Message::Sources(sources) => return sources_came(model, sources),
@@ -177,7 +191,7 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
             model.filter.clear();
             settle(model);
         }
-        Command::Details => details(model),
+        Command::Details => return details(model),
         Command::Add => ask(model, Ask::Add),
         Command::Again => return look(model),
         Command::Interface => {
@@ -233,14 +247,21 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::FetchUrl => ask(model, Ask::Fetch),
         Command::Assign => {
             if let Some(machine) = model.machines.key.clone() {
-                assign(model, machine);
+                assign(model, Pick::Image(machine));
+            }
+        }
+        Command::Once => {
+            if let Some(machine) = model.machines.key.clone() {
+                assign(model, Pick::Once(machine));
             }
         }
         Command::AssignGroup => {
             let machine =
                 model.now.machines.iter().find(|c| Some(&c.heartbeat.id) == model.machines.key.as_ref());
             match machine.and_then(|c| c.group.clone()) {
-                Some(group) => assign(model, format!("group:{}", group.trim_start_matches("group:"))),
+                Some(group) => {
+                    assign(model, Pick::Image(format!("group:{}", group.trim_start_matches("group:"))))
+                }
                 None => complain(model, "it is in no group: boottorrent host set MAC --group NAME"),
             }
         }
@@ -251,10 +272,10 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
     Vec::new()
 }
 
-fn assign(model: &mut Model, who: String) {
+fn assign(model: &mut Model, what: Pick) {
     let item = |row: &ImageRow| Item { key: row.manifest.name.to_string(), note: row.manifest.what() };
     let items = model.now.images.iter().map(item).collect();
-    pick(model, Pick::Image(who), items);
+    pick(model, what, items);
 }
 
 fn change_image(model: &mut Model, command: Command) -> Vec<Effect> {
@@ -360,12 +381,18 @@ fn step(model: &mut Model, by: isize) {
     }
 }
 
-fn details(model: &mut Model) {
-    model.dialog = match model.view {
-        View::Machines => model.machines.key.clone().map(Dialog::Machine),
-        View::Images => model.images.key.clone().map(Dialog::Image),
-        _ => None,
-    };
+fn details(model: &mut Model) -> Vec<Effect> {
+    match (model.view, &model.machines.key) {
+        (View::Machines, Some(id)) => {
+            model.dialog = Some(Dialog::Machine(id.clone(), Vec::new()));
+            vec![Effect::Log(id.clone())]
+        }
+        (View::Images, _) => {
+            model.dialog = model.images.key.clone().map(Dialog::Image);
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn pick_source(model: &mut Model) {

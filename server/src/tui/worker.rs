@@ -93,8 +93,12 @@ impl Worker {
     pub fn start(&self, effect: Effect) {
         let worker = self.clone();
         tokio::spawn(async move {
+            // Only looked at, each time when the server was asked: that must not ask it again.
+            let looks = matches!(effect, Effect::Log(_));
             let message = worker.work(effect).await;
-            worker.changed.notify_one();
+            if !looks {
+                worker.changed.notify_one();
+            }
             // Nobody listens any more: it is over.
             let _ = worker.tell.send(message);
         });
@@ -102,6 +106,10 @@ impl Worker {
 
     async fn work(&self, effect: Effect) -> Message {
         match effect {
+            Effect::Log(id) => {
+                let log = self.log(&id).await.unwrap_or_default();
+                Message::Log(id, log)
+            }
             Effect::Sources => Message::Sources(self.sources().map_err(|e| format!("{e:#}"))),
             Effect::Networks => {
                 let networks = interfaces().unwrap_or_default();
@@ -149,6 +157,12 @@ impl Worker {
                 api.set_host(&key(&who)?, &change).await?;
                 format!("{who} boots '{image}' the next time")
             }
+            Effect::Once(who, image) => {
+                let mut change = HostChange::default();
+                change.set.once = Some(name(&image)?);
+                api.set_host(&key(&who)?, &change).await?;
+                format!("{who} boots '{image}' the next time, and only then")
+            }
             Effect::Unassign(who) => {
                 let change = HostChange { unset: vec![Field::Image, Field::Once], ..HostChange::default() };
                 api.set_host(&key(&who)?, &change).await?;
@@ -158,8 +172,13 @@ impl Worker {
                 let sent = api.wake(&who).await?.sent;
                 format!("sent for {}", sent.join(", "))
             }
-            Effect::Sources | Effect::Networks | Effect::Run(..) => String::new(),
+            Effect::Log(_) | Effect::Sources | Effect::Networks | Effect::Run(..) => String::new(),
         })
+    }
+
+    /// What a machine said last.
+    async fn log(&self, id: &str) -> Result<Vec<String>> {
+        Ok(Api::connect(&self.config)?.client(id).await?.heartbeat.log)
     }
 
     /// What can be fetched by name.

@@ -64,13 +64,19 @@ impl Tmux {
     /// Wait until the screen shows something, and give it.
     #[track_caller]
     pub fn until(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+        self.wait(what, Duration::from_secs(30), is)
+    }
+
+    /// The same, for as long as `limit`.
+    #[track_caller]
+    pub fn wait(&self, what: &str, limit: Duration, is: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
             let screen = self.screen();
             if is(&screen) {
                 return screen;
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "never seen: {what}\n{screen}");
+            assert!(start.elapsed() < limit, "never seen: {what}\n{screen}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

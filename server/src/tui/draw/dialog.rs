@@ -27,8 +27,19 @@ use ratatui::{
 
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
     match dialog {
-        Dialog::Machine(id) => match model.now.machines.iter().find(|c| c.heartbeat.id == *id) {
-            Some(c) => text(frame, area, &format!(" {} ", rows::name(c)), machine(c), 0),
+        Dialog::Machine(id, log) => match model.now.machines.iter().find(|c| c.heartbeat.id == *id) {
+            Some(c) => {
+                let mut lines = machine(c);
+                // Its end is what counts: as much as there is room for, inside the frame.
+                let room = usize::from(area.height).saturating_sub(lines.len() + 3).max(3);
+                if !log.is_empty() {
+                    lines.push(Line::default());
+                    lines.extend(
+                        log[log.len().saturating_sub(room)..].iter().map(|l| Line::from(format!(" {l}"))),
+                    );
+                }
+                text(frame, area, &format!(" {} ", rows::name(c)), lines, 0);
+            }
             None => text(frame, area, " Gone ", vec![Line::from(format!(" {id} is no longer known"))], 0),
         },
         Dialog::Image(key) => text(frame, area, " Image ", image(model, key), 0),
@@ -90,6 +101,7 @@ fn list(frame: &mut Frame, area: Rect, pick: &Pick, items: &[Item], filter: &str
     let title = match pick {
         Pick::Source => " Fetch which? ".to_owned(),
         Pick::Image(machine) => format!(" Which image for {machine}? "),
+        Pick::Once(machine) => format!(" Which image for {machine}, once? "),
         Pick::Interface => " Which network? ".to_owned(),
     };
     let inner = framed(frame, area, &title);
@@ -137,11 +149,10 @@ fn machine(c: &Client) -> Vec<Line<'static>> {
         lines.push(Line::styled(format!(" {error}"), Tone::Bad.style()));
     }
     lines.push(Line::default());
-    lines.push(Line::styled(" log (seconds since the agent's start)", Tone::Head.style()));
-    for phase in &h.phases {
-        lines.push(Line::from(format!(" {:>8.1}  {}", phase.at, phase.phase.as_str())));
-    }
-    lines.push(Line::from(format!(" {:>8.1}  heard last", h.uptime)));
+    lines.push(Line::styled(" since the agent's start, in seconds", Tone::Head.style()));
+    let phases = h.phases.iter().map(|p| format!("{} {:.1}", p.phase.as_str(), p.at));
+    let heard = std::iter::once(format!("heard {:.1}", h.uptime));
+    lines.push(Line::from(format!(" {}", phases.chain(heard).collect::<Vec<_>>().join("  "))));
     lines
 }
 
