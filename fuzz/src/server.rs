@@ -236,7 +236,7 @@ pub fn iso(data: &[u8]) {
 pub fn range(data: &[u8]) {
     let Some((first, header)) = data.split_first() else { return };
     let header = String::from_utf8_lossy(header);
-    for size in [0, 1, u64::from(*first), 1 << *first % 63, u64::MAX] {
+    for size in [0, 1, u64::from(*first), 1 << (*first % 63), u64::MAX] {
         if let Wanted::Part(range) = wanted(&header, size) {
             assert!(range.start < range.end && range.end <= size, "{header:?} of {size}: {range:?}");
         }
