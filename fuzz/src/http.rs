@@ -39,7 +39,7 @@ struct World {
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a folder");
     let catalogue = Catalogue::at(dir.path());
-    let payload: Vec<u8> = (0..SIZE).map(|n| (n * n >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..SIZE).map(|n| ((n * n) >> 3) as u8).collect();
     let options = CreateOptions { name: "lab".into(), private: false, piece_length: Some(16 << 10) };
     let torrent = create(&mut &payload[..], SIZE, &options, &mut |_| ()).expect("a torrent");
     let manifest = ImageManifest {

@@ -3,7 +3,10 @@
 
 use crate::shape::{self, Ask};
 use axum::{extract::Query, http::Uri};
-use bootspec::{Heartbeat, ImageName, InfoHash, heartbeat::MAX_HEARTBEAT};
+use bootspec::{
+    Heartbeat, ImageName, InfoHash,
+    heartbeat::{LOG_LINES, MAX_HEARTBEAT},
+};
 use boottorrent_server::{
     clients::Clients,
     config,
@@ -131,8 +134,9 @@ pub fn heartbeat(data: &[u8]) {
     let (mut clients, start) = (Clients::default(), Instant::now());
     let told = clients.hear(heartbeat.clone(), FROM, start).map(|(_, told)| told).expect("there is room");
     let words = [&told.hostname, &told.address, &told.image, &told.error];
-    words.into_iter().flatten().chain([&told.id, &told.version]).for_each(|w| shape::one_line(w));
-    assert!(!told.id.is_empty() && told.phases.len() <= 32);
+    let words = words.into_iter().flatten().chain([&told.id, &told.version]).chain(&told.log);
+    words.for_each(|w| shape::one_line(w));
+    assert!(!told.id.is_empty() && told.phases.len() <= 32 && told.log.len() <= LOG_LINES);
     let _ = clients.hear(heartbeat, FROM, start + Duration::from_secs(1));
     let list = clients.list(start + Duration::from_secs(2));
     assert_eq!(list.len(), 1);
@@ -232,7 +236,7 @@ pub fn iso(data: &[u8]) {
 pub fn range(data: &[u8]) {
     let Some((first, header)) = data.split_first() else { return };
     let header = String::from_utf8_lossy(header);
-    for size in [0, 1, u64::from(*first), 1 << *first % 63, u64::MAX] {
+    for size in [0, 1, u64::from(*first), 1 << (*first % 63), u64::MAX] {
         if let Wanted::Part(range) = wanted(&header, size) {
             assert!(range.start < range.end && range.end <= size, "{header:?} of {size}: {range:?}");
         }

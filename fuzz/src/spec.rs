@@ -10,6 +10,7 @@ use bootspec::{
     partition::{PartitionName, Superblock, Table},
     text::clean,
     units,
+    vlan::Vlan,
 };
 use std::{
     io::{Error, ErrorKind},
@@ -46,6 +47,10 @@ pub fn cmdline(data: &[u8]) {
     } else {
         assert_eq!(params.image, name);
     }
+    if let Ok(Some(vlan)) = Vlan::of(&line) {
+        assert!((1..=15).contains(&vlan.name.len()) && (1..4095).contains(&vlan.id), "{vlan:?}");
+        assert!(!vlan.name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()), "{vlan:?}");
+    }
     let _ = PartitionName::from_root(&line);
     for parse in [units::parse_size, units::parse_rate] {
         let _ = parse(&line);
@@ -78,7 +83,7 @@ pub fn manifest(data: &[u8]) {
     shape::one_line(&manifest.what());
     let append = manifest.append.clone();
     let ask = Ask { wanted: None, append: &append, mac: Some("52-54-00-00-00-01") };
-    shape::scripts(&[manifest.clone()], ask);
+    shape::scripts(std::slice::from_ref(&manifest), ask);
     shape::scripts(&[manifest, shape::image("other")], ask);
 }
 

@@ -76,7 +76,7 @@ pub fn wire(data: &[u8]) {
         while !now.is_empty() {
             futures::executor::block_on(frames.fill(&mut now)).expect("memory does not fail");
             loop {
-                match frames.next() {
+                match frames.take() {
                     Ok(Some(_)) => {}
                     Ok(None) => break,
                     Err(_) => return,

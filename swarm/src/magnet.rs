@@ -158,7 +158,7 @@ async fn from_peer(address: SocketAddr, infohash: InfoHash, me: Id20) -> anyhow:
         }
         let more = timeout(PATIENCE, async {
             loop {
-                while let Some(message) = frames.next()? {
+                while let Some(message) = frames.take()? {
                     if heed(message, &mut parts, &mut out)? {
                         return Ok(());
                     }

@@ -99,7 +99,7 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
     let mut frames = Frames::default();
     let mut heard = Instant::now();
     loop {
-        while let Some(message) = frames.next()? {
+        while let Some(message) = frames.take()? {
             heed(shared, conn, message)?;
         }
         shared.want_from(conn);

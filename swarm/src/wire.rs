@@ -89,7 +89,7 @@ impl Frames {
     }
 
     /// The next message that is whole. Messages of unknown extensions are passed over.
-    pub fn next(&mut self) -> anyhow::Result<Option<Message<'_>>> {
+    pub fn take(&mut self) -> anyhow::Result<Option<Message<'_>>> {
         let frame = loop {
             let here = &self.buf[self.start..self.end];
             let Some(prefix) = here.first_chunk::<4>() else { return Ok(None) };
@@ -142,7 +142,7 @@ mod tests {
             let (mut frames, mut seen) = (Frames::default(), Vec::new());
             for part in out.chunks(step) {
                 feed(&mut frames, part);
-                while let Some(message) = frames.next().unwrap() {
+                while let Some(message) = frames.take().unwrap() {
                     if let Message::Have(i) = message {
                         seen.push(i);
                     }
@@ -156,7 +156,7 @@ mod tests {
     fn refuses_what_is_too_long_before_it_is_there() {
         let mut frames = Frames::default();
         feed(&mut frames, &[0, 1, 1, 0]);
-        assert!(frames.next().is_err());
+        assert!(frames.take().is_err());
     }
 
     proptest! {
@@ -165,7 +165,7 @@ mod tests {
             let mut frames = Frames::default();
             feed(&mut frames, &[0, 0, 0, prefix, id]);
             feed(&mut frames, &bytes);
-            while let Ok(Some(_)) = frames.next() {}
+            while let Ok(Some(_)) = frames.take() {}
         }
     }
 }

@@ -80,10 +80,10 @@ async fn one(api: &Api, machine: &str, json: bool) -> Result<()> {
     };
     let client = api.client(&found.heartbeat.id).await?;
     let text = match json {
-        true => serde_json::to_string(&client).context("writing JSON")? + "\n",
+        true => text::json(&serde_json::to_string(&client).context("writing JSON")?) + "\n",
         false => {
-            let log: String = client.heartbeat.log.iter().map(|line| format!("{line}\n")).collect();
-            status::render(std::slice::from_ref(&client)) + "\n" + &log
+            let log = client.heartbeat.log.iter().map(|line| format!("{}\n", text::clean(line, &[])));
+            status::render(std::slice::from_ref(&client)) + "\n" + &log.collect::<String>()
         }
     };
     // Nobody reads any more: nobody misses it.

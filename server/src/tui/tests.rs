@@ -361,6 +361,7 @@ fn infested(evil: &str) -> Model {
         c.heartbeat.image = Some(evil());
         c.heartbeat.address = Some(evil());
         c.heartbeat.version = evil();
+        c.heartbeat.log = vec![evil()];
         (c.name, c.group, c.next) = (Some(evil()), Some(evil()), Some(evil()));
         (c.uuid, c.serial, c.platform) = (Some(evil()), Some(evil()), Some(evil()));
     }
