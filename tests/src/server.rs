@@ -53,9 +53,8 @@ pub fn lives_on(vm: &mut Vm) -> Result<()> {
     let status: Client = serde_json::from_str(&status).with_context(|| format!("reading {status}"))?;
     ensure!(status.id == vm.mac() && status.phase == Phase::Seed, "{status:#?}");
     // When memory runs out, seeding ends and not the machine.
-    let score = vm.sh(
-        "cat $(grep -l ^@boottorrent /proc/[0-9]*/cmdline | tr -dc '/a-z0-9' | sed s/cmdline//)oom_score_adj",
-    )?;
+    let agent = "$(grep -l ^@boottorrent /proc/[0-9]*/cmdline 2>/dev/null | tr -dc 0-9)";
+    let score = vm.sh(&format!("cat /proc/{agent}/oom_score_adj"))?;
     ensure!(score == "1000", "the agent's oom_score_adj is {score}");
     little_memory(&status)
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What may go wrong in a swarm, and must cost nothing but time: TCP between
-//! machines is dropped, the server or a machine goes away, a machine comes late.
+//! machines is dropped, the server or a machine goes away, a machine comes late. More, by name: reliability.rs.
 
 use anyhow::{Result, ensure};
 use bootspec::Progress;
-use boottorrent_tests::{FETCH, Host, Lab, Peer, Server, all_complete, assets};
+use boottorrent_tests::{FETCH, Host, Lab, Peer, Server, all_complete};
 use std::time::{Duration, Instant};
 
 /// Agents that start together and go on seeding, on hosts that `wire` had before.
@@ -92,33 +92,6 @@ fn a_cut_of_the_servers_link_costs_as_long_as_it_lasts() -> Result<()> {
     );
     ensure!(cut - whole <= CUT.as_secs_f64() + whole / 4.0, "the cut cost {:.1} s", cut - whole);
     Ok(())
-}
-
-#[test]
-fn the_seeder_may_go_when_every_piece_is_out() -> Result<()> {
-    Server::in_noisy_lab("out", 64, &["--no-payload"], |lab, server| {
-        server.seeding()?;
-        lab.limit(lab.server(), 100)?;
-        // Machines that send slower than the server: most have far to go when all is out.
-        let mut all = agents(lab, server, 4, |host| lab.limit(host, 40))?;
-        let (size, piece) = (server.payload().metadata()?.len(), server.image(assets::IMAGE)?.piece_length);
-        until(&mut all, |all| {
-            if all.iter().map(Peer::have).sum::<u64>() < size {
-                return Ok(false);
-            }
-            let mut out = vec![false; size.div_ceil(piece.into()) as usize];
-            for peer in all {
-                out.iter_mut().zip(peer.pieces(piece.into())?).for_each(|(out, has)| *out |= has);
-            }
-            Ok(out.iter().all(|o| *o))
-        })?;
-        let have = all.iter().map(Peer::have).sum::<u64>() as f64 / size as f64;
-        server.restart(&["--no-seed", "--no-payload"])?;
-        let took = all_complete(&mut all, server, FETCH)?.as_secs_f64();
-        println!("the seeder went with {:.0} % done; the rest took {took:.1} s", have * 25.0);
-        ensure!(took <= 30.0, "all pieces were there, and yet it took {took:.1} s");
-        Ok(())
-    })
 }
 
 #[test]

@@ -410,7 +410,7 @@ fn write(picker: &mut Picker, piece: u32, block: u32, right: bool, now: Duration
     if picker.landed(piece, block) == Landed::Whole {
         match right {
             true => picker.verified(piece, now),
-            false => _ = picker.failed(piece),
+            false => picker.failed(piece),
         }
     }
 }
@@ -479,7 +479,7 @@ proptest! {
         }
         // One good peer is enough, whatever has happened.
         writing.into_iter().for_each(|(p, b)| write(&mut picker, p, b, true, now));
-        reserved.into_iter().for_each(|p| _ = picker.failed(p));
+        reserved.into_iter().for_each(|p| picker.failed(p));
         peer(&mut picker, 99, 0..PIECES);
         for _ in 0..PIECES {
             // The others never answer.

@@ -71,6 +71,15 @@ fn disk_full() -> Result<Seen> {
     let last = said.lines().rfind(|l| !l.trim().is_empty()).context("it says nothing")?;
     ensure!(!out.status.success(), "there was room: {said}");
     consistent(&dir, &["debian"])?;
+    // Not a byte is left: what is said of machines stays as it was.
+    server.boottorrent(&["host", "set", "pc1", "--image", "debian"])?;
+    let hosts = fs::read(dir.join("hosts.toml"))?;
+    let fill = Cmd::new("dd").args(["if=/dev/zero", "bs=64K", "status=none"]);
+    fill.arg(format!("of={}", dir.join("fill").display())).output()?;
+    let refused = server.boottorrent(&["host", "set", "pc2", "--image", "debian"]);
+    ensure!(refused.is_err() && fs::read(dir.join("hosts.toml"))? == hosts, "{refused:?}");
+    let refused = refused.err().map(|e| e.to_string()).unwrap_or_default();
+    ensure!(refused.contains("No space left on device"), "{refused}");
     completed(&mut all, &server, Instant::now())?;
     server.check()?;
     let end = format!(
@@ -78,7 +87,7 @@ fn disk_full() -> Result<Seen> {
         out.status.code().unwrap_or(-1),
         general(last.trim()).replace(&std::process::id().to_string(), "N")
     );
-    Ok(Seen { machines: 3, end, note: "nothing of the new image was left".into() })
+    Ok(Seen { machines: 3, end, note: "nothing of the new image was left, and hosts.toml is whole".into() })
 }
 
 /// Every image is there whole, with the payload that its torrent says, and there are these. What killed runs have

@@ -96,7 +96,7 @@ fn out_of_memory() -> Result<Seen> {
         vm.sh("sh -c 'a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done'; :")?;
         let killed = vm.sh("dmesg | grep -o 'Killed process [0-9]* ([^)]*)'")?;
         let names: Vec<&str> = killed.lines().filter_map(|l| l.split_once('(')).map(|(_, n)| n).collect();
-        ensure!(names.first().is_some_and(|n| n.starts_with("@boottorrent")), "killed: {killed}");
+        ensure!(names.first().is_some_and(|n| n.starts_with("boottorrent-age")), "killed: {killed}");
         still_runs(vm)?;
         let end = format!("the agent gives up seeding; {RUNS_ON}");
         Ok(Seen { machines: 1, end, note: "the kernel killed the agent first, then the program".into() })

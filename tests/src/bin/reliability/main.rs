@@ -27,17 +27,13 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let mut record = Record::load()?;
     let known = |n: &String| n == "soak" || all().iter().any(|s| s.name == n);
     ensure!(args.names.iter().all(known), "there are: soak, {}", names().join(", "));
     let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|n| n == name);
     let mut failed = Vec::new();
     for scenario in all().iter().filter(|s| wanted(s.name) && (s.quick || !args.quick) && !args.render) {
         match scenario.run() {
-            Ok(outcome) => {
-                record.put(outcome);
-                record.write()?;
-            }
+            Ok(outcome) => keep(|record| record.put(outcome))?,
             Err(e) => {
                 eprintln!("{e:#}");
                 failed.push(scenario.name);
@@ -45,11 +41,19 @@ fn main() -> Result<()> {
         }
     }
     if wanted("soak") && !args.quick && !args.render {
-        record.soak = Some(soak::run(args.rounds)?);
+        let soak = soak::run(args.rounds)?;
+        keep(|record| record.soak = Some(soak))?;
     }
-    record.write()?;
+    keep(|_| ())?;
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// Change the record; another run may have done so meanwhile.
+fn keep(change: impl FnOnce(&mut Record)) -> Result<()> {
+    let mut record = Record::load()?;
+    change(&mut record);
+    record.write()
 }
 
 fn names() -> Vec<&'static str> {
