@@ -50,4 +50,4 @@ pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
 pub use sha256::{Summing, sha256};
 pub use store::Head;
-pub use survey::{sample, survey, survey_apart};
+pub use survey::{sample, survey, survey_apart, survey_summing};

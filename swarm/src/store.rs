@@ -96,6 +96,11 @@ impl Store {
 
     /// Whether what is in the file is this piece. Reads and hashes: takes a while.
     pub(crate) fn verify(&self, piece: u32) -> io::Result<bool> {
+        self.verify_hearing(piece, &mut |_| {})
+    }
+
+    /// The same, and `hear` gets what was read.
+    pub(crate) fn verify_hearing(&self, piece: u32, hear: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
         let (mut at, mut left) = (self.layout.offset(piece), self.layout.len(piece) as usize);
         let (mut hash, mut buf) = (Sha1::new(), self.scratch.lock().expect("no panic under the lock"));
         while left > 0 {
@@ -103,6 +108,7 @@ impl Store {
             let part = &mut buf[..n];
             file.read_exact_at(part, place)?;
             hash.update(part);
+            hear(part);
             at += part.len() as u64;
             left -= part.len();
         }
