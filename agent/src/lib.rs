@@ -287,7 +287,8 @@ impl Fetching<'_> {
             locate::Place::Url(torrent) => Some(store::Sums { client, torrent }),
             locate::Place::File(_) | locate::Place::Magnet(_) => None,
         };
-        let order = store::Order { args, params, metainfo: &metainfo, image: &image, sums };
+        let signed = vouched.is_some();
+        let order = store::Order { args, params, metainfo: &metainfo, image: &image, signed, sums };
         let (plan, mut payload) = store::prepare(&order, caches, report).await?;
 
         report.phase(Phase::Download);

@@ -198,7 +198,7 @@ impl Vouched {
     ) -> Result<(), Failure> {
         let Signed { statement, .. } = &self.signed;
         let begun = std::time::Instant::now();
-        let is = payload.sum(statement.size, image, report).await.step(Exit::Storage)?;
+        let is = payload.sum_up(statement.size, image, report).await.step(Exit::Storage)?;
         if is != statement.sha256 {
             payload.discard().unwrap_or_else(|e| report.warn(&format!("{e:#}")));
             let why = Distrust::OtherBytes(self.signed.clone().into(), is);

@@ -33,6 +33,7 @@ pub fn image(name: &str) -> ImageManifest {
         partition: None,
         infohash: InfoHash([0xab; 20]),
         size: 300 << 20,
+        sha256: None,
         piece_length: 1 << 18,
         private: false,
         kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },

@@ -258,6 +258,11 @@ fn doctor_tells_what_machines_would_refuse() {
     assert_eq!(doctor("signatures"), [format!("good no key in {}: images are not signed", w.shown("keys"))]);
     let made = id(&w.run(&["key", "generate", "--no-password"]).good());
     assert_eq!(doctor("signatures"), ["warning image 'lab' is not signed"]);
+    let initrd = fs::read(w.path("cat/images/lab/initrd")).unwrap();
+    let files = ["scripts/boottorrent", "usr/bin/boottorrent-agent", "etc/boottorrent/keys/site.pub"];
+    fs::write(w.path("cat/images/lab/initrd"), common::initrd(&files)).unwrap();
+    assert_eq!(doctor("signatures"), ["bad image 'lab' is not signed"], "not even its own initrd takes it");
+    fs::write(w.path("cat/images/lab/initrd"), initrd).unwrap();
     w.run(&["image", "sign", "lab"]).good();
     assert_eq!(doctor("signatures"), [format!("good 1 images are signed by key {made}")]);
     fs::set_permissions(w.path("keys/boottorrent.key"), fs::Permissions::from_mode(0o644)).unwrap();

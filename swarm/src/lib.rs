@@ -57,4 +57,4 @@ pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
 pub use sha256::{Summing, sha256};
 pub use socket::small_segments;
 pub use store::Head;
-pub use survey::{sample, survey, survey_apart};
+pub use survey::{sample, survey, survey_apart, survey_summing};

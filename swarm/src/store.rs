@@ -97,22 +97,28 @@ impl Store {
     /// SHA-1 of a block as it is in the file.
     pub(crate) fn block_sum(&self, piece: u32, block: u32) -> io::Result<[u8; 20]> {
         let (offset, len) = (u64::from(block) * u64::from(BLOCK), self.layout.block_len(piece, block));
-        self.sum(self.layout.offset(piece) + offset, len as usize)
+        self.sum(self.layout.offset(piece) + offset, len as usize, &mut |_| {})
     }
 
     /// Whether what is in the file is this piece. Reads and hashes: takes a while.
     pub(crate) fn verify(&self, piece: u32) -> io::Result<bool> {
-        let sum = self.sum(self.layout.offset(piece), self.layout.len(piece) as usize)?;
+        self.verify_hearing(piece, &mut |_| {})
+    }
+
+    /// The same, and `hear` gets what was read.
+    pub(crate) fn verify_hearing(&self, piece: u32, hear: &mut dyn FnMut(&[u8])) -> io::Result<bool> {
+        let sum = self.sum(self.layout.offset(piece), self.layout.len(piece) as usize, hear)?;
         Ok(sum == self.metainfo.piece_hash(piece))
     }
 
-    fn sum(&self, mut at: u64, mut left: usize) -> io::Result<[u8; 20]> {
+    fn sum(&self, mut at: u64, mut left: usize, hear: &mut dyn FnMut(&[u8])) -> io::Result<[u8; 20]> {
         let (mut hash, mut buf) = (Sha1::new(), self.scratch.lock().expect("no panic under the lock"));
         while left > 0 {
             let (file, place, n) = self.file(at, HASHED.min(left));
             let part = &mut buf[..n];
             file.read_exact_at(part, place)?;
             hash.update(part);
+            hear(part);
             at += part.len() as u64;
             left -= part.len();
         }

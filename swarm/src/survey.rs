@@ -6,6 +6,8 @@ use crate::{
     plan::Bits,
     store::{Head, Store},
 };
+use bootspec::Sha256Sum;
+use librqbit_sha1_wrapper::{ISha256, Sha256};
 use nix::{
     errno::Errno,
     unistd::{Whence, lseek64},
@@ -18,7 +20,19 @@ use std::{
 /// Hash every piece in the file, and return those that are right. Holes are not read: a piece in one is
 /// right when it is all zeros. `tell` hears how many bytes have been looked at. The file may be shorter than the payload.
 pub fn survey(file: &File, metainfo: &Metainfo, tell: impl FnMut(u64)) -> io::Result<Bits> {
-    look(file, None, metainfo, tell)
+    look(file, None, metainfo, None, tell)
+}
+
+/// The same, and the SHA-256 of the payload if all of it is there: it is read only once.
+pub fn survey_summing(
+    file: &File,
+    metainfo: &Metainfo,
+    tell: impl FnMut(u64),
+) -> io::Result<(Bits, Option<Sha256Sum>)> {
+    let mut sum = Sha256::new();
+    let have = look(file, None, metainfo, Some(&mut sum), tell)?;
+    let all = have.is_full() && metainfo.is_whole();
+    Ok((have, all.then(|| Sha256Sum(sum.finish()))))
 }
 
 /// The same where the payload's beginning lies in a file of its own.
@@ -28,7 +42,7 @@ pub fn survey_apart(
     metainfo: &Metainfo,
     tell: impl FnMut(u64),
 ) -> io::Result<Bits> {
-    look(file, Some(head.try_clone()?), metainfo, tell)
+    look(file, Some(head.try_clone()?), metainfo, None, tell)
 }
 
 /// Whether one of about `tries` pieces from all over the file is right: a disk that has nothing of the
@@ -40,7 +54,15 @@ pub fn sample(file: &File, metainfo: &Metainfo, tries: u32) -> io::Result<bool> 
     Ok(pieces.any(|p| store.verify(p).unwrap_or(false)))
 }
 
-fn look(file: &File, head: Option<Head>, metainfo: &Metainfo, mut tell: impl FnMut(u64)) -> io::Result<Bits> {
+/// `sum` gets all bytes from the first on, and makes sense when all pieces are right.
+fn look(
+    file: &File,
+    head: Option<Head>,
+    metainfo: &Metainfo,
+    mut sum: Option<&mut Sha256>,
+    mut tell: impl FnMut(u64),
+) -> io::Result<Bits> {
+    let mut hear = |part: &[u8]| sum.iter_mut().for_each(|s| s.update(part));
     // Not the metadata's: a disk has no length there.
     let len = (&*file).seek(SeekFrom::End(0))?;
     let apart = head.as_ref().map_or(0, |h| h.len);
@@ -58,10 +80,14 @@ fn look(file: &File, head: Option<Head>, metainfo: &Metainfo, mut tell: impl FnM
         let right = if apart_from_us {
             false
         } else if data.0 >= range.end && range.start >= apart {
-            zeros.are(metainfo, piece)
+            let right = zeros.are(metainfo, piece);
+            if right {
+                hole(range.end - range.start, &mut hear);
+            }
+            right
         } else {
             // A disk that cannot read a sector has not this piece; what else it has still counts.
-            range.end <= len && store.verify(piece).unwrap_or(false)
+            range.end <= len && store.verify_hearing(piece, &mut hear).unwrap_or(false)
         };
         if right && range.end <= len {
             have.insert(piece);
@@ -69,6 +95,16 @@ fn look(file: &File, head: Option<Head>, metainfo: &Metainfo, mut tell: impl FnM
         tell(range.end);
     }
     Ok(have)
+}
+
+/// The bytes of a hole, which nobody reads.
+fn hole(mut len: u64, hear: &mut dyn FnMut(&[u8])) {
+    const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+    while len > 0 {
+        let part = &ZEROS[..len.min(ZEROS.len() as u64) as usize];
+        hear(part);
+        len -= part.len() as u64;
+    }
 }
 
 /// Where data begins and ends, from `at` on. On a filesystem without holes: everything.
@@ -139,7 +175,21 @@ mod tests {
         assert_eq!(found(&file, &metainfo), [1, 2, 3]);
         file.write_all_at(&payload, 0).unwrap();
         assert_eq!(found(&file, &metainfo), [0, 1, 2, 3, 4]);
+        let sum = crate::sha256(&file, None, payload.len() as u64, |_| {}).unwrap();
+        assert_eq!(survey_summing(&file, &metainfo, |_| {}).unwrap().1, Some(sum));
+        let holes = tempfile::tempfile().unwrap();
+        holes.set_len(payload.len() as u64).unwrap();
+        for piece in [0, 2, 4] {
+            let range = metainfo.piece_range(piece);
+            holes.write_all_at(&payload[range.start as usize..range.end as usize], range.start).unwrap();
+        }
+        assert_eq!(
+            survey_summing(&holes, &metainfo, |_| {}).unwrap().1,
+            Some(sum),
+            "holes are zeros there too"
+        );
         file.write_all_at(&[payload[9] ^ 1], 9).unwrap();
+        assert_eq!(survey_summing(&file, &metainfo, |_| {}).unwrap().1, None);
         assert_eq!(found(&file, &metainfo), [1, 2, 3, 4], "one bit");
         file.set_len(payload.len() as u64 - 1).unwrap();
         assert_eq!(found(&file, &metainfo), [1, 2, 3], "cut");

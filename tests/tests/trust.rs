@@ -198,3 +198,52 @@ fn only_what_is_signed_boots() -> Result<()> {
     );
     Ok(())
 }
+
+/// What was kept of the signature is enough without a server; without it, a kept image is refused.
+#[test]
+#[ignore = "three more boots of what unit tests show: make test-full"]
+fn a_kept_image_is_judged_without_a_server() -> Result<()> {
+    let (image, lab) = (assets::image(Suite::own()?)?, Lab::new("trustkept")?);
+    let server = Server::start(&lab, &image, &[])?;
+    let mut site = Site { lab: &lab, server, keys: lab.dir().join("keys") };
+    let key = site.key("site")?;
+    site.boottorrent(&["image", "sign", IMAGE])?;
+    site.served(IMAGE)?;
+    let disk = lab.dir().join("disk.raw");
+    fs::File::create(&disk)?.set_len(1500 << 20)?;
+    Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-L", "images"]).arg(&disk).run()?;
+    let initrd = initrd(&lab, &image, &site.keys.join("site.pub"))?;
+    let append = format!(
+        "{APPEND} boot=boottorrent ip=dhcp boottorrent.target=LABEL=images boottorrent.image={IMAGE}"
+    );
+    let boot = || Vm::direct("vm", &image.kernel(), &initrd, &append).disk(&disk, "CACHE1").start(&lab);
+
+    let mut vm = boot()?;
+    vm.expect(&format!("{IMAGE}: the SHA-256 is what was signed (checked in "), BOOT)?;
+    vm.expect(MULTI_USER, BOOT)?;
+    vm.login()?;
+    vm.send_line("poweroff")?;
+    vm.wait_off(Duration::from_secs(90))?;
+
+    site.server.stop();
+    let mut vm = boot()?;
+    vm.expect(&format!(": booting {IMAGE} as it was fetched on 20"), BOOT)?;
+    vm.expect(&format!(" is signed by key {key}"), BOOT)?;
+    let checked = vm.expect(&format!("{IMAGE}: the SHA-256 is what was signed (checked in "), BOOT)?;
+    ensure!(checked.text.contains("(checked in 0.0 s)"), "it was read twice: {}", checked.text);
+    vm.expect(MULTI_USER, BOOT)?;
+    drop(vm);
+
+    let infohash = fs::read_to_string(site.dir(IMAGE).join("manifest.toml"))?;
+    let infohash = infohash.lines().find_map(|l| l.strip_prefix("infohash = \"")).context("an infohash")?;
+    let kept = format!("rm /boottorrent/{}.statement.minisig", infohash.trim_end_matches('"'));
+    Cmd::new("debugfs").args(["-w", "-R", &kept]).arg(&disk).run()?;
+    let mut vm = boot()?;
+    vm.expect(
+        &format!("boottorrent: image {IMAGE} is not signed, and only what key {key} signed may boot here"),
+        BOOT,
+    )?;
+    let end = format!("BootTorrent could not boot this machine (exit code {})", Exit::Trust.code());
+    vm.expect(&end, Duration::from_secs(30))?;
+    vm.wait_off(Duration::from_secs(60))
+}

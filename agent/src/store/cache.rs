@@ -20,7 +20,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use bootspec::{
-    DeviceName, Exit, InfoHash,
+    DeviceName, Exit, InfoHash, Sha256Sum,
     trust::{Evidence, MAX_SIGNATURE, MAX_STATEMENT, Newest, SIGNATURE, STATEMENT, Statement},
     units::human_size,
 };
@@ -36,7 +36,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
-use swarm::{MAX_METAINFO, Metainfo, survey};
+use swarm::{MAX_METAINFO, Metainfo, survey, survey_summing};
 use sys_mount::{FilesystemType, Mount, MountFlags};
 
 /// Bytes that stay free: a filesystem that is quite full is slow, and the booted system may write there too.
@@ -242,6 +242,7 @@ impl Cache {
         &self,
         metainfo: &Metainfo,
         image: &str,
+        signed: bool,
         sums: Option<Sums<'_>>,
         report: &Report,
     ) -> Result<Payload, Failure> {
@@ -259,7 +260,7 @@ impl Cache {
             Ok((path, file))
         };
         let (path, mut file) = open().step(Exit::Storage)?;
-        let mut known = check(&file, metainfo, image, report).await.step(Exit::Storage)?;
+        let (mut known, sum) = check(&file, metainfo, image, signed, report).await.step(Exit::Storage)?;
         let mut begun = Vec::new();
         let others = self.others(infohash, image);
         // Old versions are looked up by pieces of a whole file.
@@ -297,6 +298,7 @@ impl Cache {
             head: None,
             known,
             begun,
+            sum,
             keep: Keep::Cache(Keeper { cache, infohash, flush }),
         })
     }
@@ -369,18 +371,23 @@ async fn check(
     file: &File,
     metainfo: &Metainfo,
     image: &str,
+    signed: bool,
     report: &Report,
-) -> anyhow::Result<swarm::plan::Bits> {
+) -> anyhow::Result<(swarm::plan::Bits, Option<Sha256Sum>)> {
     let (file, metainfo) = (file.try_clone().context("sharing the image's file")?, metainfo.clone());
     let (image, report, size) = (image.to_owned(), report.clone(), metainfo.size());
     let begun = std::time::Instant::now();
     let empty = file.metadata().is_ok_and(|m| m.blocks() == 0);
     let work = move || {
-        let known = survey(&file, &metainfo, |done| {
+        let tell = |done| {
             if !empty {
                 report.checking(done, size, &image);
             }
-        })?;
+        };
+        let (known, sum) = match signed && !empty {
+            true => survey_summing(&file, &metainfo, tell)?,
+            false => (survey(&file, &metainfo, tell)?, None),
+        };
         let bytes = known.iter().map(|p| metainfo.piece_range(p)).map(|r| r.end - r.start).sum::<u64>();
         if !empty {
             report.info(&format!(
@@ -391,7 +398,7 @@ async fn check(
                 begun.elapsed().as_secs_f64()
             ));
         }
-        Ok(known)
+        Ok((known, sum))
     };
     in_background(work).await.context("reading what is here")
 }

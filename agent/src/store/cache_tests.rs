@@ -19,7 +19,7 @@ fn torrent(data: &[u8]) -> Metainfo {
 }
 
 async fn prepared(cache: &Cache, data: &[u8]) -> Payload {
-    let ready = cache.prepare(&torrent(data), "lab", None, &Report::new(None, None)).await;
+    let ready = cache.prepare(&torrent(data), "lab", true, None, &Report::new(None, None)).await;
     ready.map_err(|f| f.error).unwrap()
 }
 
@@ -141,7 +141,11 @@ async fn who_stood_for_an_image_is_kept_with_it() {
     // In RAM it booted: there is nothing to keep it with, and it is remembered.
     cache.remember_signed(&statement(5), &proof(1)).unwrap();
     assert_eq!(cache.evidence(infohash), None);
+    assert_eq!(prepared(&cache, &data).await.sum, None, "nothing is there yet");
     fetched(&cache, &data).await;
+    let there = prepared(&cache, &data).await;
+    let sum = swarm::sha256(&there.file, None, data.len() as u64, |_| {}).unwrap();
+    assert_eq!(there.sum, Some(sum), "it is not read twice");
     cache.remember_signed(&statement(7), &proof(2)).unwrap();
     assert_eq!(cache.evidence(infohash), Some(proof(2)));
     let newest =

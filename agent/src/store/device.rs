@@ -65,7 +65,7 @@ pub(super) async fn prepare(
         .step(Exit::Storage)?;
     let flusher = Flusher::start(&file).context("starting a thread").step(Exit::Storage)?;
     let keep = Keep::Device(Writing { disk, claim: Some(claim), flusher: Some(flusher) });
-    Ok(Payload { file, path: node, head: Some(head), known, begun: Vec::new(), keep })
+    Ok(Payload { file, path: node, head: Some(head), known, begun: Vec::new(), sum: None, keep })
 }
 
 /// What of the payload is on the disk already. A disk that seems to have nothing of it is not read to its end.

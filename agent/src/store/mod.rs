@@ -42,6 +42,8 @@ pub struct Payload {
     pub known: Bits,
     /// Blocks of other pieces that are in the file as well, not verified.
     pub begun: Vec<(u32, u32)>,
+    /// The SHA-256 of all of it, if it was all there and somebody wanted to know.
+    pub sum: Option<Sha256Sum>,
     keep: Keep,
 }
 
@@ -57,7 +59,10 @@ enum Keep {
 
 impl Payload {
     /// The SHA-256 of all that is in it.
-    pub async fn sum(&self, size: u64, image: &str, report: &Report) -> anyhow::Result<Sha256Sum> {
+    pub async fn sum_up(&self, size: u64, image: &str, report: &Report) -> anyhow::Result<Sha256Sum> {
+        if let Some(sum) = self.sum {
+            return Ok(sum);
+        }
         let (file, head) = (self.file.try_clone()?, self.head.as_ref().map(Head::try_clone).transpose()?);
         let (image, report) = (image.to_owned(), report.clone());
         let work = move || sha256(&file, head.as_ref(), size, |done| report.checking(done, size, &image));
@@ -95,6 +100,8 @@ pub struct Order<'a> {
     pub metainfo: &'a Metainfo,
     /// What it is called.
     pub image: &'a str,
+    /// Whether its SHA-256 will be asked for.
+    pub signed: bool,
     /// Where the server has the image's sums.
     pub sums: Option<Sums<'a>>,
 }
@@ -138,13 +145,13 @@ async fn one(
     memory: Memory,
     report: &Report,
 ) -> Result<(Plan, Payload), Failure> {
-    let Order { args, params, metainfo, image, sums } = *order;
+    let Order { args, params, metainfo, image, signed, sums } = *order;
     let plan = target::choose(target, image, metainfo.size(), &params.overlay, memory).step(Exit::Room)?;
     let payload = match &plan.place {
         Place::Ram(size) => ram::prepare(&args.run_dir, *size, metainfo).step(Exit::Storage)?,
         Place::Cache(name) => {
             let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
-            cache.prepare(metainfo, image, sums, report).await?
+            cache.prepare(metainfo, image, signed, sums, report).await?
         }
         Place::Device(disk) => device::prepare(disk, image, metainfo, args, report).await?,
     };

@@ -31,5 +31,13 @@ pub fn create(path: &Path, size: u64) -> anyhow::Result<File> {
 pub fn file(path: &Path, metainfo: &Metainfo) -> anyhow::Result<Payload> {
     let file = open_sized(path, metainfo.size())?;
     let known = survey(&file, metainfo, |_| {}).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Payload { file, path: path.to_owned(), head: None, known, begun: Vec::new(), keep: Keep::Ram })
+    Ok(Payload {
+        file,
+        path: path.to_owned(),
+        head: None,
+        known,
+        begun: Vec::new(),
+        sum: None,
+        keep: Keep::Ram,
+    })
 }

@@ -2,7 +2,12 @@
 //! Keys and signatures: what machines with a key in their initrd would refuse.
 
 use super::Finding;
-use crate::{catalogue::Catalogue, config::Config, keys::Folder};
+use crate::{
+    catalogue::{Catalogue, INITRD},
+    config::Config,
+    import::initrd,
+    keys::Folder,
+};
 
 const REFUSED: &str = "machines whose initrd has a key refuse it (exit code 12)";
 
@@ -51,18 +56,21 @@ pub fn signatures(config: &Config) -> Vec<Finding> {
     };
     let bad = found.len();
     for name in &names {
-        if catalogue.signed_by_key(name).is_none() {
-            let cure = format!("boottorrent image sign {name}");
-            found.push(Finding::warning(
-                "signatures",
-                format!("image '{name}' is not signed"),
-                REFUSED,
-                cure,
-            ));
-        } else if let Err(e) = catalogue.verify(name, &keys) {
-            let cure = format!("boottorrent image verify {name}; then boottorrent image sign {name}");
-            found.push(Finding::warning("signatures", format!("{e:#}"), REFUSED, cure));
-        }
+        let (what, cure) = match catalogue.verify(name, &keys) {
+            Ok(_) => continue,
+            Err(_) if catalogue.signed_by_key(name).is_none() => {
+                (format!("image '{name}' is not signed"), format!("boottorrent image sign {name}"))
+            }
+            Err(e) => {
+                (format!("{e:#}"), format!("boottorrent image verify {name}; boottorrent image sign {name}"))
+            }
+        };
+        // What stands in an initrd that is LTSP's, nobody here knows.
+        let own = catalogue.dir(name).join(INITRD);
+        found.push(match initrd::has_key(&own, INITRD).unwrap_or(false) {
+            true => Finding::bad("signatures", what, "no machine boots it: its own initrd has a key", cure),
+            false => Finding::warning("signatures", what, REFUSED, cure),
+        });
     }
     if found.len() == bad {
         found.push(Finding::good("signatures", format!("{} images are signed by {keys}", names.len())));

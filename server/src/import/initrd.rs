@@ -7,7 +7,7 @@
 
 use crate::{interrupt, tool::Tool};
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::Family;
+use bootspec::{KEYS_DIR, manifest::Family};
 use std::{
     collections::HashSet,
     fs::File,
@@ -84,6 +84,18 @@ pub fn names(initrd: &Path, shown: &str) -> Result<HashSet<String>> {
     scan(initrd, &mut |name| {
         found.extend(module(name));
         true
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    Ok(found)
+}
+
+/// Whether there is a public key in an initrd: then it boots only what that key signed.
+pub fn has_key(initrd: &Path, shown: &str) -> Result<bool> {
+    let mut found = false;
+    let folder = KEYS_DIR.trim_start_matches('/');
+    scan(initrd, &mut |name| {
+        found |= name.strip_prefix(folder).is_some_and(|file| file.ends_with(".pub"));
+        !found
     })
     .with_context(|| format!("reading the initrd {shown}"))?;
     Ok(found)
