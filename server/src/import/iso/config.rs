@@ -28,7 +28,8 @@ pub fn parse(text: &str) -> Vec<Entry> {
         }
     };
     for line in text.lines() {
-        let mut words = line.split_whitespace().map(unquoted);
+        // Nothing between quotes is no word.
+        let mut words = line.split_whitespace().map(unquoted).filter(|w| !w.is_empty());
         let Some(key) = words.next() else { continue };
         match key.to_ascii_lowercase().as_str() {
             "menuentry" | "label" | "title" => done(&mut now),
@@ -159,6 +160,11 @@ mod tests {
             assert_eq!(parse(text), [], "{text:?}");
         }
         assert_eq!(parse(&"linux /k\n".repeat(1000)).len(), MAX_ENTRIES);
+    }
+
+    #[test]
+    fn nothing_between_quotes_is_no_word() {
+        assert_eq!(parse("linux \"\" /k \"\" a ''\ninitrd '' /i\n"), [entry("k", &["i"], "a")]);
     }
 
     #[test]
