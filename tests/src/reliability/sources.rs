@@ -243,9 +243,9 @@ fn wrong_pieces() -> Result<Seen> {
     let race = |liar: bool| {
         let name = if liar { "wrong" } else { "right" };
         let (mut took, mut wrong, mut banned) = (0.0, 0, 0);
-        room(name, 48, &["--no-payload"], |lab, server| {
+        room(name, 32, &["--no-payload"], |lab, server| {
             server.seeding()?;
-            lab.limit(lab.server(), 60)?;
+            lab.limit(lab.server(), 40)?;
             let _liar = match liar {
                 true => Some(Other::lie(lab, &server.torrent_file()?, &spoilt(lab, server)?)?),
                 false => None,

@@ -72,11 +72,11 @@ fn disk_full() -> Result<Seen> {
     ensure!(!out.status.success(), "there was room: {said}");
     consistent(&dir, &["debian"])?;
     // Not a byte is left: what is said of machines stays as it was.
-    server.boottorrent(&["host", "set", "pc1", "--image", "debian"])?;
+    server.boottorrent(&["host", "set", "group:one", "--image", "debian"])?;
     let hosts = fs::read(dir.join("hosts.toml"))?;
     let fill = Cmd::new("dd").args(["if=/dev/zero", "bs=64K", "status=none"]);
     fill.arg(format!("of={}", dir.join("fill").display())).output()?;
-    let refused = server.boottorrent(&["host", "set", "pc2", "--image", "debian"]);
+    let refused = server.boottorrent(&["host", "set", "group:two", "--image", "debian"]);
     ensure!(refused.is_err() && fs::read(dir.join("hosts.toml"))? == hosts, "{refused:?}");
     let refused = refused.err().map(|e| e.to_string()).unwrap_or_default();
     ensure!(refused.contains("No space left on device"), "{refused}");
@@ -118,9 +118,9 @@ fn which(dir: &Path, of: &[(&Path, &str)]) -> Result<String> {
 }
 
 fn killed(times: u64) -> Result<Seen> {
-    room(&format!("killed-{times}"), 8, &[], |lab, server| {
+    room(&format!("killed-{times}"), 16, &[], |lab, server| {
         let dir = server.catalogue().to_owned();
-        let (one, other) = (lab.dir().join("one"), assets::random(16)?.join("images/debian/payload"));
+        let (one, other) = (lab.dir().join("one"), assets::random(24)?.join("images/debian/payload"));
         fs::copy(server.payload(), &one)?;
         let (_, kernel, initrd) = new_version(server)?;
         // Copies: what is added is not what is there.
