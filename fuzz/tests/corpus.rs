@@ -81,7 +81,7 @@ fn every_target_over_its_corpus_and_changes_of_it() {
 fn targets_are_where_they_are_looked_for() {
     let names: BTreeSet<String> = TARGETS.iter().map(|t| t.name.to_owned()).collect();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (folder, end) in [("corpus", ""), ("fuzz_targets", ".rs")] {
+    for (folder, end) in [("corpus", ""), ("libfuzzer/fuzz_targets", ".rs")] {
         let entries =
             fs::read_dir(here.join(folder)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let found: BTreeSet<String> = entries.map(|e| e.strip_suffix(end).unwrap_or(&e).to_owned()).collect();
