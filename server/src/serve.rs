@@ -53,7 +53,7 @@ pub async fn serve(config: Config) -> Result<()> {
     let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
     let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
     let app = http::router(state.clone(), Over::Tcp);
-    let http = tokio::spawn(http::listen::serve(listener, app, stopped.clone()));
+    let http = tokio::spawn(http::listen::serve(http::listen::Plain(listener), app, stopped.clone()));
     let mut local = None;
     match socket {
         Ok(socket) => {

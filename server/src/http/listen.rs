@@ -3,20 +3,21 @@
 //! request may take. So who opens many and says nothing, or says it slowly, keeps nobody else out.
 
 use super::Ends;
-use axum::{Extension, Router, extract::ConnectInfo};
+use axum::{Extension, Router, extract::ConnectInfo, serve::Listener};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use std::{
+    io,
     net::IpAddr,
     time::{Duration, Instant},
 };
 use swarm::Places;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
     time::sleep,
@@ -32,23 +33,46 @@ const HEAD: Duration = Duration::from_secs(30);
 /// How often a host with too many connections is told of.
 const SAY: Duration = Duration::from_secs(60);
 
+/// Connections as they come.
+pub struct Plain(pub TcpListener);
+
+impl Listener for Plain {
+    type Io = TcpStream;
+    type Addr = Ends;
+
+    async fn accept(&mut self) -> (TcpStream, Ends) {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, remote)) => {
+                    let ends = Ends::of(&stream, remote);
+                    return (stream, ends);
+                }
+                // Out of file descriptors, perhaps: others end meanwhile.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Ends> {
+        let local = self.0.local_addr()?;
+        Ok(Ends { remote: local, local })
+    }
+}
+
 /// Serve until `stopped`, then only what has begun.
-pub async fn serve(listener: TcpListener, app: Router, mut stopped: watch::Receiver<bool>) {
+pub async fn serve<L>(mut listener: L, app: Router, mut stopped: watch::Receiver<bool>)
+where
+    L: Listener<Addr = Ends>,
+{
     let (places, mut connections) = (Places::new(ALL, EACH), JoinSet::new());
     let mut said: Option<Instant> = None;
     loop {
-        let accepted = tokio::select! {
+        let (stream, ends) = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|s| *s) => break,
         };
         // Those that have ended.
         while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors, perhaps: others end meanwhile.
-            sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(ends) = Ends::of(&stream) else { continue };
         let Some(place) = places.take(ends.remote.ip()) else {
             if said.is_none_or(|t| t.elapsed() >= SAY) {
                 said = Some(Instant::now());

@@ -36,7 +36,6 @@ use axum::{
 use bootspec::{HTTP_PORT, ImageName, InfoHash};
 use std::{
     collections::HashSet,
-    io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -191,11 +190,13 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Those of an accepted connection. Errors: the client has gone already.
-    pub fn of(stream: &TcpStream) -> io::Result<Ends> {
+    /// Of a connection that has just come in.
+    pub fn of(stream: &TcpStream, remote: SocketAddr) -> Ends {
         give_up_on_the_silent(stream);
         let plain = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        Ok(Ends { remote: plain(stream.peer_addr()?), local: plain(stream.local_addr()?) })
+        let remote = plain(remote);
+        // It fails only when the client has gone already: then nobody reads the answer.
+        Ends { remote, local: stream.local_addr().map_or(remote, plain) }
     }
 }
 
