@@ -41,6 +41,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Without a new piece for this long, one more is called, each time.
 const DRY: Duration = Duration::from_secs(2);
 
+/// When local discovery asks again, doubled each time.
+const AGAIN: Duration = Duration::from_secs(3);
+const AGAIN_AT_LAST: Duration = Duration::from_secs(300);
+
 /// Call peers until the torrent is complete. A seeder waits to be called.
 pub(crate) async fn call(shared: Arc<Shared>) {
     let (mut more, mut since) = (0, shared.now());
@@ -133,9 +137,18 @@ pub(crate) async fn listen(
     let infohash = Id20::new(infohash.0);
     let local = async {
         let Some(lsd) = lsd else { return };
-        let mut found = Box::pin(lsd.announce(infohash, Some(port)));
-        while let Some(address) = found.next().await {
-            tell(address);
+        let mut patience = AGAIN;
+        loop {
+            let mut found = Box::pin(lsd.announce(infohash, Some(port)));
+            let heard = async {
+                while let Some(address) = found.next().await {
+                    tell(address);
+                }
+                std::future::pending::<()>().await;
+            };
+            // A datagram may be lost, and by itself the next would come in five minutes.
+            let _ = timeout(patience, heard).await;
+            patience = (patience * 2).min(AGAIN_AT_LAST);
         }
     };
     let tracked = async {

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) const ALL: [Scenario; 16] = [
+pub(super) const ALL: [Scenario; 17] = [
     Scenario::quick(
         "seeder-killed",
         "the server is killed when the swarm holds every piece, most machines half",
@@ -38,6 +38,11 @@ pub(super) const ALL: [Scenario; 16] = [
         "server-gone",
         "there is no server and no tracker, only a .torrent and one machine that has booted: local discovery",
         server_gone,
+    ),
+    Scenario::full(
+        "discovery-loses-half",
+        "the same, and half of what local discovery sends is lost",
+        discovery_loses_half,
     ),
     Scenario::full("discovery-blocked", "a firewall drops local discovery: the tracker", discovery_blocked),
     Scenario::full(
@@ -163,8 +168,18 @@ fn tracker_gone() -> Result<Seen> {
 }
 
 fn server_gone() -> Result<Seen> {
-    room("alone", 24, &[], |lab, server| {
+    no_server("alone", 0)
+}
+
+fn discovery_loses_half() -> Result<Seen> {
+    no_server("half", 50)
+}
+
+fn no_server(name: &str, lost: u32) -> Result<Seen> {
+    room(name, 24, &[], |lab, server| {
         let (mut hosts, torrent) = (hosts(lab, 4, 100)?, server.torrent_file()?);
+        let rule = format!("udp dport 6771 numgen random mod 100 < {lost} drop");
+        hosts.iter().filter(|_| lost > 0).try_for_each(|h| h.filter(&rule))?;
         let mut first = agents(vec![hosts.remove(0)], server, &[])?;
         completed(&mut first, server, Instant::now())?;
         server.stop();
