@@ -73,9 +73,10 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let keys = args.keys.as_ref().map(|dir| trust::keys(dir, report).unwrap_or_default());
     let vouched = match &keys {
         Some(keys) => {
-            let (newest, kept) = (Default::default(), None);
+            let (newest, kept, kept_only) = (Default::default(), None, false);
             let (params, metainfo, image, reach, client) = (&params, &metainfo, &*image, &reach, &client);
-            let case = trust::Case { keys, params, metainfo, image, kept, newest, reach, client, report };
+            let case =
+                trust::Case { keys, params, metainfo, image, kept, kept_only, newest, reach, client, report };
             Some((keys, case.vouch().await?))
         }
         None => None,

@@ -246,7 +246,7 @@ impl Fetching<'_> {
             Some(_) => Some(limit.unwrap_or(SHORT).min(SHORT)),
             None => limit,
         };
-        let failure = match self.fetch(metainfo, self.params, patience, caches).await {
+        let failure = match self.fetch(metainfo, self.params, patience, false, caches).await {
             Err(failure) if failure.exit == Exit::Swarm => failure,
             ended => return ended,
         };
@@ -259,7 +259,8 @@ impl Fetching<'_> {
     /// What is here: it is only hashed, and what is wrong in it fetched if anybody has that.
     async fn fetch_spare(&self, spare: Spare, caches: &mut Caches<'_>) -> Result<Fetched, Failure> {
         let params = spare.only(self.params);
-        self.fetch(spare.metainfo, &params, params.timeout, caches).await
+        // Who did not answer before is not waited for again.
+        self.fetch(spare.metainfo, &params, params.timeout, true, caches).await
     }
 
     async fn fetch(
@@ -267,6 +268,7 @@ impl Fetching<'_> {
         metainfo: Metainfo,
         params: &Params,
         patience: Option<Duration>,
+        kept_only: bool,
         caches: &mut Caches<'_>,
     ) -> Result<Fetched, Failure> {
         let Fetching { args, reach, client, report, .. } = *self;
@@ -278,7 +280,7 @@ impl Fetching<'_> {
         });
         report.info(&format!("image {image}: {}, infohash {infohash}", human_size(metainfo.size())));
         let vouched = match &self.keys {
-            Some(keys) => Some((keys, self.vouch(keys, &metainfo, &image, caches).await?)),
+            Some(keys) => Some((keys, self.vouch(keys, &metainfo, &image, kept_only, caches).await?)),
             None => None,
         };
 
@@ -323,12 +325,14 @@ impl Fetching<'_> {
         keys: &Keys,
         metainfo: &Metainfo,
         image: &str,
+        kept_only: bool,
         caches: &Caches<'_>,
     ) -> Result<Vouched, Failure> {
         let Fetching { params, reach, client, report, .. } = *self;
         let kept = caches.evidence(metainfo.infohash());
         let newest = caches.newest();
-        let vouched = trust::Case { keys, params, metainfo, image, kept, newest, reach, client, report };
+        let vouched =
+            trust::Case { keys, params, metainfo, image, kept, kept_only, newest, reach, client, report };
         let vouched = vouched.vouch().await?;
         let missing = trust::missing(&vouched.signed.statement, self.line);
         if !missing.is_empty() {

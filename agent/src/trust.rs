@@ -67,6 +67,8 @@ pub struct Case<'a> {
     pub image: &'a str,
     /// What was kept of its evidence.
     pub kept: Option<Evidence>,
+    /// Nobody is asked: what is not kept is nowhere.
+    pub kept_only: bool,
     /// What this machine has booted.
     pub newest: Newest,
     /// Where evidence is.
@@ -124,7 +126,7 @@ impl Case<'_> {
     async fn evidence(&self) -> Result<Option<Evidence>, Failure> {
         let Reach { torrent, server, .. } = self.reach;
         let at = locate::statement(torrent, server.as_ref(), self.params, self.metainfo.infohash());
-        let Some(at) = at else { return Ok(None) };
+        let Some(at) = at.filter(|_| !self.kept_only) else { return Ok(None) };
         let Some(statement) = self.get(&at, MAX_STATEMENT).await? else { return Ok(None) };
         let signature = self.get(&locate::signature(&at), MAX_SIGNATURE).await?;
         Ok(signature.map(|signature| Evidence { statement, signature }))

@@ -4,7 +4,7 @@
 //! In its folder `boottorrent/`: `INFOHASH.part` while an image is fetched, `INFOHASH.img` when it was complete
 //! once, `INFOHASH.torrent`, and `state.json`. The names promise nothing: whatever a file is called, each of its
 //! pieces counts only when it has been hashed in this boot. Where images must be signed, `INFOHASH.statement` with its
-//! signature, and in `newest.json` the newest version of each image that was booted.
+//! signature, and in `newest` the newest version of each image that was booted.
 
 use super::{
     Keep, Payload, Sums,
@@ -21,7 +21,10 @@ use crate::{
 use anyhow::{Context, bail};
 use bootspec::{
     DeviceName, Exit, InfoHash, Sha256Sum,
-    trust::{Evidence, MAX_SIGNATURE, MAX_STATEMENT, Newest, SIGNATURE, STATEMENT, Statement},
+    trust::{
+        Evidence, MAX_SIGNATURE, MAX_STATEMENT, Newest, SIGNATURE, STATEMENT, Statement, parse_newest,
+        render_newest,
+    },
     units::human_size,
 };
 use nix::{
@@ -44,7 +47,7 @@ const RESERVE: u64 = 16 << 20;
 /// The largest `state.json` that is read.
 const MAX_STATE: u64 = 1 << 20;
 /// The newest version of each image that was booted.
-const NEWEST: &str = "newest.json";
+const NEWEST: &str = "newest";
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -141,7 +144,7 @@ impl Cache {
     /// The newest version of each image that was booted with this filesystem there.
     pub fn newest(&self) -> Newest {
         let read = bounded(&self.dir.join(NEWEST), MAX_STATE);
-        read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        read.map(|bytes| parse_newest(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
     }
 
     /// This version boots now: it is the newest one that counts, even if it is older.
@@ -154,7 +157,7 @@ impl Cache {
         }
         let mut newest = self.newest();
         if newest.insert(name.clone(), *version) != Some(*version) {
-            self.put(NEWEST, &serde_json::to_vec(&newest).expect("a map of texts is JSON"))?;
+            self.put(NEWEST, render_newest(&newest).as_bytes())?;
         }
         Ok(())
     }

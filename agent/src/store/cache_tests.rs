@@ -156,6 +156,6 @@ async fn who_stood_for_an_image_is_kept_with_it() {
     assert_eq!((newest(&cache), cache.evidence(infohash)), (vec![("lab".to_owned(), 6)], Some(proof(3))));
     prepared(&cache, &data).await.discard().unwrap();
     assert!(cache.images().is_empty() && cache.evidence(infohash).is_none(), "nothing of it stays");
-    fs::write(dir.path().join("boottorrent/newest.json"), "[").unwrap();
+    fs::write(dir.path().join("boottorrent/newest"), "[").unwrap();
     assert!(cache.newest().is_empty());
 }

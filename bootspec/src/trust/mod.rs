@@ -44,6 +44,20 @@ pub struct Wanted<'a> {
 /// The newest version of each image that a machine has booted.
 pub type Newest = BTreeMap<ImageName, Version>;
 
+/// Read what a machine remembers: a line for each image, with its name and the version. Other lines are nothing.
+pub fn parse_newest(text: &str) -> Newest {
+    let line = |line: &str| {
+        let (name, version) = line.split_once(' ')?;
+        Some((name.parse().ok()?, version.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// What [`parse_newest`] reads.
+pub fn render_newest(newest: &Newest) -> String {
+    newest.iter().map(|(name, version)| format!("{name} {version}\n")).collect()
+}
+
 /// A statement that somebody who may has signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {

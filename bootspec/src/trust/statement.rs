@@ -2,7 +2,6 @@
 //! What is signed of an image: eight lines of text, written in one way only.
 
 use crate::{ImageManifest, ImageName, InfoHash, Sha256Sum, manifest::Kind};
-use serde::{Deserialize, Serialize};
 use std::{
     fmt,
     str::FromStr,
@@ -16,8 +15,7 @@ pub const MAX_STATEMENT: usize = 4096;
 const HEAD: &str = "boottorrent statement 1";
 
 /// When a version was made, in seconds since 1970, shown as RFC 3339 in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
 /// The last second of the year 9999: beyond it RFC 3339 has no way to write a time.

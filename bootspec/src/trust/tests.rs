@@ -85,6 +85,18 @@ fn a_statement_is_written_in_one_way() {
 }
 
 #[test]
+fn what_a_machine_remembers() {
+    let newest = Newest::from([
+        ("a".parse().unwrap(), "2026-11-23T08:00:00Z".parse().unwrap()),
+        ("b-1".parse().unwrap(), Version(0)),
+    ]);
+    let text = render_newest(&newest);
+    assert_eq!(text, "a 2026-11-23T08:00:00Z\nb-1 1970-01-01T00:00:00Z\n");
+    assert_eq!(parse_newest(&text), newest);
+    assert_eq!(parse_newest(&format!("x\n../x 2026-11-23T08:00:00Z\n\0\n{text}c soon\n")), newest);
+}
+
+#[test]
 fn key_ids_are_those_of_minisign() {
     let file = b"untrusted comment: minisign public key E7620F1842B4E81F\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     let mut keys = Keys::default();
