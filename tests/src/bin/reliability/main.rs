@@ -5,8 +5,14 @@
 mod soak;
 
 use anyhow::{Result, ensure};
-use boottorrent_tests::reliability::{all, page::Record};
+use boottorrent_tests::{
+    assets,
+    reliability::{all, page::Record},
+};
 use clap::Parser;
+
+/// MiB of the images that most scenarios have.
+const MIB: [u32; 3] = [16, 24, 32];
 
 /// Run what goes wrong in a room, and make docs/reliability.md of how it ended.
 #[derive(Parser)]
@@ -30,6 +36,10 @@ fn main() -> Result<()> {
     let known = |n: &String| n == "soak" || all().iter().any(|s| s.name == n);
     ensure!(args.names.iter().all(known), "there are: soak, {}", names().join(", "));
     let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|n| n == name);
+    // Not in any scenario's time.
+    for mib in MIB.into_iter().filter(|_| !args.render) {
+        assets::random(mib)?;
+    }
     let mut failed = Vec::new();
     for scenario in all().iter().filter(|s| wanted(s.name) && (s.quick || !args.quick) && !args.render) {
         match scenario.run() {
