@@ -19,18 +19,18 @@ use std::{
 
 /// Hash every piece in the file, and return those that are right. Holes are not read: a piece in one is
 /// right when it is all zeros. `tell` hears how many bytes have been looked at. The file may be shorter than the payload.
-pub fn survey(file: &File, metainfo: &Metainfo, tell: impl FnMut(u64)) -> io::Result<Bits> {
-    look(file, None, metainfo, None, tell)
+pub fn survey(file: &File, metainfo: &Metainfo, mut tell: impl FnMut(u64)) -> io::Result<Bits> {
+    look(file, None, metainfo, None, &mut tell)
 }
 
 /// The same, and the SHA-256 of the payload if all of it is there: it is read only once.
 pub fn survey_summing(
     file: &File,
     metainfo: &Metainfo,
-    tell: impl FnMut(u64),
+    mut tell: impl FnMut(u64),
 ) -> io::Result<(Bits, Option<Sha256Sum>)> {
     let mut sum = Sha256::new();
-    let have = look(file, None, metainfo, Some(&mut sum), tell)?;
+    let have = look(file, None, metainfo, Some(&mut sum), &mut tell)?;
     let all = have.is_full() && metainfo.is_whole();
     Ok((have, all.then(|| Sha256Sum(sum.finish()))))
 }
@@ -40,9 +40,9 @@ pub fn survey_apart(
     file: &File,
     head: &Head,
     metainfo: &Metainfo,
-    tell: impl FnMut(u64),
+    mut tell: impl FnMut(u64),
 ) -> io::Result<Bits> {
-    look(file, Some(head.try_clone()?), metainfo, None, tell)
+    look(file, Some(head.try_clone()?), metainfo, None, &mut tell)
 }
 
 /// Whether one of about `tries` pieces from all over the file is right: a disk that has nothing of the
@@ -60,7 +60,7 @@ fn look(
     head: Option<Head>,
     metainfo: &Metainfo,
     mut sum: Option<&mut Sha256>,
-    mut tell: impl FnMut(u64),
+    tell: &mut dyn FnMut(u64),
 ) -> io::Result<Bits> {
     let mut hear = |part: &[u8]| sum.iter_mut().for_each(|s| s.update(part));
     // Not the metadata's: a disk has no length there.

@@ -175,5 +175,9 @@ fn open_sized(path: &Path, size: u64) -> anyhow::Result<File> {
 async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
-    Ok(tokio::task::spawn_blocking(work).await.context("hashing")??)
+    let (tell, mut told) = tokio::sync::oneshot::channel();
+    // Boxed, so that there is one task of one kind: each kind is kilobytes of the agent.
+    let work: Box<dyn FnOnce() + Send> = Box::new(move || drop(tell.send(work())));
+    tokio::task::spawn_blocking(work).await.context("hashing")?;
+    Ok(told.try_recv().context("hashing")??)
 }

@@ -84,8 +84,7 @@ pub(super) async fn run(
         ));
         Ok((work.known, blocks))
     };
-    let done: io::Result<_> = tokio::task::spawn_blocking(work).await.context("rebuilding")?;
-    done.context("rebuilding from older versions")
+    super::in_background(work).await.context("rebuilding from older versions")
 }
 
 struct Work {
