@@ -15,7 +15,7 @@ fn the_agent_is_small() -> Result<()> {
     let packed = Cmd::new("zstd").args(["-19", "-q", "-c"]).arg(&agent).output()?.stdout.len();
     println!("agent: {stripped} bytes, {packed} with zstd -19");
     ensure!(
-        stripped <= 3_000_000 && packed <= 1_200_000,
+        stripped <= 3_100_000 && packed <= 1_230_000,
         "the agent has grown: {stripped} bytes, {packed} packed"
     );
     let kind = Cmd::new("readelf").args(["--program-headers", "--wide"]).arg(&agent).run()?;
