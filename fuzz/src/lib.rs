@@ -49,6 +49,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "range", reads: "Range headers", max_len: 256, run: server::range },
     Target { name: "source", reads: "sources, settings, checksums", max_len: 4096, run: server::source },
     Target { name: "state", reads: "what a cache remembers", max_len: 4096, run: agent::state },
+    Target { name: "statement", reads: "statements, signatures, keys", max_len: 9000, run: spec::statement },
     Target { name: "sums", reads: "sums of blocks", max_len: 16384, run: swarm::sums },
     Target { name: "wire", reads: "messages of peers", max_len: 8192, run: swarm::wire },
 ];

@@ -3,12 +3,13 @@
 
 use crate::shape::{self, Ask};
 use bootspec::{
-    ImageManifest, Params,
+    ImageManifest, InfoHash, Params,
     device::{DeviceName, Overlay, Target},
     ltsp::Ltsp,
     manifest::Content,
     partition::{PartitionName, Superblock, Table},
     text::clean,
+    trust::{Evidence, Keys, Newest, Statement, Wanted},
     units,
     vlan::Vlan,
 };
@@ -137,4 +138,29 @@ fn sealed(disk: &[u8]) -> Option<Vec<u8>> {
     let sum = crc32fast::hash(head);
     disk[512 + 16..512 + 20].copy_from_slice(&sum.to_le_bytes());
     Some(disk)
+}
+
+/// A key of the tests, made once by minisign: nobody signs with it.
+const KEY: &str = include_str!("test.pub");
+
+/// A statement, and behind an empty line its signature, judged by a machine with one key.
+pub fn statement(data: &[u8]) {
+    let end = data.windows(2).position(|w| w == b"\n\n").map_or(data.len(), |at| at + 1);
+    let signature = data.get(end + 1..).unwrap_or_default();
+    let evidence = Evidence { statement: data[..end].to_vec(), signature: signature.to_vec() };
+    if let Ok(statement) = Statement::parse(&evidence.statement) {
+        // There is one way to write it.
+        assert_eq!(statement.to_string().as_bytes(), evidence.statement);
+        assert!(!statement.parameters.contains(char::is_control));
+    }
+    let mut keys = Keys::default();
+    keys.add(KEY.as_bytes()).expect("a key of minisign");
+    let newest = Newest::new();
+    let wanted = Wanted { name: Some("lab"), infohash: InfoHash([0xab; 20]), size: 1 << 20, newest: &newest };
+    match keys.judge(&evidence, &wanted) {
+        Ok(signed) => panic!("nobody has the secret key: {signed:?}"),
+        Err(why) => shape::one_line(&clean(&why.sentence("lab", &keys), &[])),
+    }
+    // Whatever is put among the keys.
+    let _ = Keys::default().add(data);
 }
