@@ -14,8 +14,9 @@ fn the_agent_is_small() -> Result<()> {
     let stripped = std::fs::metadata(&agent)?.len();
     let packed = Cmd::new("zstd").args(["-19", "-q", "-c"]).arg(&agent).output()?.stdout.len();
     println!("agent: {stripped} bytes, {packed} with zstd -19");
+    // Of it, 105 kB are signatures and SHA-256: minisign-verify has arithmetic of its own.
     ensure!(
-        stripped <= 3_000_000 && packed <= 1_200_000,
+        stripped <= 3_020_000 && packed <= 1_200_000,
         "the agent has grown: {stripped} bytes, {packed} packed"
     );
     let kind = Cmd::new("readelf").args(["--program-headers", "--wide"]).arg(&agent).run()?;
