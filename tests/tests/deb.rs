@@ -167,7 +167,7 @@ fn upgrade(machine: &Container) -> Result<()> {
     let set = "apt-get install ./old/boottorrent-agent_*.deb ./old/boottorrent-server_*.deb
         echo '[tracker]\ninterval = \"20s\"' >>/etc/boottorrent/server.toml
         systemctl restart boottorrent-server
-        touch /etc/boottorrent/keys/mine.pub";
+        touch /etc/boottorrent/keys/mine.key";
     machine.sh_logged("old", set)?;
     // Both have changed the settings: dpkg would ask, and this is its default answer.
     let upgrade = "apt-get -o Dpkg::Options::=--force-confold install ./boottorrent-agent_*.deb ./boottorrent-server_*.deb
@@ -185,7 +185,7 @@ fn upgrade(machine: &Container) -> Result<()> {
     let left = ours(machine)?;
     let (key, rest): (Vec<_>, Vec<_>) =
         left.lines().filter(|l| !l.starts_with("/root/")).partition(|l| l.starts_with("/etc/boottorrent"));
-    ensure!(rest.is_empty() && key.contains(&"/etc/boottorrent/keys/mine.pub"), "left:\n{left}");
+    ensure!(rest.is_empty() && key.contains(&"/etc/boottorrent/keys/mine.key"), "left:\n{left}");
     Ok(())
 }
 
