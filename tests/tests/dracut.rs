@@ -118,7 +118,7 @@ fn live(lab: &Lab, image: &Image) -> Result<()> {
     vm.expect("the image is /run/boottorrent/image.img: the initrd's own scripts boot it now", BOOT)?;
     vm.expect(MULTI_USER, BOOT)?;
     vm.login()?;
-    let root = vm.sh("findmnt -n -o SOURCE,FSTYPE /; readlink /run/boottorrent/image.img")?;
+    let root = vm.sh("findmnt -rn -o SOURCE,FSTYPE /; readlink /run/boottorrent/image.img")?;
     ensure!(root.starts_with("LiveOS_rootfs overlay") && root.ends_with("/store/payload"), "{root}");
     vm.sh("/run/boottorrent/boottorrent-agent status").map(drop)
 }
@@ -126,7 +126,7 @@ fn live(lab: &Lab, image: &Image) -> Result<()> {
 /// dracut's systemd kills what is left at switch-root, but not who is called `@…`; and /run is moved.
 fn stays(vm: &mut Vm, client: &Client) -> Result<()> {
     ensure!(client.phase == Phase::Seed, "{client:#?}");
-    let root = vm.sh("findmnt -n -o FSTYPE,OPTIONS /; systemctl is-active multi-user.target")?;
+    let root = vm.sh("findmnt -rn -o FSTYPE,OPTIONS /; systemctl is-active multi-user.target")?;
     ensure!(root.starts_with("overlay") && root.contains("lowerdir=/run/boottorrent/lower"), "{root}");
     ensure!(root.ends_with("\nactive"), "{root}");
     lives_on(vm)

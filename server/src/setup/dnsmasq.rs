@@ -55,8 +55,14 @@ pub const SCRIPT: &str = "boottorrent/boot.ipxe";
 /// What the signed GRUB reads first; that it is there is built in.
 pub const GRUB: &str = "grub/grub.cfg";
 
-/// [`MAIN`].
-pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Loaders) -> String {
+/// [`MAIN`]. `interface`: the only one that dnsmasq is to serve; `on`: the one where machines are.
+pub fn main(
+    mode: &Mode,
+    subnet: Subnet,
+    interface: Option<&str>,
+    on: Option<&str>,
+    loaders: &Loaders,
+) -> String {
     let mut s = format!("{MARK}\n");
     let mut line = |text: &str| writeln!(s, "{text}").expect("a String");
     if let Some(interface) = interface {
@@ -66,7 +72,7 @@ pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Load
     match mode {
         Mode::Proxy => {
             line("\n# Another DHCP server gives the addresses; this one adds what to boot.");
-            line(&format!("dhcp-range=set:bt-proxy,{},proxy,{}", subnet.network, subnet.mask()));
+            line(&format!("dhcp-range={},proxy,{}", subnet.network, subnet.mask()));
         }
         Mode::Authoritative(Lease { from, to, dns, router }) => {
             line("\n# This is the only DHCP server of the network.");
@@ -109,14 +115,16 @@ pub fn main(mode: &Mode, subnet: Subnet, interface: Option<&str>, loaders: &Load
     let both =
         [("bt-bios", &["X86PC"][..], loaders.bios), ("bt-efi", &["X86-64_EFI", "BC_EFI"], loaders.efi)];
     if *mode == Mode::Proxy {
-        // Only here: some UEFI firmware fails when a full DHCP server sends PXE services.
+        // Only here: some UEFI firmware fails when a full DHCP server sends PXE services. Not by a tag of the range,
+        // which dnsmasq 2.91 (trixie) links to itself at its second request, and hangs; each interface is a tag too.
         line(first);
+        let here = on.map(|i| format!("tag:{i},")).unwrap_or_default();
         for (_, types, loader) in both {
             for kind in types {
                 if let Some(loader) = loader {
-                    line(&format!("pxe-service=tag:bt-proxy,tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"));
+                    line(&format!("pxe-service={here}tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"));
                 }
-                line(&format!("pxe-service=tag:bt-proxy,tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
+                line(&format!("pxe-service={here}tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
             }
         }
     } else {

@@ -121,8 +121,10 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
     if let Some(name) = narrow.filter(|n| !names_interface(n)) {
         bail!("'{}' is no name of an interface: see `ip link`", name.escape_debug());
     }
+    let on = narrow.or(interface.as_deref()).filter(|n| names_interface(n));
     let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
-    let mut items = vec![text(here.dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, &loaders))];
+    let mut items =
+        vec![text(here.dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, on, &loaders))];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
     items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port)));
     let items_below = found.copies.into_iter();
