@@ -60,9 +60,9 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
 fn looks_right(vm: &mut Vm, client: &Client) -> Result<()> {
     ensure!(client.phase == Phase::Seed, "{client:#?}");
     vm.login()?;
-    let root = vm.sh("findmnt -n -o FSTYPE /; systemctl is-active multi-user.target")?;
+    let root = vm.sh("findmnt -rn -o FSTYPE /; systemctl is-active multi-user.target")?;
     ensure!(root == "overlay\nactive", "{root}");
-    let layers = vm.sh("findmnt -n -o OPTIONS /; losetup -n -O BACK-FILE,RO")?;
+    let layers = vm.sh("findmnt -rn -o OPTIONS /; losetup -n -O BACK-FILE,RO")?;
     ensure!(layers.contains("lowerdir=/run/boottorrent/lower"), "{layers}");
     ensure!(
         layers.contains("/run/boottorrent/store/payload  1"),
