@@ -30,13 +30,14 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
         Dialog::Machine(id, log) => match model.now.machines.iter().find(|c| c.heartbeat.id == *id) {
             Some(c) => {
                 let mut lines = machine(c);
+                let width = usize::from(area.width.saturating_sub(2)).max(1);
+                let taken: usize = lines.iter().map(|l| l.width().div_ceil(width).max(1)).sum();
                 // Its end is what counts: as much as there is room for, inside the frame.
-                let room = usize::from(area.height).saturating_sub(lines.len() + 3).max(3);
+                let room = usize::from(area.height).saturating_sub(taken + 3).max(2);
                 if !log.is_empty() {
                     lines.push(Line::default());
-                    lines.extend(
-                        log[log.len().saturating_sub(room)..].iter().map(|l| Line::from(format!(" {l}"))),
-                    );
+                    let end = &log[log.len().saturating_sub(room)..];
+                    lines.extend(end.iter().map(|l| Line::from(l.chars().take(width).collect::<String>())));
                 }
                 text(frame, area, &format!(" {} ", rows::name(c)), lines, 0);
             }
@@ -148,11 +149,9 @@ fn machine(c: &Client) -> Vec<Line<'static>> {
         lines.push(Line::default());
         lines.push(Line::styled(format!(" {error}"), Tone::Bad.style()));
     }
-    lines.push(Line::default());
-    lines.push(Line::styled(" since the agent's start, in seconds", Tone::Head.style()));
     let phases = h.phases.iter().map(|p| format!("{} {:.1}", p.phase.as_str(), p.at));
     let heard = std::iter::once(format!("heard {:.1}", h.uptime));
-    lines.push(Line::from(format!(" {}", phases.chain(heard).collect::<Vec<_>>().join("  "))));
+    lines.push(fact("seconds", phases.chain(heard).collect::<Vec<_>>().join(", ")));
     lines
 }
 
