@@ -167,8 +167,8 @@ impl Inner {
         let text = &*clean(text, &[]);
         // The file has each step even with `quiet`: it costs nothing and is read when it is too late.
         if level <= self.level.max(Log::Info) {
-            self.write_log(text);
-            self.remember(text);
+            let line = self.write_log(text);
+            self.remember(&line);
         }
         if level > self.level {
             return;
@@ -225,20 +225,21 @@ impl Inner {
     }
 
     /// For those who are not at this machine's console.
-    fn remember(&mut self, text: &str) {
+    fn remember(&mut self, line: &str) {
         let log = &mut self.beat.log;
         if log.len() == LOG_LINES {
             log.remove(0);
         }
-        let line = format!("{:8.2} {text}", self.started.elapsed().as_secs_f64());
-        log.push(cut(&line, LOG_LINE).to_owned());
+        log.push(cut(line, LOG_LINE).to_owned());
     }
 
-    fn write_log(&mut self, text: &str) {
-        let at = self.started.elapsed().as_secs_f64();
+    /// Into the file in /run, with the seconds since the agent began; gives the line.
+    fn write_log(&mut self, text: &str) -> String {
+        let line = format!("{:8.2} {text}", self.started.elapsed().as_secs_f64());
         if let Some(log) = &mut self.log {
-            let _ = writeln!(log, "{at:8.2} {text}");
+            let _ = writeln!(log, "{line}");
         }
+        line
     }
 }
 

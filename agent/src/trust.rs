@@ -29,9 +29,16 @@ use swarm::Metainfo;
 const MAX_KEYS: usize = 100;
 
 /// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is no key
-/// turns nothing off.
+/// turns nothing off, nor does a folder that cannot be read: then nothing is trusted.
 pub fn keys(dir: &Path, report: &Report) -> Option<Keys> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        Err(e) => {
+            report.warn(&format!("{} cannot be read, and no key is trusted: {e}", dir.display()));
+            return Some(Keys::default());
+        }
+        Ok(entries) => entries.flatten(),
+    };
     let mut files: Vec<_> =
         entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pub")).collect();
     files.sort();

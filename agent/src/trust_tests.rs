@@ -11,6 +11,7 @@ fn a_folder_of_keys() {
     let ids = |dir: &Path| keys(dir, &report).map(|k| k.to_string());
     assert_eq!(ids(&dir.path().join("none")), None);
     std::fs::write(dir.path().join("a.key"), KEY).unwrap();
+    assert_eq!(ids(&dir.path().join("a.key")).unwrap(), "no key at all", "a folder that cannot be read");
     std::fs::write(dir.path().join("a.pub~"), KEY).unwrap();
     assert_eq!(ids(dir.path()), None, "only *.pub are keys");
     std::fs::write(dir.path().join("b.pub"), "").unwrap();

@@ -23,6 +23,7 @@ pub mod clients;
 pub mod config;
 pub mod doctor;
 pub mod fetch;
+pub mod files;
 pub mod grub;
 pub mod hosts;
 pub mod http;

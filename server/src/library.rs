@@ -3,13 +3,15 @@
 //! answer is always of one version of an image, however it changes on disk, and
 //! no request ever names a path.
 
-use crate::catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, torrent_name};
+use crate::{
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, torrent_name},
+    files,
+};
 use anyhow::{Context, Result, bail};
 use bootspec::{ImageManifest, ImageName, manifest::Kind, trust::Evidence};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Read,
     os::unix::fs::MetadataExt,
     path::Path,
     sync::Arc,
@@ -94,11 +96,7 @@ impl Image {
         let version = version(&dir, name)?;
         let manifest = catalogue.manifest(name)?;
         let path = dir.join(torrent_name(name));
-        let mut bytes = Vec::new();
-        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-        file.take(MAX_METAINFO as u64 + 1)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("reading {}", path.display()))?;
+        let bytes = files::read(&path, MAX_METAINFO, "torrent that machines take")?;
         let torrent = Metainfo::parse(bytes).with_context(|| format!("reading {}", path.display()))?;
         let image = Image {
             kernel: open(&dir.join(KERNEL))?,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The same HTTP over TLS, on a port of its own, when the settings name a certificate and its key.
 
-use crate::config::Serve;
+use crate::{config::Serve, files};
 use anyhow::{Context, Result, bail};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_rustls::{
     TlsAcceptor,
@@ -20,7 +20,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes at a time: each costs processor time and memory before anything is known of the client.
 const AT_ONCE: usize = 64;
 /// A certificate with those above it, and a key, are a few kilobytes.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: usize = 1 << 20;
 
 /// TLS for one port. Cheap to clone.
 #[derive(Clone)]
@@ -37,13 +37,13 @@ fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
         (Some(cert), Some(key)) => (cert, key),
         _ => bail!("tls-cert and tls-key in [serve] of the settings go together: give both, or none"),
     };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(cert)?)
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&files::read(cert, MAX_FILE, "certificate")?)
         .collect::<Result<_, _>>()
         .with_context(|| format!("reading the certificate {}", cert.display()))?;
     if chain.is_empty() {
         bail!("{} has no certificate in it: give a PEM file (-----BEGIN CERTIFICATE-----)", cert.display());
     }
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
+    let secret = PrivateKeyDer::from_pem_slice(&files::read(key, MAX_FILE, "private key")?)
         .with_context(|| format!("reading the private key {} (PEM, without a passphrase)", key.display()))?;
     let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
@@ -52,14 +52,6 @@ fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
         .with_single_cert(chain, secret)
         .with_context(|| format!("using {} with the key {}", cert.display(), key.display()))?;
     Ok(Some(Arc::new(config).into()))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    file.take(MAX_FILE).read_to_end(&mut bytes).with_context(|| format!("reading {}", path.display()))?;
-    Ok(bytes)
 }
 
 impl Tls {

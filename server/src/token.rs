@@ -3,14 +3,14 @@
 //! answers questions. It is 32 random bytes, and only their SHA-256 is kept: nothing that can be guessed
 //! is hidden in it, so a slow hash would protect nothing more.
 
-use crate::catalogue;
+use crate::{catalogue, files};
 use anyhow::{Context, Result, bail};
+use bootspec::Sha256Sum;
 use rand::{TryRngCore, rngs::OsRng};
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{self, File, Permissions},
-    io::{ErrorKind, Read, Write},
-    os::unix::fs::PermissionsExt,
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 use subtle::ConstantTimeEq;
@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 /// Bytes of a token, and of its hash.
 const LENGTH: usize = 32;
 /// The file is a line.
-const MAX_FILE: u64 = 1024;
+const MAX_FILE: usize = 1024;
 
 /// What a request may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +35,9 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("token")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// 64 hexadecimal digits.
-fn bytes(text: &str) -> Option<[u8; LENGTH]> {
-    let digits = text.len() == 2 * LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let pairs = text.as_bytes().chunks_exact(2).filter(|_| digits);
-    let bytes: Vec<u8> =
-        pairs.filter_map(|p| u8::from_str_radix(std::str::from_utf8(p).ok()?, 16).ok()).collect();
-    bytes.try_into().ok()
+/// The SHA-256 of a token, as it is kept.
+fn kept(token: &[u8; LENGTH]) -> Sha256Sum {
+    Sha256Sum(Sha256::digest(token).into())
 }
 
 /// Make a token for the server with the catalogue in `dir`. The one before is no longer valid, and nobody
@@ -54,18 +46,14 @@ pub fn generate(dir: &Path) -> Result<String> {
     let mut token = [0; LENGTH];
     OsRng.try_fill_bytes(&mut token).context("asking the kernel for random bytes")?;
     catalogue::make_dirs(dir)?;
-    let (path, new) = (file(dir), dir.join(".token.new"));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&new)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        writeln!(file, "{}", hex(&Sha256::digest(token)))?;
-        catalogue::inherit_owner(&new)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().with_context(|| format!("writing {}", path.display()))?;
-    Ok(hex(&token))
+    files::replace(&file(dir), format!("{}\n", kept(&token)).as_bytes(), 0o600)?;
+    // It is as long as its hash, and written the same way: 64 hexadecimal digits.
+    Ok(Sha256Sum(token).to_string())
+}
+
+/// The bytes that 64 hexadecimal digits say.
+fn digits(text: &str) -> Option<[u8; LENGTH]> {
+    text.parse().ok().map(|Sha256Sum(bytes)| bytes)
 }
 
 /// From now on there is none. Errors: there was none.
@@ -80,15 +68,14 @@ pub fn remove(dir: &Path) -> Result<()> {
 /// Judge a request by its `Authorization` header. The file is read each time: what was changed counts at once.
 /// One that cannot be read lets nobody in.
 pub fn judge(dir: &Path, authorization: Option<&str>) -> Verdict {
-    let mut text = String::new();
-    match File::open(file(dir)).map(|f| f.take(MAX_FILE).read_to_string(&mut text)) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Verdict::None,
-        Ok(Ok(_)) => {}
-        _ => return Verdict::Wrong,
-    }
-    let given = authorization.and_then(|a| a.strip_prefix("Bearer ")).and_then(|t| bytes(t.trim()));
-    match (bytes(text.trim()), given) {
-        (Some(kept), Some(given)) if bool::from(Sha256::digest(given).ct_eq(&kept)) => Verdict::Right,
+    let text = match files::find_text(&file(dir), MAX_FILE, "token's hash") {
+        Ok(None) => return Verdict::None,
+        Ok(Some(text)) => text,
+        Err(_) => return Verdict::Wrong,
+    };
+    let given = authorization.and_then(|a| a.strip_prefix("Bearer ")).and_then(|t| digits(t.trim()));
+    match (digits(text.trim()), given) {
+        (Some(right), Some(given)) if bool::from(kept(&given).0.ct_eq(&right)) => Verdict::Right,
         _ => Verdict::Wrong,
     }
 }
@@ -96,6 +83,7 @@ pub fn judge(dir: &Path, authorization: Option<&str>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn only_the_last_one_counts_and_it_is_not_on_the_disk() {

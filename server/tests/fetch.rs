@@ -2,6 +2,8 @@
 //! Sources and `image fetch`, by the real program: real gpg keys, a web server with bad manners, a real seeder.
 
 mod common;
+#[path = "common/gpg.rs"]
+mod gpg;
 #[path = "common/seeder.rs"]
 mod seeder;
 
@@ -10,10 +12,11 @@ use common::{
     site::{Page, Site},
     until,
 };
+use gpg::Key;
 use seeder::{Seeder, torrent};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::{fs, process::Command};
+use std::fs;
 
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
@@ -21,60 +24,6 @@ fn parsed(text: &str) -> Value {
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// A key of its own.
-struct Key {
-    home: std::path::PathBuf,
-    file: String,
-}
-
-impl Key {
-    /// `time`: when it was made, as gpg writes it; it is valid for a day.
-    fn make(w: &World, name: &str, time: Option<&str>, armour: bool) -> Key {
-        let home = w.path(&format!("gpg-{name}"));
-        fs::create_dir(&home).unwrap();
-        let mut key = Key { home, file: w.shown(&format!("{name}.key")) };
-        let id = format!("{name} <{name}@example.org>");
-        key.gpg(time, &["--passphrase", "", "--quick-gen-key", &id, "ed25519", "sign", "1d"]);
-        let armour: &[&str] = if armour { &["--armor"] } else { &[] };
-        let file = key.file.clone();
-        key.gpg(None, &[armour, &["--output", &file, "--export", name]].concat());
-        key.file = file;
-        key
-    }
-
-    fn gpg(&self, time: Option<&str>, args: &[&str]) -> String {
-        let faked = time.map(|t| ["--faked-system-time", t].map(str::to_owned)).into_iter().flatten();
-        let out = Command::new("gpg")
-            .args(["--batch", "--yes", "--pinentry-mode", "loopback", "--homedir"])
-            .arg(&self.home)
-            .args(faked)
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8_lossy(&out.stdout).into_owned()
-    }
-
-    fn sign(&self, time: Option<&str>, how: &str, bytes: &[u8]) -> Vec<u8> {
-        let (file, to) = (self.home.join("text"), self.home.join("signature"));
-        fs::write(&file, bytes).unwrap();
-        self.gpg(time, &["--passphrase", "", "--output", to.to_str().unwrap(), how, file.to_str().unwrap()]);
-        fs::read(to).unwrap()
-    }
-
-    fn fingerprint(&self) -> String {
-        let list = self.gpg(None, &["--with-colons", "--list-keys"]);
-        list.lines().find_map(|l| l.strip_prefix("fpr:::::::::")).unwrap().trim_end_matches(':').to_owned()
-    }
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        // Its agent would live on.
-        let _ = Command::new("gpgconf").arg("--homedir").arg(&self.home).args(["--kill", "all"]).status();
-    }
 }
 
 /// An image that can be booted, as bytes.

@@ -14,10 +14,10 @@
 mod sign;
 mod staging;
 
-pub use sign::{Sealed, small};
+pub use sign::Sealed;
 pub use staging::Staging;
 
-use crate::{api::types::ImageChange, keys::Hand};
+use crate::{api::types::ImageChange, files, keys::Hand};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName,
@@ -26,7 +26,7 @@ use bootspec::{
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -45,7 +45,7 @@ pub const SUMS: &str = "sums";
 pub const ADDON: &str = "addon";
 
 /// A manifest is a few lines.
-const MAX_MANIFEST: u64 = 64 * 1024;
+const MAX_MANIFEST: usize = 64 * 1024;
 
 /// The torrent's file name.
 pub fn torrent_name(name: &ImageName) -> String {
@@ -117,14 +117,9 @@ impl Catalogue {
     /// The manifest of one image.
     pub fn manifest(&self, name: &ImageName) -> Result<ImageManifest> {
         let path = self.dir(name).join(MANIFEST);
-        let file = match File::open(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => bail!("{}", self.no_such(name)?),
-            file => file.with_context(|| format!("opening {}", path.display()))?,
+        let Some(text) = files::find_text(&path, MAX_MANIFEST, "manifest")? else {
+            bail!("{}", self.no_such(name)?)
         };
-        let mut text = String::new();
-        file.take(MAX_MANIFEST)
-            .read_to_string(&mut text)
-            .with_context(|| format!("reading {}", path.display()))?;
         let manifest: ImageManifest =
             toml::from_str(&text).map_err(|e| anyhow!("{}: {}", path.display(), e.message()))?;
         if manifest.name != *name {

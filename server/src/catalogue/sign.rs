@@ -3,6 +3,7 @@
 
 use super::{Catalogue, PAYLOAD, signature_name, statement_name};
 use crate::{
+    files,
     keys::{Hand, Signer},
     meter::Meter,
 };
@@ -11,11 +12,7 @@ use bootspec::{
     ImageManifest, ImageName, Sha256Sum,
     trust::{Evidence, KeyId, Keys, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted},
 };
-use std::{
-    fs::File,
-    io::{ErrorKind, Read},
-    path::Path,
-};
+use std::fs::File;
 
 /// What came of signing an image that was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,24 +57,15 @@ pub(super) fn seal(manifest: &ImageManifest, hand: &Hand) -> Result<(Sealed, Opt
     }
 }
 
-/// A small file of an image; `None` if there is none, or one that is too large.
-pub fn small(path: &Path, max: usize) -> Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file.and_then(|f| f.take(max as u64 + 1).read_to_end(&mut bytes)),
-    }
-    .with_context(|| format!("reading {}", path.display()))?;
-    Ok(Some(bytes).filter(|b| b.len() <= max))
-}
-
 impl Catalogue {
     /// An image's statement and signature, either of which may be empty.
     pub fn evidence(&self, name: &ImageName) -> Result<Evidence> {
-        let dir = self.dir(name);
+        let small = |file: String, max, what| {
+            files::find(&self.dir(name).join(file), max, what).map(Option::unwrap_or_default)
+        };
         Ok(Evidence {
-            statement: small(&dir.join(statement_name(name)), MAX_STATEMENT)?.unwrap_or_default(),
-            signature: small(&dir.join(signature_name(name)), MAX_SIGNATURE)?.unwrap_or_default(),
+            statement: small(statement_name(name), MAX_STATEMENT, "statement")?,
+            signature: small(signature_name(name), MAX_SIGNATURE, "signature of minisign")?,
         })
     }
 

@@ -5,6 +5,7 @@ use bootspec::{
     InfoHash,
     manifest::{BootFile, Format, Kind},
 };
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
 fn manifest(name: &str, size: u64) -> ImageManifest {

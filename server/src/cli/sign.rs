@@ -4,10 +4,10 @@
 use crate::{
     catalogue::{Catalogue, signature_name, statement_name},
     config::Config,
-    interrupt,
+    files, interrupt,
     keys::{Ask, Folder, Hand},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bootspec::{
     ImageName,
     trust::{Keys, MAX_KEY, Signed},
@@ -29,12 +29,8 @@ Examples:
   boottorrent image sign lab
   boottorrent image sign --all --key /etc/boottorrent/keys/2027.key")]
 pub struct Sign {
-    /// The images
-    #[arg(required_unless_present = "all")]
-    names: Vec<ImageName>,
-    /// Every image
-    #[arg(long, conflicts_with = "names")]
-    all: bool,
+    #[command(flatten)]
+    images: Images,
     /// The secret key [default: as `boottorrent key show` tells]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -50,20 +46,28 @@ Examples:
   boottorrent image verify lab
   boottorrent image verify --all --key /mnt/usb/site.pub")]
 pub struct Verify {
+    #[command(flatten)]
+    images: Images,
+    /// A public key [default: all in the folder with the keys]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// Which images.
+#[derive(Debug, Args)]
+struct Images {
     /// The images
     #[arg(required_unless_present = "all")]
     names: Vec<ImageName>,
     /// Every image
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// A public key [default: all in the folder with the keys]
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
 }
 
-/// The images that were named, or all of them.
-fn chosen(names: Vec<ImageName>, all: bool, catalogue: &Catalogue) -> Result<Vec<ImageName>> {
-    if all { catalogue.names() } else { Ok(names) }
+impl Images {
+    fn chosen(self, catalogue: &Catalogue) -> Result<Vec<ImageName>> {
+        if self.all { catalogue.names() } else { Ok(self.names) }
+    }
 }
 
 impl Sign {
@@ -79,7 +83,7 @@ impl Sign {
                 folder.dir.display()
             ),
         };
-        for name in chosen(self.names, self.all, catalogue)? {
+        for name in self.images.chosen(catalogue)? {
             let Signed { statement, key } = catalogue.sign(&name, &signer)?;
             println!("image '{name}' of {}: signed by key {key}", statement.version);
         }
@@ -106,7 +110,7 @@ impl Verify {
             );
         }
         let mut wrong = 0;
-        for name in chosen(self.names, self.all, catalogue)? {
+        for name in self.images.chosen(catalogue)? {
             match right(catalogue, &name, &keys) {
                 Ok(Signed { statement, key }) => println!(
                     "image '{name}' of {}: signed by key {key}, and its payload is what was signed (SHA-256 {})",
@@ -129,8 +133,7 @@ impl Verify {
 
 /// A public key in a file.
 fn one(file: &std::path::Path) -> Result<Keys> {
-    let text =
-        crate::catalogue::small(file, MAX_KEY)?.with_context(|| format!("there is no {}", file.display()))?;
+    let text = files::read(file, MAX_KEY, "key")?;
     let mut keys = Keys::default();
     match keys.add(&text) {
         Ok(_) => Ok(keys),

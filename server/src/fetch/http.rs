@@ -2,7 +2,7 @@
 //! Over HTTP(S): a download that goes on where it was interrupted, by a cable, a server or a ^C.
 
 use super::{room::Room, watch::Watch};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use bootspec::units::human_size;
 use reqwest::{
     Client, Response, StatusCode,
@@ -348,18 +348,6 @@ fn is_page(kind: &str, head: &[u8]) -> bool {
     let start: Vec<u8> = head.iter().copied().skip_while(u8::is_ascii_whitespace).take(15).collect();
     let start = start.to_ascii_lowercase();
     kind.starts_with("text/html") || start.starts_with(b"<!doctype html") || start.starts_with(b"<html")
-}
-
-/// A file on this machine, read like a small one over HTTP.
-pub fn small_local(path: &str, limit: usize, what: &str) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).with_context(|| format!("opening {path}"))?;
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {path}"))?;
-    if bytes.len() > limit {
-        bail!("{path} has more than {limit} bytes: it is no {what}");
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //! Fetches in the daemon: a few at a time, written down, so that a restart goes on with them.
 
 use super::{Place, Watch, fetch};
-use crate::api::types::{FetchRequest, FetchRow, FetchState};
+use crate::{
+    api::types::{FetchRequest, FetchRow, FetchState},
+    files,
+};
 use anyhow::{Context, Result, bail};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -175,12 +178,8 @@ impl Jobs {
     fn write(&self, jobs: &BTreeMap<u64, Job>) -> Result<()> {
         let rows: Vec<&FetchRow> = jobs.values().map(|j| &j.row).collect();
         crate::catalogue::make_dirs(&self.place.parts)?;
-        let (path, new) = (self.file(), self.place.parts.join(".jobs.json.new"));
-        let write = || {
-            fs::write(&new, serde_json::to_vec_pretty(&rows)?)?;
-            fs::rename(&new, &path)
-        };
-        write().with_context(|| format!("writing {}", path.display()))
+        let rows = serde_json::to_vec_pretty(&rows).context("writing the fetches as JSON")?;
+        files::replace(&self.file(), &rows, 0o644)
     }
 }
 

@@ -384,7 +384,7 @@ impl From {
 /// A small file, from wherever it is.
 async fn small(http: &Http, address: &str, limit: usize, what: &str) -> Result<Vec<u8>> {
     match address.starts_with('/') {
-        true => http::small_local(address, limit, what),
+        true => crate::files::read(Path::new(address), limit, what),
         false => http.small(address, limit, what).await,
     }
 }

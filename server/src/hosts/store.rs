@@ -2,19 +2,18 @@
 //! `hosts.toml` in the catalogue's folder: written by one at a time, read whole, edited by hand if somebody likes to.
 
 use super::Hosts;
-use crate::{api::types::ImageChange, catalogue, config::toml_sentence};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::{api::types::ImageChange, catalogue, config::toml_sentence, files};
+use anyhow::{Context, Result, anyhow};
 use bootspec::ImageName;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{ErrorKind, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    fs::{self, File, OpenOptions},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 /// 10 000 entries with all that they may say are smaller.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: usize = 16 << 20;
 const HEAD: &str = "# Machines and groups, as `boottorrent host` writes them. A running server reads what is changed here by hand too.\n\n";
 
 /// The file.
@@ -45,17 +44,10 @@ impl Store {
 
     /// Read it. Without it nothing was said of anybody.
     pub fn load(&self) -> Result<Hosts> {
-        let path = self.path.display();
-        let file = match File::open(&self.path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Hosts::default()),
-            file => file.with_context(|| format!("opening {path}"))?,
+        let Some(text) = files::find_text(&self.path, MAX_FILE, "list of machines")? else {
+            return Ok(Hosts::default());
         };
-        let mut text = String::new();
-        file.take(MAX_FILE + 1).read_to_string(&mut text).with_context(|| format!("reading {path}"))?;
-        if text.len() as u64 > MAX_FILE {
-            bail!("{path} has more than {MAX_FILE} bytes");
-        }
-        toml::from_str(&text).map_err(|e| anyhow!("{path}: {}", toml_sentence(&text, &e)))
+        toml::from_str(&text).map_err(|e| anyhow!("{}: {}", self.path.display(), toml_sentence(&text, &e)))
     }
 
     /// Change it: others see the old one or the new one, and one at a time changes it.
@@ -71,17 +63,7 @@ impl Store {
             return Ok(hosts);
         }
         let text = format!("{HEAD}{}", toml::to_string(&hosts).context("writing the machines as TOML")?);
-        let new = root.join(".hosts.toml.new");
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            catalogue::inherit_owner(&new)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)?;
-            File::open(root)?.sync_all()
-        };
-        write().with_context(|| format!("writing {}", self.path.display()))?;
+        files::replace(&self.path, text.as_bytes(), 0o644)?;
         Ok(hosts)
     }
 

@@ -2,7 +2,7 @@
 //! New keys, and keys from elsewhere. Nothing is overwritten: a key that is gone is gone.
 
 use super::{
-    Folder, bounded,
+    Folder, read,
     secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, has_password, password},
 };
 use crate::catalogue::make_dirs;
@@ -68,7 +68,7 @@ fn new_password() -> Result<String> {
 
 /// Take over a key of minisign: a public one, or a secret one (with its public one).
 pub fn import(folder: &Folder, file: &Path, name: Option<&ImageName>, owner: Option<&Path>) -> Result<Made> {
-    let text = bounded(file)?;
+    let text = read(file)?;
     let name = match name {
         Some(name) => name.clone(),
         None => {

@@ -12,12 +12,12 @@ mod secret;
 pub use make::{Made, generate, import};
 pub use secret::{Ask, Hand, Signer, password};
 
-use crate::config;
+use crate::{config, files};
 use anyhow::{Context, Result, bail};
 use bootspec::trust::{KeyId, Keys, MAX_KEY};
 use std::{
-    fs::{self, File},
-    io::{ErrorKind, Read},
+    fs,
+    io::ErrorKind,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -62,14 +62,14 @@ impl Folder {
 
     /// The public keys. What is none is an error: it would be missing where it is needed.
     pub fn public(&self) -> Result<Vec<Public>> {
-        let read = |path: PathBuf| {
-            let text = bounded(&path)?;
+        let public = |path: PathBuf| {
+            let text = read(&path)?;
             match Keys::default().add(&text) {
                 Ok(id) => Ok(Public { path, id, text }),
                 Err(why) => bail!("{}: {why}: take it away, or copy it anew", path.display()),
             }
         };
-        self.files("pub")?.into_iter().map(read).collect()
+        self.files("pub")?.into_iter().map(public).collect()
     }
 
     /// The public keys, to verify with.
@@ -117,14 +117,9 @@ impl Folder {
 /// What a key is called if nobody says.
 pub const NAME: &str = "boottorrent";
 
-/// A key's file.
-fn bounded(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    file.take(MAX_KEY as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("reading {}", path.display()))?;
-    Ok(bytes)
+/// A key's file, or one with the password of one.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    files::read(path, MAX_KEY, "key")
 }
 
 #[cfg(test)]

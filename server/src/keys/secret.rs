@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Secret keys: opened with a password, or without one, and used.
 
-use super::{Folder, bounded};
+use super::{Folder, read};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     base64,
@@ -80,7 +80,7 @@ impl Folder {
     /// The key that signs, opened. Errors: a wrong password, a damaged key; what is only not for us is [`Hand::Unable`].
     pub fn hand(&self, ask: Ask) -> Result<Hand> {
         let Some(path) = self.chosen()? else { return Ok(Hand::None) };
-        let text = match bounded(&path) {
+        let text = match read(&path) {
             Err(e) if denied(&e) => {
                 return Ok(Hand::Unable(format!("this user may not read the key {}", path.display())));
             }
@@ -174,7 +174,7 @@ pub fn password(ask: Ask, prompt: &str) -> Result<Option<(String, bool)>> {
     }
     if let Some(file) = env::var_os(PASSWORD_FILE) {
         let file = Path::new(&file);
-        let text = bounded(file).with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
+        let text = read(file).with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
         let text = String::from_utf8(text);
         let text = text.map_err(|_| anyhow!("the password in {} is no text", file.display()))?;
         return Ok(Some((text.lines().next().unwrap_or_default().to_owned(), false)));

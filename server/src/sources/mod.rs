@@ -9,18 +9,19 @@ pub mod parse;
 
 pub use parse::Source;
 
+use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::ImageName;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{ErrorKind, Read, Write},
+    fs,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
 /// A source file is a few lines.
-const MAX_FILE: u64 = 64 * 1024;
+const MAX_FILE: usize = 64 * 1024;
 
 /// A source as it was found.
 #[derive(Clone, Debug, Serialize)]
@@ -161,14 +162,7 @@ impl Folders {
 
 /// A file's source; `None`: it is empty, and hides another.
 fn read(name: &str, path: &Path) -> Result<Option<(ImageName, Source)>> {
-    let mut text = String::new();
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    file.take(MAX_FILE + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("reading {}", path.display()))?;
-    if text.len() as u64 > MAX_FILE {
-        bail!("{} has more than {MAX_FILE} bytes: a source is a few lines", path.display());
-    }
+    let text = files::find_text(path, MAX_FILE, "source, which is a few lines")?.unwrap_or_default();
     if text.trim().is_empty() {
         return Ok(None);
     }

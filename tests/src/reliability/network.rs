@@ -3,9 +3,9 @@
 
 use super::{
     Scenario, Seen,
-    room::{agents, completed, hosts, identical, room, until_have},
+    room::{agents, completed, hosts, identical, part_way, room, until_have},
 };
-use crate::{Cmd, Host, Lab, Netns, Peer, Server, hostile::Silent};
+use crate::{Host, Lab, Netns, Peer, Server, hostile::Silent};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
@@ -63,10 +63,7 @@ fn link_down(name: &str, whose: for<'a> fn(&'a Lab, &'a [Peer]) -> &'a Netns) ->
 
 fn address_changes() -> Result<Seen> {
     room("moves", 32, &["--no-payload"], |lab, server| {
-        server.seeding()?;
-        lab.limit(lab.server(), 40)?;
-        let mut all = agents(hosts(lab, 3, 40)?, server, &[])?;
-        until_have(&mut all, server, 0.4)?;
+        let mut all = part_way(lab, server, (3, 40), 0.4, &[])?;
         let (ns, old) = (all[0].host().netns(), all[0].host().address());
         ns.ip(&format!("address del {old}/24 dev eth0"))?;
         ns.ip("address add 10.77.0.222/24 brd + dev eth0")?;
@@ -78,11 +75,8 @@ fn address_changes() -> Result<Seen> {
 
 fn address_twice() -> Result<Seen> {
     room("twice", 32, &[], |lab, server| {
-        server.seeding()?;
-        lab.limit(lab.server(), 40)?;
         let twin = lab.host("twin")?;
-        let mut all = agents(hosts(lab, 3, 40)?, server, &[])?;
-        until_have(&mut all, server, 0.4)?;
+        let mut all = part_way(lab, server, (3, 40), 0.4, &[])?;
         let (own, taken) = (twin.address(), all[0].host().address());
         twin.netns().ip(&format!("address del {own}/24 dev eth0"))?;
         twin.netns().ip(&format!("address add {taken}/24 brd + dev eth0"))?;
@@ -113,13 +107,6 @@ fn mtu_too_large() -> Result<Seen> {
         let begun = Instant::now();
         let mut all = agents(hosts, server, &[])?;
         let took = completed(&mut all, server, begun)?;
-        // Of what the page's network does to others.
-        let port = lab.server().name();
-        let dropped = lab.switch().run({
-            let cmd = Cmd::new("ip").args(["-s", "link", "show", port]);
-            move || cmd.run()
-        });
-        ensure!(dropped.is_ok(), "{dropped:?}");
         ensure!(took < 60.0, "{took:.1} s");
         identical(3, format!("{took:.1} s"))
     })

@@ -59,6 +59,22 @@ pub fn until_have(all: &mut [Peer], server: &Server, share: f64) -> Result<()> {
     Ok(())
 }
 
+/// As many agents with links of `mbit` Mbit/s, from a server with such a link, that have so much of all their copies
+/// together, 0 to 1.
+pub fn part_way(
+    lab: &Lab,
+    server: &mut Server,
+    (count, mbit): (usize, u32),
+    share: f64,
+    flags: &[&str],
+) -> Result<Vec<Peer>> {
+    server.seeding()?;
+    lab.limit(lab.server(), mbit)?;
+    let mut all = agents(hosts(lab, count, mbit)?, server, flags)?;
+    until_have(&mut all, server, share)?;
+    Ok(all)
+}
+
 /// Wait until all have the image; give the seconds since `begun`.
 pub fn completed(all: &mut [Peer], server: &Server, begun: Instant) -> Result<f64> {
     all_complete(all, server, FETCH)?;

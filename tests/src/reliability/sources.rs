@@ -3,7 +3,7 @@
 
 use super::{
     Scenario, Seen,
-    room::{agents, completed, hosts, identical, refused, room, until_have},
+    room::{agents, completed, hosts, identical, part_way, refused, room, until_have},
 };
 use crate::{
     FETCH, Lab, Peer, Server, assets,
@@ -117,10 +117,7 @@ fn seeder_killed() -> Result<Seen> {
 
 /// Four machines whose server is killed when all of them together have half of an image.
 fn half_an_image(lab: &Lab, server: &mut Server, flags: &[&str]) -> Result<Vec<Peer>> {
-    server.seeding()?;
-    lab.limit(lab.server(), 40)?;
-    let mut all = agents(hosts(lab, 4, 40)?, server, flags)?;
-    until_have(&mut all, server, 0.125)?;
+    let all = part_way(lab, server, (4, 40), 0.125, flags)?;
     server.stop();
     Ok(all)
 }
@@ -227,10 +224,7 @@ fn both_blocked() -> Result<Seen> {
 
 fn all_gone_and_back() -> Result<Seen> {
     room("gone", 24, &[], |lab, server| {
-        server.seeding()?;
-        lab.limit(lab.server(), 50)?;
-        let mut all = agents(hosts(lab, 4, 50)?, server, &[])?;
-        until_have(&mut all, server, 0.5)?;
+        let mut all = part_way(lab, server, (4, 50), 0.5, &[])?;
         server.stop();
         all.iter().try_for_each(|p| p.host().cable(false))?;
         std::thread::sleep(Duration::from_secs(20));
@@ -366,12 +360,9 @@ fn silent() -> Result<Seen> {
 
 fn server_reboots() -> Result<Seen> {
     room("reboots", 24, &[], |lab, server| {
-        server.seeding()?;
         server.boottorrent(&["host", "set", "52:54:00:00:00:01", "--image", assets::IMAGE])?;
         let told = server.boottorrent(&["host", "list"])?;
-        lab.limit(lab.server(), 40)?;
-        let mut all = agents(hosts(lab, 4, 40)?, server, &[])?;
-        until_have(&mut all, server, 0.5)?;
+        let mut all = part_way(lab, server, (4, 40), 0.5, &[])?;
         server.stop();
         let begun = Instant::now();
         server.restart(&[])?;

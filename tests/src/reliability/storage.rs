@@ -3,7 +3,7 @@
 
 use super::{
     IDENTICAL, Scenario, Seen,
-    room::{agents, completed, general, hosts, identical, room, until_have},
+    room::{agents, completed, general, identical, part_way, room},
     sources::new_version,
 };
 use crate::{Cmd, Lab, Server, assets, server_binary};
@@ -58,10 +58,7 @@ fn disk_full() -> Result<Seen> {
     let _full = Full::mount(&dir, used + (6 << 20))?;
     Cmd::new("cp").args(["-a"]).arg(from.join("images")).arg(&dir).run()?;
     let mut server = Server::serve(&lab, &dir, &[])?;
-    server.seeding()?;
-    lab.limit(lab.server(), 40)?;
-    let mut all = agents(hosts(&lab, 3, 40)?, &server, &[])?;
-    until_have(&mut all, &server, 0.2)?;
+    let mut all = part_way(&lab, &mut server, (3, 40), 0.2, &[])?;
     let (file, kernel, initrd) = new_version(&server)?;
     let add = Cmd::new(server_binary()?)
         .args(["image", "add", &file, "--name", "second", "--kernel", &kernel, "--initrd", &initrd, "--dir"])
