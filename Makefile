@@ -31,6 +31,9 @@ agent: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER = aarch64-linux-gnu
 agent:
 	$(if $(findstring gnu,$(AGENT_TARGET)),RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static") \
 		cargo build $(CARGO_FLAGS) --profile agent --target $(AGENT_TARGET) -p boottorrent-agent
+	$(if $(findstring gnu,$(AGENT_TARGET)),RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static") \
+		cargo build $(CARGO_FLAGS) --profile agent --target $(AGENT_TARGET) -p boottorrent-agent \
+		--features tls --bin boottorrent-agent-tls
 
 # Needs gcc-aarch64-linux-gnu, and `rustup target add aarch64-unknown-linux-musl`.
 agent-arm64:
@@ -89,8 +92,8 @@ install: build manual install-agent install-initramfs-tools install-server insta
 
 # Each of these is what one Debian package has (debian/rules).
 install-agent:
-	install -D -m 755 $(AGENT) $(DESTDIR)$(PREFIX)/libexec/boottorrent/boottorrent-agent
-	install -d $(DESTDIR)/etc/boottorrent/keys $(SHARE)/man/man8
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/libexec/boottorrent $(AGENT) $(AGENT)-tls
+	install -d $(DESTDIR)/etc/boottorrent/keys $(DESTDIR)/etc/boottorrent/ca $(SHARE)/man/man8
 	install -m 644 docs/man/*.8 $(SHARE)/man/man8
 
 install-initramfs-tools:

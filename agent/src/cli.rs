@@ -3,10 +3,11 @@
 
 use crate::report::Show;
 use bootspec::{
-    InfoHash, KEYS_DIR, PEER_PORT, RUN_DIR, Seed, params, seed::VALUE as SEED_VALUE, units::parse_rate,
+    CA_DIR, InfoHash, KEYS_DIR, PEER_PORT, RUN_DIR, Seed, params, seed::VALUE as SEED_VALUE,
+    units::parse_rate,
 };
 use clap::{Args, Parser, Subcommand};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// Fetches a boot image over BitTorrent from inside the initramfs, mounts it as
 /// the root filesystem, and goes on seeding it to other machines.
@@ -33,6 +34,18 @@ pub enum Command {
     ///
     /// The initramfs' boot script calls this before it asks for an address. Without vlan= nothing is done.
     Vlan(VlanArgs),
+}
+
+/// The program: what was asked for, and its exit code.
+pub fn main() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Boot(args) if args.child => crate::boot_child(&args),
+        Command::Boot(args) => crate::launch::boot(&args),
+        Command::Status(args) => crate::status::run(&args),
+        Command::Fetch(args) => crate::fetch::run(&args),
+        Command::Vlan(args) => crate::vlan::run(&args),
+    };
+    ExitCode::from(code.code())
 }
 
 /// Arguments of `vlan`.
@@ -71,6 +84,9 @@ pub struct BootArgs {
     /// The public keys of those whose signature an image needs; without any, it needs none.
     #[arg(long, value_name = "DIR", default_value = KEYS_DIR, hide = true)]
     pub keys_dir: PathBuf,
+    /// The certificates of those whose servers are believed over HTTPS.
+    #[arg(long, value_name = "DIR", default_value = CA_DIR, hide = true)]
+    pub ca_dir: PathBuf,
     /// The kernel log.
     #[arg(long, value_name = "FILE", default_value = "/dev/kmsg", hide = true)]
     pub kmsg: PathBuf,
@@ -109,6 +125,9 @@ pub struct FetchArgs {
     /// Take only what one of the keys in this folder (*.pub, of minisign) has signed.
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+    /// Over HTTPS (boottorrent-agent-tls): believe servers whose certificate is by one of those in this folder (*.crt, PEM).
+    #[arg(long, value_name = "DIR", default_value = CA_DIR)]
+    pub ca: PathBuf,
     /// Which file of a torrent of several [default: the one that is nearly all of it]
     #[arg(long, value_name = "NAME")]
     pub file: Option<String>,

@@ -31,49 +31,49 @@ pub struct Reach {
     pub server: Option<Url>,
     /// Where the server's own bytes come from.
     pub servers: Vec<IpAddr>,
+    /// Names whose address is known: what a certificate is for is asked for by its name.
+    pub names: Vec<(String, IpAddr)>,
 }
 
 impl Reach {
     /// There is no network: only what peers find us by, should one come later.
     pub fn nowhere() -> Self {
-        Self { torrent: Place::File(Default::default()), server: None, servers: Vec::new() }
+        Self {
+            torrent: Place::File(Default::default()),
+            server: None,
+            servers: Vec::new(),
+            names: Vec::new(),
+        }
     }
 
     /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
     pub async fn resolve(located: &Located, params: &Params) -> Self {
-        let server = match &located.server {
-            Some(url) => Some(numeric(url, params.timeout).await),
-            None => None,
-        };
-        let torrent = match &located.torrent {
-            Place::Url(url) => Place::Url(numeric(url, params.timeout).await),
-            file => file.clone(),
-        };
-        let from_torrent = if let Place::Url(url) = &torrent { ip(url) } else { None };
-        let servers = server.as_ref().and_then(ip).into_iter().chain(from_torrent).collect();
-        Self { torrent, server, servers }
+        let mut reach =
+            Self { torrent: located.torrent.clone(), server: located.server.clone(), ..Self::nowhere() };
+        let torrent = if let Place::Url(url) = &mut reach.torrent { Some(url) } else { None };
+        for url in reach.server.iter_mut().chain(torrent) {
+            let Some(address) = address(url, params.timeout).await else { continue };
+            reach.servers.push(address);
+            match url.domain() {
+                Some(name) if url.scheme() == "https" => reach.names.push((name.to_owned(), address)),
+                _ => drop(url.set_ip_host(address)),
+            }
+        }
+        reach
     }
 }
 
-fn ip(url: &Url) -> Option<IpAddr> {
+/// The address of a URL's host, if that can be found.
+async fn address(url: &Url, limit: Option<Duration>) -> Option<IpAddr> {
     match url.host()? {
         Host::Ipv4(ip) => Some(ip.into()),
         Host::Ipv6(ip) => Some(ip.into()),
-        Host::Domain(_) => None,
-    }
-}
-
-/// The URL with its host's address, if that can be found.
-async fn numeric(url: &Url, limit: Option<Duration>) -> Url {
-    let mut numeric = url.clone();
-    if let Some(Host::Domain(name)) = url.host() {
-        let limit = limit.unwrap_or(LOOKUP).min(LOOKUP);
-        let lookup = tokio::time::timeout(limit, tokio::net::lookup_host((name, 0))).await;
-        if let Some(found) = lookup.ok().and_then(Result::ok).and_then(|mut all| all.next()) {
-            let _ = numeric.set_ip_host(found.ip());
+        Host::Domain(name) => {
+            let limit = limit.unwrap_or(LOOKUP).min(LOOKUP);
+            let lookup = tokio::time::timeout(limit, tokio::net::lookup_host((name, 0))).await;
+            Some(lookup.ok()?.ok()?.next()?.ip())
         }
     }
-    numeric
 }
 
 /// What the image is called: the torrent's name where it is a name, else what the parameters say.
@@ -113,7 +113,12 @@ impl Join<'_> {
         let mut trackers = Vec::new();
         for text in metainfo.trackers().iter().chain(&params.tracker) {
             match text.parse::<Url>() {
-                Ok(url) => trackers.push(numeric(&url, params.timeout).await.to_string()),
+                Ok(mut url) => {
+                    if let Some(address) = address(&url, params.timeout).await {
+                        let _ = url.set_ip_host(address);
+                    }
+                    trackers.push(url.to_string());
+                }
                 Err(_) => report.warn(&format!("the tracker '{text}' is no URL: ignored")),
             }
         }
@@ -127,7 +132,8 @@ impl Join<'_> {
             _ => params.peers.clone(),
         };
         // The server's own seeder, where it usually listens: that needs no tracker.
-        peers.extend(reach.server.as_ref().and_then(ip).map(|ip| SocketAddr::new(ip, PEER_PORT)));
+        let server = reach.servers.first().filter(|_| reach.server.is_some());
+        peers.extend(server.map(|ip| SocketAddr::new(*ip, PEER_PORT)));
         let config = SessionConfig {
             port,
             up: params.up,

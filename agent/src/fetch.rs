@@ -6,9 +6,9 @@ use crate::{
     destination,
     download::{Join, Reach, image_name},
     fail::{Failure, Step},
-    http_client, locate, metainfo,
+    locate, metainfo,
     report::{Report, Show, json_line},
-    stay, store, trust,
+    stay, store, trust, web,
 };
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};
@@ -38,7 +38,8 @@ pub fn run(args: &FetchArgs) -> Exit {
 }
 
 async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
-    let torrent = if args.torrent.starts_with("http://") || args.torrent.starts_with(Magnet::SCHEME) {
+    let elsewhere = ["http://", "https://", Magnet::SCHEME];
+    let torrent = if elsewhere.iter().any(|scheme| args.torrent.starts_with(scheme)) {
         args.torrent.clone()
     } else {
         let path = std::path::absolute(&args.torrent)
@@ -64,8 +65,8 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
         report.debug("the loopback interface cannot be set up from here");
     }
     let located = locate::locate(&params, None).step(Exit::Params)?;
-    let client = http_client().step(Exit::Network)?;
     let reach = Reach::resolve(&located, &params).await;
+    let client = web::client(&args.ca, &reach.names, report).step(Exit::Network)?;
     let metainfo = metainfo::obtain(&client, &reach, &params, args.port, params.timeout, report).await?;
     let metainfo = metainfo::pick(metainfo, &params)?;
     let image = image_name(&metainfo, &params);

@@ -34,6 +34,7 @@ pub mod superblock;
 pub mod target;
 pub mod trust;
 pub mod vlan;
+pub mod web;
 pub mod zram;
 
 use anyhow::Context;
@@ -109,8 +110,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     }
 
     report.phase(Phase::Network);
-    let client = http_client().step(Exit::Network)?;
-    let online = online(args, &params, &line, &client, report).await;
+    let online = online(args, &params, &line, report).await;
     status::listen(&args.run_dir, report).step(Exit::Storage)?;
 
     report.phase(Phase::Metainfo);
@@ -120,10 +120,11 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let mut caches = Caches::new(args);
     caches.open_all(&params, report).await;
     let spare = caches.spare(&params);
-    let (net, reach) = match (online, &spare) {
+    let (net, reach, client) = match (online, &spare) {
         (Err(failure), Some(spare)) => {
             report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
-            (net::Net::default(), download::Reach::nowhere())
+            let client = web::client(&args.ca_dir, &[], report).step(Exit::Network)?;
+            (net::Net::default(), download::Reach::nowhere(), client)
         }
         (online, _) => online?,
     };
@@ -350,15 +351,15 @@ async fn online(
     args: &BootArgs,
     params: &Params,
     line: &str,
-    client: &reqwest::Client,
     report: &Report,
-) -> Result<(net::Net, download::Reach), Failure> {
+) -> Result<(net::Net, download::Reach, reqwest::Client), Failure> {
     let net = net::read(&args.net_dir, net::bootif(line).as_deref()).step(Exit::Network)?;
     network_ready(&net, report);
     let located = locate::locate(params, net.server).step(Exit::Params)?;
     let reach = download::Reach::resolve(&located, params).await;
-    beat::start(report, client, reach.server.as_ref(), params.report);
-    Ok((net, reach))
+    let client = web::client(&args.ca_dir, &reach.names, report).step(Exit::Network)?;
+    beat::start(report, &client, reach.server.as_ref(), params.report);
+    Ok((net, reach, client))
 }
 
 /// Read the parameters; say what is odd; stop at what cannot be understood.
@@ -397,14 +398,4 @@ fn network_ready(net: &net::Net, report: &Report) {
             report.warn(&format!("writing {}: {e}", resolv.display()));
         }
     }
-}
-
-/// One client for everything over HTTP.
-pub fn http_client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .user_agent(concat!("boottorrent-agent/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(std::time::Duration::from_secs(5))
-        .no_proxy()
-        .build()
-        .context("starting the HTTP client")
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
-    HTTP_PORT, InfoHash, Params,
+    HTTP_PORT, HTTPS_PORT, InfoHash, Params,
     trust::{SIGNATURE, STATEMENT},
 };
 use std::{net::Ipv4Addr, path::PathBuf};
@@ -44,7 +44,7 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
             let mut magnet = Magnet::parse(torrent)
                 .map_err(|why| anyhow!("kernel parameter boottorrent.torrent: {why}"))?;
             // A server that is known has a tracker.
-            magnet.trackers.extend(server.iter().filter_map(|s| s.join("announce").ok()).map(String::from));
+            magnet.trackers.extend(server.iter().filter_map(tracker).map(String::from));
             magnet.trackers.extend(params.tracker.iter().cloned());
             magnet.peers.extend(&params.peers);
             return Ok(Located { torrent: Place::Magnet(magnet), server });
@@ -95,15 +95,30 @@ pub fn stem(torrent: &str) -> &str {
     file.strip_suffix(".torrent").unwrap_or(file)
 }
 
-/// `HOST[:PORT]` as the base URL of the server's HTTP.
-fn server_url(host: &str) -> anyhow::Result<Url> {
-    let mut url: Url = format!("http://{host}/")
+/// `[https://]HOST[:PORT]` as the base URL of the server's HTTP.
+fn server_url(server: &str) -> anyhow::Result<Url> {
+    let (scheme, host, usual, ours) = match server.strip_prefix("https://") {
+        Some(host) => ("https", host, ":443", HTTPS_PORT),
+        None => ("http", server, ":80", HTTP_PORT),
+    };
+    let mut url: Url = format!("{scheme}://{host}/")
         .parse()
         .with_context(|| format!("kernel parameter boottorrent.server: '{host}' is no HOST or HOST:PORT"))?;
-    if url.port().is_none() && !host.ends_with(":80") {
-        url.set_port(Some(HTTP_PORT)).expect("an http URL has a port");
+    if url.port().is_none() && !host.ends_with(usual) {
+        url.set_port(Some(ours)).expect("an http URL has a port");
     }
     Ok(url)
+}
+
+/// The tracker of a server. Announces are never encrypted, as nothing between peers is: with HTTPS, it is on the usual port
+/// for HTTP.
+pub fn tracker(server: &Url) -> Option<Url> {
+    let mut url = server.join("announce").ok()?;
+    if url.scheme() == "https" {
+        url.set_scheme("http").ok()?;
+        url.set_port(Some(HTTP_PORT)).ok()?;
+    }
+    Some(url)
 }
 
 /// The payload endpoint beside a .torrent of our server: `/images/NAME/payload`.
@@ -199,8 +214,22 @@ mod tests {
             at("boottorrent.image=lab boottorrent.server=http://srv:81/", None),
             Ok(lab("http://srv:81/"))
         );
+        for (server, url) in [
+            ("https://srv", "https://srv:6982/"),
+            ("https://srv:443/", "https://srv/"),
+            ("https://10.0.0.1:8443", "https://10.0.0.1:8443/"),
+        ] {
+            assert_eq!(at(&format!("boottorrent.image=lab boottorrent.server={server}"), dhcp), Ok(lab(url)));
+        }
         assert!(at("boottorrent.image=lab", None).unwrap_err().contains("boottorrent.server=HOST"));
         assert!(at("quiet", dhcp).unwrap_err().starts_with("no image was named"));
+    }
+
+    #[test]
+    fn announces_are_plain() {
+        let tracker = |server: &str| tracker(&server.parse().unwrap()).unwrap().to_string();
+        assert_eq!(tracker("http://10.0.0.1:81/"), "http://10.0.0.1:81/announce");
+        assert_eq!(tracker("https://10.0.0.1:8443/"), "http://10.0.0.1:6980/announce");
     }
 
     #[test]

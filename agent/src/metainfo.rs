@@ -5,9 +5,10 @@
 use crate::{
     download::Reach,
     fail::{Failure, Step, cause},
-    locate::Place,
+    locate::{self, Place},
     report::Report,
     store::Spare,
+    web,
 };
 use anyhow::{Context, anyhow, bail};
 use bootspec::{Exit, Params, units::human_time};
@@ -136,7 +137,7 @@ pub async fn obtain_or(
 
 /// The same torrent with the tracker of the server as it is reached now: the one that was kept may have moved.
 pub fn announced(metainfo: Metainfo, server: Option<&Url>) -> Metainfo {
-    match server.and_then(|s| s.join("announce").ok()) {
+    match server.and_then(locate::tracker) {
         Some(url) => metainfo.with_announce(url.as_str()),
         None => metainfo,
     }
@@ -161,10 +162,16 @@ pub async fn wait_for(
     let started = Instant::now();
     let mut said: Option<Instant> = None;
     let host = url.authority();
+    if let Some(why) = web::unspoken(url) {
+        return Ok(Answer::No(why));
+    }
     loop {
         let error = match try_once(client, url, max).await {
             Ok(answer) => return Ok(answer),
-            Err(e) => cause(&e),
+            Err(e) => match web::distrusted(&e, url) {
+                Some(why) => return Ok(Answer::No(why)),
+                None => cause(&e),
+            },
         };
         let waited = started.elapsed();
         if limit.is_some_and(|l| waited >= l) {

@@ -21,28 +21,24 @@ use bootspec::{
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
 };
 use swarm::Metainfo;
 
-/// Key files that are read at most.
-const MAX_KEYS: usize = 100;
+/// Files of keys, or certificates, that are read at most.
+const MAX_FILES: usize = 100;
 
 /// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is no key
 /// turns nothing off, nor does a folder that cannot be read: then nothing is trusted.
 pub fn keys(dir: &Path, report: &Report) -> Option<Keys> {
-    let entries = match fs::read_dir(dir) {
+    let files = match files(dir, "pub") {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
         Err(e) => {
             report.warn(&format!("{} cannot be read, and no key is trusted: {e}", dir.display()));
             return Some(Keys::default());
         }
-        Ok(entries) => entries.flatten(),
+        Ok(files) => files,
     };
-    let mut files: Vec<_> =
-        entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "pub")).collect();
-    files.sort();
-    files.truncate(MAX_KEYS);
     let mut keys = Keys::default();
     for file in &files {
         let read = small(file, MAX_KEY).map_err(|e| e.to_string());
@@ -53,8 +49,17 @@ pub fn keys(dir: &Path, report: &Report) -> Option<Keys> {
     (!files.is_empty()).then_some(keys)
 }
 
+/// The first files in a folder whose names end so, by name.
+pub(crate) fn files(dir: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let all = fs::read_dir(dir)?.flatten().map(|e| e.path());
+    let mut files: Vec<_> = all.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    files.sort();
+    files.truncate(MAX_FILES);
+    Ok(files)
+}
+
 /// A file of at most `max` bytes, and one more of a larger one; `None` if there is none.
-fn small(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn small(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -132,14 +132,15 @@ pub static TABLE: [Spec; 22] = [
     },
     Spec {
         name: "server",
-        value: "HOST[:PORT]",
+        value: "[https://]HOST[:PORT]",
         default: "the DHCP next-server, port 6980",
-        help: "The machine that runs `boottorrent serve`. The .torrent is then http://HOST:PORT/images/IMAGE/IMAGE.torrent.",
+        help: "The machine that runs `boottorrent serve`. The .torrent is then http://HOST:PORT/images/IMAGE/IMAGE.torrent. With https://, port 6982, and the certificate of its authority in the initrd.",
         set: |p, v| {
-            let host = v.strip_prefix("http://").unwrap_or(v).trim_end_matches('/');
+            let server = v.strip_prefix("http://").unwrap_or(v).trim_end_matches('/');
+            let host = server.strip_prefix("https://").unwrap_or(server);
             let ok =
                 !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c));
-            p.server = Some(host.to_owned());
+            p.server = Some(server.to_owned());
             if ok { Ok(()) } else { Err(format!("'{v}' is no HOST or HOST:PORT")) }
         },
         get: |p| p.server.clone(),

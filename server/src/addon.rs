@@ -5,7 +5,7 @@
 
 use crate::{config::Config, keys::Folder};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{KEYS_DIR, manifest::Family};
+use bootspec::{CA_DIR, KEYS_DIR, manifest::Family};
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use std::{
@@ -78,8 +78,8 @@ pub fn behind(family: Family) -> bool {
 pub struct Parts {
     /// The agent.
     pub agent: Vec<u8>,
-    /// Public keys, each with its path in the initrd.
-    pub keys: Vec<(String, Vec<u8>)>,
+    /// Whom machines believe: public keys, and certificates of authorities, each with its path in the initrd.
+    pub trust: Vec<(String, Vec<u8>)>,
 }
 
 impl Parts {
@@ -91,8 +91,8 @@ impl Parts {
     /// The files of an add-on: path, mode, content.
     pub fn files(&self, family: Family) -> Vec<(&str, u32, &[u8])> {
         let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
-        let keys = self.keys.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
-        entries.chain([("usr/bin/boottorrent-agent", 0o755, &*self.agent)]).chain(keys).collect()
+        let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
+        entries.chain([("usr/bin/boottorrent-agent", 0o755, &*self.agent)]).chain(trust).collect()
     }
 }
 
@@ -138,7 +138,7 @@ fn newc(to: &mut Vec<u8>, number: u32, path: &str, mode: u32, bytes: &[u8]) {
     }
 }
 
-/// What tells one agent from another, and the public keys.
+/// What tells one agent from another, and whom machines believe.
 type Stamp = (SystemTime, u64, Vec<(String, Vec<u8>)>);
 
 /// The add-ons of the installed agent, made when they are first asked for.
@@ -149,7 +149,8 @@ pub struct Addons {
 }
 
 impl Addons {
-    /// With this agent, and the public keys in this folder.
+    /// With this agent, and the public keys in this folder. Where there is an authority's certificate, with the agent beside it
+    /// that speaks HTTPS.
     pub fn new(agent: &Path, keys: Folder) -> Arc<Addons> {
         Arc::new(Addons { agent: agent.to_owned(), keys, made: Mutex::default() })
     }
@@ -166,20 +167,25 @@ impl Addons {
         if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
             return Ok(bytes.clone());
         }
-        let bytes = Parts { agent: self.read(file)?, keys: stamp.2.clone() }.build(family);
+        let bytes = Parts { agent: self.read(file)?, trust: stamp.2.clone() }.build(family);
         made.insert(family, (stamp, bytes.clone()));
         Ok(bytes)
     }
 
-    /// The agent itself, and the keys.
+    /// The agent itself, and whom it believes.
     pub fn parts(&self) -> Result<Parts> {
-        let (file, (.., keys)) = self.open()?;
-        Ok(Parts { agent: self.read(file)?, keys })
+        let (file, (.., trust)) = self.open()?;
+        Ok(Parts { agent: self.read(file)?, trust })
     }
 
     fn open(&self) -> Result<(File, Stamp)> {
-        let path = self.agent.display();
-        let file = File::open(&self.agent).map_err(|e| match e.kind() {
+        let authorities = self.keys.authorities()?;
+        let mut agent = self.agent.clone();
+        if !authorities.is_empty() {
+            agent.as_mut_os_string().push("-tls");
+        }
+        let path = agent.display();
+        let file = File::open(&agent).map_err(|e| match e.kind() {
             ErrorKind::NotFound => anyhow!(
                 "there is no agent at {path}: install the package boottorrent-agent, or say where it is with agent = in \
                  [boot] of server.toml"
@@ -187,11 +193,13 @@ impl Addons {
             _ => anyhow!(e).context(format!("opening {path}")),
         })?;
         let meta = file.metadata().with_context(|| format!("asking for the size of {path}"))?;
-        let keys = self.keys.public()?.into_iter().filter_map(|key| {
-            let name = key.path.file_name()?.to_str()?.to_owned();
-            Some((format!("{}/{name}", KEYS_DIR.trim_start_matches('/')), key.text))
+        let keys = self.keys.public()?.into_iter().map(|key| (KEYS_DIR, key.path, key.text));
+        let authorities = authorities.into_iter().map(|(path, text)| (CA_DIR, path, text));
+        let trust = keys.chain(authorities).filter_map(|(dir, path, text)| {
+            let name = path.file_name()?.to_str()?;
+            Some((format!("{}/{name}", dir.trim_start_matches('/')), text))
         });
-        let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), keys.collect());
+        let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len(), trust.collect());
         Ok((file, stamp))
     }
 
@@ -227,7 +235,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let agent = [b"\x7fELF".as_slice(), &[7; 1001]].concat();
             let keys = vec![("etc/boottorrent/keys/lab.pub".to_owned(), b"a key".to_vec())];
-            let parts = Parts { agent: agent.clone(), keys };
+            let parts = Parts { agent: agent.clone(), trust: keys };
             let bytes = parts.build(family);
             assert_eq!(bytes, parts.build(family), "always the same");
             assert_eq!(bytes.len() % 4, 0);
@@ -278,6 +286,14 @@ mod tests {
         )
         .unwrap();
         assert_ne!(addons.get(Family::Dracut).unwrap(), two, "a new key is noticed");
+        fs::create_dir(dir.path().join("ca")).unwrap();
+        fs::write(dir.path().join("ca/lab.crt"), "a certificate").unwrap();
+        let e = addons.get(Family::Dracut).unwrap_err().to_string();
+        assert!(e.contains(&format!("there is no agent at {}-tls: install", path.display())), "{e}");
+        fs::write(dir.path().join("agent-tls"), "\x7fELFtls").unwrap();
+        let parts = addons.parts().unwrap();
+        assert_eq!((parts.agent.as_slice(), parts.trust.len()), (b"\x7fELFtls".as_slice(), 2));
+        assert_eq!(parts.trust[1], ("etc/boottorrent/ca/lab.crt".to_owned(), b"a certificate".to_vec()));
         fs::write(dir.path().join("keys/b.pub"), "").unwrap();
         assert!(
             addons

@@ -6,13 +6,26 @@ use anyhow::{Context, Result};
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+/// Connections from `host` that are never made: the answer to its SYN does not reach it, so the other end waits for what
+/// comes after. They end when the threads that ask for them give up, after `each`.
+pub fn half_open(host: &Host, address: &str, count: usize, each: Duration) -> Result<()> {
+    host.filter("tcp flags & (syn | ack) == (syn | ack) drop")?;
+    let address: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+    host.netns().run(move || {
+        for _ in 0..count {
+            std::thread::spawn(move || TcpStream::connect_timeout(&address, each));
+        }
+        Ok(())
+    })
+}
 
 /// What it does with who calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -59,6 +59,13 @@ pub fn lives_on(vm: &mut Vm) -> Result<()> {
     little_memory(&status)
 }
 
+/// A program that is told another time than it is; what it waits for takes as long as ever.
+fn by_clock(cmd: Cmd, wrong: &str) -> Result<Cmd> {
+    let library = Cmd::new("sh").args(["-c", "dpkg -L libfaketime | grep '/libfaketimeMT\\.so'"]).run()?;
+    let cmd = cmd.env("LD_PRELOAD", library.trim()).env("FAKETIME", wrong);
+    Ok(cmd.env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+}
+
 /// The port of `boottorrent serve`.
 const PORT: u16 = 6980;
 
@@ -71,6 +78,7 @@ pub struct Server<'a> {
     /// What dnsmasqs before this one have logged.
     logged: String,
     starts: u32,
+    clock: Option<String>,
 }
 
 impl<'a> Server<'a> {
@@ -89,7 +97,8 @@ impl<'a> Server<'a> {
         let catalogue = lab.dir().join("catalogue");
         assets::copy_catalogue(of, &catalogue)?;
         let dnsmasq = Some(dnsmasq(lab, &catalogue, setup)?);
-        let mut server = Self { lab, catalogue, serve: None, dnsmasq, logged: String::new(), starts: 0 };
+        let mut server =
+            Self { lab, catalogue, serve: None, dnsmasq, logged: String::new(), starts: 0, clock: None };
         server.restart(flags)?;
         Ok(server)
     }
@@ -125,6 +134,7 @@ impl<'a> Server<'a> {
             dnsmasq: None,
             logged: String::new(),
             starts: 0,
+            clock: None,
         };
         server.restart(flags)?;
         Ok(server)
@@ -140,6 +150,11 @@ impl<'a> Server<'a> {
         self.serve = None;
     }
 
+    /// From its next start on, its clock is wrong by so much, as in `-10y`.
+    pub fn clock(&mut self, wrong: &str) {
+        self.clock = Some(wrong.into());
+    }
+
     /// Stop `boottorrent serve` if it runs, and start it with other flags.
     pub fn restart(&mut self, flags: &[&str]) -> Result<()> {
         self.stop();
@@ -152,6 +167,10 @@ impl<'a> Server<'a> {
             .arg("--agent")
             .arg(agent_binary()?)
             .args(flags);
+        let cmd = match &self.clock {
+            Some(wrong) => by_clock(cmd, wrong)?,
+            None => cmd,
+        };
         let mut serve = self.lab.server().spawn(&format!("serve-{}", self.starts), &cmd)?;
         let start = Instant::now();
         while let Err(e) = self.get("/boot.ipxe") {

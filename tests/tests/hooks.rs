@@ -42,15 +42,17 @@ fn complete(suite: Suite) -> Result<()> {
     Ok(())
 }
 
-/// Public keys are in the initrd, and what is secret beside them is not.
+/// Public keys and certificates are in the initrd, and what is secret beside them is not; with a certificate, the agent
+/// that speaks HTTPS is there.
 #[test]
-fn public_keys_are_in_the_initrd() -> Result<()> {
+fn whom_machines_believe_is_in_the_initrd() -> Result<()> {
+    let files = |root: &str| format!("{root}ca/site.crt\n{root}keys/site.pub\nhttps");
     for suite in Suite::ALL {
         let there = baked(suite)?;
-        ensure!(there.trim() == "/made/etc/boottorrent/keys/site.pub", "{suite:?}: {there}");
+        ensure!(there.trim() == files("/made/etc/boottorrent/"), "{suite:?}: {there}");
     }
     let there = baked_by_dracut()?;
-    ensure!(there.trim() == "etc/boottorrent/keys/site.pub", "dracut: {there}");
+    ensure!(there.trim() == files("etc/boottorrent/"), "dracut: {there}");
     Ok(())
 }
 

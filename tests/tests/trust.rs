@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bootspec::Exit;
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
-    assets::{self, APPEND, IMAGE, Image, Suite},
+    assets::{self, APPEND, IMAGE, Image, Suite, initrd_with},
 };
 use std::{
     fs,
@@ -74,17 +74,9 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
-/// The initrd of a shared image with a public key in front, where the hook would have put it.
+/// The initrd of a shared image with a public key, where the hook would have put it.
 fn initrd(lab: &Lab, image: &Image, key: &Path) -> Result<PathBuf> {
-    let tree = lab.dir().join("tree");
-    fs::create_dir_all(tree.join("etc/boottorrent/keys"))?;
-    fs::copy(key, tree.join("etc/boottorrent/keys/site.pub"))?;
-    let (archive, initrd) = (lab.dir().join("keys.cpio"), lab.dir().join("initrd.img"));
-    let pack =
-        format!("cd '{}' && find etc | cpio -o -H newc --quiet >'{}'", tree.display(), archive.display());
-    Cmd::new("sh").args(["-c", &pack]).run()?;
-    fs::write(&initrd, [fs::read(archive)?, fs::read(image.initrd())?].concat())?;
-    Ok(initrd)
+    initrd_with(lab, image, &[("etc/boottorrent/keys/site.pub", key)])
 }
 
 /// One machine: refused at first; from its rescue shell the agent is run for the other images; then its image is signed.

@@ -34,9 +34,15 @@ configured() {
 }
 
 install() {
-	inst_simple "$agent" /usr/bin/boottorrent-agent
+	# With the certificate of an authority, the agent that speaks HTTPS: a megabyte more.
+	local ca key which=$agent
+	for ca in "${dracutsysrootdir-}"/etc/boottorrent/ca/*.crt; do
+		[[ -e $ca ]] || continue
+		inst_simple "${ca#"${dracutsysrootdir-}"}" || exit 1
+		which=$agent-tls
+	done
+	inst_simple "$which" /usr/bin/boottorrent-agent
 	# With a key in the initrd, only what it has signed boots. One that cannot be copied must not be missed in silence.
-	local key
 	for key in "${dracutsysrootdir-}"/etc/boottorrent/keys/*.pub; do
 		[[ ! -e $key ]] || inst_simple "${key#"${dracutsysrootdir-}"}" || exit 1
 	done

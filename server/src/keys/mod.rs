@@ -48,18 +48,6 @@ impl Folder {
         Folder { dir: config.keys.dir.clone(), secret: config.keys.secret.clone() }
     }
 
-    /// The files there whose names end so, by name. No folder: none.
-    fn files(&self, extension: &str) -> Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.with_context(|| format!("reading {}", self.dir.display()))?,
-        };
-        let all = entries.filter_map(|e| Some(e.ok()?.path()));
-        let mut all: Vec<PathBuf> = all.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
-        all.sort();
-        Ok(all)
-    }
-
     /// The public keys. What is none is an error: it would be missing where it is needed.
     pub fn public(&self) -> Result<Vec<Public>> {
         let public = |path: PathBuf| {
@@ -69,7 +57,7 @@ impl Folder {
                 Err(why) => bail!("{}: {why}: take it away, or copy it anew", path.display()),
             }
         };
-        self.files("pub")?.into_iter().map(public).collect()
+        files_in(&self.dir, "pub")?.into_iter().map(public).collect()
     }
 
     /// The public keys, to verify with.
@@ -81,9 +69,16 @@ impl Folder {
         Ok(keys)
     }
 
+    /// The certificates of authorities whose servers machines believe over HTTPS, and their files: `ca/*.crt` beside
+    /// this folder.
+    pub fn authorities(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let read = |path: PathBuf| Ok((path.clone(), files::read(&path, MAX_CERTIFICATES, "certificate")?));
+        files_in(&self.dir.with_file_name("ca"), "crt")?.into_iter().map(read).collect()
+    }
+
     /// The secret keys' files.
     pub fn secrets(&self) -> Result<Vec<PathBuf>> {
-        self.files("key")
+        files_in(&self.dir, "key")
     }
 
     /// The secret key that signs: the one that the settings name, else boottorrent.key, else the only one.
@@ -116,6 +111,21 @@ impl Folder {
 
 /// What a key is called if nobody says.
 pub const NAME: &str = "boottorrent";
+
+/// A file may have all authorities of a distribution.
+const MAX_CERTIFICATES: usize = 1 << 20;
+
+/// The files in a folder whose names end so, by name. No folder: none.
+fn files_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("reading {}", dir.display()))?,
+    };
+    let all = entries.filter_map(|e| Some(e.ok()?.path()));
+    let mut all: Vec<PathBuf> = all.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    all.sort();
+    Ok(all)
+}
 
 /// A key's file, or one with the password of one.
 fn read(path: &Path) -> Result<Vec<u8>> {

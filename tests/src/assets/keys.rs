@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What our hooks put into an initrd where there is a key.
+//! What our hooks put into an initrd where there is a key, and the certificate of an authority.
 
 use super::{
     Suite, cached, hook_files, key_of, live,
@@ -17,13 +17,15 @@ const KEY: &str = "untrusted comment: minisign public key E7620F1842B4E81F\n\
 const INITRAMFS_TOOLS: &str = "\
 export DESTDIR=/made MODULES=most verbose=n CONFDIR=/etc/initramfs-tools
 version=$(ls /usr/lib/modules | head -n 1) && export version __MODULES_TO_ADD=/modules
-mkdir -p /made && sh -e /usr/share/initramfs-tools/hooks/boottorrent >&2 && find /made/etc/boottorrent -type f";
+mkdir -p /made && sh -e /usr/share/initramfs-tools/hooks/boottorrent >&2 && find /made/etc/boottorrent -type f | sort
+cmp /made/usr/bin/boottorrent-agent /usr/libexec/boottorrent/boottorrent-agent-tls && echo https";
 
 /// dracut with no more than our module needs.
 const DRACUT: &str = "\
 version=$(ls /usr/lib/modules | head -n 1)
 dracut --quiet --no-kernel --no-hostonly --no-early-microcode --compress cat --tmpdir /tmp -m 'base network boottorrent' \
-    --kver \"$version\" /made.img >&2 && lsinitrd /made.img | grep -o 'etc/boottorrent/.*/.*'";
+    --kver \"$version\" /made.img >&2 && lsinitrd /made.img | grep -o 'etc/boottorrent/.*/.*' | sort
+lsinitrd -f usr/bin/boottorrent-agent /made.img | cmp - /usr/libexec/boottorrent/boottorrent-agent-tls && echo https";
 
 /// The files below /etc/boottorrent in an initrd, by initramfs-tools of a suite.
 pub fn baked(suite: Suite) -> Result<String> {
@@ -46,12 +48,15 @@ pub fn baked_by_dracut() -> Result<String> {
 }
 
 fn make(root: &Path, dir: &Path, hook: &str, script: &str) -> Result<()> {
-    // Of the agent only its place counts.
     install(root, &["install-agent", hook]).with_context(|| format!("with {:?}", agent_binary()))?;
     let keys = root.join("etc/boottorrent/keys");
     fs::create_dir_all(&keys)?;
     fs::write(keys.join("site.pub"), KEY)?;
     fs::write(keys.join("site.key"), "secret")?;
+    let authorities = root.join("etc/boottorrent/ca");
+    fs::create_dir_all(&authorities)?;
+    fs::write(authorities.join("site.crt"), "a certificate")?;
+    fs::write(authorities.join("site.key"), "secret")?;
     let list = chroot(root, &["sh", "-c", script]).run()?;
     fs::write(dir.join("list"), list).context("writing the list")
 }

@@ -6,9 +6,9 @@ use super::{
     room::{agents, completed, hosts, identical, part_way, refused, room, until_have},
 };
 use crate::{
-    FETCH, Lab, Peer, Server, assets,
+    Cmd, FETCH, Lab, Peer, Server, assets,
     clients::Other,
-    hostile::{Hostile, Silent, Vice},
+    hostile::{Hostile, Silent, Vice, half_open},
 };
 use anyhow::{Result, ensure};
 use std::{
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) const ALL: [Scenario; 17] = [
+pub(super) const ALL: [Scenario; 18] = [
     Scenario::quick(
         "seeder-killed",
         "the server is killed when the swarm holds every piece, most machines half",
@@ -65,13 +65,19 @@ pub(super) const ALL: [Scenario; 17] = [
     Scenario::full("boasts", "a peer has half of each piece, and says that it has everything", boasts),
     Scenario::full(
         "silent-connections",
-        "a host opens 200 connections to the server's HTTP, to its seeder and to a machine, and says nothing, or half a request",
+        "a host opens 200 connections to the server's HTTP, to its seeder and to a machine, and says nothing, or half a request; another \
+         opens as many only half (SYN, and nothing after it)",
         silent,
     ),
     Scenario::full(
         "server-reboots",
         "the server is killed at half, and starts again: machines, hosts and tracker are as they were",
         server_reboots,
+    ),
+    Scenario::full(
+        "server-clock-wrong",
+        "the server's clock is ten years behind, jumps to ten years ahead while machines fetch (it starts again), and an image is added",
+        server_clock,
     ),
     Scenario::full(
         "image-replaced",
@@ -343,8 +349,14 @@ fn silent() -> Result<Seen> {
             Silent::open(&crowd, &http, EACH, b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")?,
             Silent::open(&crowd, &seeder, EACH, b"\x13BitTorrent")?,
         ];
+        let unheard = lab.host("unheard")?;
+        for address in [&http, &seeder] {
+            half_open(&unheard, address, EACH, Duration::from_secs(60))?;
+        }
         let begun = Instant::now();
         let mut all = agents(hosts, server, &[])?;
+        let half = lab.server().run(&Cmd::new("ss").args(["-Htn", "state", "syn-recv"]))?.lines().count();
+        ensure!(half >= EACH, "only {half} connections are half open");
         // The machine listens as soon as it fetches.
         until_have(&mut all, server, 0.1)?;
         let _more = Silent::open(&crowd, &machine, EACH, b"")?;
@@ -372,6 +384,29 @@ fn server_reboots() -> Result<Seen> {
         known_seeders(server, 5)?;
         let back = begun.elapsed().as_secs_f64();
         identical(4, format!("complete {took:.1} s, and known to the tracker {back:.1} s after the start"))
+    })
+}
+
+fn server_clock() -> Result<Seen> {
+    room("clock", 24, &[], |lab, server| {
+        server.clock("-10y");
+        server.restart(&[])?;
+        let mut all = part_way(lab, server, (4, 40), 0.4, &[])?;
+        server.clock("+10y");
+        server.restart(&[])?;
+        let took = completed(&mut all, server, Instant::now())?;
+        // The time of what is on the disk is in the past now, and what comes is of today.
+        let (file, kernel, initrd) = new_version(server)?;
+        server.boottorrent(&[
+            "image", "add", &file, "--name", "late", "--kernel", &kernel, "--initrd", &initrd,
+        ])?;
+        let begun = Instant::now();
+        while server.image("late").is_err() {
+            ensure!(begun.elapsed() < Duration::from_secs(30), "the server does not see the new image");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        server.check()?;
+        identical(4, format!("complete {took:.1} s after the jump"))
     })
 }
 

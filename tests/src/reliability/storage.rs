@@ -18,7 +18,7 @@ use std::{
 pub(super) const ALL: [Scenario; 3] = [
     Scenario::quick(
         "server-disk-full",
-        "`image add` on a server whose disk is full; machines fetch meanwhile",
+        "`image add` on a server whose disk is full, and on one whose disk is full in the middle; machines fetch meanwhile",
         disk_full,
     ),
     Scenario::quick(
@@ -68,6 +68,20 @@ fn disk_full() -> Result<Seen> {
     let last = said.lines().rfind(|l| !l.trim().is_empty()).context("it says nothing")?;
     ensure!(!out.status.success(), "there was room: {said}");
     consistent(&dir, &["debian"])?;
+    // How much a folder becomes nobody knows before it is packed: then the disk is full in the middle.
+    let folder = lab.dir().join("folder");
+    fs::create_dir_all(&folder)?;
+    fs::copy(server.payload(), folder.join("noise"))?;
+    let add = Cmd::new(server_binary()?)
+        .args(["image", "add", "--name", "third", "--kernel", &kernel, "--initrd", &initrd]);
+    let add = add.arg("--dir").arg(&dir).arg(&folder);
+    let middle = lab.server().netns().run(move || add.output())?;
+    let middle = String::from_utf8_lossy(&middle.stderr).replace(&*dir.to_string_lossy(), "DIR");
+    let full = "no room for 'third' in the catalogue: the disk with DIR/images is full; free some, or choose another one with --dir";
+    ensure!(middle.contains(full), "{middle}");
+    consistent(&dir, &["debian"])?;
+    let left = Cmd::new("find").arg(dir.join("images")).args(["-name", ".staging-*"]).run()?;
+    ensure!(left.is_empty(), "this is left: {left}");
     // Not a byte is left: what is said of machines stays as it was.
     server.boottorrent(&["host", "set", "group:one", "--image", "debian"])?;
     let hosts = fs::read(dir.join("hosts.toml"))?;

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The agent over HTTPS, against the real server: by the certificate of an authority, and not at all without.
+
+mod common;
+
+use bootspec::Exit;
+use boottorrent_agent::{
+    cli::{Cli, Command},
+    metainfo::{Answer, wait_for},
+    report::{Report, Show},
+    web,
+};
+use clap::Parser;
+use common::{Server, World, tool};
+use std::{fs, net::TcpListener, path::Path, time::Duration};
+
+/// An authority called `name`, and a certificate by it for localhost.
+fn certificate(w: &World, name: &str) {
+    let [ca, ca_key, cert, key] =
+        ["ca.crt", "ca.key", "pem", "key"].map(|end| w.shown(&format!("{name}.{end}")));
+    let new =
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    let subject = format!("/CN={name}");
+    tool("openssl", &[&new[..], &["-subj", &subject, "-keyout", &ca_key, "-out", &ca]].concat());
+    let by = ["-CA", &ca, "-CAkey", &ca_key, "-subj", "/CN=server", "-addext", "basicConstraints=CA:FALSE"];
+    let of = ["-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &cert];
+    tool("openssl", &[&new[..], &by, &of].concat());
+}
+
+/// What the agent says to `url` when it believes the authorities in this folder.
+fn asked(folder: &Path, url: &str) -> String {
+    let report = Report::new(None, None);
+    report.show(Show::None);
+    let client = web::client(folder, &[], &report).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Some(Duration::from_secs(10));
+    match runtime.block_on(wait_for(&client, &url.parse().unwrap(), 1 << 20, limit, &report)) {
+        Ok(Answer::Bytes(_)) => "fetched".into(),
+        Ok(Answer::No(why)) => why,
+        Err(failure) => panic!("{url}: {:#}: it was waited for", failure.error),
+    }
+}
+
+#[test]
+fn only_whom_an_authority_stands_for_is_believed() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs", "--name", "lab"]).good();
+    certificate(&w, "ours");
+    certificate(&w, "theirs");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (cert, key) = (w.shown("ours.pem"), w.shown("ours.key"));
+    let settings = format!(
+        "[catalogue]\nsources = []\n[serve]\ntls-cert = {cert:?}\ntls-key = {key:?}\ntls-listen = \"[::]:{port}\"\n"
+    );
+    w.write("server.toml", settings);
+    // Nobody seeds: its pieces come from there as well.
+    let server = Server::start(&w, &["--no-seed"]);
+    let url = |host: &str| format!("https://{host}:{port}/images/lab/lab.torrent");
+    let folder = |name: &str| {
+        let dir = w.path(&format!("ca-{name}"));
+        fs::create_dir(&dir).unwrap();
+        fs::copy(w.path(&format!("{name}.ca.crt")), dir.join("site.crt")).unwrap();
+        dir
+    };
+    let (ours, theirs) = (folder("ours"), folder("theirs"));
+
+    assert_eq!(asked(&ours, &url("localhost")), "fetched");
+    // What is no certificate turns nothing on, and nothing off.
+    fs::write(ours.join("odd.crt"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    fs::copy(w.path("theirs.ca.crt"), ours.join("theirs.pem")).unwrap();
+    assert_eq!(asked(&ours, &url("localhost")), "fetched");
+    let nobody = format!(
+        "the certificate of localhost:{port} is by no authority that is known here: put the authority's own into \
+         /etc/boottorrent/ca/NAME.crt where the initrd is made, and make it again"
+    );
+    assert_eq!(asked(&theirs, &url("localhost")), nobody);
+    assert_eq!(asked(&w.path("none"), &url("localhost")), nobody);
+    assert_eq!(
+        asked(&ours, &url("127.0.0.1")),
+        format!(
+            "the certificate of 127.0.0.1:{port} is for another name: ask for the server by the name that is in it"
+        )
+    );
+    let plain = asked(&ours, &format!("https://localhost:{}/", server.http.port()));
+    assert!(
+        plain.starts_with(&format!("localhost:{} does not prove to be the server (", server.http.port())),
+        "{plain}"
+    );
+    assert!(
+        asked(&ours, &format!("https://localhost:{port}/images/no/no.torrent")).contains("no image 'no'")
+    );
+
+    // All of an image.
+    let to = w.shown("got");
+    let (torrent, ca) = (url("localhost"), ours.display().to_string());
+    let words =
+        ["boottorrent-agent", "fetch", "--torrent", &torrent, "--to", &to, "--port", "0", "--ca", &ca];
+    let Command::Fetch(args) = Cli::parse_from(words).command else { unreachable!() };
+    assert_eq!(boottorrent_agent::fetch::run(&args), Exit::Ok);
+    assert!(fs::read(&to).unwrap() == fs::read(w.path("cat/images/lab/payload")).unwrap());
+    assert_eq!(server.stop(), Some(0));
+}
