@@ -94,7 +94,7 @@ pub struct Join<'a> {
     pub patience: Option<Duration>,
     /// From where.
     pub reach: Reach,
-    /// For pieces over HTTP.
+    /// For pieces and trackers over HTTP.
     pub client: reqwest::Client,
     /// The port for peers.
     pub port: u16,
@@ -152,7 +152,8 @@ impl Join<'_> {
                 trackers,
                 peers,
                 servers: reach.servers,
-                http: payload.map(|url| HttpSource::new(client, url)),
+                http: payload.map(|url| HttpSource::new(client.clone(), url)),
+                client,
             })
             .await
             .context("joining the swarm")

@@ -38,7 +38,8 @@ pub async fn obtain(
     let (bytes, from) = match &reach.torrent {
         Place::Magnet(magnet) => {
             let magnet = magnet.clone();
-            let wanted = Wanted { magnet, servers: reach.servers.clone(), port };
+            let client = client.clone();
+            let wanted = Wanted { magnet, servers: reach.servers.clone(), port, client };
             return from_peers(wanted, limit, report).await;
         }
         Place::File(path) => {

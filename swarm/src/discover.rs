@@ -113,6 +113,8 @@ pub(crate) struct Search {
     pub port: u16,
     pub trackers: Vec<String>,
     pub lsd: Option<LocalServiceDiscovery>,
+    /// For trackers that speak HTTP.
+    pub client: reqwest::Client,
 }
 
 /// Local service discovery. Without multicast there is still the tracker.
@@ -133,7 +135,7 @@ pub(crate) async fn listen(
     end: CancellationToken,
     tell: impl Fn(SocketAddr),
 ) {
-    let Search { infohash, peer_id, port, trackers, lsd } = search;
+    let Search { infohash, peer_id, port, trackers, lsd, client } = search;
     let infohash = Id20::new(infohash.0);
     let local = async {
         let Some(lsd) = lsd else { return };
@@ -154,8 +156,6 @@ pub(crate) async fn listen(
     let tracked = async {
         let urls = trackers.iter().filter_map(|t| t.parse::<Url>().ok()).collect();
         let Ok(udp) = UdpTrackerClient::new(end.clone(), None).await else { return };
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(15)).build();
-        let Ok(client) = client else { return };
         let found = TrackerComms::start(infohash, peer_id, urls, stats, None, port, client, udp);
         let Some(mut found) = found else { return };
         while let Some(address) = found.next().await {

@@ -101,16 +101,18 @@ pub struct Wanted {
     pub servers: Vec<IpAddr>,
     /// The port for peers that we will have: trackers are told of it.
     pub port: u16,
+    /// For trackers that speak HTTP.
+    pub client: reqwest::Client,
 }
 
 /// Ask until somebody has it: look for peers by tracker and local discovery. Never ends when nobody has.
 pub async fn obtain(wanted: Wanted) -> Metainfo {
-    let Wanted { magnet: Magnet { infohash, trackers, peers }, servers, port } = wanted;
+    let Wanted { magnet: Magnet { infohash, trackers, peers }, servers, port, client } = wanted;
     let (end, me, known) = (CancellationToken::new(), peer_id(), Known::new(servers));
     let _over = end.clone().drop_guard();
     known.add(peers.into_iter());
     let lsd = discover::local(end.clone()).await;
-    let search = Search { infohash, peer_id: me, port, trackers: trackers.clone(), lsd };
+    let search = Search { infohash, peer_id: me, port, trackers: trackers.clone(), lsd, client };
     let found = discover::listen(search, Box::new(discover::Nothing), end, |a| known.add(std::iter::once(a)));
     let ask = async {
         let mut asked = JoinSet::new();

@@ -98,6 +98,8 @@ pub struct Fetch {
     pub servers: Vec<IpAddr>,
     /// The server's payload endpoint.
     pub http: Option<HttpSource>,
+    /// For trackers that speak HTTP.
+    pub client: reqwest::Client,
 }
 
 /// How to seed.
@@ -159,7 +161,7 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http } = fetch;
+        let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http, client } = fetch;
         let store = Store::new(file, head, metainfo.clone())?;
         let how = Seeding { deal: false, weight: 1 };
         // Ranges over HTTP are those of a payload that is all of its torrent.
@@ -169,7 +171,7 @@ impl Session {
         shared.known.add(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
         let (peer_id, port) = (shared.peer_id, shared.port);
-        let search = Search { infohash: metainfo.infohash(), peer_id, port, trackers, lsd };
+        let search = Search { infohash: metainfo.infohash(), peer_id, port, trackers, lsd, client };
         let (stats, end, found) = (discover::stats(&shared), shared.end.clone(), shared.clone());
         tokio::spawn(discover::listen(search, stats, end, move |a| found.known.add(std::iter::once(a))));
         tokio::spawn(discover::call(shared.clone()));

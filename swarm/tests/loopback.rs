@@ -234,7 +234,7 @@ async fn the_metainfo_comes_from_peers_and_not_from_liars() {
         }
     });
     let magnet = swarm::Magnet { infohash, trackers: vec![], peers };
-    let wanted = swarm::magnet::Wanted { magnet, servers: vec![], port: 1 };
+    let wanted = swarm::magnet::Wanted { magnet, servers: vec![], port: 1, client: reqwest::Client::new() };
     let found = tokio::time::timeout(std::time::Duration::from_secs(20), swarm::magnet::obtain(wanted));
     let found = found.await.expect("nobody gave it");
     assert_eq!(found.infohash(), infohash);

@@ -238,7 +238,11 @@ fn autopkgtest(suite: Suite) -> Result<()> {
             .filter(|d| !d.starts_with("boottorrent"))
             .map(|d| d.replace("linux-image-generic", "linux-image-amd64"))
             .collect();
-        let install = format!("apt-get update\napt-get install --no-install-recommends {}", words.join(" "));
+        // Of a package that was there before, a file may be left.
+        let install = format!(
+            "apt-get update\napt-get -o Dpkg::Options::=--force-confold install --no-install-recommends {}",
+            words.join(" ")
+        );
         machine.sh_logged("depends", &install)?;
         machine.sh_logged(
             "packages",

@@ -24,6 +24,7 @@ pub fn client(
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("boottorrent-agent/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(5))
+        .read_timeout(Duration::from_secs(15))
         .no_proxy();
     for (name, address) in names {
         // Port 0: the URL's.

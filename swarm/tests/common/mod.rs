@@ -60,6 +60,7 @@ pub fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>) -> Fetch 
         peers,
         servers: vec![],
         http: None,
+        client: reqwest::Client::new(),
     }
 }
 
