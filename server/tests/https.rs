@@ -49,13 +49,14 @@ fn only_whom_an_authority_stands_for_is_believed() {
     certificate(&w, "ours");
     certificate(&w, "theirs");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (cert, key) = (w.shown("ours.pem"), w.shown("ours.key"));
-    let settings = format!(
-        "[catalogue]\nsources = []\n[serve]\ntls-cert = {cert:?}\ntls-key = {key:?}\ntls-listen = \"[::]:{port}\"\n"
-    );
-    w.write("server.toml", settings);
     // Nobody seeds: its pieces come from there as well.
-    let server = Server::start(&w, &["--no-seed"]);
+    let start = |cert: &str, key: &str| {
+        let (cert, key) = (w.shown(cert), w.shown(key));
+        let tls = format!("tls-cert = {cert:?}\ntls-key = {key:?}\ntls-listen = \"[::]:{port}\"\n");
+        w.write("server.toml", format!("[catalogue]\nsources = []\n[serve]\n{tls}"));
+        Server::start(&w, &["--no-seed"])
+    };
+    let server = start("ours.pem", "ours.key");
     let url = |host: &str| format!("https://{host}:{port}/images/lab/lab.torrent");
     let folder = |name: &str| {
         let dir = w.path(&format!("ca-{name}"));
@@ -99,5 +100,11 @@ fn only_whom_an_authority_stands_for_is_believed() {
     let Command::Fetch(args) = Cli::parse_from(words).command else { unreachable!() };
     assert_eq!(boottorrent_agent::fetch::run(&args), Exit::Ok);
     assert!(fs::read(&to).unwrap() == fs::read(w.path("cat/images/lab/payload")).unwrap());
+    assert_eq!(server.stop(), Some(0));
+
+    // An authority is no server.
+    let server = start("ours.ca.crt", "ours.ca.key");
+    let why = asked(&ours, &url("localhost"));
+    assert!(why.contains("does not prove to be the server (") && why.contains("CaUsedAsEndEntity"), "{why}");
     assert_eq!(server.stop(), Some(0));
 }
