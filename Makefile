@@ -24,16 +24,16 @@ all: build
 
 build: agent manual
 
+BUILD_AGENT = $(if $(findstring gnu,$(AGENT_TARGET)),RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static") \
+	cargo build $(CARGO_FLAGS) --profile agent --target $(AGENT_TARGET) -p boottorrent-agent
+
 # Its C code is compiled with plain gcc: musl-gcc is not needed. With musl `+crt-static` is the default.
 agent: export CC_x86_64_unknown_linux_musl = gcc
 agent: export CC_aarch64_unknown_linux_musl = aarch64-linux-gnu-gcc
 agent: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER = aarch64-linux-gnu-gcc
 agent:
-	$(if $(findstring gnu,$(AGENT_TARGET)),RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static") \
-		cargo build $(CARGO_FLAGS) --profile agent --target $(AGENT_TARGET) -p boottorrent-agent
-	$(if $(findstring gnu,$(AGENT_TARGET)),RUSTFLAGS="$$RUSTFLAGS -C target-feature=+crt-static") \
-		cargo build $(CARGO_FLAGS) --profile agent --target $(AGENT_TARGET) -p boottorrent-agent \
-		--features tls --bin boottorrent-agent-tls
+	$(BUILD_AGENT)
+	$(BUILD_AGENT) --features tls --bin boottorrent-agent-tls
 
 # Needs gcc-aarch64-linux-gnu, and `rustup target add aarch64-unknown-linux-musl`.
 agent-arm64:

@@ -52,7 +52,6 @@ pub const HTTPS_PORT: u16 = 6982;
 pub const PEER_PORT: u16 = 6981;
 /// Where public keys are, on a server and in an initramfs, and a server's secret ones.
 pub const KEYS_DIR: &str = "/etc/boottorrent/keys";
-
 /// Where certificates of authorities are (`*.crt`, PEM) whose servers are believed over HTTPS; the hooks put them into every
 /// initramfs, at the same place, with the agent that speaks HTTPS.
 pub const CA_DIR: &str = "/etc/boottorrent/ca";

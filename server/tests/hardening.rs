@@ -2,9 +2,12 @@
 //! What keeps others out: the unit's sandbox, what browsers are told, the token, TLS.
 #![allow(missing_docs)]
 
+#[path = "common/certificate.rs"]
+mod certificate;
 mod common;
 
-use common::{Answer, Server, World, tool};
+use certificate::certificate;
+use common::{Answer, Server, World};
 use std::process::{Command, Output};
 
 /// How systemd rates a unit: refused above 2.0 (`--threshold` is in tenths).
@@ -115,10 +118,10 @@ fn changes_need_the_token() {
     assert_eq!(put(&second).status, 403);
 }
 
-/// curl, with the certificate as its only authority.
+/// curl, with one authority.
 fn curl(w: &World, args: &[&str]) -> Output {
     Command::new("curl")
-        .args(["-sS", "--max-time", "20", "--cacert", "cert.pem"])
+        .args(["-sS", "--max-time", "20", "--cacert", "lab.ca.crt"])
         .args(args)
         .current_dir(&w.dir)
         .output()
@@ -130,30 +133,8 @@ fn tls_with_a_certificate() {
     let w = World::new();
     w.squashfs("lab");
     w.run(&["image", "add", "lab.squashfs"]).good();
-    let (key, cert) = (w.shown("key.pem"), w.shown("cert.pem"));
-    let names = "subjectAltName=IP:127.0.0.1";
-    tool(
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=x",
-            "-addext",
-            names,
-            "-keyout",
-            &key,
-            "-out",
-            &cert,
-        ],
-    );
+    certificate(&w, "lab", "IP:127.0.0.1");
+    let (key, cert) = (w.shown("lab.key"), w.shown("lab.pem"));
     let sources = format!("[catalogue]\nsources = []\n[serve]\ntls-cert = {cert:?}\n");
     w.write("server.toml", &sources);
     w.run(&["serve", "--listen", "127.0.0.1:0", "--no-seed"])

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The agent over HTTPS, against the real server: by the certificate of an authority, and not at all without.
 
+#[path = "common/certificate.rs"]
+mod certificate;
 mod common;
 
 use bootspec::Exit;
@@ -10,22 +12,10 @@ use boottorrent_agent::{
     report::{Report, Show},
     web,
 };
+use certificate::certificate;
 use clap::Parser;
-use common::{Server, World, tool};
+use common::{Server, World};
 use std::{fs, net::TcpListener, path::Path, time::Duration};
-
-/// An authority called `name`, and a certificate by it for localhost.
-fn certificate(w: &World, name: &str) {
-    let [ca, ca_key, cert, key] =
-        ["ca.crt", "ca.key", "pem", "key"].map(|end| w.shown(&format!("{name}.{end}")));
-    let new =
-        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-    let subject = format!("/CN={name}");
-    tool("openssl", &[&new[..], &["-subj", &subject, "-keyout", &ca_key, "-out", &ca]].concat());
-    let by = ["-CA", &ca, "-CAkey", &ca_key, "-subj", "/CN=server", "-addext", "basicConstraints=CA:FALSE"];
-    let of = ["-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &cert];
-    tool("openssl", &[&new[..], &by, &of].concat());
-}
 
 /// What the agent says to `url` when it believes the authorities in this folder.
 fn asked(folder: &Path, url: &str) -> String {
@@ -46,8 +36,8 @@ fn only_whom_an_authority_stands_for_is_believed() {
     let w = World::new();
     w.squashfs("lab");
     w.run(&["image", "add", "lab.squashfs", "--name", "lab"]).good();
-    certificate(&w, "ours");
-    certificate(&w, "theirs");
+    certificate(&w, "ours", "DNS:localhost");
+    certificate(&w, "theirs", "DNS:localhost");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // Nobody seeds: its pieces come from there as well.
     let start = |cert: &str, key: &str| {

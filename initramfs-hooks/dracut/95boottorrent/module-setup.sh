@@ -34,18 +34,15 @@ configured() {
 }
 
 install() {
-	# With the certificate of an authority, the agent that speaks HTTPS: a megabyte more.
-	local ca key which=$agent
-	for ca in "${dracutsysrootdir-}"/etc/boottorrent/ca/*.crt; do
-		[[ -e $ca ]] || continue
-		inst_simple "${ca#"${dracutsysrootdir-}"}" || exit 1
-		which=$agent-tls
+	# With a key in the initrd, only what it has signed boots; with an authority's certificate, the agent speaks HTTPS (and
+	# is a megabyte larger). One that cannot be copied must not be missed in silence.
+	local file which=$agent
+	for file in "${dracutsysrootdir-}"/etc/boottorrent/{keys/*.pub,ca/*.crt}; do
+		[[ -e $file ]] || continue
+		inst_simple "${file#"${dracutsysrootdir-}"}" || exit 1
+		[[ $file != *.crt ]] || which=$agent-tls
 	done
 	inst_simple "$which" /usr/bin/boottorrent-agent
-	# With a key in the initrd, only what it has signed boots. One that cannot be copied must not be missed in silence.
-	for key in "${dracutsysrootdir-}"/etc/boottorrent/keys/*.pub; do
-		[[ ! -e $key ]] || inst_simple "${key#"${dracutsysrootdir-}"}" || exit 1
-	done
 	# shellcheck disable=SC2154
 	inst_simple "$moddir/boottorrent-lib.sh" /lib/boottorrent-lib.sh
 	inst_hook cmdline 28 "$moddir/parse-boottorrent.sh"

@@ -127,7 +127,7 @@ fn files_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// A key's file, or one with the password of one.
+/// A key's file.
 fn read(path: &Path) -> Result<Vec<u8>> {
     files::read(path, MAX_KEY, "key")
 }

@@ -2,10 +2,11 @@
 //! Secret keys: opened with a password, or without one, and used.
 
 use super::{Folder, read};
+use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     base64,
-    trust::{Evidence, KeyId, Statement},
+    trust::{Evidence, KeyId, MAX_KEY, Statement},
 };
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use std::{
@@ -174,7 +175,8 @@ pub fn password(ask: Ask, prompt: &str) -> Result<Option<(String, bool)>> {
     }
     if let Some(file) = env::var_os(PASSWORD_FILE) {
         let file = Path::new(&file);
-        let text = read(file).with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
+        let text = files::read(file, MAX_KEY, "password")
+            .with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
         let text = String::from_utf8(text);
         let text = text.map_err(|_| anyhow!("the password in {} is no text", file.display()))?;
         return Ok(Some((text.lines().next().unwrap_or_default().to_owned(), false)));

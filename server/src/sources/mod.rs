@@ -162,7 +162,8 @@ impl Folders {
 
 /// A file's source; `None`: it is empty, and hides another.
 fn read(name: &str, path: &Path) -> Result<Option<(ImageName, Source)>> {
-    let text = files::find_text(path, MAX_FILE, "source, which is a few lines")?.unwrap_or_default();
+    let text = files::find_text(path, MAX_FILE, "source, which is a few lines")?;
+    let text = text.with_context(|| format!("{} is not there any more", path.display()))?;
     if text.trim().is_empty() {
         return Ok(None);
     }
