@@ -32,6 +32,7 @@ mod paths;
 mod peer;
 pub mod reliability;
 mod server;
+pub mod site;
 mod timeline;
 mod vm;
 
@@ -44,6 +45,7 @@ pub use netns::Netns;
 pub use paths::{agent_binary, lab_dir, server_binary, workspace};
 pub use peer::{FETCH, Peer, all_complete};
 pub use server::{AUTHORITATIVE, Client, Server, dhcp_server, little_memory, lives_on};
+pub use site::Site;
 pub use timeline::{Timeline, table};
 pub use vm::{Vm, VmConfig};
 

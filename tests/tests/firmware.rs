@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     AUTHORITATIVE, BOOT, Background, Host, Lab, Server, Vm, VmConfig,
-    assets::{Suite, TINY, image, tiny},
+    assets::{IMAGE, Suite, TINY, image, tiny},
     dhcp_server,
 };
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 /// dnsmasq adds what to boot; another server gives the addresses.
 const PROXY: [&str; 2] = ["--mode", "proxy"];
@@ -99,6 +99,26 @@ fn secure(name: &str, setup: &[&str]) -> Result<()> {
         let lockdown =
             vm.sh("mount -t securityfs s /sys/kernel/security; cat /sys/kernel/security/lockdown")?;
         ensure!(lockdown.contains("[integrity]"), "{lockdown}");
+        Ok(())
+    })
+}
+
+/// Whoever answers first on the network can offer another kernel; it does not start.
+#[test]
+fn secure_boot_starts_no_kernel_that_nobody_signed() -> Result<()> {
+    let setup = [&AUTHORITATIVE[..], &["--secure-boot"]].concat();
+    in_lab("unsigned", &setup, |lab, server| {
+        let kernel = server.catalogue().join("images").join(IMAGE).join("vmlinuz");
+        let mut bytes = fs::read(&kernel)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        // Another file: this one is in other labs as well.
+        fs::remove_file(&kernel)?;
+        fs::write(&kernel, bytes)?;
+        let mut vm = Vm::pxe("unsigned").secure_boot().start(lab)?;
+        vm.expect("bad shim signature", BOOT)?;
+        vm.expect("BootTorrent: nothing was booted from", Duration::from_secs(30))?;
+        ensure!(!vm.console().has("Linux version"), "a kernel has started");
         Ok(())
     })
 }

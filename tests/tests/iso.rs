@@ -2,31 +2,34 @@
 //! Live ISOs, unchanged, over the swarm: their own kernel, their own initrd, and our add-on beside it.
 
 use anyhow::{Context, Result, ensure};
-use bootspec::Phase;
+use bootspec::{Exit, Phase};
 use boottorrent_tests::{
-    BOOT, Client, Lab, MULTI_USER, Server, Vm,
+    BOOT, Client, Lab, MULTI_USER, Server, Site, Vm,
     assets::{
         APPEND, IMAGE,
         live::{Live, catalogue, iso},
     },
     lives_on,
 };
+use std::time::Duration;
 
 /// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
 const SESSION: &str = "lab: live session of user";
 
-/// Two machines together, with a BIOS; a third, with UEFI, when they run.
+/// Two machines together, with a BIOS; a third, with UEFI, when they run. The server has a key, and its add-on carries
+/// the public half: the two find the ISO signed; the third does not at first, and its user sees why.
 #[test]
 fn debian_live_boots_with_its_session() -> Result<()> {
     let lab = Lab::new("iso-live-boot")?;
-    let mut server = Server::of(&lab, &catalogue(Live::LiveBoot)?, &["--up", "10MB/s"])?;
+    let mut site = Site::of(&lab, &catalogue(Live::LiveBoot)?, &["--up", "10MB/s"])?;
+    let key = site.key("site")?;
+    site.sign(IMAGE, "site")?;
     let mut machines =
         ["one", "two"].map(|name| Vm::pxe(name).start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
     for vm in &mut machines {
-        let said = vm.expect(SESSION, BOOT)?;
-        println!("{}: {:.0?} {}", vm.name(), said.at, said.text);
+        has_its_session(vm, &key)?;
     }
-    let clients = machines.iter().map(|vm| server.client(vm.mac())).collect::<Result<Vec<_>>>()?;
+    let clients = machines.iter().map(|vm| site.server.client(vm.mac())).collect::<Result<Vec<_>>>()?;
     let from_peers: u64 = clients.iter().map(|c| c.progress.from_peers).sum();
     let received: u64 = clients.iter().map(|c| c.progress.received()).sum();
     println!("received {received} bytes, {from_peers} of them from each other");
@@ -36,17 +39,35 @@ fn debian_live_boots_with_its_session() -> Result<()> {
         debian_is_as_from_a_stick(vm)?;
         seeds_on(vm, client)?;
     }
+
+    site.unsign(IMAGE)?;
     let mut third = Vm::pxe("three").uefi().start(&lab)?;
-    let said = third.expect(SESSION, BOOT)?;
-    println!("three: {:.0?} {}", said.at, said.text);
-    let client = server.client(third.mac())?;
+    let only = format!("image {IMAGE} is not signed, and only what key {key} signed may boot here");
+    third.expect(&format!("boottorrent: {only}"), BOOT)?;
+    let end = format!("BootTorrent could not fetch this machine's ISO (exit code {})", Exit::Trust.code());
+    third.expect(&end, Duration::from_secs(60))?;
+    third.expect("(initramfs)", Duration::from_secs(60))?;
+    ensure!(site.server.client(third.mac())?.progress.received() == 0, "it fetched what it may not boot");
+    site.sign(IMAGE, "site")?;
+    third.send_line("exit")?;
+    has_its_session(&mut third, &key)?;
+    let client = site.server.client(third.mac())?;
     println!("three: {:?}", client.progress);
     ensure!(client.progress.from_peers > 0, "{client:#?}");
     third.login()?;
     third.sh("test -d /sys/firmware/efi")?;
     debian_is_as_from_a_stick(&mut third)?;
     seeds_on(&mut third, &client)?;
-    server.check()
+    site.server.check()
+}
+
+/// It sees that the ISO is what was signed, and boots into the session.
+fn has_its_session(vm: &mut Vm, key: &str) -> Result<()> {
+    vm.expect(&format!(" is signed by key {key}"), BOOT)?;
+    vm.expect(&format!("{IMAGE}: the SHA-256 is what was signed (checked in "), BOOT)?;
+    let said = vm.expect(SESSION, BOOT)?;
+    println!("{}: {:.0?} {}", vm.name(), said.at, said.text);
+    Ok(())
 }
 
 /// The medium is where live-boot puts a stick, and live-config has done what it does.

@@ -7,7 +7,9 @@ use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Client, Cmd, Lab, LtspServer, MULTI_USER, Server, Vm,
     assets::{self, LTSP_IMAGE, LTSP_SERVER, Suite},
-    doc, workspace,
+    doc,
+    site::made,
+    workspace,
 };
 use std::{
     fs::File,
@@ -91,6 +93,8 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
         let text = "[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n";
         server.write(&format!("/usr/local/lib/systemd/system/{unit}.service"), text, 0o644)?;
     }
+    // With a key, what is published is signed, and ltsp.img has the public half.
+    let key = made(&server.sh("boottorrent key generate --no-password")?)?;
     let said = guide.next("Switch over")?;
     ensure!(
         said.contains("Published /srv/ltsp/images/x86_64.img") && said.contains("Generated ltsp.img"),
@@ -108,6 +112,8 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
     let mut two = Vm::pxe("two").disk(&disk, "IMAGES").start(&lab)?;
     ensure!(two.mac() == "52:54:00:77:00:03", "{}", two.mac());
     for vm in [&mut one, &mut two] {
+        vm.expect(&format!(" is signed by key {key}"), BOOT)?;
+        vm.expect(": the SHA-256 is what was signed (checked in ", BOOT)?;
         vm.expect(MULTI_USER, BOOT)?;
         over_the_swarm(vm, &serve.client(vm.mac())?)?;
     }

@@ -5,67 +5,28 @@
 use anyhow::{Context, Result, ensure};
 use bootspec::Exit;
 use boottorrent_tests::{
-    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
+    BOOT, Cmd, Lab, MULTI_USER, Site, Vm,
     assets::{self, APPEND, IMAGE, Image, Suite, initrd_with},
 };
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// A server with keys of its own.
-struct Site<'a> {
-    lab: &'a Lab,
-    server: Server<'a>,
-    keys: PathBuf,
-}
-
-impl Site<'_> {
-    fn boottorrent(&self, args: &[&str]) -> Result<String> {
-        let keys = self.keys.to_string_lossy().into_owned();
-        self.server.boottorrent(&[args, &["--keys", &keys]].concat())
-    }
-
-    /// Make a key, and return its id.
-    fn key(&self, name: &str) -> Result<String> {
-        let said = self.boottorrent(&["key", "generate", "--no-password", "--name", name])?;
-        let id = said.lines().next().and_then(|l| l.strip_prefix("key "));
-        id.map(str::to_owned).context(said.clone())
-    }
-
-    fn dir(&self, image: &str) -> PathBuf {
-        self.server.catalogue().join("images").join(image)
-    }
-
-    /// The same payload under another name, unsigned: the disk has it once.
-    fn twin(&self, name: &str) -> Result<()> {
-        let (from, to) = (self.dir(IMAGE), self.dir(name));
-        let new = self.server.catalogue().join("images/.staging-twin");
-        Cmd::new("cp").args(["-al", "--no-target-directory"]).args([&from, &new]).run()?;
-        fs::rename(new.join(format!("{IMAGE}.torrent")), new.join(format!("{name}.torrent")))?;
-        fs::remove_file(new.join(format!("{IMAGE}.statement")))?;
-        let manifest = fs::read_to_string(from.join("manifest.toml"))?;
-        replace(
-            &new.join("manifest.toml"),
-            manifest.replacen(&format!("name = \"{IMAGE}\""), &format!("name = \"{name}\""), 1).as_bytes(),
-        )?;
-        fs::rename(new, to).context("publishing the twin")
-    }
-
-    /// Wait until the server serves a signature as it is on the disk.
-    fn served(&self, image: &str) -> Result<()> {
-        let path = format!("{image}.statement.minisig");
-        let (file, begun) = (fs::read(self.dir(image).join(&path))?, Instant::now());
-        while self.server.get(&format!("/images/{image}/{path}")).ok().as_ref() != Some(&file) {
-            ensure!(
-                begun.elapsed() < Duration::from_secs(30),
-                "the server does not see the signature of {image}"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
-    }
+/// The same payload under another name, unsigned: the disk has it once.
+fn twin(site: &Site, name: &str) -> Result<()> {
+    let (from, to) = (site.dir(IMAGE), site.dir(name));
+    let new = site.server.catalogue().join("images/.staging-twin");
+    Cmd::new("cp").args(["-al", "--no-target-directory"]).args([&from, &new]).run()?;
+    fs::rename(new.join(format!("{IMAGE}.torrent")), new.join(format!("{name}.torrent")))?;
+    fs::remove_file(new.join(format!("{IMAGE}.statement")))?;
+    let manifest = fs::read_to_string(from.join("manifest.toml"))?;
+    replace(
+        &new.join("manifest.toml"),
+        manifest.replacen(&format!("name = \"{IMAGE}\""), &format!("name = \"{name}\""), 1).as_bytes(),
+    )?;
+    fs::rename(new, to).context("publishing the twin")
 }
 
 /// Another file under a name: what is linked elsewhere stays as it is.
@@ -83,27 +44,28 @@ fn initrd(lab: &Lab, image: &Image, key: &Path) -> Result<PathBuf> {
 #[test]
 fn only_what_is_signed_boots() -> Result<()> {
     let (image, lab) = (assets::image(Suite::own()?)?, Lab::new("trust")?);
-    let server = Server::start(&lab, &image, &[])?;
-    let site = Site { lab: &lab, server, keys: lab.dir().join("keys") };
+    let site = Site::of(&lab, &assets::catalogue(&image)?, &[])?;
     let (removed, key) = (site.key("removed")?, site.key("site")?);
     let only = format!("and only what key {key} signed may boot here");
-    let secret = |name: &str| site.keys.join(format!("{name}.key")).to_string_lossy().into_owned();
 
-    for name in ["forged", "torn", "stranger", "replayed"] {
-        site.twin(name)?;
-        let by = if name == "stranger" { "removed" } else { "site" };
-        site.boottorrent(&["image", "sign", name, "--key", &secret(by)])?;
+    for name in ["forged", "torn", "stranger", "replayed", "collided"] {
+        twin(&site, name)?;
+        site.sign(name, if name == "stranger" { "removed" } else { "site" })?;
     }
-    let [forged, torn] = [("forged", "statement"), ("torn", "statement.minisig")]
-        .map(|(name, what)| site.dir(name).join(format!("{name}.{what}")));
+    let (forged, torn) = (site.statement("forged"), site.signature("torn"));
     let text = fs::read_to_string(&forged)?;
     replace(&forged, text.replace("parameters: ", "parameters: init=/bin/sh ").as_bytes())?;
     let bytes = fs::read(&torn)?;
     replace(&torn, &bytes[..bytes.len() - 30])?;
-    site.served("forged")?;
     site.served("torn")?;
-    let statement = fs::read_to_string(site.dir("replayed").join("replayed.statement"))?;
-    let version = statement.lines().find_map(|l| l.strip_prefix("version: ")).context("a version")?;
+    let statement = fs::read_to_string(site.statement("replayed"))?;
+    let line = |name: &str| statement.lines().find_map(|l| l.strip_prefix(name)).context("a line");
+    let (version, sum) = (line("version: ")?, line("sha256: ")?);
+    // As if somebody had made other bytes with the same SHA-1 for each piece: what was signed had another SHA-256.
+    let (collided, other) = (site.statement("collided"), "5".repeat(64));
+    replace(&collided, fs::read_to_string(&collided)?.replace(sum, &other).as_bytes())?;
+    Cmd::new("minisign").args(["-S", "-s"]).arg(site.secret("site")).arg("-m").arg(&collided).run()?;
+    site.served("collided")?;
 
     // A disk on which this machine remembers that it has booted a newer one.
     let remembers = lab.dir().join("remembers");
@@ -113,10 +75,10 @@ fn only_what_is_signed_boots() -> Result<()> {
     fs::File::create(&disk)?.set_len(64 << 20)?;
     Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-L", "images", "-d"]).args([&remembers, &disk]).run()?;
 
-    let initrd = initrd(&lab, &image, &site.keys.join("site.pub"))?;
+    let initrd = initrd(&lab, &image, &site.public("site"))?;
     let usual = "boot=boottorrent ip=dhcp boottorrent.target=ram,LABEL=images";
     let append = format!("{} {usual} boottorrent.image={IMAGE}", APPEND.replace("panic=-1", ""));
-    let mut vm = Vm::direct("vm", &image.kernel(), &initrd, &append).disk(&disk, "CACHE1").start(site.lab)?;
+    let mut vm = Vm::direct("vm", &image.kernel(), &initrd, &append).disk(&disk, "CACHE1").start(&lab)?;
     vm.expect(&format!("boottorrent: only what key {key} signed boots here"), BOOT)?;
     let again = |name: &str| format!("sign it with `boottorrent image sign {name}` on the server");
     vm.expect(&format!("boottorrent: image {IMAGE} is not signed, {only}: {}", again(IMAGE)), BOOT)?;
@@ -165,6 +127,13 @@ fn only_what_is_signed_boots() -> Result<()> {
             "boottorrent.image=other boottorrent.torrent=http://10.77.0.1:6980/images/replayed/replayed.torrent",
             format!("what key {key} signed is image replayed, and image other was asked for"),
         ),
+        (
+            "boottorrent.image=collided",
+            format!(
+                "image collided is not what key {key} signed, although every piece has the right SHA-1: its SHA-256 is {sum}, \
+                 and {other} was signed; boot it nowhere before you know why"
+            ),
+        ),
     ];
     for (words, sentence) in cases {
         vm.send_line(&format!(
@@ -175,8 +144,7 @@ fn only_what_is_signed_boots() -> Result<()> {
     }
 
     // Signed now, and tried again.
-    site.boottorrent(&["image", "sign", IMAGE, "--key", &secret("site")])?;
-    site.served(IMAGE)?;
+    site.sign(IMAGE, "site")?;
     vm.send_line("exit")?;
     vm.expect(&format!(" is signed by key {key}"), BOOT)?;
     let checked = vm.expect(&format!("{IMAGE}: the SHA-256 is what was signed (checked in "), BOOT)?;
@@ -193,15 +161,13 @@ fn only_what_is_signed_boots() -> Result<()> {
 #[ignore = "three more boots of what unit tests show: make test-full"]
 fn a_kept_image_is_judged_without_a_server() -> Result<()> {
     let (image, lab) = (assets::image(Suite::own()?)?, Lab::new("trustkept")?);
-    let server = Server::start(&lab, &image, &[])?;
-    let mut site = Site { lab: &lab, server, keys: lab.dir().join("keys") };
+    let mut site = Site::of(&lab, &assets::catalogue(&image)?, &[])?;
     let key = site.key("site")?;
-    site.boottorrent(&["image", "sign", IMAGE])?;
-    site.served(IMAGE)?;
+    site.sign(IMAGE, "site")?;
     let disk = lab.dir().join("disk.raw");
     fs::File::create(&disk)?.set_len(1500 << 20)?;
     Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-L", "images"]).arg(&disk).run()?;
-    let initrd = initrd(&lab, &image, &site.keys.join("site.pub"))?;
+    let initrd = initrd(&lab, &image, &site.public("site"))?;
     let append = format!(
         "{APPEND} boot=boottorrent ip=dhcp boottorrent.target=LABEL=images boottorrent.image={IMAGE}"
     );
