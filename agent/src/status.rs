@@ -14,15 +14,23 @@ use bootspec::{
     heartbeat::MAX_HEARTBEAT,
     units::{human_size, human_time},
 };
-use std::{io::Read, os::unix::net::UnixStream, path::Path, time::Duration};
+use std::{
+    fs::{self, Permissions},
+    io::Read,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    time::Duration,
+};
 use tokio::{io::AsyncWriteExt, net::UnixListener};
 
 const SOCKET: &str = "agent.sock";
 
-/// Answer whoever asks.
+/// Answer whoever asks, root or not: the server tells everybody the same.
 pub fn listen(run_dir: &Path, report: &Report) -> anyhow::Result<()> {
     let path = run_dir.join(SOCKET);
     let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o666))
+        .with_context(|| format!("setting the mode of {}", path.display()))?;
     let report = report.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A server with keys of its own: machines that have a public one boot only what it signed.
 
-use crate::{Lab, Server};
+use crate::{Lab, Server, Vm};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
@@ -90,4 +90,13 @@ impl<'a> Site<'a> {
 pub fn made(said: &str) -> Result<String> {
     let id = said.lines().next().and_then(|l| l.strip_prefix("key "));
     id.map(str::to_owned).with_context(|| said.to_owned())
+}
+
+/// A booted machine's agent saw that its image is what the key signed. Its log tells, since `quiet` keeps that off the console.
+pub fn found_signed(vm: &mut Vm, key: &str) -> Result<()> {
+    let said =
+        vm.sh("grep -o 'is signed by .*\\|the SHA-256 is what was signed' /run/boottorrent/agent.log")?;
+    let want = format!("is signed by key {key}\nthe SHA-256 is what was signed");
+    ensure!(said == want, "{}: {said}", vm.name());
+    Ok(())
 }

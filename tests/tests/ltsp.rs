@@ -8,7 +8,7 @@ use boottorrent_tests::{
     BOOT, Client, Cmd, Lab, LtspServer, MULTI_USER, Server, Vm,
     assets::{self, LTSP_IMAGE, LTSP_SERVER, Suite},
     doc,
-    site::made,
+    site::{found_signed, made},
     workspace,
 };
 use std::{
@@ -112,10 +112,9 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
     let mut two = Vm::pxe("two").disk(&disk, "IMAGES").start(&lab)?;
     ensure!(two.mac() == "52:54:00:77:00:03", "{}", two.mac());
     for vm in [&mut one, &mut two] {
-        vm.expect(&format!(" is signed by key {key}"), BOOT)?;
-        vm.expect(": the SHA-256 is what was signed (checked in ", BOOT)?;
         vm.expect(MULTI_USER, BOOT)?;
         over_the_swarm(vm, &serve.client(vm.mac())?)?;
+        found_signed(vm, &key)?;
     }
     let ram = one.sh("losetup -n -O BACK-FILE; hostname")?;
     ensure!(ram.contains("/run/boottorrent/store/payload\nltsp"), "{ram}");
