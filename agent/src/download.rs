@@ -3,7 +3,7 @@
 
 use crate::{
     fail::{Failure, Step},
-    locate::{Located, Place, payload_url},
+    locate::{self, Located, Place, payload_url},
     report::Report,
     store::Payload,
 };
@@ -76,12 +76,12 @@ async fn address(url: &Url, limit: Option<Duration>) -> Option<IpAddr> {
     }
 }
 
-/// What the image is called: the torrent's name where it is a name, else what the parameters say.
+/// What the image is called: as it was asked for, else by the torrent. (On the server it may have another name than when
+/// its torrent was made.)
 pub fn image_name(metainfo: &Metainfo, params: &Params) -> String {
-    match metainfo.name().parse::<ImageName>() {
-        Ok(name) => name.to_string(),
-        Err(_) => params.image.as_ref().map_or_else(|| "image".into(), ToString::to_string),
-    }
+    let names = locate::asked(params).into_iter().chain([metainfo.name()]);
+    let mut names = names.filter(|name| name.parse::<ImageName>().is_ok());
+    names.next().unwrap_or("image").to_owned()
 }
 
 /// Everything that joining takes.
@@ -229,4 +229,25 @@ async fn wait(
         human_size(p.from_peers)
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image that was renamed on the server has the torrent of its first name.
+    #[test]
+    fn an_image_is_called_as_it_was_asked_for() {
+        let options = swarm::CreateOptions { name: "lab-new".into(), ..Default::default() };
+        let torrent = swarm::create(&mut &[7; 100][..], 100, &options, &mut |_| {}).unwrap();
+        let metainfo = Metainfo::parse(torrent.bytes().to_vec()).unwrap();
+        for (line, name) in [
+            ("boottorrent.image=lab", "lab"),
+            ("boottorrent.torrent=http://s/lab.torrent", "lab"),
+            ("boottorrent.torrent=http://s/get%20it?file=lab.torrent", "lab-new"),
+            ("boottorrent.torrent=magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567", "lab-new"),
+        ] {
+            assert_eq!(image_name(&metainfo, &Params::parse(line).0), name, "{line}");
+        }
+    }
 }

@@ -89,6 +89,17 @@ pub fn pin(params: &mut Params) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The name that was asked for: in words, or by the .torrent's file name. A magnet link asks for none.
+pub fn asked(params: &Params) -> Option<&str> {
+    match (&params.image, &params.torrent) {
+        (Some(image), _) => Some(image.as_str()),
+        (None, Some(torrent)) if !torrent.starts_with(swarm::Magnet::SCHEME) => {
+            torrent.split(['?', '#']).next().map(stem)
+        }
+        _ => None,
+    }
+}
+
 /// The name of a .torrent, by its URL or path.
 pub fn stem(torrent: &str) -> &str {
     let file = torrent.rsplit('/').next().unwrap_or(torrent);
@@ -317,5 +328,19 @@ mod tests {
         }
         assert_eq!(found(&format!("boottorrent.torrent={MAGNET} boottorrent.server=s")), None);
         assert_eq!(statement(&Place::File(Default::default()), None, &Params::default(), hash), None);
+    }
+
+    #[test]
+    fn the_name_that_was_asked_for() {
+        for (line, name) in [
+            ("boottorrent.image=lab", Some("lab")),
+            ("boottorrent.torrent=http://s/images/lab/lab.torrent", Some("lab")),
+            ("boottorrent.torrent=http://s/lab.torrent?a=/b", Some("lab")),
+            ("boottorrent.torrent=/srv/lab.torrent boottorrent.image=other", Some("other")),
+            ("boottorrent.torrent=magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567", None),
+            ("quiet", None),
+        ] {
+            assert_eq!(asked(&Params::parse(line).0), name, "{line}");
+        }
     }
 }

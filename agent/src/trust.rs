@@ -102,10 +102,9 @@ pub struct Vouched {
 impl Case<'_> {
     /// Who stands for this image. What was kept is enough: then the server is not asked.
     pub async fn vouch(&self) -> Result<Vouched, Failure> {
-        let asked = asked(self.params);
-        let (image, none) = (asked.unwrap_or(self.image), Newest::new());
+        let (image, none) = (self.image, Newest::new());
         let wanted = Wanted {
-            name: asked,
+            name: locate::asked(self.params),
             infohash: self.metainfo.infohash(),
             size: self.metainfo.size(),
             newest: if self.params.allow_older { &none } else { &self.newest },
@@ -159,17 +158,6 @@ impl Case<'_> {
             }
             Place::Magnet(_) => Ok(None),
         }
-    }
-}
-
-/// The name that was asked for: in words, or by the .torrent's file name.
-fn asked(params: &Params) -> Option<&str> {
-    match (&params.image, &params.torrent) {
-        (Some(image), _) => Some(image.as_str()),
-        (None, Some(torrent)) if !torrent.starts_with(swarm::Magnet::SCHEME) => {
-            torrent.split(['?', '#']).next().map(locate::stem)
-        }
-        _ => None,
     }
 }
 

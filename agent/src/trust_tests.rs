@@ -47,17 +47,3 @@ fn what_the_command_line_says_otherwise() {
     assert_eq!(missing(&statement(), "toram x=y \"locales=de_DE en\" quiet"), Vec::<String>::new());
     assert_eq!(missing(&statement(), "locales=de_DE quiet"), ["locales=\"de_DE en\"", "toram"]);
 }
-
-#[test]
-fn the_name_that_was_asked_for() {
-    for (line, name) in [
-        ("boottorrent.image=lab", Some("lab")),
-        ("boottorrent.torrent=http://s/images/lab/lab.torrent", Some("lab")),
-        ("boottorrent.torrent=http://s/lab.torrent?a=/b", Some("lab")),
-        ("boottorrent.torrent=/srv/lab.torrent boottorrent.image=other", Some("other")),
-        ("boottorrent.torrent=magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567", None),
-        ("quiet", None),
-    ] {
-        assert_eq!(asked(&Params::parse(line).0), name, "{line}");
-    }
-}

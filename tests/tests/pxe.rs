@@ -68,7 +68,7 @@ fn its_users_can_look_only(vm: &mut Vm) -> Result<()> {
         "for f in {files}; do (: >>$f) && echo wrote $f; done; kill -9 {agent} && echo killed; \
          umount /run/boottorrent/lower && echo unmounted; losetup -D && echo detached; echo tried"
     );
-    let said = vm.sh(&format!("{user} sh -c '{tries}' 2>/dev/null; losetup -n | wc -l"))?;
+    let said = vm.sh(&format!("{user} sh -c '{tries}' 2>/dev/null; losetup -a | wc -l"))?;
     ensure!(said == "tried\n1", "{said}");
     Ok(())
 }

@@ -116,22 +116,13 @@ impl<'a> Caches<'a> {
 
     /// What can be booted without a server: the pinned image, else the last version of the wanted name.
     pub fn spare(&self, params: &Params) -> Option<Spare> {
-        let name = wanted(params)?;
         self.open.iter().find_map(|(target, cache)| {
-            let kept = match params.infohash {
-                Some(pin) => cache.images().into_iter().find(|k| k.complete && k.infohash == pin),
-                None => cache.latest(&name),
+            let kept = match (params.infohash, locate::asked(params)) {
+                (Some(pin), _) => cache.images().into_iter().find(|k| k.complete && k.infohash == pin),
+                (None, name) => cache.latest(name?),
             }?;
             let metainfo = cache.metainfo(kept.infohash)?;
             Some(Spare { target: target.clone(), cache: cache.clone(), metainfo, kept })
         })
-    }
-}
-
-/// The name of the image that the parameters ask for; that of the file, where they name a .torrent.
-fn wanted(params: &Params) -> Option<String> {
-    match (&params.torrent, &params.image) {
-        (None, image) => image.as_ref().map(ToString::to_string),
-        (Some(torrent), _) => Some(locate::stem(torrent).to_owned()),
     }
 }
