@@ -42,11 +42,11 @@ impl Room {
     }
 
     /// The server has a new version of the image, in which a tenth of the files is other.
-    fn publish_changed(&self, server: &Server) -> Result<()> {
+    fn publish_changed(&self, server: &Server, name: &str) -> Result<()> {
         let text = |p: &Path| p.to_string_lossy().into_owned();
         let changed = text(&changed(&self.image)?);
         let (kernel, initrd) = (text(&self.image.kernel()), text(&self.image.initrd()));
-        let add = ["image", "add", &changed, "--name", "debian", "--replace", "--append", assets::APPEND];
+        let add = ["image", "add", &changed, "--name", name, "--replace", "--append", assets::APPEND];
         server.boottorrent(&[&add[..], &["--kernel", &kernel, "--initrd", &initrd]].concat()).map(drop)
     }
 
@@ -134,9 +134,9 @@ fn an_image_is_fetched_once() -> Result<()> {
     drop(vm);
 
     // A tenth of the files is new.
-    room.publish_changed(&server)?;
+    room.publish_changed(&server, "lab")?;
     server.restart(&[])?;
-    let mut vm = room.boot(&disk, 1024, TARGET)?;
+    let mut vm = room.boot(&disk, 1024, &format!("{TARGET} boottorrent.image=lab"))?;
     vm.expect("from older versions: ", BOOT)?;
     let (_, new) = root(&mut vm, &server)?;
     println!("a new version: {:.1} % fetched", percent(&new));
@@ -227,7 +227,7 @@ fn a_server_that_dies_in_a_new_version_leaves_the_old_one() -> Result<()> {
     off(&mut vm)?;
     let old = server.image("debian")?.infohash;
 
-    room.publish_changed(&server)?;
+    room.publish_changed(&server, assets::IMAGE)?;
     server.restart(&[])?;
     room.lab.limit(room.lab.server(), 4)?;
     // RAM would have room for the new version, but it has not the old one.
