@@ -86,7 +86,12 @@ impl<'a> LtspServer<'a> {
         self.sh(&format!(
             "cp -r /srv/ltsp/images {NFS}/; mkdir -p /run/rpcbind /run/ganesha /var/lib/nfs/ganesha"
         ))?;
-        self.write("/etc/ganesha/ganesha.conf", GANESHA, 0o644)?;
+        // trixie's ends where it may not do what a namespace forbids, if it is not told to go on.
+        let flusher = "Allow_Set_Io_Flusher_Fail";
+        let knows = self.sh(&format!("grep -lo {flusher} /usr/lib/ganesha/libganesha_nfsd.so* || :"))?;
+        let more = if knows.trim().is_empty() { String::new() } else { format!("{flusher} = true;") };
+        let text = GANESHA.replacen("NFS_CORE_PARAM {", &format!("NFS_CORE_PARAM {{ {more}"), 1);
+        self.write("/etc/ganesha/ganesha.conf", &text, 0o644)?;
         // It drops its rights, and the kernel would forget to kill it with us: the shell does not.
         let rpcbind = self.spawn("rpcbind", &["sh", "-c", "rpcbind -w -f; :"])?;
         let log = "/var/log/ganesha/lab.log";
