@@ -10,10 +10,6 @@ use boottorrent_tests::{
 };
 use std::{fs, path::Path, time::Duration};
 
-/// A value of `boottorrent.onfail=`, what the agent says of it, and the kernel's last word when it is done.
-const POWEROFF: [&str; 3] = ["poweroff", "powering off", "reboot: Power down"];
-const REBOOT: [&str; 3] = ["reboot", "rebooting", "reboot: Restarting system"];
-
 /// A machine as firmware would start it, given kernel parameters beside the usual ones.
 struct Boot {
     image: Image,
@@ -27,16 +23,6 @@ impl Boot {
 
     fn server(&self) -> Result<Server<'_>> {
         Server::start(&self.lab, &self.image, &[])
-    }
-
-    /// Boot with `boottorrent.onfail=`; see the sentence, what is to become of the machine, and that it does.
-    fn fails(&self, [onfail, what, done]: [&str; 3], words: &str, sentence: &str) -> Result<Vm> {
-        let mut vm = self.start(&format!("ip=dhcp boottorrent.onfail={onfail} {words}"))?;
-        vm.expect(&format!("boottorrent: {sentence}"), BOOT)?;
-        vm.expect(&format!("boottorrent: {what} in 10 s (boottorrent.onfail)"), Duration::from_secs(30))?;
-        vm.expect(done, Duration::from_secs(60))?;
-        vm.wait_off(Duration::from_secs(60))?;
-        Ok(vm)
     }
 
     fn start(&self, words: &str) -> Result<Vm> {
@@ -95,9 +81,9 @@ fn an_image_that_the_server_has_not_and_a_rescue_shell() -> Result<()> {
 fn a_server_that_does_not_answer() -> Result<()> {
     let boot = Boot::new("silent")?;
     let _server = boot.server()?;
-    let vm = boot.fails(
-        REBOOT,
+    let vm = boot.refused(
         "boottorrent.server=10.77.0.9 boottorrent.image=debian boottorrent.timeout=20s",
+        Exit::Metainfo,
         "the server 10.77.0.9:6980 did not answer within 20 s (",
     )?;
     let said = vm.console().last_lines(30);
@@ -125,12 +111,29 @@ fn a_misspelt_parameter_is_guessed() -> Result<()> {
 fn a_value_that_cannot_be_understood() -> Result<()> {
     let boot = Boot::new("value")?;
     let _server = boot.server()?;
-    boot.fails(
-        POWEROFF,
+    boot.refused(
         "boottorrent.image=debian boottorrent.timeout=soon",
+        Exit::Params,
         "kernel parameter boottorrent.timeout: 'soon' is no time: write a number with s, m or h, as in 10m",
     )
     .map(drop)
+}
+
+/// Told by the agent, and done by the kernel, whose last word it is.
+#[test]
+fn what_becomes_of_a_machine_that_fails() -> Result<()> {
+    let boot = Boot::new("onfail")?;
+    for (onfail, told, done) in [
+        ("poweroff", "powering off", "reboot: Power down"),
+        ("reboot", "rebooting", "reboot: Restarting system"),
+    ] {
+        let mut vm = boot.start(&format!("ip=off boottorrent.timeout=soon boottorrent.onfail={onfail}"))?;
+        vm.expect("boottorrent: kernel parameter boottorrent.timeout: 'soon' is no time", BOOT)?;
+        vm.expect(&format!("boottorrent: {told} in 10 s (boottorrent.onfail)"), Duration::from_secs(30))?;
+        vm.expect(done, Duration::from_secs(60))?;
+        vm.wait_off(Duration::from_secs(60))?;
+    }
+    Ok(())
 }
 
 #[test]
