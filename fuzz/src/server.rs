@@ -20,7 +20,11 @@ use boottorrent_server::{
     },
     import::{
         initrd::{Stream, archives},
-        iso::{Volume, config as loader, files::Files},
+        iso::{
+            Volume,
+            config::{self as loader, Language},
+            files::Files,
+        },
     },
     sources::{glob, parse},
     status,
@@ -216,7 +220,8 @@ pub fn iso(data: &[u8]) {
     let behind = [&[0; 0x8000][..], data].concat();
     let _ = Volume::read(&mut Cursor::new(behind));
     let text = String::from_utf8_lossy(data);
-    for entry in loader::parse(&text) {
+    let languages = [Language::Grub, Language::Lines];
+    for entry in languages.into_iter().flat_map(|l| loader::parse(&text, l)) {
         let (used, _) = loader::usable(&entry.words);
         let append = used.join(" ");
         assert_eq!(config::harmless(&append), append, "nothing of it would be left out again");

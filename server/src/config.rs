@@ -191,7 +191,7 @@ fn append<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
 pub fn check_append(text: &str) -> Result<(), String> {
     if text.split(' ').any(ends_a_command) || text.chars().any(is_odd) {
         return Err(format!(
-            "'{}' are no kernel parameters: write them in one line without && or || or words that begin with #",
+            "'{}' are not valid kernel parameters: write them in one line without the words && || ; and without words that begin with #",
             text.escape_debug()
         ));
     }
@@ -205,7 +205,7 @@ fn is_odd(c: char) -> bool {
 }
 
 fn ends_a_command(word: &str) -> bool {
-    matches!(word, "&&" | "||") || word.starts_with('#')
+    matches!(word, "&&" | "||" | ";") || word.starts_with('#')
 }
 
 /// What [`check_append`] lets pass, of whatever a manifest that was changed by hand holds.
@@ -289,7 +289,7 @@ mod tests {
             ),
             (
                 "[boot]\nappend = \"a || b\"",
-                "line 2: 'a || b' are no kernel parameters: write them in one line without && or || or words that begin with #",
+                "line 2: 'a || b' are not valid kernel parameters: write them in one line without the words && || ; and without words that begin with #",
             ),
         ] {
             assert_eq!(parse(text), Err(why.to_owned()));

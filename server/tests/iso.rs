@@ -76,6 +76,76 @@ fn debian_live_is_taken_as_it_is() {
     assert!(said.contains("left out: findiso=${iso_path}\n"), "{said}");
 }
 
+/// Kernel and initrd under two names each, as live-build makes them: whichever name the menu uses, and whichever of
+/// the two lies first on the ISO. Made by xorriso, listed by bsdtar.
+#[test]
+fn files_with_several_names() {
+    let w = World::new();
+    for (n, (kernel, initrd)) in
+        [("vmlinuz", "initrd.img"), ("vmlinuz-6.1", "initrd.img-6.1"), ("by-link", "initrd.img")]
+            .iter()
+            .enumerate()
+    {
+        let tree = format!("t{n}");
+        w.write(&format!("{tree}/live/vmlinuz-6.1"), self::kernel());
+        w.write(&format!("{tree}/live/initrd.img-6.1"), common::initrd(&["scripts/local", "scripts/live"]));
+        let at = |name: &str| w.path(&format!("{tree}/live/{name}"));
+        fs::hard_link(at("vmlinuz-6.1"), at("vmlinuz")).unwrap();
+        fs::hard_link(at("initrd.img-6.1"), at("initrd.img")).unwrap();
+        std::os::unix::fs::symlink("vmlinuz", at("by-link")).unwrap();
+        let menu = format!(
+            "label live\n kernel /live/{kernel}\n append initrd=/live/{initrd} boot=live components\n"
+        );
+        w.write(&format!("{tree}/isolinux/live.cfg"), menu);
+        for (way, args) in
+            [("rock", &["-r", "-J", "-cache-inodes"][..]), ("joliet", &["-J", "-cache-inodes"])]
+        {
+            // Joliet knows no symbolic links.
+            if way == "joliet" && *kernel == "by-link" {
+                continue;
+            }
+            let name = format!("{way}{n}");
+            let file = w.shown(&format!("{name}.iso"));
+            let tree = w.shown(&tree);
+            tool("xorriso", &[&["-as", "mkisofs", "-quiet"][..], args, &["-o", &file, &tree]].concat());
+            let m = add(&w, &[&format!("{name}.iso")]);
+            assert_eq!(m["append"], "boot=live components", "{name}");
+            let dir = w.path(&format!("cat/images/{name}"));
+            assert_eq!(fs::read(dir.join("vmlinuz")).unwrap(), self::kernel(), "{name}");
+            let size = fs::metadata(at("initrd.img")).unwrap().len();
+            assert!(m["initrd"]["size"].as_u64().unwrap() >= size, "{name}: {m}");
+        }
+    }
+}
+
+/// Menus that nobody can use are told of, and words that are quoted arrive whole.
+#[test]
+fn menus_of_others() {
+    let w = World::new();
+    let live = common::initrd(&["scripts/local", "scripts/live"]);
+    let files = |menu: &'static [u8]| {
+        [("boot/grub/grub.cfg", menu), ("live/vmlinuz", &kernel()[..]), ("live/initrd.img", &live[..])]
+            .map(|(path, bytes)| (path, bytes.to_vec()))
+    };
+    let made = |name: &str, menu: &'static [u8]| {
+        let files = files(menu);
+        iso(&w, name, &files.each_ref().map(|(path, bytes)| (*path, &bytes[..])));
+        w.run(&["image", "add", &format!("{name}.iso")]).good()
+    };
+    let said = made(
+        "clonezilla",
+        b"menuentry 'x' {\n $linux_cmd /live/vmlinuz boot=live locales= ocs_live_run=\"ocs-live-general\" \\\n ocs_prerun=\"sleep 1\" # c\n \
+          $initrd_cmd /live/initrd.img\n}\n",
+    );
+    let words = r#"kernel parameters: boot=live locales= ocs_live_run=ocs-live-general ocs_prerun="sleep 1""#;
+    assert!(said.contains(words), "{said}");
+    let said =
+        made("useless", b"menuentry 'x' { linux /nowhere/vmlinuz quiet ; initrd /nowhere/initrd ; }\n");
+    let note = "none of the entries in its boot menus (boot/grub/grub.cfg) could be used, so the kernel parameters are the \
+                usual ones of live-boot: check them, and add what is missing with --append";
+    assert!(said.contains(note) && said.contains("kernel parameters: boot=live\n"), "{said}");
+}
+
 #[test]
 fn the_addon_is_served() {
     let w = World::new();

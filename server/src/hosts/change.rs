@@ -214,7 +214,7 @@ mod tests {
             (
                 "default",
                 r#"{"params":["||"]}"#,
-                "'||' are no kernel parameters: write them in one line without && or || or words that begin with #",
+                "'||' are not valid kernel parameters: write them in one line without the words && || ; and without words that begin with #",
             ),
             (
                 "default",

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Looking into an initrd: is our boot script in it, and our agent?
 //!
-//! An initrd is cpio archives (newc) one after the other: perhaps some plain
-//! ones first (microcode, compressed modules), then a compressed one. All are
+//! An initrd is cpio archives (newc) one after the other, each of them plain or compressed in its own way, as the
+//! kernel reads them (init/initramfs.c): microcode, compressed modules, the main one, an add-on. All are
 //! read as streams; nothing is unpacked.
 
+use super::decompress::Compression;
 use crate::{interrupt, tool::Tool};
 use anyhow::{Context, Result, bail};
 use bootspec::{KEYS_DIR, manifest::Family};
@@ -144,19 +145,33 @@ pub fn check(initrd: &Path, shown: &str) -> Result<()> {
 fn scan(initrd: &Path, each: &mut dyn FnMut(&str) -> bool) -> Result<usize> {
     let file = File::open(initrd).with_context(|| format!("opening {}", initrd.display()))?;
     let mut plain = Stream::new(BufReader::with_capacity(1 << 16, file));
-    let mut count = 0;
-    let End::Other(magic) = archives(&mut plain, &mut count, each)? else { return Ok(count) };
-    let Some((program, package)) = decompressor(&magic) else {
-        // The kernel ignores what follows an archive, too; what does not begin with one is no initrd.
-        return Ok(count);
-    };
-    let mut file = plain.from.into_inner();
-    file.seek(SeekFrom::Start(plain.at - magic.len() as u64)).context("seeking")?;
-    let mut unpacked = Stream::new(Tool::new(program, package).arg("-dc").stdin(file).reader()?);
-    archives(&mut unpacked, &mut count, each)?;
-    if count == 0 {
-        // It said why it could not unpack.
-        unpacked.from.wait(&mut || ())?;
+    let (mut count, mut unpacked) = (0, 0);
+    while let End::Other(magic) = archives(&mut plain, &mut count, each)? {
+        // The kernel stops at what it does not know; what does not begin with an archive is no initrd.
+        let Some(compression) = Compression::recognise(&magic) else { break };
+        let start = plain.at - magic.len() as u64;
+        plain.from.seek(SeekFrom::Start(start)).context("seeking")?;
+        let Some(decoder) = compression.decoder(&mut plain.from).context("unpacking")? else {
+            // Rare ones, of which nobody says where they end: what follows is not seen.
+            let (program, package) = compression.program();
+            let mut file = plain.from.into_inner();
+            file.seek(SeekFrom::Start(start)).context("seeking")?;
+            let mut inner = Stream::new(Tool::new(program, package).arg("-dc").stdin(file).reader()?);
+            archives(&mut inner, &mut count, each)?;
+            break;
+        };
+        let mut inner = Stream::new(decoder);
+        if archives(&mut inner, &mut count, each)? == End::Enough {
+            break;
+        }
+        // To where the compressed part ends.
+        inner.skip_all()?;
+        unpacked += inner.at;
+        if unpacked > MAX_UNPACKED {
+            bail!("it unpacks to more than {MAX_UNPACKED} bytes");
+        }
+        drop(inner);
+        plain.at = plain.from.stream_position().context("seeking")?;
     }
     Ok(count)
 }
@@ -180,7 +195,8 @@ pub fn archives<R: Read>(
     each: &mut dyn FnMut(&str) -> bool,
 ) -> Result<End> {
     while let Some(magic) = from.skip_padding()? {
-        if !is_newc(&magic) {
+        // An archive that does not begin at a multiple of four is none for the kernel.
+        if !is_newc(&magic) || (from.at - magic.len() as u64) % 4 != 0 {
             return Ok(End::Other(magic));
         }
         *count += 1;
@@ -193,19 +209,6 @@ pub fn archives<R: Read>(
 
 fn is_newc(magic: &[u8; 6]) -> bool {
     matches!(magic, b"070701" | b"070702")
-}
-
-/// What the kernel can unpack (lib/decompress.c), with the program that does it here.
-fn decompressor(magic: &[u8; 6]) -> Option<(&'static str, &'static str)> {
-    Some(match magic {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd"),
-        [0x1f, 0x8b, ..] => ("gzip", "gzip"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] | [0x5d, 0, 0, ..] => ("xz", "xz-utils"),
-        [0x02, 0x21, 0x4c, 0x18, ..] => ("lz4", "lz4"),
-        [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2"),
-        [0x89, b'L', b'Z', b'O', ..] => ("lzop", "lzop"),
-        _ => return None,
-    })
 }
 
 /// A reader that knows how far it is.
@@ -237,6 +240,20 @@ impl<R: Read> Stream<R> {
             bail!("the archive ends too early");
         }
         Ok(())
+    }
+
+    fn skip_all(&mut self) -> Result<()> {
+        let mut buf = vec![0; 1 << 16];
+        loop {
+            match self.from.read(&mut buf).context("unpacking")? as u64 {
+                0 => return Ok(()),
+                n => self.at += n,
+            }
+            if self.at > MAX_UNPACKED {
+                bail!("it unpacks to more than {MAX_UNPACKED} bytes");
+            }
+            interrupt::check()?;
+        }
     }
 
     /// To the next multiple of four: cpio's members begin there.

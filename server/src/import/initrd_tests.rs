@@ -61,7 +61,9 @@ fn an_initrd_of_dracut_has_our_module() {
 fn finds_ours_however_it_is_packed() {
     let early = cpio(&[("kernel/x86/microcode/GenuineIntel.bin", "microcode")]);
     assert_eq!(verdict(&good()), Ok(()));
-    for (program, args) in [("gzip", &["-c"][..]), ("zstd", &["-c"]), ("xz", &["-c", "--check=crc32"])] {
+    let programs =
+        [("gzip", &["-c"][..]), ("zstd", &["-c"]), ("xz", &["-c", "--check=crc32"]), ("lzma", &["-c"])];
+    for (program, args) in programs {
         let main = packed(program, args, &good());
         assert_eq!(verdict(&main), Ok(()), "{program}");
         let padded = [&early[..], &[0; 512], &main].concat();
@@ -71,6 +73,40 @@ fn finds_ours_however_it_is_packed() {
     let parts =
         [early, cpio(&[("usr/bin/boottorrent-agent", "x")]), packed("zstd", &["-c"], &good())].concat();
     assert_eq!(verdict(&parts), Ok(()));
+}
+
+/// Initrds as mkosi, dracut with an add-on, and boot loaders put them together: cases/boot.md 12.
+#[test]
+fn archives_behind_compressed_ones_are_seen() {
+    let first = cpio(&[("init", "x"), ("usr/bin/boottorrent-agent", "agent")]);
+    let second = cpio(&[("scripts/boottorrent", "x")]);
+    let aligned = |mut bytes: Vec<u8>| {
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let programs: [(&str, &[&str]); 5] = [
+        ("gzip", &["-c"]),
+        ("zstd", &["-c"]),
+        ("xz", &["-c", "--check=crc32"]),
+        ("lz4", &["-l", "-c"]),
+        ("bzip2", &["-c"]),
+    ];
+    for (program, args) in programs {
+        let whole = packed(program, args, &[&first[..], &second].concat());
+        assert_eq!(verdict(&whole), Ok(()), "{program}: two archives in one");
+        let head = aligned(packed(program, args, &first));
+        assert_eq!(verdict(&[&head[..], &second].concat()), Ok(()), "{program}, plain");
+        for (other, args) in programs {
+            let parts = [&head[..], &packed(other, args, &second), &[0; 64]].concat();
+            assert_eq!(verdict(&parts), Ok(()), "{program}, {other}");
+        }
+        if packed(program, args, &first).len() % 4 != 0 {
+            let misaligned = [&packed(program, args, &first)[..], &second].concat();
+            assert!(verdict(&misaligned).is_err(), "{program}: the kernel does not see it either");
+        }
+        let three = [&second[..], &head, &aligned(packed("zstd", &["-c"], &second)), &first].concat();
+        assert_eq!(verdict(&three), Ok(()), "plain, {program}, zstd, plain");
+    }
 }
 
 #[test]

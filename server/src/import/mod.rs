@@ -2,6 +2,7 @@
 //! `image add`: from what the admin has to an image in the catalogue.
 
 pub mod convert;
+mod decompress;
 pub mod disk;
 pub mod initrd;
 pub mod iso;

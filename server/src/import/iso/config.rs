@@ -2,6 +2,9 @@
 //! What the boot loaders on an ISO would start: kernel, initrds and kernel parameters, as GRUB,
 //! isolinux/syslinux and systemd-boot have them in their configurations. Reading only, no I/O.
 
+use super::shell;
+use bootspec::cmdline;
+
 /// More entries, or more words in one, are not read: this is other people's text.
 const MAX_ENTRIES: usize = 256;
 const MAX_WORDS: usize = 128;
@@ -17,51 +20,105 @@ pub struct Entry {
     pub words: Vec<String>,
 }
 
-/// Read a configuration in any of the three languages: they share the words that count.
-pub fn parse(text: &str) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut now = Entry::default();
-    let mut done = |now: &mut Entry| {
-        let entry = std::mem::take(now);
-        if !entry.kernel.is_empty() && entries.len() < MAX_ENTRIES {
-            entries.push(entry);
+/// Whose language a configuration is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// GRUB's script language.
+    Grub,
+    /// isolinux, syslinux and systemd-boot: a key and its value on each line, and kernel parameters as the kernel
+    /// itself reads them.
+    Lines,
+}
+
+/// Read a configuration.
+pub fn parse(text: &str, language: Language) -> Vec<Entry> {
+    let mut menu = Menu::default();
+    match language {
+        Language::Grub => shell::run(text, &mut |words| menu.command(words)),
+        Language::Lines => text.lines().for_each(|line| menu.line(line)),
+    }
+    menu.end_entry();
+    menu.entries
+}
+
+/// The entries so far, and the one that is being read.
+#[derive(Default)]
+struct Menu {
+    entries: Vec<Entry>,
+    now: Entry,
+}
+
+impl Menu {
+    fn end_entry(&mut self) {
+        let entry = std::mem::take(&mut self.now);
+        if !entry.kernel.is_empty() && self.entries.len() < MAX_ENTRIES {
+            self.entries.push(entry);
         }
-    };
-    for line in text.lines() {
-        // Nothing between quotes is no word.
-        let mut words = line.split_whitespace().map(unquoted).filter(|w| !w.is_empty());
-        let Some(key) = words.next() else { continue };
+    }
+
+    fn command(&mut self, words: &[String]) {
+        let [name, words @ ..] = words else { return };
+        // The name of the command may be a variable that another file sets: `$linux`, `$initrd_cmd`.
+        let name = name.trim_start_matches("${");
+        let words = words.iter().filter(|w| !w.is_empty());
+        if name.starts_with("linux") || name == "kernel" {
+            let mut words = words.cloned();
+            self.kernel(words.next().as_deref().unwrap_or_default());
+            self.take_words(words);
+        } else if name.starts_with("initrd") {
+            self.initrds(words.flat_map(|w| w.split(',')));
+        } else if matches!(name, "menuentry" | "submenu" | "}") {
+            self.end_entry();
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let line = line.trim();
+        let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let value = value.trim();
+        let parameters = |text: &str| kernel_words(text).into_iter();
         match key.to_ascii_lowercase().as_str() {
-            "menuentry" | "label" | "title" => done(&mut now),
-            "linux" | "linuxefi" | "linux16" | "kernel" => {
-                if !now.kernel.is_empty() {
-                    done(&mut now);
-                }
-                now.kernel = words.next().map(path).unwrap_or_default();
-                take_words(&mut now, words);
+            "label" | "title" => self.end_entry(),
+            "linux" | "kernel" => {
+                let (kernel, rest) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
+                self.kernel(kernel);
+                self.take_words(parameters(rest));
             }
-            "initrd" | "initrdefi" | "initrd16" => {
-                now.initrds.extend(words.flat_map(|w| w.split(',')).map(path).take(MAX_WORDS));
-            }
-            "append" | "options" => take_words(&mut now, words),
+            "initrd" => self.initrds(value.split([',', ' ', '\t'])),
+            "append" | "options" => self.take_words(parameters(value)),
             _ => {}
         }
     }
-    done(&mut now);
-    entries
-}
 
-fn take_words<'a>(entry: &mut Entry, words: impl Iterator<Item = &'a str>) {
-    for word in words.take(MAX_WORDS) {
-        match word.strip_prefix("initrd=") {
-            Some(initrds) => entry.initrds.extend(initrds.split(',').map(path)),
-            None => entry.words.push(word.to_owned()),
+    fn kernel(&mut self, written: &str) {
+        if !self.now.kernel.is_empty() {
+            self.end_entry();
+        }
+        self.now.kernel = path(written);
+    }
+
+    fn initrds<'a>(&mut self, written: impl Iterator<Item = &'a str>) {
+        let room = MAX_WORDS.saturating_sub(self.now.initrds.len());
+        self.now.initrds.extend(written.filter(|w| !w.is_empty()).map(path).take(room));
+    }
+
+    fn take_words(&mut self, words: impl Iterator<Item = String>) {
+        for word in words.take(MAX_WORDS) {
+            match word.strip_prefix("initrd=") {
+                Some(initrds) => self.initrds(initrds.split(',')),
+                None => self.now.words.push(word),
+            }
         }
     }
 }
 
-fn unquoted(word: &str) -> &str {
-    word.trim_matches(['"', '\''])
+/// Kernel parameters as the kernel splits them, without the quotes that hold a word together.
+fn kernel_words(text: &str) -> Vec<String> {
+    let word = |(name, value): (String, Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name,
+    };
+    cmdline::split(text).into_iter().map(word).filter(|w| !w.is_empty()).collect()
 }
 
 /// `($root)/boot/x` and `/boot/x` are both `boot/x`.
@@ -88,11 +145,22 @@ const PLACES: [&str; 10] = [
     "netboot=",
 ];
 
-/// The words that go on the command line, and those that are left out. What is not plain could be
-/// taken for something else by iPXE, which the command line passes through.
+/// The words that go on the command line, quoted as the kernel reads them, and those that are left out. What is not
+/// plain could be taken for something else by iPXE, which the command line passes through.
 pub fn usable(words: &[String]) -> (Vec<String>, Vec<String>) {
-    let plain = |w: &str| w.chars().all(|c| c.is_ascii_alphanumeric() || "=._-/:,+@%~".contains(c));
-    words.iter().cloned().partition(|w| plain(w) && !PLACES.iter().any(|p| w.starts_with(p)))
+    let plain = |w: &str| w.chars().all(|c| c.is_ascii_alphanumeric() || "=._-/:,+@%~()[]*?! ".contains(c));
+    let place = |w: &str| PLACES.iter().any(|p| w.starts_with(p));
+    let (used, left): (Vec<_>, Vec<_>) = words.iter().cloned().partition(|w| plain(w) && !place(w));
+    (used.iter().map(|w| quoted(w)).collect(), left)
+}
+
+/// A word as it is written on a kernel command line.
+fn quoted(word: &str) -> String {
+    match word.split_once('=') {
+        Some((name, value)) if !name.contains(' ') => cmdline::render(name, value),
+        _ if word.contains(' ') => format!("\"{word}\""),
+        _ => word.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +182,7 @@ mod tests {
             \tinitrd\t/live/initrd.img\n}\nmenuentry 'Start' --class fedora {\n\tlinuxefi ($root)/images/pxeboot/vmlinuz root=live:CDLABEL=F-40\n\
             \tinitrdefi ($root)/images/pxeboot/initrd.img\n}\n";
         assert_eq!(
-            parse(text),
+            parse(text, Language::Grub),
             [
                 entry("live/vmlinuz", &["live/initrd.img"], "boot=live components quiet findiso=${iso_path}"),
                 entry("images/pxeboot/vmlinuz", &["images/pxeboot/initrd.img"], "root=live:CDLABEL=F-40"),
@@ -128,7 +196,7 @@ mod tests {
             \x20 INITRD /arch/boot/intel-ucode.img,/arch/boot/x86_64/initramfs-linux.img\n  APPEND archisobasedir=arch archisosearchuuid=2024\n\
             label live\n  kernel vmlinuz\n  append initrd=initrd.img boot=live quiet\n";
         assert_eq!(
-            parse(text),
+            parse(text, Language::Lines),
             [
                 entry(
                     "arch/boot/x86_64/vmlinuz-linux",
@@ -145,7 +213,7 @@ mod tests {
         let text = "title    Arch Linux\nsort-key 01\nlinux    /arch/boot/x86_64/vmlinuz-linux\ninitrd   /arch/boot/x86_64/initramfs-linux.img\n\
             options  archisobasedir=arch archisolabel=ARCH_202411\n";
         assert_eq!(
-            parse(text),
+            parse(text, Language::Lines),
             [entry(
                 "arch/boot/x86_64/vmlinuz-linux",
                 &["arch/boot/x86_64/initramfs-linux.img"],
@@ -157,14 +225,19 @@ mod tests {
     #[test]
     fn what_is_no_configuration_has_no_entries() {
         for text in ["", "hello", "initrd /x\nappend y", "linux\n", "\0\u{1}"] {
-            assert_eq!(parse(text), [], "{text:?}");
+            for language in [Language::Grub, Language::Lines] {
+                assert_eq!(parse(text, language), [], "{text:?}");
+            }
         }
-        assert_eq!(parse(&"linux /k\n".repeat(1000)).len(), MAX_ENTRIES);
+        assert_eq!(parse(&"linux /k\n".repeat(1000), Language::Grub).len(), MAX_ENTRIES);
     }
 
     #[test]
     fn nothing_between_quotes_is_no_word() {
-        assert_eq!(parse("linux \"\" /k \"\" a ''\ninitrd '' /i\n"), [entry("k", &["i"], "a")]);
+        assert_eq!(
+            parse("linux \"\" /k \"\" a ''\ninitrd '' /i\n", Language::Grub),
+            [entry("k", &["i"], "a")]
+        );
     }
 
     #[test]
@@ -174,5 +247,42 @@ mod tests {
         let (used, left) = usable(&words);
         assert_eq!(used, ["boot=live", "root=live:CDLABEL=X"]);
         assert_eq!(left, ["findiso=${iso_path}", "a|b", "live-media=/dev/sr0"]);
+    }
+
+    /// What Clonezilla's, openSUSE's and other menus have: cases/boot.md 6.
+    #[test]
+    fn shell_words_of_other_peoples_menus() {
+        let one = |menu: &str| parse(menu, Language::Grub);
+        let words = |menu: &str| usable(&one(menu)[0].words).0.join(" ");
+        let in_entry = |body: &str| format!("menuentry 'x' {{\n{body}\n initrd /live/initrd.img\n}}\n");
+        for (body, want) in [
+            (r#"linux /k locales="de_DE.UTF-8" username="lab""#, "locales=de_DE.UTF-8 username=lab"),
+            (
+                r#"linux /k ocs_prerun="sleep 1" ocs_live_run="ocs-sr -g auto -p poweroff restoredisk img sda""#,
+                r#"ocs_prerun="sleep 1" ocs_live_run="ocs-sr -g auto -p poweroff restoredisk img sda""#,
+            ),
+            (r#"linux /k "a=b c" d"#, r#"a="b c" d"#),
+            ("$linux /k quiet", "quiet"),
+            ("${linux_cmd} /k quiet", "quiet"),
+            ("linux /k a \\\n  b", "a b"),
+            ("linux /k a # the usual one", "a"),
+            ("set params='a b'\nlinux /k ${params} c", "a b c"),
+        ] {
+            let menu = in_entry(body);
+            assert_eq!(words(&menu), want, "{body}");
+            assert_eq!(
+                (one(&menu)[0].kernel.as_str(), &one(&menu)[0].initrds[..]),
+                ("k", &["live/initrd.img".to_owned()][..])
+            );
+        }
+        assert_eq!(one("menuentry \"x\" { linux /k quiet; initrd /i ; }"), [entry("k", &["i"], "quiet")]);
+    }
+
+    #[test]
+    fn syslinux_leaves_quotes_to_the_kernel() {
+        let menu = "label x\n kernel /k\n append initrd=/i a=\"b c\" # d;e\n";
+        let words = &parse(menu, Language::Lines)[0].words;
+        assert_eq!(words, &["a=b c", "#", "d;e"]);
+        assert_eq!(usable(words), (vec!["a=\"b c\"".to_owned()], vec!["#".into(), "d;e".into()]));
     }
 }

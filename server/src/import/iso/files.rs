@@ -96,22 +96,27 @@ fn tool() -> Tool {
     Tool::new("bsdtar", "libarchive-tools")
 }
 
-/// `lrwxrwxrwx  1 0      0           0 Nov 23 01:18 live/vmlinuz -> vmlinuz-6.1`
+/// As `bsdtar -tv` prints them: `lrwxrwxrwx  1 0  0  0 Nov 23 01:18 live/vmlinuz -> vmlinuz-6.1`. Of several names
+/// with the same extents the later ones are hard links, without bytes, whatever their first letter:
+/// `-r--r--r--  2 0  0  0 Nov 26 13:47 live/initrd.img link to live/initrd.img-6.1`.
 fn parse(listing: &str) -> BTreeMap<String, Option<String>> {
     let entry = |line: &str| {
+        let mut columns = Vec::new();
         let mut rest = line;
         for _ in 0..8 {
             let end = rest.find(char::is_whitespace)?;
+            columns.push(&rest[..end]);
             rest = rest[end..].trim_start();
         }
         let path = |p: &str| p.trim_start_matches("./").trim_end_matches('/').to_owned();
+        let linked =
+            rest.rsplit_once(" link to ").map(|(from, to)| (path(from), Some(format!("/{}", path(to)))));
         match line.as_bytes().first()? {
-            b'-' => Some((path(rest.split(" link to ").next()?), None)),
+            // A name may have these words in it too.
+            b'-' if columns[1] != "1" && columns[4] == "0" && linked.is_some() => linked,
+            b'-' => Some((path(rest), None)),
             b'l' => rest.split_once(" -> ").map(|(from, to)| (path(from), Some(to.to_owned()))),
-            // Of a hard link only the other name has the bytes.
-            b'h' => {
-                rest.split_once(" link to ").map(|(from, to)| (path(from), Some(format!("/{}", path(to)))))
-            }
+            b'h' => linked,
             _ => None,
         }
     };
@@ -146,7 +151,8 @@ mod tests {
              lrwxrwxrwx  1 0      0           0 Nov 23 01:17 live/vmlinuz -> vmlinuz-6.1\n\
              lrwxrwxrwx  1 0      0           0 Nov 23 01:17 out -> ../../etc/passwd\n\
              lrwxrwxrwx  1 0      0           0 Nov 23 01:17 loop -> loop\n\
-             hr--r--r--  1 0      0           0 Nov 23 01:17 live/again link to live/vmlinuz-6.1\n\
+             -r--r--r--  2 0      0           0 Nov 23 01:17 live/again link to live/vmlinuz-6.1\n\
+             -r--r--r--  1 0      0           0 Nov 23 01:17 live/not link to x\n\
              -r--r--r--  1 0      0          12 Nov 23 01:18 EFI/BOOT/GRUB.CFG\n\
              -r--r--r--  1 0      0          12 Nov 23 01:18 with space/x\n",
         );

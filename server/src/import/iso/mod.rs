@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod files;
+pub mod shell;
 mod volume;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 use crate::catalogue::{INITRD, KERNEL, Staging};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::{BootFile, Family};
-use config::Entry;
+use config::{Entry, Language};
 use files::Files;
 use std::{
     fs::{self, File},
@@ -58,7 +59,7 @@ pub struct Live {
 pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging) -> Result<Live> {
     let shown = request.source.display().to_string();
     let files = Files::open(iso).with_context(|| format!("looking into '{shown}'"))?;
-    let found = candidates(&files)?;
+    let Candidates { found, menus, usual } = candidates(&files);
     let (entry, family, from) = match &request.initrd {
         Some(path) => {
             let mut initrd = staging.create(INITRD)?;
@@ -81,12 +82,22 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
             format!("/{kernel}")
         }
     };
-    let (used, left) = config::usable(&entry.words);
+    let (used, mut left) = config::usable(&entry.words);
     let mut words = needed(family, &used, &volume.label);
+    // What `needed` has written in another form is not left out.
+    left.retain(|w| !(family == Family::Dracut && w.starts_with("root=live:")));
     words.extend(used);
     // Behind the ISO's own: of a parameter that is there twice, the last one counts.
     words.extend(Some(request.append.trim().to_owned()).filter(|a| !a.is_empty()));
     let mut notes = Vec::new();
+    if usual.contains(&entry) && !menus.is_empty() {
+        notes.push(format!(
+            "none of the entries in its boot menus ({}) could be used, so the kernel parameters are the usual ones of {}: \
+             check them, and add what is missing with --append",
+            menus.join(", "),
+            family.as_str()
+        ));
+    }
     if !left.is_empty() {
         notes.push(format!("of its boot loader's kernel parameters these are left out: {}", left.join(" ")));
     }
@@ -106,21 +117,34 @@ fn boot_file(path: &Path, from: String) -> Result<BootFile> {
     Ok(BootFile { size, from })
 }
 
-/// What could be booted, in the order of the boot loaders' menus; then what lies in the usual places.
-fn candidates(files: &Files) -> Result<Vec<Entry>> {
+/// What could be booted.
+struct Candidates {
+    /// In the order of the boot loaders' menus; then what lies in the usual places.
+    found: Vec<Entry>,
+    /// The configurations that have entries.
+    menus: Vec<String>,
+    /// Those of `found` that no menu has.
+    usual: Vec<Entry>,
+}
+
+fn candidates(files: &Files) -> Candidates {
     let mut configs: Vec<(usize, &str)> = files.paths().filter_map(|p| Some((rank(p)?, p))).collect();
     configs.sort_unstable();
-    let mut found: Vec<Entry> = Vec::new();
-    let mut offer = |entry: Entry| {
-        if !found.iter().any(|f| f.kernel == entry.kernel && f.initrds == entry.initrds) {
-            found.push(entry);
-        }
-    };
-    for (_, path) in configs.into_iter().take(MAX_CONFIGS) {
+    let (mut found, mut menus, mut usual): (Vec<Entry>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+    let known =
+        |found: &[Entry], e: &Entry| found.iter().any(|f| f.kernel == e.kernel && f.initrds == e.initrds);
+    for (rank, path) in configs.into_iter().take(MAX_CONFIGS) {
         let Some(file) = files.find(path) else { continue };
         let Ok(text) = files.read(&file, MAX_CONFIG) else { continue };
-        for entry in config::parse(&String::from_utf8_lossy(&text)) {
-            found_in(files, entry, path).into_iter().for_each(&mut offer);
+        let language = if rank < LINES { Language::Grub } else { Language::Lines };
+        let entries = config::parse(&String::from_utf8_lossy(&text), language);
+        if !entries.is_empty() || String::from_utf8_lossy(&text).contains("menuentry") {
+            menus.push(path.to_owned());
+        }
+        for entry in entries.into_iter().filter_map(|e| found_in(files, e, path)) {
+            if !known(&found, &entry) {
+                found.push(entry);
+            }
         }
     }
     for (folder, kernel, initrd) in USUAL {
@@ -133,18 +157,25 @@ fn candidates(files: &Files) -> Result<Vec<Entry>> {
             files.find(files.paths().find(fits)?)
         };
         if let (Some(kernel), Some(initrd)) = (first(kernel), first(initrd)) {
-            offer(Entry { kernel, initrds: vec![initrd], words: Vec::new() });
+            let entry = Entry { kernel, initrds: vec![initrd], words: Vec::new() };
+            if !known(&found, &entry) {
+                found.push(entry.clone());
+                usual.push(entry);
+            }
         }
     }
-    Ok(found)
+    Candidates { found, menus, usual }
 }
+
+/// From this rank on, configurations are lines of keys and values.
+const LINES: usize = 3;
 
 /// Configurations in the order in which they are believed; `None`: it is none.
 fn rank(path: &str) -> Option<usize> {
     let path = path.to_ascii_lowercase();
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
     if folder.ends_with("loader/entries") && name.ends_with(".conf") {
-        return Some(4);
+        return Some(LINES + 1);
     }
     if !name.ends_with(".cfg") {
         return None;
@@ -152,7 +183,7 @@ fn rank(path: &str) -> Option<usize> {
     match folder {
         "boot/grub" | "boot/grub2" => Some(if name == "grub.cfg" { 0 } else { 1 }),
         "efi/boot" | "efi/debian" | "boot/grub/x86_64-efi" => Some(2),
-        "isolinux" | "syslinux" | "boot/isolinux" | "boot/syslinux" | "boot/x86_64/loader" => Some(3),
+        "isolinux" | "syslinux" | "boot/isolinux" | "boot/syslinux" | "boot/x86_64/loader" => Some(LINES),
         _ => None,
     }
 }
@@ -237,7 +268,10 @@ fn needed(family: Family, words: &[String], label: &str) -> Vec<String> {
     };
     match words.iter().any(|w| w.starts_with(key)) {
         true => Vec::new(),
-        false => words_needed.split(' ').map(str::to_owned).collect(),
+        false => {
+            let needed = words_needed.split(' ').filter(|n| !words.iter().any(|w| w == n));
+            needed.map(str::to_owned).collect()
+        }
     }
 }
 
