@@ -181,9 +181,12 @@ pub struct ImageManifest {
     pub kernel: BootFile,
     /// The initrd.
     pub initrd: BootFile,
-    /// More kernel parameters for this image.
+    /// Kernel parameters for this image: those of its own boot menu, then `extra`.
     #[serde(default)]
     pub append: String,
+    /// The end of `append` that the admin set, which outlives a replacement.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub extra: String,
     /// Its share of the server's link. The usual one is not written, so that manifests stay as they were.
     #[serde(default, skip_serializing_if = "Priority::is_default")]
     pub priority: Priority,
@@ -254,6 +257,7 @@ mod tests {
             kernel: BootFile { size: 1, from: "/boot/vmlinuz-6.1".into() },
             initrd: BootFile { size: 2, from: "/boot/initrd.img-6.1".into() },
             append: "quiet".into(),
+            extra: String::new(),
             priority: Priority::default(),
             added: "2026-11-22T18:00:00Z".into(),
             source: "/srv/lab.squashfs".into(),

@@ -39,6 +39,7 @@ pub fn image(name: &str) -> ImageManifest {
         kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 30 << 20, from: "/boot/initrd.img-6".into() },
         append: "quiet".into(),
+        extra: String::new(),
         priority: Default::default(),
         added: "2026-11-22T18:00:00Z".into(),
         source: "/srv/x".into(),

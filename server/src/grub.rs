@@ -96,6 +96,10 @@ impl<'a> Script<'a> {
             Some(family) => format!("{} {initrd}", self.addon(image, family)),
         };
         let words = self.words(image);
+        if let Some(why) = ipxe::too_long(&words) {
+            let said = format!("BootTorrent: {} cannot be booted: {why}", image.name);
+            return self.line(depth, &format!("echo {}", quoted(&said)));
+        }
         self.line(depth, &format!("if linux {kernel} {words}; then"));
         self.line(depth + 1, &format!("if initrd {archives}; then boot; fi"));
         self.line(depth, "fi");

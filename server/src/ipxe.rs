@@ -71,6 +71,29 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: Option<&str>, append: &st
     out
 }
 
+/// What a kernel for x86 takes of a command line (COMMAND_LINE_SIZE is 2048, with the zero at its end). iPXE cuts the
+/// rest away without a word.
+pub const MAX_CMDLINE: usize = 2047;
+
+/// Refuse an image whose command line would be cut, whatever the server's address.
+pub fn check_length(image: &ImageManifest) -> Result<(), TooLong> {
+    let line = cmdline(image, "255.255.255.255:65535", Some("00-00-00-00-00-00"), "");
+    too_long(&line).map_or(Ok(()), Err)
+}
+
+/// A command line that a kernel would not take whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the kernel command line has {0} bytes, but a kernel reads at most {MAX_CMDLINE}: use fewer or shorter kernel parameters"
+)]
+pub struct TooLong(usize);
+
+/// Whether a command line would be cut.
+pub fn too_long(line: &str) -> Option<TooLong> {
+    // iPXE puts the address in the place of a setting that is as long.
+    (line.len() > MAX_CMDLINE).then_some(TooLong(line.len()))
+}
+
 fn says_root(image: &str, every: &str) -> bool {
     image.split_whitespace().chain(every.split_whitespace()).any(|word| word.starts_with("root="))
 }
@@ -156,6 +179,10 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     // UEFI finds the archives by the names on the command line; BIOS ignores the words.
     let words: Vec<String> = archives.iter().map(|a| format!("initrd={a}.img")).collect();
     let (words, cmdline) = (words.join(" "), cmdline(image, host, Some("${mac:hexhyp}"), menu.append));
+    if let Some(why) = too_long(&format!("{words} {cmdline}")) {
+        line(s, &format!("echo BootTorrent: {name} cannot be booted: {why}"));
+        return line(s, "goto failed");
+    }
     line(s, &format!("kernel http://{host}/images/{name}/vmlinuz {words} {cmdline} || goto failed"));
     for archive in archives {
         line(s, &format!("initrd --name {archive}.img http://{host}/images/{name}/{archive} || goto failed"));

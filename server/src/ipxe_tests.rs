@@ -20,6 +20,7 @@ pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 30 << 20, from: "/boot/initrd.img-6".into() },
         append: append.into(),
+        extra: String::new(),
         priority: Default::default(),
         added: added.into(),
         source: "/srv/x".into(),

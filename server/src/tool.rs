@@ -71,6 +71,12 @@ impl Tool {
         self.spawn()?.wait(watch)
     }
 
+    /// As [`Tool::run`]; comes back with what it said on stderr, of which there may be something even when all went well.
+    pub fn run_heard(mut self, watch: &mut dyn FnMut()) -> Result<String> {
+        self.command.stdout(Stdio::null());
+        self.spawn()?.wait_heard(watch)
+    }
+
     /// Run it; what it prints goes into `file`.
     pub fn run_into(mut self, file: &File) -> Result<()> {
         self.command.stdout(file.try_clone().context("duplicating a file handle")?);
@@ -132,7 +138,12 @@ impl Running {
     }
 
     /// Wait for its end; killed if the user wants us to end.
-    pub fn wait(mut self, watch: &mut dyn FnMut()) -> Result<()> {
+    pub fn wait(self, watch: &mut dyn FnMut()) -> Result<()> {
+        self.wait_heard(watch).map(drop)
+    }
+
+    /// As [`Running::wait`]; comes back with the last that it said on stderr.
+    pub fn wait_heard(mut self, watch: &mut dyn FnMut()) -> Result<String> {
         drop(self.stdout.take());
         let status = loop {
             if let Some(status) =
@@ -156,11 +167,11 @@ impl Running {
         self.wait(&mut || ())
     }
 
-    fn judge(&mut self, status: ExitStatus) -> Result<()> {
-        if status.success() || (self.unread && status.signal() == Some(SIGPIPE)) {
-            return Ok(());
-        }
+    fn judge(&mut self, status: ExitStatus) -> Result<String> {
         let said = self.stderr.take().and_then(|t| t.join().ok()).unwrap_or_default();
+        if status.success() || (self.unread && status.signal() == Some(SIGPIPE)) {
+            return Ok(said);
+        }
         let said = said.split('\n').map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ");
         bail!(
             "`{}` failed ({status}): {}",

@@ -90,6 +90,8 @@ pub struct ImageChange {
     pub default: Option<bool>,
     /// Its share of the server's link.
     pub priority: Option<Priority>,
+    /// The kernel parameters that the admin adds; empty: none.
+    pub append: Option<String>,
 }
 
 /// What is to be fetched, verified and added.

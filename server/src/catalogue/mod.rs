@@ -17,11 +17,11 @@ mod staging;
 pub use sign::Sealed;
 pub use staging::Staging;
 
-use crate::{api::types::ImageChange, files, keys::Hand};
+use crate::{api::types::ImageChange, config::check_append, files, ipxe, keys::Hand};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName,
-    trust::{SIGNATURE, STATEMENT},
+    trust::{SIGNATURE, STATEMENT, Statement},
 };
 use nix::fcntl::{Flock, FlockArg};
 use std::{
@@ -172,7 +172,38 @@ impl Catalogue {
         if let Some(priority) = change.priority {
             self.change(change.name.as_ref().unwrap_or(name), |m| m.priority = priority)?;
         }
+        if let Some(append) = &change.append {
+            self.set_extra(change.name.as_ref().unwrap_or(name), append)?;
+        }
         Ok(())
+    }
+
+    /// Set the kernel parameters that the admin adds. They are part of what is signed.
+    fn set_extra(&self, name: &ImageName, extra: &str) -> Result<()> {
+        let signed = self.dir(name).join(signature_name(name));
+        if signed.exists() {
+            bail!(
+                "image '{name}' is signed, and its kernel parameters with it: delete {} first, and sign it again afterwards \
+                 with `boottorrent image sign {name}`",
+                signed.display()
+            );
+        }
+        let extra = extra.trim();
+        check_append(extra).map_err(|why| anyhow!(why))?;
+        let changed = |m: &ImageManifest| {
+            // Older manifests have no `extra`: all of a root's or a disk's parameters are the admin's.
+            let before = if m.family.is_none() { &m.append } else { &m.extra };
+            let own = m.append.strip_suffix(before.as_str()).unwrap_or(&m.append).trim();
+            let append = [own, extra].join(" ").trim().to_owned();
+            ImageManifest { append, extra: extra.to_owned(), ..m.clone() }
+        };
+        ipxe::check_length(&changed(&self.manifest(name)?))?;
+        let manifest = self.change(name, |m| *m = changed(m))?;
+        match Statement::of(&manifest) {
+            Ok(statement) => self.put(name, &statement_name(name), statement.to_string().as_bytes()),
+            // There was none before either.
+            Err(_) => Ok(()),
+        }
     }
 
     /// The same files under another name. For a moment there are both; the disk has the bytes once.

@@ -23,6 +23,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         kernel: BootFile { size: 1, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 1, from: "/boot/initrd.img-6".into() },
         append: String::new(),
+        extra: String::new(),
         priority: Default::default(),
         added: "2026-11-22T18:00:00Z".into(),
         source: "/srv/x".into(),

@@ -39,7 +39,7 @@ pub enum Command {
     },
     /// Show one image, and the kernel command line with which machines boot it
     Show(Show),
-    /// Rename an image, change its priority, make it the default; machines notice nothing
+    /// Rename an image, change its priority or kernel parameters, or make it the default
     Set(Set),
     /// Sign images, so that machines with the public key boot them
     Sign(super::sign::Sign),
@@ -83,19 +83,18 @@ pub struct Add {
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
     /// More kernel parameters for this image
-    #[arg(long, value_name = "WORDS", default_value = "", hide_default_value = true, value_parser = append,
-          allow_hyphen_values = true)]
-    append: String,
-    /// Its share of the server's link, 1 (least) to 9 (most)
-    #[arg(long, value_name = "N", default_value_t)]
-    priority: Priority,
+    #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
+    append: Option<String>,
+    /// Its share of the server's link, 1 (least) to 9 (most) [default: 5]
+    #[arg(long, value_name = "N")]
+    priority: Option<Priority>,
     /// Set the private flag (BEP 27): peers come from the tracker alone
     #[arg(long)]
     private: bool,
     /// Bytes in a piece, a power of two [default: by size, 64K to 4M]
     #[arg(long, value_name = "SIZE", value_parser = piece_length)]
     piece_length: Option<u32>,
-    /// Replace the image of this name
+    /// Replace the image of this name; --append, --priority and --private stay as they are unless given
     #[arg(long)]
     replace: bool,
     /// What directories and tarballs are packed into
@@ -140,7 +139,10 @@ pub struct Set {
     /// Its new name; what was said of machines goes along
     #[arg(long, value_name = "NAME")]
     rename: Option<ImageName>,
-    /// Machines of which nothing else was said boot it (as `host set default --image` says)
+    /// Its additional kernel parameters; '' removes them (running machines are unaffected)
+    #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
+    append: Option<String>,
+    /// Make it the default image (the same as `host set default --image`)
     #[arg(long)]
     default: bool,
 }
@@ -379,15 +381,23 @@ impl Set {
             name: self.rename.filter(|n| *n != self.name),
             default: self.default.then_some(true),
             priority: self.priority,
+            append: self.append,
         };
         if change == ImageChange::default() {
-            bail!("nothing is changed of image '{}': give --priority, --rename or --default", self.name);
+            bail!(
+                "nothing is changed of image '{}': give --priority, --append, --rename or --default",
+                self.name
+            );
         }
         Backend::open(config)?.change_image(&self.name, &change)?;
         let name = change.name.as_ref().unwrap_or(&self.name);
         let mut done = Vec::new();
         done.extend(change.name.is_some().then(|| format!("is what '{}' was", self.name)));
         done.extend(change.priority.map(|p| format!("has priority {p}")));
+        done.extend(change.append.as_ref().map(|a| match a.is_empty() {
+            true => "has no additional kernel parameters".to_owned(),
+            false => format!("has the additional kernel parameters {a}"),
+        }));
         done.extend(change.default.map(|_| "is the default".to_owned()));
         println!("image '{name}' {}; a running server has seen it within 2 seconds", done.join(", "));
         Ok(())

@@ -339,7 +339,8 @@ async fn add(place: &Place, plan: &Plan, request: &FetchRequest, path: &Path) ->
     let ask = Request {
         source: path.to_owned(),
         name: Some(plan.name.clone()),
-        append: plan.append.clone(),
+        // Nothing was given anew: what was set of the version before stays.
+        append: Some(plan.append.clone()).filter(|a| !a.is_empty()),
         replace: request.replace,
         take: !plan.is_local(),
         origin: Some(request.what.clone()),

@@ -3,11 +3,11 @@
 //! kernel and initrd are taken from inside. Nothing is mounted, so it needs no root.
 
 use super::{
-    Boot, Request,
+    Request,
+    boot::{self, Boot},
     initrd::{self, Foreign},
-    modules,
+    modules, mountable,
     source::whole,
-    take_boot_files,
     tree::{self, Tree},
 };
 use crate::catalogue::{INITRD, Staging};
@@ -111,8 +111,10 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
             }
         }
     }
-    let boot = take_boot_files(request, staging, Some(&tree))?;
+    let boot = boot::take(request, staging, Some(&tree))?;
+    mountable::check_head(&root.head, root.format, &boot, &format!("partition {number} of '{shown}'"))?;
     let mut notes = vec![format!("the root is partition {number} of the {}", table.scheme)];
+    notes.extend(boot.notes.iter().cloned());
     let family = match initrd::check(&staging.path(INITRD), &boot.initrd.from) {
         Ok(()) => None,
         Err(lacking) => {

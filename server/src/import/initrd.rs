@@ -10,7 +10,7 @@ use crate::{interrupt, tool::Tool};
 use anyhow::{Context, Result, bail};
 use bootspec::{KEYS_DIR, manifest::Family};
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::File,
     io::{self, BufReader, Read, Seek, SeekFrom},
     path::Path,
@@ -84,6 +84,22 @@ pub fn names(initrd: &Path, shown: &str) -> Result<HashSet<String>> {
     let module = |name: &str| name.contains(".ko").then(|| super::modules::name(name));
     scan(initrd, &mut |name| {
         found.extend(module(name));
+        true
+    })
+    .with_context(|| format!("reading the initrd {shown}"))?;
+    Ok(found)
+}
+
+/// The kernel versions for which there are modules in an initrd.
+pub fn module_versions(initrd: &Path, shown: &str) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    scan(initrd, &mut |name| {
+        let name = name.strip_prefix("usr/").unwrap_or(name);
+        if let Some((version, rest)) = name.strip_prefix("lib/modules/").and_then(|n| n.split_once('/'))
+            && rest.contains(".ko")
+        {
+            found.insert(version.to_owned());
+        }
         true
     })
     .with_context(|| format!("reading the initrd {shown}"))?;

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which kernel and initrd of a tree are booted: the newest version that has both.
+//! Which kernel and initrd of a tree are booted: those that Debian's links mean, else the newest usual version that
+//! has both.
 
 use super::tree::{Tree, resolve};
 use anyhow::{Result, bail};
-use std::cmp::Ordering;
+use std::{
+    cmp::Ordering,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
 /// Where a file of the pair lies in the tree, and of which version it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,58 +30,118 @@ pub struct Wanted {
     pub initrd: bool,
 }
 
-/// Find what is wanted. `shown` names the source in errors.
-pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<(Option<Found>, Option<Found>)> {
+/// What is booted, and what else there was.
+#[derive(Debug, Default)]
+pub struct Choice {
+    /// The kernel, if it was wanted.
+    pub kernel: Option<Found>,
+    /// The initrd, if it was wanted.
+    pub initrd: Option<Found>,
+    /// Versions that could have been taken as well.
+    pub others: Vec<String>,
+}
+
+/// Find what is wanted: the version that Debian's own link means, else the highest that is usual. `shown` names the
+/// source in errors.
+pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<Choice> {
     let names = tree.names("boot")?;
     let versions =
         |prefix: &str| -> Vec<&str> { names.iter().filter_map(|n| n.strip_prefix(prefix)).collect() };
     let (kernels, initrds) = (versions("vmlinuz-"), versions("initrd.img-"));
-    let pool: Vec<&str> = match wanted {
-        Wanted { kernel: false, initrd: false } => return Ok((None, None)),
+    let mut pool: Vec<&str> = match wanted {
+        Wanted { kernel: false, initrd: false } => return Ok(Choice::default()),
         Wanted { kernel: true, initrd: false } => kernels.clone(),
         Wanted { kernel: false, initrd: true } => initrds.clone(),
         _ => kernels.iter().copied().filter(|v| initrds.contains(v)).collect(),
     };
-    let found = |path: String, version: Option<&str>| Found { path, version: version.map(str::to_owned) };
-    if let Some(version) = pool.into_iter().max_by(|a, b| compare(a, b)) {
-        let at =
-            |prefix: &str| resolve(tree, &format!("boot/{prefix}{version}")).map(|p| found(p, Some(version)));
-        return Ok((
-            wanted.kernel.then(|| at("vmlinuz-")).transpose()?,
-            wanted.initrd.then(|| at("initrd.img-")).transpose()?,
-        ));
+    pool.sort_by(|a, b| unusual(b).cmp(&unusual(a)).then(compare(a, b)));
+    if let Some(highest) = pool.last().copied() {
+        let link = if wanted.kernel { "vmlinuz" } else { "initrd.img" };
+        let meant = meant(tree, link)?;
+        let version = pool.iter().copied().find(|v| Some(*v) == meant.as_deref()).unwrap_or(highest);
+        let found = |prefix: &str| -> Result<Found> {
+            let path = resolve(tree, &format!("boot/{prefix}{version}"))?;
+            Ok(Found { path, version: Some(version.to_owned()) })
+        };
+        return Ok(Choice {
+            kernel: wanted.kernel.then(|| found("vmlinuz-")).transpose()?,
+            initrd: wanted.initrd.then(|| found("initrd.img-")).transpose()?,
+            others: pool.iter().filter(|v| **v != version).map(|v| (*v).to_owned()).collect(),
+        });
     }
     // Debian's links, for kernels with names of their own.
     for folder in ["", "boot"] {
         let have = tree.names(folder)?;
         let has = |name: &str| have.iter().any(|n| n == name);
         if (!wanted.kernel || has("vmlinuz")) && (!wanted.initrd || has("initrd.img")) {
-            let at = |name: &str| {
+            let found = |name: &str| -> Result<Found> {
                 let path = resolve(tree, format!("{folder}/{name}").trim_start_matches('/'))?;
-                anyhow::Ok(found(
-                    path.clone(),
-                    path.rsplit('/').next().and_then(|n| n.strip_prefix("vmlinuz-")),
-                ))
+                let version =
+                    path.rsplit('/').next().and_then(|n| n.strip_prefix("vmlinuz-")).map(str::to_owned);
+                Ok(Found { path, version })
             };
-            return Ok((
-                wanted.kernel.then(|| at("vmlinuz")).transpose()?,
-                wanted.initrd.then(|| at("initrd.img")).transpose()?,
-            ));
+            return Ok(Choice {
+                kernel: wanted.kernel.then(|| found("vmlinuz")).transpose()?,
+                initrd: wanted.initrd.then(|| found("initrd.img")).transpose()?,
+                others: Vec::new(),
+            });
         }
     }
-    match kernels.into_iter().max_by(|a, b| compare(a, b)) {
-        Some(version) if wanted.kernel => bail!(
+    bail!(missing(&kernels, wanted, shown))
+}
+
+/// The version that Debian's link to the newest kernel (linux-version(1), /etc/kernel-img.conf) means.
+fn meant(tree: &dyn Tree, link: &str) -> Result<Option<String>> {
+    for at in [link.to_owned(), format!("boot/{link}")] {
+        if let Some(target) = tree.link(&at)? {
+            let name = target.rsplit('/').next().unwrap_or_default();
+            return Ok(name.split_once('-').map(|(_, version)| version.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// How unusual a version is: kernels for clouds have no drivers of real cards, real-time ones are for who asks for
+/// them, and copies that somebody keeps are not meant to be booted.
+fn unusual(version: &str) -> u8 {
+    let copy = [".bak", ".old", ".orig", ".save", ".disabled", "~"].iter().any(|end| version.ends_with(end));
+    let copy = copy || version.contains(".dpkg-");
+    let flavour = ["-cloud-", "-rt-"].iter().any(|part| version.contains(part));
+    2 * u8::from(copy) + u8::from(flavour)
+}
+
+fn missing(kernels: &[&str], wanted: Wanted, shown: &str) -> String {
+    match kernels.iter().max_by(|a, b| compare(a, b)) {
+        Some(version) if wanted.kernel => format!(
             "'{shown}' has a kernel without initrd: there is /boot/vmlinuz-{version} but no /boot/initrd.img-{version} \
              in it; run `update-initramfs -c -k {version}` in it, or give --initrd"
         ),
         _ if !wanted.kernel => {
-            bail!("'{shown}' has no initrd: there is no /boot/initrd.img-* in it; give --initrd")
+            format!("'{shown}' has no initrd: there is no /boot/initrd.img-* in it; give --initrd")
         }
-        _ => bail!(
+        _ => format!(
             "'{shown}' has no kernel: there is no /boot/vmlinuz-* in it; install linux-image-amd64 in it, \
              or give --kernel and --initrd"
         ),
     }
+}
+
+/// A kernel's version, from its own header (Documentation/arch/x86/boot.rst).
+pub fn version(kernel: &Path) -> Option<String> {
+    let file = File::open(kernel).ok()?;
+    let mut head = [0; 0x210];
+    file.read_exact_at(&mut head, 0).ok()?;
+    if &head[0x202..0x206] != b"HdrS" {
+        return None;
+    }
+    let at = 0x200 + u64::from(u16::from_le_bytes([head[0x20e], head[0x20f]]));
+    let mut text = Vec::new();
+    let mut file = file;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    file.take(128).read_to_end(&mut text).ok()?;
+    let text = text.split(|b| *b == 0 || *b == b' ').next()?;
+    let version = String::from_utf8(text.to_vec()).ok()?;
+    version.chars().all(|c| c.is_ascii_graphic()).then_some(version).filter(|v| !v.is_empty())
 }
 
 /// Order versions as dpkg does: numbers by value, `~` before the end, letters before the rest.
@@ -127,7 +194,7 @@ mod tests {
         fs::create_dir(dir.path().join("boot")).unwrap();
         files.iter().for_each(|f| fs::write(dir.path().join(f), "x").unwrap());
         links.iter().for_each(|(at, to)| symlink(to, dir.path().join(at)).unwrap());
-        find(&Folder(dir.path().into()), wanted, "X")
+        find(&Folder(dir.path().into()), wanted, "X").map(|c| (c.kernel, c.initrd))
     }
 
     const BOTH: Wanted = Wanted { kernel: true, initrd: true };
@@ -150,7 +217,32 @@ mod tests {
     fn links_when_names_do_not_tell() {
         let links = [("vmlinuz", "/boot/kernel"), ("initrd.img", "boot/ramdisk")];
         let (kernel, initrd) = found(&["boot/kernel", "boot/ramdisk"], &links, BOTH).unwrap();
-        assert_eq!((kernel.unwrap().path.as_str(), initrd.unwrap().path.as_str()), ("vmlinuz", "initrd.img"));
+        assert_eq!(
+            (kernel.unwrap().path.as_str(), initrd.unwrap().path.as_str()),
+            ("boot/kernel", "boot/ramdisk")
+        );
+    }
+
+    /// cases/boot.md 8.
+    #[test]
+    fn which_of_several() {
+        let chosen = |versions: &[&str], links: &[(&str, &str)]| {
+            let files: Vec<String> = versions
+                .iter()
+                .flat_map(|v| [format!("boot/vmlinuz-{v}"), format!("boot/initrd.img-{v}")])
+                .collect();
+            let files: Vec<&str> = files.iter().map(String::as_str).collect();
+            found(&files, links, BOTH).unwrap().0.unwrap().version.unwrap()
+        };
+        let flavours = ["6.12.43+deb13-amd64", "6.12.43+deb13-cloud-amd64", "6.12.43+deb13-rt-amd64"];
+        assert_eq!(chosen(&flavours, &[]), flavours[0]);
+        assert_eq!(chosen(&flavours[1..2], &[]), flavours[1]);
+        assert_eq!(chosen(&["6.1-1-amd64", "6.1-1-amd64.bak", "6.1-1-amd64.dpkg-bak"], &[]), "6.1-1-amd64");
+        let two = ["6.1-1-amd64", "6.1-2-amd64"];
+        assert_eq!(chosen(&two, &[("vmlinuz", "boot/vmlinuz-6.1-1-amd64")]), two[0], "Debian's link");
+        assert_eq!(chosen(&two, &[("vmlinuz", "boot/vmlinuz-6.1-9-amd64")]), two[1], "a link to nothing");
+        let rt = [("vmlinuz", "boot/vmlinuz-6.12.43+deb13-rt-amd64")];
+        assert_eq!(chosen(&flavours, &rt), flavours[2], "who links it wants it");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `image add`: from what the admin has to an image in the catalogue.
 
+pub mod boot;
 pub mod convert;
 mod decompress;
 pub mod disk;
@@ -9,23 +10,24 @@ pub mod iso;
 pub mod kernel;
 pub mod ltsp;
 pub mod modules;
+mod mountable;
 pub mod pack;
 pub mod source;
 pub mod tarball;
 pub mod tree;
 
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, Sealed, Staging},
+    catalogue::{Catalogue, PAYLOAD, SUMS, Sealed, Staging},
     fetch::room::Room,
-    interrupt,
+    interrupt, ipxe,
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
+use boot::Boot;
 use bootspec::{
     ImageManifest, ImageName, Priority, Sha256Sum,
-    manifest::{self, BootFile, Family, Format, MAGIC_BYTES},
+    manifest::{self, Family, Format, MAGIC_BYTES},
 };
-use kernel::Wanted;
 use pack::Compress;
 use source::{Kind, Source};
 use std::{
@@ -48,10 +50,10 @@ pub struct Request {
     pub kernel: Option<PathBuf>,
     /// An initrd that is not in the source.
     pub initrd: Option<PathBuf>,
-    /// Kernel parameters for this image.
-    pub append: String,
-    /// Its share of the server's link.
-    pub priority: Priority,
+    /// Kernel parameters for this image; those of the version that it replaces if not given.
+    pub append: Option<String>,
+    /// Its share of the server's link; likewise.
+    pub priority: Option<Priority>,
     /// Whether to set the private flag.
     pub private: bool,
     /// The piece length; by size if not given.
@@ -66,6 +68,13 @@ pub struct Request {
     pub take: bool,
     /// Where it came from, if that is not its path.
     pub origin: Option<String>,
+}
+
+impl Request {
+    /// The kernel parameters that the admin gave.
+    pub fn extra(&self) -> String {
+        self.append.as_deref().unwrap_or_default().trim().to_owned()
+    }
 }
 
 /// What came of it.
@@ -88,15 +97,65 @@ pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
         Some(name) => name.clone(),
         None => source.default_name().parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
     };
+    let kept = match request.replace && catalogue.dir(&name).exists() {
+        true => Kept::of(catalogue, &name, request),
+        false => Kept::default(),
+    };
     if !request.replace {
         catalogue.refuse_taken(&name)?;
     }
-    let result = make(catalogue, request, &source, &name);
+    let request = &kept.over(request);
+    let result = make(catalogue, request, &source, &name).map(|added| kept.told(added));
     if interrupt::wanted() {
         // Whatever it was that failed: the reason is the ^C. Published already, it is no failure.
         return result.or_else(|_| interrupt::check().and_then(|()| bail!("interrupted")));
     }
     result.map_err(|e| no_room(e, catalogue, &name))
+}
+
+/// What a new version keeps of the one that it replaces, where nothing else was given.
+#[derive(Default)]
+struct Kept {
+    append: Option<String>,
+    priority: Option<Priority>,
+    private: bool,
+}
+
+impl Kept {
+    /// Of an image that cannot be read nothing is kept.
+    fn of(catalogue: &Catalogue, name: &ImageName, request: &Request) -> Kept {
+        let Ok(before) = catalogue.manifest(name) else { return Kept::default() };
+        // A menu's own parameters come from the new version.
+        let append = if before.family.is_none() { before.append } else { before.extra };
+        Kept {
+            append: Some(append).filter(|a| request.append.is_none() && !a.is_empty()),
+            priority: Some(before.priority)
+                .filter(|p| request.priority.is_none() && *p != Priority::default()),
+            private: before.private && !request.private,
+        }
+    }
+
+    fn over(&self, request: &Request) -> Request {
+        Request {
+            append: request.append.clone().or_else(|| self.append.clone()),
+            priority: request.priority.or(self.priority),
+            private: request.private || self.private,
+            ..request.clone()
+        }
+    }
+
+    fn told(&self, mut added: Added) -> Added {
+        let words = [
+            self.append.as_ref().map(|a| format!("--append '{a}'")),
+            self.priority.map(|p| format!("--priority {p}")),
+            self.private.then(|| "--private".to_owned()),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        if !words.is_empty() {
+            added.notes.push(format!("kept from the version before: {}", words.join(" ")));
+        }
+        added
+    }
 }
 
 /// The story. `staging` takes everything back when it is dropped before the end.
@@ -133,28 +192,32 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
             forget_tree(&staging)?;
             copy(*size)?;
             let disk::Installed { boot, family, partition, notes } = disk;
-            let (kind, append) = (manifest::Kind::Disk, request.append.clone());
+            let (kind, append) = (manifest::Kind::Disk, request.extra());
             Made { kind, format: None, family, partition: Some(partition), boot, append, notes }
         }
         Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
         Kind::Image(format, size) => {
             room(*size)?;
-            let boot = boot_files(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
+            let boot =
+                boot::take_root(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
+            mountable::check(&path, *format, &boot, request)?;
             forget_tree(&staging)?;
             copy(*size)?;
             Made::root(*format, boot, request)
         }
         Kind::Directory => {
-            let boot = boot_files(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
-            pack::directory(&source.path, request.compress, &staging)?;
-            Made::root(request.compress.format(), boot, request)
+            let boot =
+                boot::take_root(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
+            let heard = pack::directory(&source.path, request.compress, &staging)?;
+            Made::root(request.compress.format(), boot, request).with(heard)
         }
         Kind::Tarball(packing) => {
-            pack::tarball(&source.path, *packing, request.compress, &staging)?;
+            let heard = pack::tarball(&source.path, *packing, request.compress, &staging)?;
             let format = request.compress.format();
-            let boot = boot_files(request, &staging, || tree::open(&payload, format, &staging.path("tree")))?;
+            let boot =
+                boot::take_root(request, &staging, || tree::open(&payload, format, &staging.path("tree")))?;
             forget_tree(&staging)?;
-            Made::root(format, boot, request)
+            Made::root(format, boot, request).with(heard)
         }
     };
     let size = payload_size(&payload, format)?;
@@ -174,10 +237,12 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         kernel: boot.kernel,
         initrd: boot.initrd,
         append,
-        priority: request.priority,
+        extra: request.extra(),
+        priority: request.priority.unwrap_or_default(),
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),
     };
+    ipxe::check_length(&manifest)?;
     let sealed = staging.publish(&manifest, torrent.bytes(), request.replace)?;
     Ok(Added { manifest, version: boot.version, notes, sealed })
 }
@@ -237,78 +302,16 @@ struct Made {
 impl Made {
     /// A root filesystem, with our hook in its initrd.
     fn root(format: Format, boot: Boot, request: &Request) -> Made {
-        let append = request.append.clone();
-        let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), Vec::new());
+        let append = request.extra();
+        let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), boot.notes.clone());
         Made { kind, format, family: None, partition: None, boot, append, notes }
     }
-}
 
-/// Kernel and initrd, as they are in the staging folder.
-pub struct Boot {
-    kernel: BootFile,
-    initrd: BootFile,
-    version: Option<String>,
-}
-
-impl Boot {
-    /// The same after the initrd was changed.
-    fn measured(mut self, staging: &Staging) -> Result<Boot> {
-        let path = staging.path(INITRD);
-        self.initrd.size = path.metadata().context("asking for the size of the initrd")?.len();
-        Ok(self)
+    /// The same with more notes.
+    fn with(mut self, notes: Vec<String>) -> Made {
+        self.notes.extend(notes);
+        self
     }
-}
-
-/// Put kernel and initrd into the staging folder, and look whether they can boot.
-fn boot_files(
-    request: &Request,
-    staging: &Staging,
-    open: impl FnOnce() -> Result<Box<dyn tree::Tree>>,
-) -> Result<Boot> {
-    let looking = || {
-        format!(
-            "looking for kernel and initrd in '{}' (--kernel and --initrd do without)",
-            request.source.display()
-        )
-    };
-    let needed = request.kernel.is_none() || request.initrd.is_none();
-    let inside = if needed { Some(open().with_context(looking)?) } else { None };
-    let boot = take_boot_files(request, staging, inside.as_deref())?;
-    initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
-    Ok(boot)
-}
-
-/// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
-fn take_boot_files(request: &Request, staging: &Staging, inside: Option<&dyn tree::Tree>) -> Result<Boot> {
-    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
-    let (kernel, initrd) = match inside {
-        Some(tree) => kernel::find(tree, wanted, &request.source.display().to_string())?,
-        None => (None, None),
-    };
-    let take = |file: &str, given: &Option<PathBuf>, found: &Option<kernel::Found>| -> Result<BootFile> {
-        let mut to = staging.create(file)?;
-        let from = match (given, found, inside) {
-            (Some(path), ..) => {
-                tree::copy_file(path, &mut to)?;
-                path.display().to_string()
-            }
-            (None, Some(found), Some(tree)) => {
-                tree.read(&found.path, &mut to)?;
-                format!("/{}", found.path)
-            }
-            _ => bail!("no {file} was found"),
-        };
-        let size = to.metadata().with_context(|| format!("asking for the size of {file}"))?.len();
-        if size == 0 {
-            bail!("the file {from} is empty: a machine could not boot with it");
-        }
-        Ok(BootFile { size, from })
-    };
-    Ok(Boot {
-        kernel: take(KERNEL, &request.kernel, &kernel)?,
-        initrd: take(INITRD, &request.initrd, &initrd)?,
-        version: kernel.and_then(|k| k.version),
-    })
 }
 
 /// What an image had to be unpacked into in order to be looked at.

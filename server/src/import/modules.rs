@@ -2,7 +2,7 @@
 //! Kernel modules for an initrd that was made without our hook: Debian's has loop devices, filesystems and network
 //! cards, but no overlay. What it lacks is taken from the image, and stands in front of it.
 
-use super::{Boot, initrd, tree::Tree};
+use super::{boot::Boot, initrd, tree::Tree};
 use crate::{
     addon,
     catalogue::{INITRD, Staging},

@@ -21,6 +21,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::DirBuilderExt,
     path::Path,
+    process::Stdio,
 };
 
 /// Bytes copied between two looks at the clock and the interrupt flag.
@@ -81,8 +82,8 @@ pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
     Ok(())
 }
 
-/// Pack a root directory.
-pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<()> {
+/// Pack a root directory; what the admin should hear comes back.
+pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<Vec<String>> {
     let payload = staging.path(crate::catalogue::PAYLOAD);
     let tool = match compress {
         Compress::Squashfs => {
@@ -90,46 +91,107 @@ pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<(
         }
         Compress::Erofs => erofs(Tool::new("mkfs.erofs", "erofs-utils")).arg(&payload).arg(root),
     };
-    tool.run(&mut growing(&payload))
+    Ok(heard(compress.tool(), &tool.run_heard(&mut growing(&payload))?))
 }
 
-/// Pack a root tarball.
-pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &Staging) -> Result<()> {
-    let payload = staging.path(crate::catalogue::PAYLOAD);
+/// Pack a root tarball; what the admin should hear comes back.
+pub fn tarball(
+    archive: &Path,
+    packing: Packing,
+    compress: Compress,
+    staging: &Staging,
+) -> Result<Vec<String>> {
     let mut unpacking = packing.decompress(archive)?;
     let stdin = match &mut unpacking {
         Some(running) => running.take_stdout()?,
         None => File::open(archive).with_context(|| format!("opening {}", archive.display()))?.into(),
     };
-    match compress {
-        Compress::Squashfs => {
-            // sqfstar does not take the root folder's own entry ("./") from the archive: 0777 without these.
-            let root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", "0"];
-            let tool = squashfs(Tool::new("sqfstar", "squashfs-tools")).args(root).arg(&payload);
-            tool.stdin(stdin).run(&mut growing(&payload))?;
-        }
-        Compress::Erofs => {
-            if !nix::unistd::geteuid().is_root() {
-                bail!(
-                    "making an erofs from a tarball needs root, so that owners and devices are kept: use sudo, or --compress squashfs"
-                );
-            }
-            let scratch = staging.path("root");
-            DirBuilder::new()
-                .mode(0o755)
-                .create(&scratch)
-                .with_context(|| format!("creating {}", scratch.display()))?;
-            let keep =
-                ["--numeric-owner", "--same-owner", "--same-permissions", "--xattrs", "--xattrs-include=*"];
-            let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep).arg("-C").arg(&scratch);
-            tar.stdin(stdin).run(&mut || ())?;
-            directory(&scratch, compress, staging)?;
-            fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
-        }
-    }
+    let notes = match nix::unistd::geteuid().is_root() {
+        true => unpack_and_pack(stdin, compress, staging)?,
+        false if compress == Compress::Squashfs => stream(stdin, staging)?,
+        false => bail!(
+            "making an erofs from a tarball needs root, so that owners and devices are kept: use sudo, or --compress squashfs"
+        ),
+    };
     // A damaged archive may still have looked whole to the program that read it, which may stop
     // reading at the archive's end mark, before the padding behind it.
-    unpacking.map_or(Ok(()), Running::wait_unread)
+    unpacking.map_or(Ok(()), Running::wait_unread)?;
+    Ok(notes)
+}
+
+/// By tar itself, so that the archive means what tar means by it: of a name that is there twice the last one counts,
+/// files may be sparse, and directories may be reached by links.
+fn unpack_and_pack(stdin: Stdio, compress: Compress, staging: &Staging) -> Result<Vec<String>> {
+    let scratch = staging.path("root");
+    DirBuilder::new()
+        .mode(0o755)
+        .create(&scratch)
+        .with_context(|| format!("creating {}", scratch.display()))?;
+    let keep =
+        ["--numeric-owner", "--same-owner", "--same-permissions", "--acls", "--xattrs", "--xattrs-include=*"];
+    let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep).arg("-C").arg(&scratch);
+    let mut notes = heard("tar", &tar.stdin(stdin).run_heard(&mut || ())?);
+    notes.extend(directory(&scratch, compress, staging)?);
+    fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
+    Ok(notes)
+}
+
+/// Without root rights nothing can be unpacked with its owners: sqfstar packs the stream. It differs from tar where it
+/// warns, and what it would make then is not what the archive means.
+fn stream(stdin: Stdio, staging: &Staging) -> Result<Vec<String>> {
+    let payload = staging.path(crate::catalogue::PAYLOAD);
+    // sqfstar does not take the root folder's own entry ("./") from the archive: 0777 without these.
+    let root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", "0"];
+    let tool = squashfs(Tool::new("sqfstar", "squashfs-tools")).args(root).arg(&payload);
+    let said = tool.stdin(stdin).run_heard(&mut growing(&payload)).context(AS_ROOT)?;
+    let notes = heard("sqfstar", &said);
+    let loses = |line: &&String| line.contains("already exists") || line.contains("hardlink");
+    match notes.iter().find(loses) {
+        Some(line) => bail!("{AS_ROOT}: {line}"),
+        None => Ok(notes),
+    }
+}
+
+const AS_ROOT: &str = "packing the tarball without root rights (with sudo, tar unpacks it, which reads more)";
+
+impl Compress {
+    fn tool(self) -> &'static str {
+        match self {
+            Compress::Squashfs => "mksquashfs",
+            Compress::Erofs => "mkfs.erofs",
+        }
+    }
+}
+
+/// Lines of what a program said that the admin gets to see.
+const MAX_HEARD: usize = 5;
+
+/// What a program said although all went well: each line once.
+fn heard(program: &str, said: &str) -> Vec<String> {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in said.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let mut notes = Vec::new();
+    // squashfs has no POSIX ACLs; mksquashfs says so for each file.
+    let about_acls = |l: &&str| l.contains("posix_acl");
+    if lines.iter().any(about_acls) {
+        notes.push(
+            "POSIX ACLs are lost, since squashfs has none: use --compress erofs to keep them".to_owned(),
+        );
+        lines.retain(|l| !about_acls(l));
+    }
+    let more = lines.len().saturating_sub(MAX_HEARD);
+    notes.extend(lines.into_iter().take(MAX_HEARD).map(|l| match l.starts_with(program) {
+        true => l.to_owned(),
+        false => format!("{program}: {l}"),
+    }));
+    if more > 0 {
+        notes.push(format!("{program}: {more} more warnings"));
+    }
+    notes
 }
 
 /// The same tree gives the same bytes, whenever and wherever it is packed.

@@ -91,6 +91,9 @@ impl Source {
         let mut head = Vec::new();
         let file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
         file.take(HEAD as u64).read_to_end(&mut head).with_context(|| format!("reading {shown}"))?;
+        if head.get(0x202..0x206) == Some(b"HdrS") {
+            bail!("'{shown}' is a Linux kernel: add the root filesystem, and give this file with --kernel");
+        }
         let kind = match Content::recognise(&head) {
             Some(Content::Iso) => {
                 let mut file = File::open(&absolute).with_context(|| format!("opening {shown}"))?;
@@ -135,12 +138,15 @@ impl Source {
 
 /// A file's name without what says its format.
 pub fn name_of(file: &str) -> &str {
-    const ENDS: [&str; 20] = [
+    const ENDS: [&str; 23] = [
         ".iso",
         ".ISO",
         ".gz",
         ".xz",
         ".zst",
+        ".bz2",
+        ".lz4",
+        ".tbz2",
         ".tgz",
         ".txz",
         ".tzst",

@@ -18,6 +18,10 @@ pub enum Packing {
     Xz,
     /// zstd.
     Zstd,
+    /// bzip2.
+    Bzip2,
+    /// lz4.
+    Lz4,
 }
 
 impl Packing {
@@ -30,6 +34,10 @@ impl Packing {
         let mut running = packing.decompress(path)?.context("a compressed file")?;
         let head = running.by_ref().take(CONTENT_BYTES as u64);
         { head }.read_to_end(&mut unpacked).context("reading the head of what is compressed")?;
+        if unpacked.len() < CONTENT_BYTES {
+            // It has ended: perhaps because it could not go on.
+            running.wait_unread()?;
+        }
         Ok(match Content::recognise(&unpacked) {
             _ if is_tar(&unpacked) => Some(Kind::Tarball(packing)),
             Some(_) => Some(Kind::Packed(packing)),
@@ -44,9 +52,14 @@ impl Packing {
             Packing::Gzip => ("gzip", "gzip"),
             Packing::Xz => ("xz", "xz-utils"),
             Packing::Zstd => ("zstd", "zstd"),
+            Packing::Bzip2 => ("bzip2", "bzip2"),
+            Packing::Lz4 => ("lz4", "lz4"),
         };
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        Tool::new(program, package).arg("-dc").stdin(file).reader().map(Some)
+        let tool = Tool::new(program, package).arg("-dc").stdin(file);
+        // What was packed with a large window is refused otherwise: zstd(1), --long.
+        let tool = if self == Packing::Zstd { tool.arg("--long=31") } else { tool };
+        tool.reader().map(Some)
     }
 }
 
@@ -55,6 +68,8 @@ fn compression(head: &[u8]) -> Option<Packing> {
         [0x1f, 0x8b, ..] => Some(Packing::Gzip),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Packing::Xz),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Packing::Zstd),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Packing::Bzip2),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some(Packing::Lz4),
         _ => None,
     }
 }

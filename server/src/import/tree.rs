@@ -6,7 +6,7 @@ use crate::tool::Tool;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::manifest::Format;
 use nix::{
-    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlinkat},
     sys::stat::Mode,
 };
 use std::{
@@ -103,9 +103,10 @@ impl Tree for Folder {
         Ok(entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect())
     }
 
-    fn link(&self, _: &str) -> Result<Option<String>> {
-        // `read` follows them.
-        Ok(None)
+    fn link(&self, path: &str) -> Result<Option<String>> {
+        let Ok(file) = self.open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) else { return Ok(None) };
+        let target = readlinkat(&file, "").ok().and_then(|t| t.into_string().ok());
+        Ok(target.filter(|t| !t.is_empty()))
     }
 
     fn read(&self, path: &str, to: &mut File) -> Result<()> {
@@ -153,7 +154,14 @@ impl Tree for Squashfs {
             let rest = if folder.is_empty() { path } else { path.strip_prefix(folder)?.strip_prefix('/')? };
             (!rest.contains('/')).then(|| rest.to_owned())
         };
-        Ok(self.entries.keys().filter_map(in_folder).collect())
+        if !folder.contains('/') {
+            return Ok(self.entries.keys().filter_map(in_folder).collect());
+        }
+        // Deeper than what was listed.
+        let depth = folder.split('/').count() + 1;
+        let tool = Tool::new("unsquashfs", "squashfs-tools").args(["-max-depth", &depth.to_string(), "-lln"]);
+        let entries = parse_squashfs(&tool.arg(&self.image).arg(folder).output(MAX_LISTING)?);
+        Ok(entries.keys().filter_map(in_folder).collect())
     }
 
     fn link(&self, path: &str) -> Result<Option<String>> {

@@ -36,6 +36,7 @@ fn manifest(name: &str) -> ImageManifest {
         kernel: BootFile { size: 10 << 20, from: "vmlinuz".into() },
         initrd: BootFile { size: 30 << 20, from: "initrd".into() },
         append: "quiet".into(),
+        extra: String::new(),
         priority: Default::default(),
         added: "2026-11-22T18:00:00Z".into(),
         source: "/srv/lab.iso".into(),

@@ -8,7 +8,8 @@ pub mod shell;
 mod volume;
 
 use super::{
-    Boot, Request,
+    Request,
+    boot::{self, Boot},
     initrd::{self, Foreign},
 };
 use crate::catalogue::{INITRD, KERNEL, Staging};
@@ -18,8 +19,7 @@ use config::{Entry, Language};
 use files::Files;
 use std::{
     fs::{self, File},
-    io::{Read, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
+    io::{Seek, SeekFrom, Write},
     path::Path,
 };
 pub use volume::Volume;
@@ -88,7 +88,7 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
     left.retain(|w| !(family == Family::Dracut && w.starts_with("root=live:")));
     words.extend(used);
     // Behind the ISO's own: of a parameter that is there twice, the last one counts.
-    words.extend(Some(request.append.trim().to_owned()).filter(|a| !a.is_empty()));
+    words.extend(Some(request.extra()).filter(|a| !a.is_empty()));
     let mut notes = Vec::new();
     if usual.contains(&entry) && !menus.is_empty() {
         notes.push(format!(
@@ -101,11 +101,15 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
     if !left.is_empty() {
         notes.push(format!("of its boot loader's kernel parameters these are left out: {}", left.join(" ")));
     }
-    let boot = Boot {
-        version: version(&staging.path(KERNEL)),
+    let mut boot = Boot {
+        version: None,
+        config: None,
+        notes: Vec::new(),
         kernel: boot_file(&staging.path(KERNEL), kernel_from)?,
         initrd: boot_file(&staging.path(INITRD), from)?,
     };
+    boot::fit(&mut boot, staging, None)?;
+    notes.append(&mut boot.notes);
     Ok(Live { boot, family, append: words.join(" "), notes })
 }
 
@@ -296,24 +300,6 @@ fn pad(initrd: &Path) -> Result<()> {
         .open(initrd)
         .with_context(|| format!("opening {}", initrd.display()))?;
     align(&mut file)
-}
-
-/// A kernel's version, from its own header (Documentation/arch/x86/boot.rst).
-fn version(kernel: &Path) -> Option<String> {
-    let file = File::open(kernel).ok()?;
-    let mut head = [0; 0x210];
-    file.read_exact_at(&mut head, 0).ok()?;
-    if &head[0x202..0x206] != b"HdrS" {
-        return None;
-    }
-    let at = 0x200 + u64::from(u16::from_le_bytes([head[0x20e], head[0x20f]]));
-    let mut text = Vec::new();
-    let mut file = file;
-    file.seek(SeekFrom::Start(at)).ok()?;
-    file.take(128).read_to_end(&mut text).ok()?;
-    let text = text.split(|b| *b == 0 || *b == b' ').next()?;
-    let version = String::from_utf8(text.to_vec()).ok()?;
-    version.chars().all(|c| c.is_ascii_graphic()).then_some(version).filter(|v| !v.is_empty())
 }
 
 #[cfg(test)]
