@@ -17,6 +17,21 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// A name that fits more than one disk: none of them is chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} fits {count} disks: name one by a link of /dev/disk/by-id that only it has")]
+pub struct Ambiguous {
+    name: String,
+    count: usize,
+}
+
+impl Ambiguous {
+    /// `name` fits this many.
+    pub fn new(name: &DeviceName, count: usize) -> Ambiguous {
+        Ambiguous { name: name.to_string(), count }
+    }
+}
+
 /// Wait for a device and return its node. `dev`: where devices are, /dev but in tests.
 pub async fn find(dev: &Path, name: &DeviceName, patience: Duration) -> anyhow::Result<PathBuf> {
     let start = Instant::now();
@@ -39,20 +54,20 @@ pub fn look(dev: &Path, name: &DeviceName) -> anyhow::Result<Option<PathBuf>> {
         // udev writes UUIDs as the filesystem has them: lower case, but upper for FAT and NTFS.
         DeviceName::Uuid(v) => caseless(&link("by-uuid", v)),
         DeviceName::PartUuid(v) => caseless(&link("by-partuuid", v)),
-        DeviceName::Serial(v) => return by_serial(dev, v),
+        DeviceName::Serial(v) => return by_serial(dev, name, v),
         DeviceName::Path(v) => dev.join(v.strip_prefix("/dev/").unwrap_or(v)),
     };
     Ok(path.canonicalize().ok())
 }
 
 /// The whole disk whose link in by-id ends with `_SERIAL`, as udev builds them: BUS-MODEL_SERIAL, virtio-SERIAL.
-fn by_serial(dev: &Path, serial: &str) -> anyhow::Result<Option<PathBuf>> {
+fn by_serial(dev: &Path, name: &DeviceName, serial: &str) -> anyhow::Result<Option<PathBuf>> {
     let wanted = encode(&serial.replace(' ', "_"));
     let Ok(entries) = fs::read_dir(dev.join("disk/by-id")) else { return Ok(None) };
     let mut found: Vec<PathBuf> = Vec::new();
     for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let fits = name.strip_suffix(&wanted).is_some_and(|front| front.ends_with(['_', '-']));
+        let link = entry.file_name().to_string_lossy().into_owned();
+        let fits = link.strip_suffix(&wanted).is_some_and(|front| front.ends_with(['_', '-']));
         if let Some(node) = fits.then(|| entry.path().canonicalize().ok()).flatten() {
             if !found.contains(&node) {
                 found.push(node);
@@ -62,7 +77,7 @@ fn by_serial(dev: &Path, serial: &str) -> anyhow::Result<Option<PathBuf>> {
     match found.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one.clone())),
-        _ => bail!("SERIAL={serial} fits {} disks: name one by /dev/disk/by-id/…", found.len()),
+        several => bail!(Ambiguous::new(name, several.len())),
     }
 }
 
@@ -174,7 +189,10 @@ mod tests {
         ] {
             assert_eq!(at(name).unwrap().as_deref(), node, "{name}");
         }
-        assert_eq!(at("SERIAL=TWO").unwrap_err(), "SERIAL=TWO fits 2 disks: name one by /dev/disk/by-id/…");
+        assert_eq!(
+            at("SERIAL=TWO").unwrap_err(),
+            "SERIAL=TWO fits 2 disks: name one by a link of /dev/disk/by-id that only it has"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A payload with partitions: which one is the root, and how it is mounted.
 //!
-//! A file gets a loop device, whose partitions the kernel finds; a disk that was
-//! written has them already. Which partition it is is decided from the image alone:
+//! A file gets a loop device of just that partition; of a disk that was written, the kernel
+//! knows them. Which partition it is is decided from the image alone:
 //! other disks of the machine may have the same labels.
 
 use crate::root::{self, Loop, Root};
@@ -35,16 +35,20 @@ pub fn mount(root: &Root) -> anyhow::Result<String> {
     let candidates = candidates(&seen, root.asked.partition.as_ref())?;
     drop(file);
 
-    // Held until the mount holds it: without a user it would be gone (autoclear).
-    let device = if is_disk { None } else { Some(root::attach(root.payload, Loop::Partitions)?) };
-    let disk = match &device {
-        Some(device) => device.path().context("finding the loop device's path")?,
-        None => root.payload.to_owned(),
-    };
     let mut why = None;
     for (partition, superblock) in candidates {
-        let node = node(&disk, partition.number);
-        appeared(&node)?;
+        // Held until the mount holds it: without a user it would be gone (autoclear).
+        let device = match is_disk {
+            true => None,
+            false => {
+                let part = Loop::Part { start: partition.start, size: partition.size };
+                Some(root::attach(root.payload, part)?)
+            }
+        };
+        let node = match &device {
+            Some(device) => device.path().context("finding the loop device's path")?,
+            None => appeared(node(root.payload, partition.number))?,
+        };
         match root::mount_lower(&node, superblock.format, root) {
             Ok(lower) => {
                 root::overlay(&lower, root)?;
@@ -127,15 +131,15 @@ fn node(disk: &Path, number: u32) -> PathBuf {
     format!("{disk}{p}{number}").into()
 }
 
-fn appeared(node: &Path) -> anyhow::Result<()> {
+fn appeared(node: PathBuf) -> anyhow::Result<PathBuf> {
     let begun = Instant::now();
-    while fs::symlink_metadata(node).is_err() {
+    while fs::symlink_metadata(&node).is_err() {
         if begun.elapsed() > PATIENCE {
             bail!("the kernel did not find the partition {}: see dmesg", node.display());
         }
         thread::sleep(Duration::from_millis(50));
     }
-    Ok(())
+    Ok(node)
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub struct Disk {
     pub read_only: bool,
     /// The disk that it is a partition of.
     pub part_of: Option<String>,
+    /// Bytes of its logical sectors, in which partition tables count.
+    pub sector: u32,
 }
 
 impl Disk {
@@ -61,6 +63,7 @@ pub fn disk(sys: &Path, name: &str) -> Option<Disk> {
         serial: serial.unwrap_or_default(),
         read_only: number("ro") == Some(1),
         part_of,
+        sector: number("queue/logical_block_size").and_then(|n| n.try_into().ok()).unwrap_or(512),
     })
 }
 

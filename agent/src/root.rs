@@ -218,8 +218,14 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
 pub enum Loop {
     /// To be mounted; gone with its last user.
     Filesystem,
-    /// The same, with partitions that the kernel looks for.
-    Partitions,
+    /// The same of a part of the payload: where it begins, and its bytes. So the kernel need not know the partition
+    /// table, nor the size of its sectors.
+    Part {
+        /// Its first byte.
+        start: u64,
+        /// Its bytes.
+        size: u64,
+    },
     /// For others, who find it later: it stays.
     Kept,
 }
@@ -233,7 +239,11 @@ pub fn attach(payload: &Path, what: Loop) -> anyhow::Result<LoopDevice> {
     for _ in 0..5 {
         let device = control.next_free().context("finding a free loop device")?;
         let options = device.with().read_only(true).autoclear(what != Loop::Kept);
-        match options.part_scan(what == Loop::Partitions).attach(payload) {
+        let options = match what {
+            Loop::Part { start, size } => options.offset(start).size_limit(size),
+            Loop::Filesystem | Loop::Kept => options,
+        };
+        match options.attach(payload) {
             Ok(()) => return Ok(device),
             Err(e) => last = Some(e),
         }

@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// The page, in Markdown.
 pub fn kernel_parameters() -> String {
     let mut out = format!("{HEAD}{INTRO}\n| parameter | default | meaning |\n|---|---|---|\n");
-    for s in &TABLE {
+    for s in TABLE {
         let value = s.value.replace('|', "\\|");
         writeln!(out, "| `{PREFIX}{}=`{value} | {} | {} |", s.name, s.default, s.help).expect("a String");
     }

@@ -165,6 +165,9 @@ pub struct ImageManifest {
     /// The root partition of a disk image, which the agent is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
+    /// Bytes of the sectors in which its partition table counts, where they are not the usual 512.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sector: Option<u32>,
     /// The torrent's identity.
     pub infohash: InfoHash,
     /// The payload's size in bytes.
@@ -249,6 +252,7 @@ mod tests {
             format: Some(Format::Squashfs),
             family: None,
             partition: None,
+            sector: None,
             infohash: InfoHash([7; 20]),
             size: 5 << 30,
             sha256: Some(Sha256Sum([9; 32])),

@@ -12,7 +12,7 @@ use crate::{
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 pub use crate::seed::Seed;
-use words::{KINDS, LOGS, ONFAIL, SWITCH, THEN, choose, chosen};
+use words::{KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
 pub use words::{KindParam, Log, OnFail, Then};
 
 /// What every parameter of ours begins with.
@@ -39,6 +39,8 @@ pub struct Params {
     pub kind: KindParam,
     /// The root partition of a disk image.
     pub partition: Option<PartitionName>,
+    /// Bytes of the sectors in which a disk image's partition table counts.
+    pub sector: u32,
     /// What comes after a disk was written.
     pub then: Then,
     /// Where what the booted system writes is kept.
@@ -82,6 +84,7 @@ impl Default for Params {
             target: vec![Target::Ram],
             kind: KindParam::Auto,
             partition: None,
+            sector: SECTOR,
             then: Then::Boot,
             overlay: Overlay::Ram,
             mkfs: None,
@@ -114,7 +117,7 @@ pub struct Spec {
 }
 
 /// Every `boottorrent.*` parameter.
-pub static TABLE: [Spec; 22] = [
+pub static TABLE: &[Spec] = &[
     Spec {
         name: "torrent",
         value: "URL|PATH|MAGNET",
@@ -212,6 +215,14 @@ pub static TABLE: [Spec; 22] = [
         help: "The root partition of a disk image. Labels and UUIDs are looked for inside the image alone.",
         set: |p, v| assign(&mut p.partition, v),
         get: |p| p.partition.as_ref().map(ToString::to_string),
+    },
+    Spec {
+        name: "sector",
+        value: "512|4096",
+        default: "512",
+        help: "Bytes of the sectors in which the partition table of a disk image counts; the server sets it. A disk with other sectors is not overwritten with it (target=device:).",
+        set: |p, v| choose(&mut p.sector, v, SECTORS),
+        get: |p| chosen(&p.sector, SECTORS),
     },
     Spec {
         name: "then",

@@ -123,7 +123,7 @@ fn a_root_of_dracuts_names_the_torrent() {
 
 #[test]
 fn every_row_is_reachable_and_told() {
-    for s in &TABLE {
+    for s in TABLE {
         assert!(!s.help.is_empty() && !s.value.is_empty() && !s.default.is_empty(), "{}", s.name);
         assert_eq!(TABLE.iter().filter(|o| o.name == s.name).count(), 1, "{}", s.name);
     }
@@ -153,6 +153,7 @@ fn params() -> impl Strategy<Value = Params> {
         kind: KINDS[s.0].1,
         partition: [None, Some("3"), Some("LABEL=my root"), Some("PARTUUID=1-2")][s.6]
             .map(|t| t.parse().unwrap()),
+        sector: SECTORS[s.6 % 2].1,
         then: [Then::Boot, Then::Reboot, Then::Poweroff][s.4],
         overlay: match n.0 {
             Some(bytes) => Overlay::Sized(bytes),

@@ -32,6 +32,8 @@ pub const ROOT_X86_64: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 pub struct Table {
     /// "GPT" or "MBR".
     pub scheme: &'static str,
+    /// Bytes of the sectors that it counts in.
+    pub sector: u32,
     /// In the order of their numbers.
     pub partitions: Vec<Partition>,
     /// Where the last partition or the second table ends: the disk has at least these bytes.
@@ -118,7 +120,7 @@ fn gpt(read: Read, sector: u64) -> io::Result<Option<Table>> {
     }
     let backup = second.saturating_add(1).saturating_mul(sector);
     let needs = partitions.iter().map(|p| p.start + p.size).fold(backup, u64::max);
-    Ok(Some(Table { scheme: "GPT", partitions, needs }))
+    Ok(Some(Table { scheme: "GPT", sector: sector as u32, partitions, needs }))
 }
 
 /// One of the four places of an MBR.
@@ -176,7 +178,7 @@ fn mbr(read: Read, first: &[u8], slots_: &[Slot]) -> io::Result<Table> {
             }
         }
     }
-    Ok(Table { scheme: "MBR", partitions, needs })
+    Ok(Table { scheme: "MBR", sector: 512, partitions, needs })
 }
 
 /// What a filesystem says of itself.

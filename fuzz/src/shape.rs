@@ -31,6 +31,7 @@ pub fn image(name: &str) -> ImageManifest {
         format: None,
         family: None,
         partition: None,
+        sector: None,
         infohash: InfoHash([0xab; 20]),
         size: 300 << 20,
         sha256: None,

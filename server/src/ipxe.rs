@@ -47,6 +47,7 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: Option<&str>, append: &st
             Kind::Disk => KindParam::Disk,
             Kind::Ltsp => KindParam::Ltsp,
         },
+        sector: image.sector.unwrap_or(Params::default().sector),
         // What the admin says of the root, in either way, counts more than what was found.
         partition: image.partition.filter(|_| !says_root(&image.append, append)).map(PartitionName::Number),
         ..Params::default()

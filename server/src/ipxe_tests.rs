@@ -12,6 +12,7 @@ pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         format: Some(Format::Squashfs),
         family: None,
         partition: None,
+        sector: None,
         infohash: InfoHash([0xab; 20]),
         size: 300 << 20,
         sha256: None,

@@ -259,12 +259,15 @@ fn refusals_leave_the_catalogue_as_it_was() {
         w.run(&[&["image", "add"][..], &args].concat()).refused(&sentence);
         assert_eq!(w.catalogue(), before, "{args:?}");
     }
-    // A tarball that ends too early is the packer's to find.
-    w.write("cut.tar", &tar[..600]);
-    let said = w.run(&["image", "add", "cut.tar"]);
-    assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("sqfstar"), "{}", said.err);
-    assert_eq!(w.catalogue(), before);
+    // A tarball that ends too early: between two files, and within one.
+    let data = tar.iter().rposition(|b| *b != 0).unwrap().next_multiple_of(512);
+    for end in [600, data, data + 512, data - 100] {
+        w.write("cut.tar", &tar[..end]);
+        let said = w.run(&["image", "add", "cut.tar"]);
+        assert_eq!(said.code, Some(1), "{end}");
+        assert!(said.err.contains("truncated") || said.err.contains("Unexpected EOF"), "{end}: {}", said.err);
+        assert_eq!(w.catalogue(), before);
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn debian_live_is_taken_as_it_is() {
     assert_eq!(fs::read(dir.join("payload")).unwrap(), fs::read(&file).unwrap());
     assert_eq!(fs::read(dir.join("vmlinuz")).unwrap(), kernel());
 
-    let said = w.run(&["image", "add", "debian.iso", "--replace"]).good();
+    let said = w.run(&["image", "add", "debian.iso", "--replace", "--append", ""]).good();
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[0].starts_with("image 'debian': iso live-boot, "), "{said}");
     assert_eq!(lines[1], "kernel 6.12.43-amd64 from /live/vmlinuz-6, initrd from /live/initrd.img-6");

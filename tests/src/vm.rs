@@ -25,8 +25,26 @@ pub struct VmConfig {
     firmware: Firmware,
     spare_card: bool,
     trunk: Option<u16>,
-    disks: Vec<(PathBuf, String)>,
+    disks: Vec<DiskConfig>,
     clock: Option<String>,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Debug)]
+struct DiskConfig {
+    file: PathBuf,
+    serial: String,
+    kind: DiskKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DiskKind {
+    /// virtio, with sectors of 512 bytes.
+    Virtio,
+    /// The same, with sectors of 4096 bytes.
+    LargeSectors,
+    /// A namespace of an NVMe device: those with one serial number are on one device.
+    Namespace,
 }
 
 /// What a machine starts with.
@@ -103,7 +121,25 @@ impl VmConfig {
     /// One more disk: a raw file, which the machine writes to, with a serial number of at most 20 characters.
     /// The first one is /dev/vda.
     pub fn disk(mut self, file: &Path, serial: &str) -> Self {
-        self.disks.push((file.into(), serial.into()));
+        self.disks.push(DiskConfig { file: file.into(), serial: serial.into(), kind: DiskKind::Virtio });
+        self
+    }
+
+    /// One more disk, with sectors of 4096 bytes.
+    pub fn disk_of_large_sectors(mut self, file: &Path, serial: &str) -> Self {
+        self.disks.push(DiskConfig {
+            file: file.into(),
+            serial: serial.into(),
+            kind: DiskKind::LargeSectors,
+        });
+        self
+    }
+
+    /// An NVMe device with these namespaces: /dev/nvme0n1, /dev/nvme0n2 and so on. One for a machine.
+    pub fn nvme(mut self, namespaces: &[&Path], serial: &str) -> Self {
+        let kind = DiskKind::Namespace;
+        let disk = |file: &&Path| DiskConfig { file: file.to_path_buf(), serial: serial.into(), kind };
+        self.disks.extend(namespaces.iter().map(disk));
         self
     }
 
@@ -174,11 +210,19 @@ impl VmConfig {
                 .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M{keys}.fd")])
                 .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
         }
-        for (n, (file, serial)) in self.disks.iter().enumerate() {
+        if let Some(disk) = self.disks.iter().find(|d| d.kind == DiskKind::Namespace) {
+            cmd = cmd.args(["-device", &format!("nvme,id=nvme,serial={}", disk.serial)]);
+        }
+        for (n, DiskConfig { file, serial, kind }) in self.disks.iter().enumerate() {
             // What the guest flushes goes to this host's cache only: the host is not what fails here.
             let drive = format!("if=none,id=disk{n},format=raw,cache=unsafe,file={}", file.display());
             let boot = if n == 0 && matches!(self.from, From::Disk) { ",bootindex=0" } else { "" };
-            let device = format!("virtio-blk-pci,drive=disk{n},serial={serial}{boot}");
+            let large = "logical_block_size=4096,physical_block_size=4096";
+            let device = match kind {
+                DiskKind::Virtio => format!("virtio-blk-pci,drive=disk{n},serial={serial}{boot}"),
+                DiskKind::LargeSectors => format!("virtio-blk-pci,drive=disk{n},serial={serial},{large}"),
+                DiskKind::Namespace => format!("nvme-ns,bus=nvme,drive=disk{n}"),
+            };
             cmd = cmd.args(["-drive", &drive, "-device", &device]);
         }
         let mut qemu = lab.spawn_at_switch(&cmd, &file("qemu.log"))?;

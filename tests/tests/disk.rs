@@ -36,14 +36,24 @@ fn boots_from_ram_and_leaves_every_disk_alone() -> Result<()> {
     in_lab("disk-ram", |lab, server| {
         let (small, used) = (blank(lab, "small", 64)?, blank(lab, "used", 512)?);
         Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-L", "LABROOT"]).arg(&used).run()?;
-        let before = (sum(&small)?, sum(&used)?);
-        let mut vm = Vm::pxe("ram").memory(1536).disk(&small, "SMALL").disk(&used, "USED").start(lab)?;
+        Cmd::new("sgdisk").args(["-n", "1:0:0"]).arg(&small).run()?;
+        // Two namespaces with one serial number, and a disk with sectors of 4096 bytes: cases/boot.md 4 and 5.
+        let (one, two, large) = (blank(lab, "one", 512)?, blank(lab, "two", 512)?, blank(lab, "large", 512)?);
+        for (disk, label) in [(&one, "DATA1"), (&two, "DATA2")] {
+            Cmd::new("mke2fs").args(["-q", "-L", label]).arg(disk).run()?;
+        }
+        let disks = [&small, &used, &one, &two, &large];
+        let sums = || disks.iter().map(|d| sum(d)).collect::<Result<Vec<_>>>();
+        let before = sums()?;
+        let machine = Vm::pxe("ram").memory(1536).disk(&small, "SMALL").disk(&used, "USED");
+        let machine = machine.disk_of_large_sectors(&large, "LARGE").nvme(&[&one, &two], "S1");
+        let mut vm = machine.start(lab)?;
         vm.expect(MULTI_USER, BOOT)?;
         vm.login()?;
 
         // The image's root, although a disk of this machine has the label that the image's own root= names.
         let lower = vm.sh("grep ' /run/boottorrent/lower ' /proc/self/mounts")?;
-        ensure!(lower.starts_with("/dev/loop0p2 ") && lower.contains(" ext4 ro"), "{lower}");
+        ensure!(lower.starts_with("/dev/loop0 ") && lower.contains(" ext4 ro"), "{lower}");
         let fstab = vm.sh("cat /etc/fstab")?;
         ensure!(!fstab.contains("/dev/vda3"), "systemd would wait for that: {fstab}");
         let name = vm.sh("hostname")?;
@@ -52,7 +62,22 @@ fn boots_from_ram_and_leaves_every_disk_alone() -> Result<()> {
         little_memory(&server.client(vm.mac())?)?;
 
         vm.sh("mount -o ro /dev/vdb /mnt")?;
-        let disks = "/dev/vda (64.0 MiB, serial SMALL), /dev/vdb (512 MiB, serial USED)";
+        let disks = "/dev/nvme0n1 (512 MiB, serial S1), /dev/nvme0n2 (512 MiB, serial S1), /dev/vda (64.0 MiB, serial SMALL), \
+                     /dev/vdb (512 MiB, serial USED), /dev/vdc (512 MiB, serial LARGE)";
+        let link = vm.sh("ls /dev/disk/by-id | grep 'nvme-.*_S1$'")?;
+        let twice = |name: &str| {
+            format!(
+                "boottorrent.target=device:{name} fits 2 disks: name one by a link of /dev/disk/by-id that only it has; \
+                 nothing was written"
+            )
+        };
+        let sectors = |disk: &str, has: u32, made: u32| {
+            format!(
+                "the disk {disk} has sectors of {has} bytes, but the partition table of image debian was made for {made}: \
+                 no partition would be found on it; nothing was written (boottorrent.sector= says what the image was made for)"
+            )
+        };
+        let by_link = format!("/dev/disk/by-id/{link}");
         let missing =
             format!("boottorrent.target=device:SERIAL=USE: there is no such disk: there are {disks}");
         for (target, sentence) in [
@@ -70,16 +95,20 @@ fn boots_from_ram_and_leaves_every_disk_alone() -> Result<()> {
             ("SERIAL=USE", missing),
             ("/dev/loop0", "the disk /dev/loop0 (440 MiB) is read-only: nothing was written".into()),
             (
-                "/dev/loop0p1",
-                "/dev/loop0p1 is a partition: boottorrent.target=device: overwrites whole disks only; \
-                 name the disk, /dev/loop0"
+                "/dev/vda1",
+                "/dev/vda1 is a partition: boottorrent.target=device: overwrites whole disks only; \
+                 name the disk, /dev/vda"
                     .into(),
             ),
+            ("SERIAL=S1", twice("SERIAL=S1")),
+            (&by_link, twice(&by_link)),
+            ("SERIAL=LARGE", sectors("/dev/vdc (512 MiB, serial LARGE)", 4096, 512)),
+            ("/dev/nvme0n2 boottorrent.sector=4096", sectors("/dev/nvme0n2 (512 MiB, serial S1)", 512, 4096)),
         ] {
             refused(&mut vm, target, &sentence)?;
         }
         drop(vm);
-        ensure!(before == (sum(&small)?, sum(&used)?), "a disk was written that should not be");
+        ensure!(before == sums()?, "a disk was written that should not be");
         server.check()
     })
 }

@@ -6,17 +6,16 @@
 //! that is half written; what belongs there waits in RAM until all the rest is
 //! verified and on the disk.
 
-use super::{Keep, Payload, flush::Flusher, in_background};
+use super::{Keep, Order, Payload, flush::Flusher, in_background};
 use crate::{
-    cli::BootArgs,
-    device,
+    device::{self, Ambiguous},
     disks::{self, Disk},
     fail::{Failure, Step},
     report::Report,
     root,
 };
 use anyhow::{Context, anyhow, bail};
-use bootspec::{DeviceName, Exit, units::human_size};
+use bootspec::{DeviceName, Exit, Params, params::KindParam, units::human_size};
 use gptman::linux::{BlockError, reread_partition_table};
 use nix::errno::Errno;
 use std::{
@@ -40,13 +39,13 @@ const SYS: &str = "/sys";
 /// Find the disk, refuse what must not be overwritten, open it.
 pub(super) async fn prepare(
     name: &DeviceName,
-    image: &str,
-    metainfo: &Metainfo,
-    args: &BootArgs,
+    order: &Order<'_>,
     report: &Report,
 ) -> Result<Payload, Failure> {
+    let Order { args, params, metainfo, image, .. } = *order;
     let disk = find(name).await.step(Exit::Room)?;
     check(&disk, image, metainfo.size()).step(Exit::Room)?;
+    check_sectors(&disk, image, params).step(Exit::Room)?;
     let claim = claim(&disk).step(Exit::Room)?;
     let node = disk.node();
     let file = device::open(&node, true).step(Exit::Storage)?;
@@ -91,25 +90,44 @@ async fn survey(
     in_background(work).await
 }
 
-/// The disk of that name. It is waited for a little.
+/// The disk of that name. It is waited for a little. Of a link there is only one, whatever it could mean as well: so
+/// it is looked for in /sys, too, which has all disks.
 async fn find(name: &DeviceName) -> anyhow::Result<Disk> {
+    let disk = named(name).await?;
+    let all = disks::all(Path::new(SYS));
+    match namesakes(&disk, name, &all) {
+        1 => Ok(disk),
+        several => bail!("boottorrent.target=device:{}; nothing was written", Ambiguous::new(name, several)),
+    }
+}
+
+/// How many disks a name may mean, of which it was found to be `disk`. Namespaces of one NVMe device, and LUNs of
+/// some arrays, share its serial number; udev's link with that number alone moves from one to the other.
+fn namesakes(disk: &Disk, name: &DeviceName, all: &[Disk]) -> usize {
+    let same = all.iter().filter(|d| !disk.serial.is_empty() && d.serial == disk.serial).count().max(1);
+    let udev = |serial: &str| serial.replace(' ', "_");
+    match name {
+        DeviceName::Serial(_) => same,
+        DeviceName::Path(p) if p.contains("/by-id/") && p.ends_with(&udev(&disk.serial)) => same,
+        _ => 1,
+    }
+}
+
+async fn named(name: &DeviceName) -> anyhow::Result<Disk> {
     let missing = |why: &str| {
         let all = disks::all(Path::new(SYS));
         anyhow!("boottorrent.target=device:{name}: {why}: {}", disks::told(&all))
     };
     let node = match device::find(Path::new("/dev"), name, device::PATIENCE).await {
         Ok(node) => node,
-        // Of two that fit, the sentence says so.
-        Err(e) if e.to_string().contains(" fits ") => return Err(e),
+        Err(e) if e.is::<Ambiguous>() => return Err(e.context(format!("boottorrent.target=device:{name}"))),
         Err(_) => match name {
             // Without udev's links there is still /sys.
             DeviceName::Serial(serial) => {
                 let fits: Vec<Disk> =
                     disks::all(Path::new(SYS)).into_iter().filter(|d| d.serial == *serial).collect();
-                match <[Disk; 1]>::try_from(fits) {
-                    Ok([one]) => return Ok(one),
-                    Err(_) => return Err(missing("there is no such disk")),
-                }
+                // Several: the caller counts them.
+                return fits.into_iter().next().ok_or_else(|| missing("there is no such disk"));
             }
             _ => return Err(missing("there is no such disk")),
         },
@@ -139,6 +157,21 @@ fn check(disk: &Disk, image: &str, size: u64) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Partition tables count in sectors: on a disk with others than they were made for, no partition is found.
+fn check_sectors(disk: &Disk, image: &str, params: &Params) -> anyhow::Result<()> {
+    let sector = params.sector;
+    let has_no_table = matches!(params.kind, KindParam::Filesystem | KindParam::Iso);
+    if disk.sector == sector || has_no_table {
+        return Ok(());
+    }
+    bail!(
+        "the disk {} has sectors of {} bytes, but the partition table of image {image} was made for {sector}: no partition \
+         would be found on it; nothing was written (boottorrent.sector= says what the image was made for)",
+        disk.shown(),
+        disk.sector
+    )
 }
 
 /// Have the disk for ourselves, partitions included: as long as this is open, nobody can mount them.

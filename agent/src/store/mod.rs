@@ -153,7 +153,7 @@ async fn one(
             let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
             cache.prepare(metainfo, image, signed, sums, report).await?
         }
-        Place::Device(disk) => device::prepare(disk, image, metainfo, args, report).await?,
+        Place::Device(disk) => device::prepare(disk, order, report).await?,
     };
     Ok((plan, payload))
 }

@@ -55,6 +55,10 @@ pub enum Log {
     Debug,
 }
 
+/// Bytes of a sector, where nothing else is said.
+pub(super) const SECTOR: u32 = 512;
+pub(super) const SECTORS: &[(&str, u32)] = &[("512", SECTOR), ("4096", 4096)];
+
 pub(super) const KINDS: &[(&str, KindParam)] = &[
     ("auto", KindParam::Auto),
     ("filesystem", KindParam::Filesystem),

@@ -15,6 +15,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         format: Some(Format::Squashfs),
         family: None,
         partition: None,
+        sector: None,
         infohash: InfoHash([1; 20]),
         size,
         sha256: None,

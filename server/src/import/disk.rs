@@ -30,6 +30,8 @@ pub struct Installed {
     pub family: Option<Family>,
     /// The root partition.
     pub partition: u32,
+    /// Bytes of its sectors, where they are not the usual 512.
+    pub sector: Option<u32>,
     /// What the admin should hear.
     pub notes: Vec<String>,
 }
@@ -138,7 +140,7 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
             boot.measured(staging)?
         }
     };
-    Ok(Installed { boot, family, partition: number, notes })
+    Ok(Installed { boot, family, partition: number, sector: Some(table.sector).filter(|s| *s != 512), notes })
 }
 
 fn look(file: &File, partition: &Partition) -> Option<Seen> {

@@ -73,6 +73,7 @@ fn make(
         format,
         family: None,
         partition: None,
+        sector: None,
         infohash: torrent.infohash(),
         size,
         sha256: Some(sha256),

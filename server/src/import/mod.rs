@@ -176,50 +176,51 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         None if !taken => pack::copy(&path, size, &staging),
         _ => Ok(()),
     };
-    let Made { kind, format, family, partition, boot, append, notes } = match &unpacked.unwrap_or(source).kind
-    {
-        Kind::Iso(volume, size) => {
-            room(*size)?;
-            let live = iso::extract(&path, volume, request, &staging)?;
-            copy(*size)?;
-            let iso::Live { boot, family, append, notes } = live;
-            let (kind, family) = (manifest::Kind::Iso, Some(family));
-            Made { kind, format: None, family, partition: None, boot, append, notes }
-        }
-        Kind::Disk(size) => {
-            room(used(&path)?)?;
-            let disk = disk::extract(&path, request, &staging)?;
-            forget_tree(&staging)?;
-            copy(*size)?;
-            let disk::Installed { boot, family, partition, notes } = disk;
-            let (kind, append) = (manifest::Kind::Disk, request.extra());
-            Made { kind, format: None, family, partition: Some(partition), boot, append, notes }
-        }
-        Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
-        Kind::Image(format, size) => {
-            room(*size)?;
-            let boot =
-                boot::take_root(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
-            mountable::check(&path, *format, &boot, request)?;
-            forget_tree(&staging)?;
-            copy(*size)?;
-            Made::root(*format, boot, request)
-        }
-        Kind::Directory => {
-            let boot =
-                boot::take_root(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
-            let heard = pack::directory(&source.path, request.compress, &staging)?;
-            Made::root(request.compress.format(), boot, request).with(heard)
-        }
-        Kind::Tarball(packing) => {
-            let heard = pack::tarball(&source.path, *packing, request.compress, &staging)?;
-            let format = request.compress.format();
-            let boot =
-                boot::take_root(request, &staging, || tree::open(&payload, format, &staging.path("tree")))?;
-            forget_tree(&staging)?;
-            Made::root(format, boot, request).with(heard)
-        }
-    };
+    let Made { kind, format, family, partition, sector, boot, append, notes } =
+        match &unpacked.unwrap_or(source).kind {
+            Kind::Iso(volume, size) => {
+                room(*size)?;
+                let live = iso::extract(&path, volume, request, &staging)?;
+                copy(*size)?;
+                let iso::Live { boot, family, append, notes } = live;
+                let (kind, family) = (manifest::Kind::Iso, Some(family));
+                Made { kind, format: None, family, partition: None, sector: None, boot, append, notes }
+            }
+            Kind::Disk(size) => {
+                room(used(&path)?)?;
+                let disk = disk::extract(&path, request, &staging)?;
+                forget_tree(&staging)?;
+                copy(*size)?;
+                let disk::Installed { boot, family, partition, sector, notes } = disk;
+                let (kind, append) = (manifest::Kind::Disk, request.extra());
+                Made { kind, format: None, family, partition: Some(partition), sector, boot, append, notes }
+            }
+            Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
+            Kind::Image(format, size) => {
+                room(*size)?;
+                let boot =
+                    boot::take_root(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
+                mountable::check(&path, *format, &boot, request)?;
+                forget_tree(&staging)?;
+                copy(*size)?;
+                Made::root(*format, boot, request)
+            }
+            Kind::Directory => {
+                let boot =
+                    boot::take_root(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
+                let heard = pack::directory(&source.path, request.compress, &staging)?;
+                Made::root(request.compress.format(), boot, request).with(heard)
+            }
+            Kind::Tarball(packing) => {
+                let heard = pack::tarball(&source.path, *packing, request.compress, &staging)?;
+                let format = request.compress.format();
+                let boot = boot::take_root(request, &staging, || {
+                    tree::open(&payload, format, &staging.path("tree"))
+                })?;
+                forget_tree(&staging)?;
+                Made::root(format, boot, request).with(heard)
+            }
+        };
     let size = payload_size(&payload, format)?;
     let (torrent, sha256) = hash(&payload, size, name, request)?;
     sums(&payload, &torrent, &staging)?;
@@ -229,6 +230,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         format,
         family,
         partition,
+        sector,
         infohash: torrent.infohash(),
         size,
         sha256: Some(sha256),
@@ -292,6 +294,7 @@ fn used(path: &Path) -> Result<u64> {
 struct Made {
     kind: manifest::Kind,
     partition: Option<u32>,
+    sector: Option<u32>,
     format: Option<Format>,
     family: Option<Family>,
     boot: Boot,
@@ -304,7 +307,7 @@ impl Made {
     fn root(format: Format, boot: Boot, request: &Request) -> Made {
         let append = request.extra();
         let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), boot.notes.clone());
-        Made { kind, format, family: None, partition: None, boot, append, notes }
+        Made { kind, format, family: None, partition: None, sector: None, boot, append, notes }
     }
 
     /// The same with more notes.

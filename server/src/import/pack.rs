@@ -19,7 +19,7 @@ use nix::{
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     path::Path,
     process::Stdio,
 };
@@ -104,7 +104,11 @@ pub fn tarball(
     let mut unpacking = packing.decompress(archive)?;
     let stdin = match &mut unpacking {
         Some(running) => running.take_stdout()?,
-        None => File::open(archive).with_context(|| format!("opening {}", archive.display()))?.into(),
+        None => {
+            let file = File::open(archive).with_context(|| format!("opening {}", archive.display()))?;
+            refuse_cut(&file)?;
+            file.into()
+        }
     };
     let notes = match nix::unistd::geteuid().is_root() {
         true => unpack_and_pack(stdin, compress, staging)?,
@@ -119,6 +123,20 @@ pub fn tarball(
     Ok(notes)
 }
 
+const END: usize = 1024;
+
+/// Two blocks of zeros end an archive (pax(1)). tar itself takes one that was cut between two files; of a compressed
+/// one the decompressor knows.
+fn refuse_cut(archive: &File) -> Result<()> {
+    let mut end = [1; END];
+    let len = archive.metadata().context("asking for the tarball's size")?.len();
+    let read = archive.read_exact_at(&mut end, len.saturating_sub(END as u64));
+    if read.is_err() || end.iter().any(|b| *b != 0) {
+        bail!("the tarball is truncated: the zero blocks at its end are missing; pack or copy it again");
+    }
+    Ok(())
+}
+
 /// By tar itself, so that the archive means what tar means by it: of a name that is there twice the last one counts,
 /// files may be sparse, and directories may be reached by links.
 fn unpack_and_pack(stdin: Stdio, compress: Compress, staging: &Staging) -> Result<Vec<String>> {
@@ -129,8 +147,8 @@ fn unpack_and_pack(stdin: Stdio, compress: Compress, staging: &Staging) -> Resul
         .with_context(|| format!("creating {}", scratch.display()))?;
     let keep =
         ["--numeric-owner", "--same-owner", "--same-permissions", "--acls", "--xattrs", "--xattrs-include=*"];
-    let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep).arg("-C").arg(&scratch);
-    let mut notes = heard("tar", &tar.stdin(stdin).run_heard(&mut || ())?);
+    let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep);
+    let mut notes = heard("tar", &tar.arg("-C").arg(&scratch).stdin(stdin).run_heard(&mut || ())?);
     notes.extend(directory(&scratch, compress, staging)?);
     fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
     Ok(notes)

@@ -15,7 +15,7 @@ pub fn kernel() -> String {
     roff.control("SH", ["DESCRIPTION"]);
     paragraphs(&mut roff, docs::INTRO);
     roff.control("SH", ["PARAMETERS"]);
-    for spec in &TABLE {
+    for spec in TABLE {
         roff.control("TP", []);
         roff.text([bold(format!("{PREFIX}{}=", spec.name)), italic(spec.value)]);
         roff.text([roman(spec.help)]);

@@ -28,6 +28,7 @@ fn manifest(name: &str) -> ImageManifest {
         format: None,
         family: None,
         partition: None,
+        sector: None,
         infohash: InfoHash([7; 20]),
         size: 1 << 30,
         sha256: None,
