@@ -5,13 +5,17 @@
 //! knows them. Which partition it is is decided from the image alone:
 //! other disks of the machine may have the same labels.
 
-use crate::root::{self, Loop, Root};
+use crate::{
+    identity::{Tree, lines},
+    root::{self, Loop, Mounted, Root},
+};
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
     manifest::MAGIC_BYTES,
     partition::{Partition, PartitionName, ROOT_X86_64, Superblock, Table},
     units::human_size,
 };
+use loopdev::LoopDevice;
 use std::{
     fs::{self, File},
     os::unix::fs::{FileExt, FileTypeExt},
@@ -27,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 type Seen = (Partition, Option<Superblock>);
 
 /// Mount the root partition of a payload, under an overlay, on the root mount point.
-pub fn mount(root: &Root) -> anyhow::Result<String> {
+pub fn mount(root: &Root) -> anyhow::Result<Mounted> {
     let shown = root.payload.display();
     let file = File::open(root.payload).with_context(|| format!("opening {shown}"))?;
     let is_disk = file.metadata().is_ok_and(|m| m.file_type().is_block_device());
@@ -37,32 +41,78 @@ pub fn mount(root: &Root) -> anyhow::Result<String> {
 
     let mut why = None;
     for (partition, superblock) in candidates {
-        // Held until the mount holds it: without a user it would be gone (autoclear).
-        let device = match is_disk {
-            true => None,
-            false => {
-                let part = Loop::Part { start: partition.start, size: partition.size };
-                Some(root::attach(root.payload, part)?)
-            }
-        };
-        let node = match &device {
-            Some(device) => device.path().context("finding the loop device's path")?,
-            None => appeared(node(root.payload, partition.number))?,
-        };
-        match root::mount_lower(&node, superblock.format, root) {
+        let device = device(root, partition, is_disk)?;
+        match root::mount_lower(&device.node, superblock.format, root) {
             Ok(lower) => {
                 root::overlay(&lower, root)?;
                 let (n, format) = (partition.number, superblock.format.as_str());
-                return Ok(format!(
-                    "{format} on partition {n} of a {} disk {}",
-                    table.scheme,
-                    root.writes.what()
-                ));
+                let what =
+                    format!("{format} on partition {n} of a {} disk {}", table.scheme, root.writes.what());
+                return Ok(Mounted { what, also: others(root, &seen, n, is_disk) });
             }
             Err(e) => why = Some(e.context(format!("partition {}", partition.number))),
         }
     }
     Err(why.unwrap_or_else(|| anyhow!("no partition can be mounted")))
+}
+
+/// A partition's block device.
+struct Device {
+    node: PathBuf,
+    /// Held until the mount holds it: without a user it would be gone (autoclear).
+    _loop: Option<LoopDevice>,
+}
+
+fn device(root: &Root, partition: &Partition, is_disk: bool) -> anyhow::Result<Device> {
+    if is_disk {
+        return Ok(Device { node: appeared(node(root.payload, partition.number))?, _loop: None });
+    }
+    let part = Loop::Part { start: partition.start, size: partition.size };
+    let device = root::attach(root.payload, part)?;
+    Ok(Device { node: device.path().context("finding the loop device's path")?, _loop: Some(device) })
+}
+
+/// Mount the image's other partitions where its fstab wants them, each below an overlay of its own: /var or /home
+/// would be empty otherwise. Those that cannot be mounted are left out, and fstab's reader says so. Returns where.
+fn others(root: &Root, seen: &[Seen], root_partition: u32, is_disk: bool) -> Vec<String> {
+    let tree = Tree::new(root.root);
+    let fstab = tree.read("etc/fstab").unwrap_or_default();
+    let mut wanted: Vec<_> = lines(&fstab)
+        .filter(|l| {
+            l.is_disk() && l.at.starts_with('/') && l.at.len() > 1 && !l.at.split('/').any(|p| p == "..")
+        })
+        .collect();
+    // /var before /var/lib.
+    wanted.sort_by_key(|l| l.at.len());
+    let mut also: Vec<String> = Vec::new();
+    for line in wanted {
+        let Some(name) = PartitionName::from_root(line.what.trim_matches('"')) else { continue };
+        let is = |(p, s): &&Seen| s.as_ref().is_some_and(|s| name.is(p, &s.label, &s.uuid));
+        let Some((partition, Some(superblock))) = seen.iter().find(is) else { continue };
+        let at = line.at.trim_end_matches('/').to_owned();
+        if partition.number == root_partition || also.contains(&at) {
+            continue;
+        }
+        if mount_other(root, partition, superblock, is_disk, &at).is_ok() {
+            also.push(at);
+        }
+    }
+    also
+}
+
+fn mount_other(
+    root: &Root,
+    partition: &Partition,
+    superblock: &Superblock,
+    is_disk: bool,
+    at: &str,
+) -> anyhow::Result<()> {
+    let to = Tree::new(root.root).folder(at.trim_start_matches('/'))?;
+    let part = format!("-{}", partition.number);
+    let lower = root.run.join(format!("lower{part}"));
+    let device = device(root, partition, is_disk)?;
+    root::mount_read_only(&device.node, superblock.format, &lower, "")?;
+    root::overlay_at(&lower, root, &part, &to).inspect_err(|_| root::detach(&lower))
 }
 
 fn look(file: &File) -> anyhow::Result<(Table, Vec<Seen>)> {

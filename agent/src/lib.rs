@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod identity;
 pub mod iso;
 pub mod launch;
+pub mod lease;
 pub mod leave;
 pub mod link;
 pub mod locate;
@@ -48,6 +49,8 @@ use bootspec::{
 };
 use cli::BootArgs;
 use fail::{Failure, Step};
+use identity::Identity;
+use lease::Renewal;
 use report::Report;
 use std::{fs, path::Path, time::Duration};
 use store::{Caches, Spare};
@@ -69,11 +72,18 @@ pub fn boot_child(args: &BootArgs) -> Exit {
                 launch::hand_over(exit);
                 exit
             }
-            Ok(booted) => {
+            Ok(mut booted) => {
                 report.leave_console();
                 stay::expendable(&report);
+                let renewal = booted.renewal.take();
                 launch::hand_over(Exit::Ok);
+                let told = report.clone();
+                let renewing = renewal.map(|r| std::thread::spawn(move || r.run(&told)));
                 stay::seed(booted, &report).await;
+                // The machine needs its address longer than its peers need the image.
+                if let Some(renewing) = renewing {
+                    let _ = tokio::task::spawn_blocking(|| renewing.join()).await;
+                }
                 Exit::Ok
             }
             Err(Failure { exit, error }) => {
@@ -93,6 +103,8 @@ pub struct Booted {
     session: swarm::Session,
     /// Anything but boot: there is no root.
     then: Then,
+    /// Its lease, if nobody in the booted system renews it.
+    renewal: Option<Renewal>,
 }
 
 /// The boot story. Every step says what it does, and fails with its own exit code.
@@ -141,7 +153,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     if let (Place::Device(disk), then @ (Then::Reboot | Then::Poweroff)) = (&plan.place, params.then) {
         report.info(&format!("{image} is on {disk}, verified and flushed"));
         report.phase(Phase::Seed);
-        return Ok(Booted { params, torrent, session, then });
+        return Ok(Booted { params, torrent, session, then, renewal: None });
     }
 
     report.phase(Phase::Root);
@@ -150,13 +162,13 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         let file = iso::name(&payload.path, kind, &args.run_dir).step(Exit::Root)?;
         report.info(&format!("the image is {}: the initrd's own scripts boot it now", file.display()));
         report.phase(Phase::Seed);
-        return Ok(Booted { params, torrent, session, then: Then::Boot });
+        return Ok(Booted { params, torrent, session, then: Then::Boot, renewal: None });
     }
     if kind == Kind::Iso {
         let device = iso::attach(&payload.path, &args.run_dir).step(Exit::Root)?;
         report.info(&format!("the ISO is on {}: its own scripts boot it now", device.display()));
         report.phase(Phase::Seed);
-        return Ok(Booted { params, torrent, session, then: Then::Boot });
+        return Ok(Booted { params, torrent, session, then: Then::Boot, renewal: None });
     }
     if let Some(ltsp) = ltsp {
         if plan.writes == Writes::None || matches!(plan.writes, Writes::Kept(_)) {
@@ -165,7 +177,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         let what = ltsp::hand_over(&ltsp, &payload.path, args, net.server).step(Exit::Root)?;
         report.info(&format!("{image} is {what}: LTSP's own scripts boot it now"));
         report.phase(Phase::Seed);
-        return Ok(Booted { params, torrent, session, then: Then::Boot });
+        return Ok(Booted { params, torrent, session, then: Then::Boot, renewal: None });
     }
     let kept = match &plan.writes {
         Writes::Zram { size, limit } => {
@@ -185,8 +197,6 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         }
         _ => None,
     };
-    // What the last boot of this version left has an identity of its own.
-    let known = kept.as_ref().is_some_and(|k| k.join("upper/etc/machine-id").exists());
     let root = root::Root {
         payload: &payload.path,
         run: &args.run_dir,
@@ -195,19 +205,65 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         kept: kept.as_deref(),
         asked: &root::Asked::read(&line, &params),
     };
-    let what = root::mount(kind, &root).step(Exit::Root)?;
+    let mounted = root::mount(kind, &root).step(Exit::Root)?;
+    let what = mounted.what;
+    let mut renewal = None;
     if plan.writes == Writes::None {
         report.info(&format!("root mounted ({what}): host name, fstab and machine-id are the image's own"));
     } else {
-        let hostname = identity::write(&args.root_mnt, &net, known)
-            .inspect_err(|_| root::detach(&args.root_mnt))
-            .step(Exit::Root)?;
-        report.note(|b| b.hostname = Some(hostname.clone()));
-        report.info(&format!("root mounted ({what}), host name {hostname}"));
+        let identity = Identity {
+            root: &args.root_mnt,
+            kept: kept.as_deref(),
+            run: Path::new("/run"),
+            net: &net,
+            mounted: &mounted.also,
+            networkd: asks_for_networkd(&line),
+        };
+        let written =
+            identity::write(&identity).inspect_err(|_| root::detach(&args.root_mnt)).step(Exit::Root)?;
+        report.note(|b| b.hostname = Some(written.hostname.clone()));
+        report.info(&format!("root mounted ({what}), host name {}", written.hostname));
+        if !written.dropped.is_empty() {
+            report.warn(&format!(
+                "not mounted, because the image's fstab names disks that this machine does not have: {}",
+                written.dropped.join(", ")
+            ));
+        }
+        renewal = renewed_by_us(&written, &net, report);
     }
 
     report.phase(Phase::Seed);
-    Ok(Booted { params, torrent, session, then: Then::Boot })
+    Ok(Booted { params, torrent, session, then: Then::Boot, renewal })
+}
+
+/// Whether the command line switches systemd-networkd on (systemd(1), `systemd.wants=`).
+fn asks_for_networkd(line: &str) -> bool {
+    bootspec::cmdline::split(line)
+        .iter()
+        .any(|(name, value)| name == "systemd.wants" && value.as_deref() == Some("systemd-networkd.service"))
+}
+
+/// Who looks after the network from here on; the lease, where it is us.
+fn renewed_by_us(written: &identity::Written, net: &net::Net, report: &Report) -> Option<Renewal> {
+    if written.manager != identity::Manager::Nobody {
+        report.info(&format!(
+            "network: {} is configured by the image's {}",
+            net.interface,
+            written.manager.as_str()
+        ));
+        return None;
+    }
+    let renewal = Renewal::prepare(net).unwrap_or_else(|e| {
+        report.warn(&format!("the DHCP lease will not be renewed: {e:#}"));
+        None
+    });
+    if renewal.is_some() {
+        report.info(&format!(
+            "network: nothing in the image configures {}, so boottorrent renews its DHCP lease",
+            net.interface
+        ));
+    }
+    renewal
 }
 
 /// What fetching takes, whichever version it is.

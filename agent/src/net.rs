@@ -3,7 +3,10 @@
 //! systemd-networkd (which dracut starts), else any interface that has an address.
 
 use anyhow::{Context, bail};
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+use nix::{
+    ifaddrs::getifaddrs,
+    net::if_::{InterfaceFlags, if_nametoindex},
+};
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
@@ -25,8 +28,21 @@ pub struct Net {
     pub hostname: Option<String>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
-    /// The domain that names without a dot are looked up in.
+    /// The domain of this machine.
     pub domain: Option<String>,
+    /// The domains that names without a dot are looked up in, if DHCP named some (option 119).
+    pub searched: Vec<String>,
+    /// Seconds for which the address was lent.
+    pub lease: Option<u32>,
+    /// The interface's number.
+    pub index: Option<u32>,
+}
+
+impl Net {
+    /// The domains that names without a dot are looked up in.
+    pub fn search(&self) -> Vec<String> {
+        if self.searched.is_empty() { self.domain.iter().cloned().collect() } else { self.searched.clone() }
+    }
 }
 
 /// The interface that the initramfs configured. With several, the one that `BOOTIF=` names.
@@ -50,6 +66,7 @@ pub fn read(net_dir: &Path, bootif: Option<&str>) -> anyhow::Result<Net> {
     found.extend(seen);
     for net in &mut found {
         net.mac = mac(&net.interface);
+        net.index = if_nametoindex(net.interface.as_str()).ok();
     }
     let tried: Vec<String> = found.iter().map(|n| n.interface.clone()).collect();
     found.retain(|n| n.address.is_some());
@@ -85,6 +102,9 @@ pub fn parse(text: &str) -> Option<Net> {
         hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
         domain: get("DNSDOMAIN").filter(|d| hostname_ok(d)).map(str::to_owned),
         dns: ["IPV4DNS0", "IPV4DNS1"].into_iter().filter_map(address).collect(),
+        searched: domains(get("DOMAINSEARCH")),
+        lease: get("DHCPLEASETIME").and_then(|t| t.parse().ok()),
+        index: None,
     })
 }
 
@@ -103,9 +123,17 @@ pub fn lease(text: &str) -> Option<Net> {
         server: address("NEXT_SERVER").or_else(|| address("SERVER_ADDRESS")),
         hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
         domain: get("DOMAINNAME").filter(|d| hostname_ok(d)).map(str::to_owned),
+        searched: domains(get("DOMAIN_SEARCH_LIST")),
+        lease: get("LIFETIME").map(|t| t.trim_end_matches('s')).and_then(|t| t.parse().ok()),
         dns: get("DNS").unwrap_or_default().split(' ').filter_map(|a| a.parse().ok()).collect(),
         ..Net::default()
     })
+}
+
+/// A list of domains, without what is none.
+fn domains(list: Option<&str>) -> Vec<String> {
+    let words = list.unwrap_or_default().split_whitespace().map(|d| d.trim_end_matches('.'));
+    words.filter(|d| hostname_ok(d)).map(str::to_owned).collect()
 }
 
 /// RFC 1123: what DHCP says goes into files of the booted system.

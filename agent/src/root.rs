@@ -78,8 +78,16 @@ pub fn content(payload: &Path) -> anyhow::Result<Option<Content>> {
     Ok(Content::recognise(&head(payload, CONTENT_BYTES)?))
 }
 
-/// Mount a payload. Returns what it is and how it was mounted, for people.
-pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<String> {
+/// A root that is mounted.
+pub struct Mounted {
+    /// What it is and how it was mounted, for people.
+    pub what: String,
+    /// Where other partitions of the image are mounted in it.
+    pub also: Vec<String>,
+}
+
+/// Mount a payload.
+pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<Mounted> {
     match kind {
         Kind::Filesystem => mount_filesystem(root),
         Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
@@ -128,42 +136,53 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
 }
 
 /// Mount a filesystem payload under an overlay on the root mount point.
-fn mount_filesystem(root: &Root) -> anyhow::Result<String> {
+fn mount_filesystem(root: &Root) -> anyhow::Result<Mounted> {
     let format = recognise(root.payload)?;
     // Held until the mount holds it: without a user it would be gone (autoclear).
     let device = attach(root.payload, Loop::Filesystem)?;
     let lower = mount_lower(&device.path().context("finding the loop device's path")?, format, root)?;
     overlay(&lower, root)?;
-    Ok(format!("{} {}", format.as_str(), root.writes.what()))
+    Ok(Mounted { what: format!("{} {}", format.as_str(), root.writes.what()), also: Vec::new() })
 }
 
 /// Mount a root filesystem read-only where the overlay will look for it. One that is none is unmounted again.
 pub fn mount_lower(device: &Path, format: Format, root: &Root) -> anyhow::Result<PathBuf> {
     umask(Mode::from_bits_truncate(0o022));
     let lower = root.run.join("lower");
-    fs::create_dir_all(&lower).with_context(|| format!("creating {}", lower.display()))?;
-    let (flags, data) = mount_options(&root.asked.rootflags);
-    Mount::builder()
-        .fstype(FilesystemType::Manual(format.as_str()))
-        .flags(flags)
-        .data(&data)
-        .mount(device, &lower)
-        .map(drop)
-        .with_context(|| {
-            format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
-        })?;
+    mount_read_only(device, format, &lower, &root.asked.rootflags)?;
     has_init(&lower, root.asked.init.as_deref()).inspect_err(|_| detach(&lower))?;
     Ok(lower)
 }
 
+/// Mount a filesystem of the image.
+pub fn mount_read_only(device: &Path, format: Format, at: &Path, options: &str) -> anyhow::Result<()> {
+    fs::create_dir_all(at).with_context(|| format!("creating {}", at.display()))?;
+    let (flags, data) = mount_options(options);
+    Mount::builder()
+        .fstype(FilesystemType::Manual(format.as_str()))
+        .flags(flags)
+        .data(&data)
+        .mount(device, at)
+        .map(drop)
+        .with_context(|| {
+            format!("mounting the image as {} (is the kernel module {0} in the initrd?)", format.as_str())
+        })
+}
+
 /// Put an overlay over a mounted root, for what the booted system writes, on the root mount point.
 pub fn overlay(lower: &Path, how: &Root) -> anyhow::Result<()> {
-    let (root, ram) = (how.root, how.run.join("overlay"));
+    if let (Writes::Ram(size), ram) = (how.writes, how.run.join("overlay")) {
+        tmpfs(&ram, *size, 0o755)?;
+    }
+    overlay_at(lower, how, "", how.root)
+}
+
+/// The same for another filesystem of the image, at a place in the root. `part` names it among those that share the
+/// space for what is written.
+pub fn overlay_at(lower: &Path, how: &Root, part: &str, root: &Path) -> anyhow::Result<()> {
+    let ram = how.run.join("overlay");
     let writes = match (how.writes, how.kept) {
-        (Writes::Ram(size), _) => {
-            tmpfs(&ram, *size, 0o755)?;
-            &ram
-        }
+        (Writes::Ram(_), _) => &ram,
         (Writes::Kept(_) | Writes::Zram { .. }, Some(folder)) => folder,
         (Writes::Kept(_) | Writes::Zram { .. } | Writes::None, _) => {
             return Mount::builder()
@@ -174,7 +193,7 @@ pub fn overlay(lower: &Path, how: &Root) -> anyhow::Result<()> {
                 .with_context(|| format!("mounting the image on {}", root.display()));
         }
     };
-    let (upper, work) = (writes.join("upper"), writes.join("work"));
+    let (upper, work) = (writes.join(format!("upper{part}")), writes.join(format!("work{part}")));
     for dir in [&upper, &work] {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }

@@ -27,6 +27,7 @@ pub struct VmConfig {
     trunk: Option<u16>,
     disks: Vec<DiskConfig>,
     clock: Option<String>,
+    mac: Option<String>,
 }
 
 /// A disk of a machine.
@@ -106,6 +107,12 @@ impl VmConfig {
         self
     }
 
+    /// With this address on its network card: the same machine again.
+    pub fn mac_of(mut self, mac: &str) -> Self {
+        self.mac = Some(mac.into());
+        self
+    }
+
     /// With one more network card, which is plugged in nowhere.
     pub fn spare_card(mut self) -> Self {
         self.spare_card = true;
@@ -145,7 +152,8 @@ impl VmConfig {
 
     /// Switch the machine on.
     pub fn start(&self, lab: &Lab) -> Result<Vm> {
-        let (tap, mac) = lab.tap()?;
+        let (tap, own) = lab.tap()?;
+        let mac = self.mac.clone().unwrap_or(own);
         let file = |suffix: &str| lab.dir().join(format!("{}.{suffix}", self.name));
         let (log, socket) = (file("console"), file("sock"));
         let console = format!(
@@ -270,6 +278,7 @@ impl Vm {
             trunk: None,
             disks: Vec::new(),
             clock: None,
+            mac: None,
         }
     }
 

@@ -93,7 +93,7 @@ fn boots_from_ram_and_leaves_every_disk_alone() -> Result<()> {
                     .into(),
             ),
             ("SERIAL=USE", missing),
-            ("/dev/loop0", "the disk /dev/loop0 (440 MiB) is read-only: nothing was written".into()),
+            ("/dev/loop0", "the disk /dev/loop0 (396 MiB) is read-only: nothing was written".into()),
             (
                 "/dev/vda1",
                 "/dev/vda1 is a partition: boottorrent.target=device: overwrites whole disks only; \

@@ -10,6 +10,7 @@ mod initrd;
 mod keys;
 pub mod live;
 mod ltsp;
+pub mod managed;
 mod netboot;
 mod root;
 mod tiny;

@@ -17,7 +17,8 @@ use std::{
 };
 
 /// What is installed: what a server's root has at least. Debian's ordinary kernel, not the cloud one.
-const PACKAGES: &str = "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,initramfs-tools,zstd,xz-utils";
+pub const PACKAGES: &str =
+    "systemd-sysv,udev,dbus,kmod,iproute2,linux-image-amd64,initramfs-tools,zstd,xz-utils";
 
 /// Nobody reads documentation in the lab, and every machine would have to fetch it.
 const LEAVE_OUT: [&str; 3] = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"];
@@ -74,7 +75,11 @@ pub fn finished(suite: Suite, base: &Path) -> Result<PathBuf> {
 }
 
 /// Change a root in an overlay over it, at `root` in `dir`; what `change` leaves beside it stays.
-pub fn over(base: &Path, dir: &Path, change: fn(&Path, &Path) -> Result<()>) -> Result<()> {
+pub fn over(
+    base: &Path,
+    dir: &Path,
+    change: impl FnOnce(&Path, &Path) -> Result<()> + Send + 'static,
+) -> Result<()> {
     let (lower, made) = (base.to_owned(), dir.to_owned());
     // A thread, because a mount namespace belongs to one: its overlay is gone when it ends.
     let work = move || {
@@ -118,7 +123,7 @@ pub fn speaks(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn finish(root: &Path, dir: &Path) -> Result<()> {
+pub fn finish(root: &Path, dir: &Path) -> Result<()> {
     install(root, &["install-agent", "install-initramfs-tools"])?;
     // So that machines can make a disk for images (boottorrent.mkfs=), in the release whose base has what that takes.
     if root.join("usr/sbin/mkfs.ext4").exists() || root.join("sbin/mkfs.ext4").exists() {
