@@ -23,13 +23,33 @@ fn nobody_with_a_plain_file() -> Result<()> {
 }
 
 #[test]
-#[ignore = "eight images, three boots and six minutes each: make test-full"]
-fn everybody_with_everything() -> Result<()> {
-    for manager in Manager::ALL {
-        for resolved in [false, true] {
-            scenario(manager, resolved, 3, LEASE * 3)
-                .with_context(|| format!("{manager:?}, resolved: {resolved}"))?;
-        }
+#[ignore = "two images, three boots and six minutes each: make test-full"]
+fn ifupdown_for_longer() -> Result<()> {
+    for_longer(Manager::Ifupdown)
+}
+
+#[test]
+#[ignore = "two images, three boots and six minutes each: make test-full"]
+fn networkmanager_for_longer() -> Result<()> {
+    for_longer(Manager::NetworkManager)
+}
+
+#[test]
+#[ignore = "two images, three boots and six minutes each: make test-full"]
+fn networkd_for_longer() -> Result<()> {
+    for_longer(Manager::Networkd)
+}
+
+#[test]
+#[ignore = "two images, three boots and six minutes each: make test-full"]
+fn nobody_for_longer() -> Result<()> {
+    for_longer(Manager::Nobody)
+}
+
+fn for_longer(manager: Manager) -> Result<()> {
+    for resolved in [false, true] {
+        scenario(manager, resolved, 3, LEASE * 3)
+            .with_context(|| format!("{manager:?}, resolved: {resolved}"))?;
     }
     Ok(())
 }

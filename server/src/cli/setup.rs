@@ -4,6 +4,7 @@
 use crate::{
     config::Config,
     setup::{
+        dnsmasq::MAIN,
         net::{Subnet, interfaces},
         plan::{Content, Here, Plan, Wishes, plan},
         survey::Survey,
@@ -12,7 +13,11 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -24,22 +29,23 @@ Without --write nothing is changed: it shows what would be written.
 Examples:
   boottorrent setup
   boottorrent setup --interface eth1 --write
+  boottorrent setup --interface vlan20 --interface vlan30 --write
   boottorrent setup --interface eth1 --mode authoritative \\
       --range 10.0.0.100,10.0.0.200 --write
   boottorrent setup --remove")]
 pub struct Setup {
-    /// The interface to serve [default: the only one there is]
+    /// An interface to serve; may be given several times [default: the only one there is]
     #[arg(long, value_name = "IF")]
-    interface: Option<String>,
+    interface: Vec<String>,
     /// The network to serve [default: the interface's]
     #[arg(long, value_name = "ADDR/PREFIX")]
     subnet: Option<Subnet>,
     /// Who gives machines their addresses
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     mode: Mode,
-    /// The addresses to give, in authoritative mode
+    /// The addresses to give in authoritative mode; one range for each interface
     #[arg(long, value_name = "FROM,TO", value_parser = range)]
-    range: Option<(Ipv4Addr, Ipv4Addr)>,
+    range: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// The name servers that machines are told, in authoritative mode
     #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
     dns: Vec<Ipv4Addr>,
@@ -100,10 +106,10 @@ impl Setup {
             return Ok(());
         }
         let wishes = Wishes {
-            interface: self.interface,
+            interfaces: self.interface,
             subnet: self.subnet,
             authoritative: self.mode == Mode::Authoritative,
-            range: self.range,
+            ranges: self.range,
             dns: self.dns,
             router: self.router,
             tftp_root: self.tftp_root,
@@ -116,7 +122,8 @@ impl Setup {
             state,
             port: config.serve.listen.port(),
         };
-        let plan = plan(&wishes, &survey, &interfaces()?, here)?;
+        let mut plan = plan(&wishes, &survey, &interfaces()?, here)?;
+        plan.notes.extend(replaced(&self.dnsmasq_dir.join(MAIN), &plan));
         print!("{}", shown(&plan));
         check(&plan, &self.dnsmasq_dir, &survey.files)?;
         match self.write {
@@ -128,6 +135,26 @@ impl Setup {
         }
         Ok(())
     }
+}
+
+/// What an earlier `--write` serves and this one would not.
+fn replaced(main: &Path, plan: &Plan) -> Option<String> {
+    let ranges = |text: &str| -> Vec<String> {
+        let value = |l: &str| l.strip_prefix("dhcp-range=").map(str::to_owned);
+        text.lines().filter_map(value).collect()
+    };
+    let now = plan.items.iter().find_map(|i| match &i.content {
+        Content::Text(text) if i.path == main => Some(ranges(text)),
+        _ => None,
+    })?;
+    let mut before = ranges(&fs::read_to_string(main).ok()?);
+    before.retain(|r| !now.contains(r));
+    (!before.is_empty()).then(|| {
+        format!(
+            "this replaces what an earlier setup serves (dhcp-range={}): to keep it, name all interfaces, each with --interface",
+            before.join(" and ")
+        )
+    })
 }
 
 fn shown(plan: &Plan) -> String {

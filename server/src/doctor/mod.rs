@@ -6,6 +6,7 @@ pub mod firewall;
 mod images;
 mod keys;
 mod network;
+mod pxe;
 
 use crate::config::Config;
 use serde::{Deserialize, Serialize};

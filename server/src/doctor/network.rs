@@ -2,13 +2,17 @@
 //! What is between the server and machines: ports, interfaces, loaders.
 
 use super::{Finding, Where};
-use crate::{api::Api, config::Config, setup::write::Record};
+use crate::{
+    api::Api,
+    config::Config,
+    setup::{dnsmasq::MAIN, write::Record},
+};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashSet,
     fs,
     io::ErrorKind,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
 };
 
@@ -153,6 +157,7 @@ pub fn loaders(config: &Config, at: &Where) -> Vec<Finding> {
             "systemctl restart dnsmasq; journalctl -u dnsmasq says why it ended",
         ));
     }
+    found.extend(moved(&std::fs::read_to_string(at.dnsmasq.join(MAIN)).unwrap_or_default()));
     if found.is_empty() {
         found.push(Finding::good(
             "setup",
@@ -160,6 +165,23 @@ pub fn loaders(config: &Config, at: &Where) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// What setup wrote for an address or a network that this machine no longer has.
+fn moved(snippet: &str) -> Option<Finding> {
+    let networks = crate::setup::net::interfaces().unwrap_or_default();
+    let loader = snippet
+        .lines()
+        .find_map(|l| l.strip_prefix("dhcp-boot=")?.split_once("http://"))
+        .map(|(_, rest)| rest);
+    let address = loader.and_then(|l| l.split([':', '/']).next()?.parse::<Ipv4Addr>().ok());
+    let gone = address.filter(|a| !networks.iter().any(|n| n.address == *a))?;
+    Some(Finding::bad(
+        "setup",
+        format!("it was written for {gone}, which is no address of this machine now"),
+        "machines with UEFI HTTP boot are sent there",
+        "boottorrent setup --write with the same options",
+    ))
 }
 
 fn hex(bytes: &[u8]) -> String {

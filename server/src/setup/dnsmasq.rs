@@ -5,7 +5,7 @@
 //! dnsmasq's files: a second one and dnsmasq does not start. They go into
 //! [`BASE`], which is written only with those that nobody else sets.
 
-use super::{net::Subnet, survey::Survey};
+use super::{net::Subnet, plan::Network, survey::Survey};
 use std::{fmt::Write, net::Ipv4Addr, path::Path};
 
 /// The snippet with what may stand in several files.
@@ -22,13 +22,15 @@ const LEASE_TIME: &str = "12h";
 pub enum Mode {
     /// From another DHCP server, which stays as it is.
     Proxy,
-    /// From this dnsmasq.
-    Authoritative(Lease),
+    /// From this dnsmasq, in each network.
+    Authoritative(Vec<Lease>),
 }
 
 /// What machines are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// Their network.
+    pub subnet: Subnet,
     /// The first address.
     pub from: Ipv4Addr,
     /// The last address.
@@ -55,41 +57,48 @@ pub const SCRIPT: &str = "boottorrent/boot.ipxe";
 /// What the signed GRUB reads first; that it is there is built in.
 pub const GRUB: &str = "grub/grub.cfg";
 
-/// [`MAIN`]. `interface`: the only one that dnsmasq is to serve; `on`: the one where machines are.
-pub fn main(
-    mode: &Mode,
-    subnet: Subnet,
-    interface: Option<&str>,
-    on: Option<&str>,
-    loaders: &Loaders,
-) -> String {
+/// [`MAIN`]. `named`: dnsmasq is told the interfaces; `alone`: it has no other work.
+pub fn main(mode: &Mode, networks: &[Network], named: bool, alone: bool, loaders: &Loaders) -> String {
     let mut s = format!("{MARK}\n");
     let mut line = |text: &str| writeln!(s, "{text}").expect("a String");
-    if let Some(interface) = interface {
+    for interface in networks.iter().filter_map(|n| n.interface.as_ref()).filter(|_| named) {
         line(&format!("interface={interface}"));
     }
     line("enable-tftp");
     match mode {
         Mode::Proxy => {
             line("\n# Another DHCP server gives the addresses; this one adds what to boot.");
-            line(&format!("dhcp-range={},proxy,{}", subnet.network, subnet.mask()));
+            for Network { subnet, .. } in networks {
+                line(&format!("dhcp-range={},proxy,{}", subnet.network, subnet.mask()));
+            }
         }
-        Mode::Authoritative(Lease { from, to, dns, router }) => {
+        Mode::Authoritative(leases) => {
             line("\n# This is the only DHCP server of the network.");
             line("dhcp-authoritative");
-            line(&format!("dhcp-range=set:bt-range,{from},{to},{},{LEASE_TIME}", subnet.mask()));
-            if let Some(router) = router {
-                line(&format!("dhcp-option=tag:bt-range,option:router,{router}"));
-            }
-            if !dns.is_empty() {
-                let list: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
-                line(&format!("dhcp-option=tag:bt-range,option:dns-server,{}", list.join(",")));
+            for (n, Lease { subnet, from, to, dns, router }) in leases.iter().enumerate() {
+                // The first one has the name that it always had.
+                let tag = if n == 0 { "bt-range".to_owned() } else { format!("bt-range-{}", n + 1) };
+                line(&format!("dhcp-range=set:{tag},{from},{to},{},{LEASE_TIME}", subnet.mask()));
+                if let Some(router) = router.filter(|r| subnet.has(*r)) {
+                    line(&format!("dhcp-option=tag:{tag},option:router,{router}"));
+                }
+                if !dns.is_empty() {
+                    let list: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
+                    line(&format!("dhcp-option=tag:{tag},option:dns-server,{}", list.join(",")));
+                }
             }
         }
     }
     line("\n# What the firmware is: BIOS, or 64-bit UEFI (7, and 9 by an erratum of RFC 4578).");
     for (tag, arch) in [("bt-bios", 0), ("bt-efi", 7), ("bt-efi", 9)] {
         line(&format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
+    }
+    if *mode == Mode::Proxy && alone {
+        line(
+            "\n# Other firmware (ARM, 32-bit UEFI) is another server's: an answer without a file would be in its way.",
+        );
+        line("dhcp-vendorclass=set:bt-pxe,PXEClient");
+        line("dhcp-ignore=tag:bt-pxe,tag:!bt-bios,tag:!bt-efi");
     }
     if let Some(url) = &loaders.http {
         line("\n# UEFI HTTP boot (16): that firmware wants to hear its own class again (option 60).");
@@ -118,18 +127,22 @@ pub fn main(
         // Only here: some UEFI firmware fails when a full DHCP server sends PXE services. Not by a tag of the range,
         // which dnsmasq 2.91 (trixie) links to itself at its second request, and hangs; each interface is a tag too.
         line(first);
-        let here = on.map(|i| format!("tag:{i},")).unwrap_or_default();
-        for (_, types, loader) in both {
-            for kind in types {
-                if let Some(loader) = loader {
-                    line(&format!("pxe-service={here}tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"));
+        for Network { interface, .. } in networks {
+            // A name with a star is no tag: dnsmasq's tag is the real name.
+            let here = interface.as_ref().filter(|i| !i.contains('*')).map(|i| format!("tag:{i},"));
+            let here = here.unwrap_or_default();
+            for (_, types, loader) in &both {
+                for kind in *types {
+                    if let Some(loader) = loader {
+                        line(&format!("pxe-service={here}tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"));
+                    }
+                    line(&format!("pxe-service={here}tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
                 }
-                line(&format!("pxe-service={here}tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
             }
         }
     } else {
         line(first);
-        for (tag, _, loader) in both {
+        for (tag, _, loader) in &both {
             if let Some(loader) = loader {
                 line(&format!("dhcp-boot=tag:!bt-ipxe,tag:{tag},{loader}"));
             }

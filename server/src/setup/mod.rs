@@ -4,6 +4,7 @@
 
 pub mod dnsmasq;
 pub mod firmware;
+mod narrow;
 pub mod net;
 pub mod plan;
 pub mod survey;

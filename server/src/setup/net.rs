@@ -27,6 +27,11 @@ impl Subnet {
         u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0).into()
     }
 
+    /// The address of all machines in it.
+    pub fn broadcast(self) -> Ipv4Addr {
+        (self.network.to_bits() | !self.mask().to_bits()).into()
+    }
+
     /// Whether a machine in it can have this address.
     pub fn has(self, address: Ipv4Addr) -> bool {
         let (bits, mask) = (address.to_bits(), self.mask().to_bits());

@@ -3,7 +3,7 @@
 
 use super::{
     dnsmasq::{self, BASE, GRUB, Lease, MAIN, Mode, SCRIPT},
-    firmware,
+    firmware, narrow,
     net::{Interface, Subnet},
     survey::Survey,
 };
@@ -11,6 +11,7 @@ use crate::tftp;
 use anyhow::{Result, bail};
 use bootspec::text::is_odd;
 use std::{
+    collections::BTreeSet,
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -25,14 +26,14 @@ pub const TFTP_ROOT: &str = "/srv/tftp";
 /// What the admin asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// The interface to serve.
-    pub interface: Option<String>,
-    /// The network to serve.
+    /// The interfaces to serve.
+    pub interfaces: Vec<String>,
+    /// The network to serve, of the one interface that is named, or of none.
     pub subnet: Option<Subnet>,
     /// Whether this dnsmasq gives the addresses.
     pub authoritative: bool,
-    /// The addresses that it gives.
-    pub range: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The addresses that it gives, in each network.
+    pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// The name servers that machines are told, with the addresses.
     pub dns: Vec<Ipv4Addr>,
     /// The router that they are told.
@@ -101,30 +102,38 @@ impl Item {
 
 /// Decide.
 pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: Here) -> Result<Plan> {
-    let (interface, subnet) = network(wishes, interfaces)?;
-    let mode = mode(wishes, subnet, interfaces)?;
+    let networks = networks(wishes, interfaces)?;
+    let mode = mode(wishes, &networks, interfaces)?;
     let tftp_root = tftp_root(wishes, survey)?;
     let found = firmware::find(here.lib, wishes.secure_boot)?;
     let (mut loaders, mut notes) = (found.loaders, found.notes);
     // Beside another DHCP server dnsmasq answers no HTTP boot, and bookworm's signed GRUB has no HTTP.
     if mode != Mode::Proxy && !wishes.secure_boot && loaders.efi.is_some() {
-        let own = interfaces.iter().find(|i| i.subnet == subnet).map(|i| i.address);
+        let subnets = || networks.iter().map(|n| n.subnet);
+        let own = interfaces.iter().find(|i| subnets().any(|s| s == i.subnet)).map(|i| i.address);
         match own {
             Some(own) => loaders.http = Some(format!("http://{own}:{}/{LOADER}", here.port)),
             None => {
-                notes.push(format!("UEFI HTTP boot is left out: this machine has no address in {subnet}"))
+                let shown: Vec<String> = subnets().map(|s| s.to_string()).collect();
+                notes.push(format!(
+                    "UEFI HTTP boot is left out: this machine has no address in {}",
+                    shown.join(" and ")
+                ))
             }
         }
     }
-    // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so.
-    let narrow = wishes.interface.as_deref().or(interface.as_deref().filter(|_| survey.unused()));
-    if let Some(name) = narrow.filter(|n| !names_interface(n)) {
-        bail!("'{}' is no name of an interface: see `ip link`", name.escape_debug());
+    for name in networks.iter().filter_map(|n| n.interface.as_deref()) {
+        if !names_interface(name) {
+            bail!("'{}' is no name of an interface: see `ip link`", name.escape_debug());
+        }
+        notes.extend(narrow::look(survey, name)?);
     }
-    let on = narrow.or(interface.as_deref()).filter(|n| names_interface(n));
+    // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so, unless it is narrow
+    // already: then a line more widens it.
+    let named = !wishes.interfaces.is_empty() || survey.unused() || narrow::listens_on_some(survey);
     let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
-    let mut items =
-        vec![text(here.dnsmasq_dir.join(MAIN), dnsmasq::main(&mode, subnet, narrow, on, &loaders))];
+    let main = dnsmasq::main(&mode, &networks, named, survey.unused(), &loaders);
+    let mut items = vec![text(here.dnsmasq_dir.join(MAIN), main)];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
     items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port)));
     let items_below = found.copies.into_iter();
@@ -155,11 +164,11 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
             ));
         }
     }
-    if let Mode::Authoritative(lease) = &mode {
+    if let Mode::Authoritative(leases) = &mode {
         if let Some((file, _)) = survey.find("dhcp-range") {
             notes.push(format!("{} has a dhcp-range too: mind that they do not overlap", file.display()));
         }
-        if lease.dns.is_empty() && survey.unused() {
+        if leases.iter().all(|l| l.dns.is_empty()) && survey.unused() {
             notes.push("machines are told no name server: give --dns for one".into());
         }
     }
@@ -176,49 +185,112 @@ fn fits_a_line(path: &Path) -> bool {
     path.to_str().is_some_and(|p| p.trim() == p && !p.contains(|c| is_odd(c) || ",\"\\#".contains(c)))
 }
 
-fn network(wishes: &Wishes, interfaces: &[Interface]) -> Result<(Option<String>, Subnet)> {
-    let shown =
-        || interfaces.iter().map(|i| format!("{} ({})", i.name, i.subnet)).collect::<Vec<_>>().join(", ");
-    match (&wishes.interface, wishes.subnet) {
-        (Some(name), Some(subnet)) => Ok((Some(name.clone()), subnet)),
-        (Some(name), None) => match interfaces.iter().find(|i| i.name == *name) {
-            Some(i) => Ok((Some(name.clone()), i.subnet)),
-            None => bail!("the interface {name} has no IPv4 address: give --subnet, or one of: {}", shown()),
-        },
-        (None, Some(subnet)) => {
-            Ok((interfaces.iter().find(|i| i.subnet == subnet).map(|i| i.name.clone()), subnet))
-        }
-        (None, None) => match interfaces {
-            [one] => Ok((Some(one.name.clone()), one.subnet)),
+/// A network of machines, and our interface in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The interface, where it is known.
+    pub interface: Option<String>,
+    /// The network.
+    pub subnet: Subnet,
+}
+
+fn networks(wishes: &Wishes, interfaces: &[Interface]) -> Result<Vec<Network>> {
+    // Point-to-point links have no room for machines.
+    let usable: Vec<&Interface> = interfaces.iter().filter(|i| i.subnet.prefix <= 30).collect();
+    let shown = |all: &[&Interface]| {
+        let mut all: Vec<String> = all.iter().map(|i| format!("{} ({})", i.name, i.subnet)).collect();
+        all.sort();
+        all.dedup();
+        all.join(", ")
+    };
+    let network =
+        |interface: Option<&str>, subnet| Network { interface: interface.map(str::to_owned), subnet };
+    if let Some(subnet) = wishes.subnet {
+        return match &wishes.interfaces[..] {
+            [] => {
+                let own = interfaces.iter().find(|i| i.subnet == subnet).map(|i| i.name.as_str());
+                Ok(vec![network(own, subnet)])
+            }
+            [one] => Ok(vec![network(Some(one), subnet)]),
+            _ => bail!(
+                "--subnet is for one interface: leave it out, and each interface serves its own network"
+            ),
+        };
+    }
+    if wishes.interfaces.is_empty() {
+        return match &usable[..] {
+            [one] => Ok(vec![network(Some(&one.name), one.subnet)]),
             [] => {
                 bail!("no interface here has an IPv4 address: give --subnet, as in --subnet 192.168.1.0/24")
             }
-            _ => bail!("there are several networks here: give --interface with one of: {}", shown()),
-        },
+            _ => bail!("there are several networks here: give --interface with one of: {}", shown(&usable)),
+        };
     }
+    let one = |name: &String| {
+        let own: Vec<&Interface> = usable.iter().copied().filter(|i| i.name == *name).collect();
+        let subnets: BTreeSet<String> = own.iter().map(|i| i.subnet.to_string()).collect();
+        match (&own[..], subnets.len()) {
+            ([first, ..], 1) => Ok(network(Some(name), first.subnet)),
+            ([], _) => match interfaces.iter().find(|i| i.name == *name) {
+                Some(i) => bail!(
+                    "the interface {name} has the address {}/{}, whose network has no room for machines: give --subnet",
+                    i.address,
+                    i.subnet.prefix
+                ),
+                None => {
+                    bail!(
+                        "the interface {name} has no IPv4 address: give --subnet, or one of: {}",
+                        shown(&usable)
+                    )
+                }
+            },
+            _ => {
+                bail!("the interface {name} has several networks: choose one with --subnet: {}", shown(&own))
+            }
+        }
+    };
+    wishes.interfaces.iter().map(one).collect()
 }
 
-fn mode(wishes: &Wishes, subnet: Subnet, interfaces: &[Interface]) -> Result<Mode> {
-    let (from, to) = match (wishes.authoritative, wishes.range) {
-        (false, None) if !wishes.dns.is_empty() || wishes.router.is_some() => {
-            bail!("--dns and --router are for --mode authoritative: in proxy mode another server tells them")
-        }
-        (false, None) => return Ok(Mode::Proxy),
-        (false, Some(_)) => {
+fn mode(wishes: &Wishes, networks: &[Network], interfaces: &[Interface]) -> Result<Mode> {
+    if !wishes.authoritative {
+        if !wishes.ranges.is_empty() {
             bail!("--range is for --mode authoritative: in proxy mode another server gives the addresses")
         }
-        (true, None) => {
-            bail!("authoritative mode needs the addresses to give: --range FROM,TO within {subnet}")
+        if !wishes.dns.is_empty() || wishes.router.is_some() {
+            bail!("--dns and --router are for --mode authoritative: in proxy mode another server tells them")
         }
-        (true, Some(range)) => range,
+        return Ok(Mode::Proxy);
+    }
+    let shown = networks.iter().map(|n| n.subnet.to_string()).collect::<Vec<_>>().join(" and ");
+    for (from, to) in &wishes.ranges {
+        if from > to || !networks.iter().any(|n| n.subnet.has(*from) && n.subnet.has(*to)) {
+            bail!(
+                "the range {from},{to} is not within {shown}: give --range FROM,TO with two addresses of it"
+            );
+        }
+        if let Some(own) = interfaces.iter().find(|i| (*from..=*to).contains(&i.address)) {
+            bail!("the range {from},{to} has this machine's own address {} in it: leave it out", own.address);
+        }
+    }
+    let lease = |network: &Network| {
+        let mut of = wishes.ranges.iter().filter(|(from, _)| network.subnet.has(*from));
+        match (of.next(), of.next()) {
+            (Some((from, to)), None) => Ok(Lease {
+                from: *from,
+                to: *to,
+                dns: wishes.dns.clone(),
+                router: wishes.router,
+                subnet: network.subnet,
+            }),
+            (None, _) => bail!(
+                "authoritative mode needs the addresses to give: --range FROM,TO within {}",
+                network.subnet
+            ),
+            _ => bail!("there are several ranges within {}: give one", network.subnet),
+        }
     };
-    if !subnet.has(from) || !subnet.has(to) || from > to {
-        bail!("the range {from},{to} is not within {subnet}: give --range FROM,TO with two addresses of it");
-    }
-    if let Some(own) = interfaces.iter().find(|i| (from..=to).contains(&i.address)) {
-        bail!("the range {from},{to} has this machine's own address {} in it: leave it out", own.address);
-    }
-    Ok(Mode::Authoritative(Lease { from, to, dns: wishes.dns.clone(), router: wishes.router }))
+    Ok(Mode::Authoritative(networks.iter().map(lease).collect::<Result<_>>()?))
 }
 
 fn tftp_root(wishes: &Wishes, survey: &Survey) -> Result<PathBuf> {

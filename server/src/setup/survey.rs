@@ -53,12 +53,17 @@ impl Survey {
         self.find(keyword).is_some()
     }
 
-    /// The value of a keyword, and the file that sets it.
-    pub fn find(&self, keyword: &str) -> Option<(&Path, &str)> {
-        self.lines.iter().find_map(|(file, line)| {
+    /// Every value of a keyword, and the files that set it.
+    pub fn all(&self, keyword: &str) -> impl Iterator<Item = (&Path, &str)> {
+        self.lines.iter().filter_map(move |(file, line)| {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             (name.trim() == keyword).then_some((file.as_path(), value.trim()))
         })
+    }
+
+    /// The value of a keyword, and the file that sets it.
+    pub fn find(&self, keyword: &str) -> Option<(&Path, &str)> {
+        self.all(keyword).next()
     }
 }
 

@@ -93,14 +93,14 @@ fn interface(name: &str, address: &str) -> Interface {
 }
 
 fn proxy() -> Wishes {
-    Wishes { interface: Some("eth0".into()), ..Default::default() }
+    Wishes { interfaces: vec!["eth0".into()], ..Default::default() }
 }
 
 fn authoritative(from: &str, to: &str) -> Wishes {
-    let range = Some((from.parse().unwrap(), to.parse().unwrap()));
+    let ranges = vec![(from.parse().unwrap(), to.parse().unwrap())];
     let dns = vec!["10.0.0.3".parse().unwrap(), "10.0.0.4".parse().unwrap()];
     let router = "10.0.0.254".parse().ok();
-    Wishes { interface: Some("eth1".into()), authoritative: true, range, dns, router, ..Default::default() }
+    Wishes { interfaces: vec!["eth1".into()], authoritative: true, ranges, dns, router, ..Default::default() }
 }
 
 const LTSP: &str = "port=0\nenable-tftp\ntftp-root=@/ltsp\nbind-dynamic\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,ltsp/ltsp.ipxe\n";
@@ -158,7 +158,7 @@ fn refuses_in_one_sentence() {
             "there are several networks here: give --interface with one of: eth0 (192.168.1.0/24), eth1 (10.0.0.0/16)",
         ),
         (
-            Wishes { interface: Some("wlan0".into()), ..nothing() },
+            Wishes { interfaces: vec!["wlan0".into()], ..nothing() },
             "the interface wlan0 has no IPv4 address: give --subnet, or one of: eth0 (192.168.1.0/24), eth1 (10.0.0.0/16)",
         ),
         (
@@ -170,7 +170,7 @@ fn refuses_in_one_sentence() {
             "--range is for --mode authoritative: in proxy mode another server gives the addresses",
         ),
         (
-            Wishes { range: None, authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
+            Wishes { ranges: vec![], authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
             "--dns and --router are for --mode authoritative: in proxy mode another server tells them",
         ),
         (
@@ -188,6 +188,86 @@ fn refuses_in_one_sentence() {
     let ltsp = World::new(&[("ltsp.conf", "tftp-root=/srv/ltsp\n")]);
     let e = ltsp.plan(Wishes { tftp_root: Some("/srv/tftp".into()), ..proxy() }).unwrap_err().to_string();
     assert!(e.ends_with("ltsp.conf sets tftp-root=/srv/ltsp: take that one, or change it there"), "{e}");
+}
+
+/// server.md F2: what keeps dnsmasq from machines is widened, refused or told.
+#[test]
+fn a_dnsmasq_that_is_narrowed() {
+    for (line, interface, note) in [
+        ("listen-address=127.0.0.1", true, "limits dnsmasq to 127.0.0.1: interface=eth0 is added"),
+        ("interface=lo", true, "limits dnsmasq to lo: interface=eth0 is added"),
+        ("dhcp-ignore=tag:!known", true, "has dhcp-ignore=tag:!known: dnsmasq does not answer machines"),
+        ("tftp-secure", true, "has tftp-secure"),
+    ] {
+        let world = World::new(&[("lan.conf", line)]);
+        for wishes in [proxy(), Wishes { subnet: "192.168.1.0/24".parse().ok(), ..Wishes::default() }] {
+            let plan = world.plan(wishes).unwrap();
+            let own = plan.notes.iter().any(|n| n.contains(note));
+            assert!(own, "{line}: {:?}", plan.notes);
+            if line.contains('=') && !line.starts_with("dhcp") {
+                assert_eq!(world.texts(&plan).contains("\ninterface=eth0\n"), interface, "{line}");
+            }
+            world.check(&plan).unwrap();
+        }
+    }
+    for line in ["no-dhcp-interface=eth0", "except-interface=eth*", "no-dhcp-interface=eth1,eth0"] {
+        let world = World::new(&[("lan.conf", line)]);
+        let e = world.plan(proxy()).unwrap_err().to_string();
+        let sentence = format!(
+            "lan.conf has {line}: dnsmasq answers no machine on eth0; take that line out, or choose another --interface"
+        );
+        assert!(e.ends_with(&sentence), "{e}");
+    }
+}
+
+/// server.md F3: several networks at once.
+#[test]
+fn several_interfaces() {
+    let world = World::new(&[]);
+    let both = || vec!["eth0".to_owned(), "eth1".to_owned()];
+    let plan = world.plan(Wishes { interfaces: both(), ..Wishes::default() }).unwrap();
+    golden("dnsmasq-two-networks.txt", &world.texts(&plan));
+    world.check(&plan).unwrap();
+    let range = |a: &str, b: &str| (a.parse().unwrap(), b.parse().unwrap());
+    let ranges = vec![range("10.0.1.0", "10.0.2.0"), range("192.168.1.100", "192.168.1.200")];
+    let wishes =
+        Wishes { interfaces: both(), ranges: ranges.clone(), ..authoritative("10.0.1.0", "10.0.2.0") };
+    let plan = world.plan(wishes).unwrap();
+    let text = world.texts(&plan);
+    for line in [
+        "dhcp-range=set:bt-range,192.168.1.100,192.168.1.200,255.255.255.0,12h",
+        "dhcp-range=set:bt-range-2,10.0.1.0,10.0.2.0,255.255.0.0,12h",
+        "dhcp-option=tag:bt-range-2,option:router,10.0.0.254",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!text.contains("tag:bt-range,option:router"), "a router of another network");
+    world.check(&plan).unwrap();
+    let e = world.plan(Wishes {
+        interfaces: both(),
+        ranges: ranges[..1].to_vec(),
+        ..authoritative("10.0.1.0", "10.0.2.0")
+    });
+    assert_eq!(
+        e.unwrap_err().to_string(),
+        "authoritative mode needs the addresses to give: --range FROM,TO within 192.168.1.0/24"
+    );
+    // Two addresses on one card, and a link without room for machines.
+    let mut world = World::new(&[]);
+    world.interfaces = vec![interface("eth0", "192.168.1.2/24"), interface("eth0", "192.168.77.1/24")];
+    let e = world.plan(proxy()).unwrap_err().to_string();
+    assert_eq!(
+        e,
+        "the interface eth0 has several networks: choose one with --subnet: eth0 (192.168.1.0/24), eth0 (192.168.77.0/24)"
+    );
+    let link =
+        Interface { subnet: Subnet::of("10.9.9.1".parse().unwrap(), 32), ..interface("eth0", "10.9.9.1/24") };
+    world.interfaces = vec![link];
+    let e = world.plan(proxy()).unwrap_err().to_string();
+    assert_eq!(
+        e,
+        "the interface eth0 has the address 10.9.9.1/32, whose network has no room for machines: give --subnet"
+    );
 }
 
 #[test]
@@ -288,7 +368,7 @@ proptest! {
     fn nothing_breaks_out_of_a_line_of_dnsmasq(interface in hostile(), root in hostile(), authoritative_: bool) {
         let world = World::new(&[]);
         let wishes = |interface: &str, root: &str| Wishes {
-            interface: Some(interface.into()),
+            interfaces: vec![interface.into()],
             subnet: "10.0.0.0/16".parse().ok(),
             tftp_root: Some(root.into()),
             ..if authoritative_ { authoritative("10.0.1.1", "10.0.1.9") } else { Wishes::default() }

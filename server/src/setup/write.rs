@@ -41,7 +41,10 @@ impl Record {
                 // The folder may be the daemon's, which talks to the network: it must not choose what root deletes.
                 let owner = fs::metadata(&path).map(|m| m.uid()).ok();
                 if owner != Some(nix::unistd::geteuid().as_raw()) {
-                    bail!("{} is another user's: delete it if you did not write it", path.display());
+                    bail!(
+                        "{} is another user's: run this as the user who ran `boottorrent setup --write` (root)",
+                        path.display()
+                    );
                 }
                 toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
             }

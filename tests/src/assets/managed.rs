@@ -25,10 +25,6 @@ pub enum Manager {
 }
 
 impl Manager {
-    /// All of them.
-    pub const ALL: [Manager; 4] =
-        [Manager::Ifupdown, Manager::NetworkManager, Manager::Networkd, Manager::Nobody];
-
     /// Its name in files.
     pub fn as_str(self) -> &'static str {
         match self {
