@@ -475,3 +475,166 @@ fn in_the_background() {
         "{failed}"
     );
 }
+
+/// server.md F7: what a server answers is compared with what was asked for, and of two versions never one is made.
+#[test]
+fn what_servers_make_of_a_range() {
+    let (w, site) = (World::new(), Site::start());
+    let old = image(&w);
+    let mut new = old.clone();
+    new[5000..6000].fill(7);
+    let url = site.url("x.squashfs");
+    let tail = |args: &[&str]| {
+        let said = w.run(&[&["image", "fetch", &url, "--name", "x", "--replace"], args].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        fs::read(w.path("cat/images/x/payload")).unwrap()
+    };
+    let cut = |body: &[u8]| Page { body: body.to_vec(), cut: 2, ..Page::default() };
+    // The file is another one by the second request, and the server does not heed If-Range.
+    site.page("x.squashfs", cut(&old));
+    w.run(&["image", "fetch", &url, "--name", "x", "--no-verify", "--tries", "1"]);
+    for again in [
+        Page { body: new.clone(), careless: true, ..Page::default() },
+        Page { body: new.clone(), ..Page::default() },
+    ] {
+        site.page("x.squashfs", again);
+        assert!(tail(&["--no-verify"]) == new, "neither the old one nor the new one");
+        assert!(tail(&["--sum", &sha256(&new)]) == new);
+        site.page("x.squashfs", cut(&old));
+        w.run(&["image", "fetch", &url, "--name", "x", "--no-verify", "--replace", "--tries", "1"]);
+    }
+    // The rest, called 200: nothing is lost.
+    site.asked();
+    site.page("x.squashfs", Page { body: old.clone(), miscalled: true, ..Page::default() });
+    assert!(tail(&["--no-verify"]) == old);
+    let asked = site.asked();
+    assert!(asked.len() == 1 && asked[0].ends_with('-'), "gone on with in one request: {asked:?}");
+
+    site.page("x.squashfs", Page { body: old.clone(), encoding: Some("br"), ..Page::default() });
+    let said = w.run(&["image", "fetch", &url, "--no-verify", "--replace"]);
+    let sentence = format!(
+        "{url} comes with the Content-Encoding \"br\", which was not asked for: use another mirror\n"
+    );
+    assert!(said.err.ends_with(&sentence), "{}", said.err);
+}
+
+/// server.md F8: behind a redirector, the mirror that began goes on, and another one where that is gone.
+#[test]
+fn mirrors_behind_a_redirector() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    let date = Some("Thu, 26 Nov 2026 10:00:00 GMT".to_owned());
+    let page = |tag: &str, cut: usize| {
+        let (tag, date) = (Some(format!("\"{tag}\"")), date.clone());
+        Page { body: bytes.clone(), tag, date, cut, ..Page::default() }
+    };
+    let mirrors = ["b", "c", "a"].map(|m| site.url(&format!("{m}/x.squashfs"))).to_vec();
+    site.page("x.squashfs", Page { mirrors, ..Page::default() });
+    for mirror in ["a", "b", "c"] {
+        site.page(&format!("{mirror}/x.squashfs"), page(mirror, 99));
+    }
+    let url = site.url("x.squashfs");
+    let fetch = |args: &[&str]| {
+        w.run(&[&["image", "fetch", &url, "--replace", "--sum", &sha256(&bytes)], args].concat())
+    };
+    // Each connection is cut in the middle of what is left.
+    let said = fetch(&["--tries", "2"]);
+    let asked = site.asked();
+    let gone_on = asked.iter().filter(|a| a.starts_with("GET b/") && a.ends_with('-')).count();
+    assert!(gone_on >= 2, "{asked:?} {}", said.err);
+    assert!(
+        asked.iter().filter(|a| !a.ends_with('-') && a.contains("/x")).count() <= 1,
+        "only once from 0: {asked:?}"
+    );
+    // That one is gone: another one has the rest, which the date tells.
+    site.page("b/x.squashfs", Page { busy: 99, ..Page::default() });
+    site.page("c/x.squashfs", page("c", 0));
+    site.page("a/x.squashfs", page("a", 0));
+    let said = fetch(&[]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let asked = site.asked();
+    assert!(
+        asked.iter().any(|a| (a.starts_with("GET c/") || a.starts_with("GET a/")) && a.ends_with('-')),
+        "{asked:?}"
+    );
+    assert!(fs::read(w.path("cat/images/x/payload")).unwrap() == bytes);
+}
+
+/// server.md F10: during a change of keys a list has two signatures, of which one key is known.
+#[test]
+fn a_list_that_two_keys_have_signed() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    site.put("x.squashfs", &bytes);
+    let sums = format!("{}  x.squashfs\n", sha256(&bytes));
+    site.put("SUMS", &sums);
+    let (new, old) = (Key::make(&w, "new", None, false), Key::make(&w, "old", None, false));
+    let expired = Key::make(&w, "expired", Some("20200101T000000"), false);
+    let both = w.shown("both.key");
+    fs::write(&both, [fs::read(&new.file).unwrap(), fs::read(&expired.file).unwrap()].concat()).unwrap();
+    let sign = |key: &Key, time| key.sign(time, "--detach-sign", sums.as_bytes());
+    let (by_new, by_old) = (sign(&new, None), sign(&old, None));
+    let by_expired = sign(&expired, Some("20200101T010000"));
+    let url = site.url("x.squashfs");
+    let (list, address) = (site.url("SUMS"), site.url("SUMS.sign"));
+    let fetch = |signatures: &[&Vec<u8>], key: &str| {
+        site.put("SUMS.sign", signatures.iter().flat_map(|s| s.iter().copied()).collect::<Vec<u8>>());
+        w.run(&[
+            "image",
+            "fetch",
+            &url,
+            "--replace",
+            "--checksums",
+            &list,
+            "--signature",
+            &address,
+            "--key",
+            key,
+        ])
+    };
+    for (signatures, key, good) in [
+        (&[&by_new, &by_old][..], &new.file, true),
+        (&[&by_old, &by_new], &new.file, true),
+        (&[&by_new, &by_expired], &both, true),
+        (&[&by_expired, &by_new], &both, true),
+        (&[&by_old], &new.file, false),
+        (&[&by_expired], &both, false),
+    ] {
+        let said = fetch(signatures, key);
+        assert_eq!(said.code == Some(0), good, "{}", said.err);
+    }
+    // A good one beside one that the known key made of something else.
+    let of_else = new.sign(None, "--detach-sign", b"something else");
+    let said = fetch(&[&by_new, &of_else], &new.file);
+    assert!(said.err.contains("is wrong: somebody has changed it"), "{}", said.err);
+}
+
+/// server.md F11: lists and addresses as the world writes them.
+#[test]
+fn lists_and_addresses_of_others() {
+    let (w, site) = (World::new(), Site::start());
+    let bytes = image(&w);
+    let (sum, other) = (sha256(&bytes), "0".repeat(64));
+    site.put("images/netboot/mini.squashfs", &bytes);
+    site.put("images/live+nonfree.squashfs", &bytes);
+    site.put("images/live%2Bnonfree.squashfs", &bytes);
+    site.put(
+        "images/SUMS",
+        format!("{other}  ./netboot/gtk/mini.squashfs\n{sum}  ./netboot/mini.squashfs\n"),
+    );
+    let wide: Vec<u8> =
+        format!("{sum}  live+nonfree.squashfs\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    site.put("images/WIDE", [&[0xff, 0xfe][..], &wide].concat());
+    site.put("images/EMPTY", "nothing of the kind\n");
+    let fetch = |what: &str, list: &str, more: &[&str]| {
+        let (what, list) = (site.url(what), site.url(list));
+        w.run(&[&["image", "fetch", &what, "--replace", "--checksums", &list], more].concat())
+    };
+    good(fetch("images/netboot/mini.squashfs", "images/SUMS", &[]));
+    good(fetch("images/", "images/SUMS", &["--file", "netboot/mini.squashfs", "--name", "folder"]));
+    good(fetch("images/live%2Bnonfree.squashfs", "images/WIDE", &["--name", "live"]));
+    let said = fetch("images/netboot/mini.squashfs", "images/EMPTY", &[]);
+    let sentence =
+        "has no SHA-256 or SHA-512 sum that can be read: it is no list as sha256sum writes it; give --sum\n";
+    assert!(said.err.ends_with(sentence), "{}", said.err);
+}

@@ -6,7 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use bootspec::units::human_size;
 use reqwest::{
     Client, Response, StatusCode,
-    header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER},
+    header::{
+        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, IF_RANGE,
+        LAST_MODIFIED, RANGE, RETRY_AFTER,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -32,16 +35,45 @@ pub struct Http {
     client: Client,
     /// How often in a row it may fail without getting further.
     tries: u32,
+    /// A checksum or a signature of what was fetched follows.
+    verified: bool,
 }
 
 /// What tells the file that a part is of from later ones of the same address.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Part {
     url: String,
-    /// An ETag, or a date.
-    version: Option<String>,
+    /// Where it came from: a redirector sends each request to another mirror, with other ETags.
+    at: Option<String>,
+    /// That mirror failed: the first address is asked again, and may name another one.
+    leave: bool,
+    /// A strong ETag.
+    etag: Option<String>,
+    /// Last-Modified.
+    date: Option<String>,
     total: Option<u64>,
+}
+
+impl Part {
+    /// What the rest must be asked for with (RFC 9110 §13.1.5), at the address it came from or at the first one again,
+    /// where only the date is the same. `None`: the rest cannot be asked for.
+    fn condition(&self, moved: bool, verified: bool) -> Option<&str> {
+        match moved {
+            false => self.etag.as_deref().or(self.date.as_deref()),
+            true => self.date.as_deref().filter(|_| verified && self.total.is_some()),
+        }
+    }
+
+    /// Whether an answer is of the same file: its validators and its length, as far as it has them. Servers answer 206
+    /// although their file is another one now.
+    fn is_same(&self, answer: &Part, moved: bool) -> bool {
+        let same = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        let validated = (!moved && same(&self.etag, &answer.etag)) || (moved && answer.date.is_some());
+        let lengths = self.total.is_none() || answer.total.is_none() || self.total == answer.total;
+        let some = answer.etag.is_some() || answer.date.is_some() || answer.total.is_some();
+        validated && same(&self.date, &answer.date) && lengths && some
+    }
 }
 
 /// Why a try ended.
@@ -70,7 +102,12 @@ impl Http {
         // A small system has no certificates: http:// needs none, and https:// then says so.
         let client =
             builder().build().or_else(|_| builder().tls_certs_only([]).build()).context("preparing HTTP")?;
-        Ok(Http { client, tries: tries.max(1) })
+        Ok(Http { client, tries: tries.max(1), verified: false })
+    }
+
+    /// The same for what is verified afterwards.
+    pub fn verified(self, verified: bool) -> Http {
+        Http { verified, ..self }
     }
 
     /// A small file: at most `limit` bytes. `what` it should be is for the error.
@@ -157,47 +194,78 @@ impl Http {
     }
 
     async fn attempt(&self, url: &str, to: &Path, room: &Room<'_>, watch: &Watch) -> Result<(), Stop> {
-        let part: Part = match tokio::fs::read(beside(to)).await {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-            Err(_) => Part::default(),
-        };
-        // Without a version it cannot be told whether what is there is of the same file.
-        let have = if part.url == url && part.version.is_some() { length(to).await } else { 0 };
-        let mut request = self.client.get(url);
-        if let (Some(version), 1..) = (&part.version, have) {
-            request = request.header(RANGE, format!("bytes={have}-")).header(IF_RANGE, version);
+        let part = noted(to).await.filter(|p| p.url == url).unwrap_or_default();
+        let mirror = part.at.clone().filter(|_| !part.leave);
+        let moved = part.at.is_some() && part.leave;
+        let at = mirror.as_deref().unwrap_or(url);
+        let condition = part.condition(moved, self.verified);
+        // Without a condition it cannot be told whether what is there is of the same file.
+        let have = if condition.is_some() { length(to).await } else { 0 };
+        let mut request = self.client.get(at).header(ACCEPT_ENCODING, "identity");
+        if let (Some(condition), 1..) = (condition, have) {
+            request = request.header(RANGE, format!("bytes={have}-")).header(IF_RANGE, condition);
         }
-        let answer = request.send().await.map_err(|e| Stop::again(told(e, url)))?;
-        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE && have > 0 {
+        let asked = request.send().await.map_err(|e| Stop::again(told(e, url)));
+        let answer = match asked.and_then(|answer| refuse(answer, url, have)) {
+            Ok(answer) => answer,
+            // Perhaps that mirror alone is out of order: the next try asks the first address.
+            Err(stop) if mirror.is_some() => {
+                note(to, &Part { leave: true, ..part }).await?;
+                let (Stop::Final(e) | Stop::Again(e, _)) = stop;
+                return Err(Stop::Again(e, None));
+            }
+            Err(stop) => return Err(stop),
+        };
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             if part.total == Some(have) {
                 return Ok(());
             }
-            // It is another one, or ours is damaged: from its beginning.
-            tokio::fs::remove_file(to).await.map_err(|e| writing(e, to))?;
-            return Err(Stop::Again(anyhow!("{url} is shorter than what is here"), Some(Duration::ZERO)));
+            return Err(anew(to, anyhow!("{url} is shorter than what is here")).await);
         }
-        refuse_status(&answer, url)?;
         let headers = answer.headers();
-        let (from, total) = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => match content_range(headers) {
-                Some((from, total)) if from == have => (have, total),
-                _ => {
-                    return Err(Stop::Final(anyhow!(
-                        "{url} answers with another part than the one that was asked for"
-                    )));
-                }
+        refuse_encoding(headers, url)?;
+        let range = content_range(headers);
+        let now = Part {
+            url: url.to_owned(),
+            at: Some(answer.url().to_string()).filter(|a| a != url),
+            leave: false,
+            etag: etag(headers),
+            date: date(headers),
+            total: match (answer.status(), range) {
+                (StatusCode::PARTIAL_CONTENT, Some((_, total))) => total,
+                _ => answer.content_length(),
             },
-            _ => (0, answer.content_length()),
         };
+        let from = match (answer.status() == StatusCode::PARTIAL_CONTENT, range) {
+            // Some servers answer with the part and call it 200.
+            (partial, Some((from, total))) if from == have && (partial || have > 0) => {
+                let now = Part { total, ..now.clone() };
+                if have > 0 && !part.is_same(&now, moved) {
+                    return Err(anew(to, anyhow!("{url} is another file since")).await);
+                }
+                have
+            }
+            (true, _) if have > 0 => {
+                return Err(anew(
+                    to,
+                    anyhow!("{url} answers with another part than the one that was asked for"),
+                )
+                .await);
+            }
+            (true, _) => {
+                return Err(Stop::Final(anyhow!(
+                    "{url} answers with a part, though all of it was asked for"
+                )));
+            }
+            (false, _) => 0,
+        };
+        let total = if from > 0 { now.total.or(part.total) } else { now.total };
         if let Some(total) = total {
             room.refuse_without(total.saturating_sub(from)).map_err(Stop::Final)?;
         }
-        let version = version(headers);
         let page = answer_type(headers).to_owned();
         let mut file = open(to, from).await.map_err(|e| writing(e, to))?;
-        let part = Part { url: url.to_owned(), version, total };
-        let text = serde_json::to_vec(&part).map_err(|e| Stop::Final(e.into()))?;
-        tokio::fs::write(beside(to), text).await.map_err(|e| writing(e, to))?;
+        note(to, &Part { total, ..now }).await?;
         watch.have(from, total);
         let ended = copy(answer, &mut file, url, from, total, &page, room, watch).await;
         // What came is kept, whatever ended it.
@@ -205,6 +273,80 @@ impl Http {
         let done = done.and(file.sync_all().await.map_err(|e| writing(e, to)));
         ended.and(done)
     }
+}
+
+/// What was noted of a part.
+async fn noted(to: &Path) -> Option<Part> {
+    serde_json::from_slice(&tokio::fs::read(beside(to)).await.ok()?).ok()
+}
+
+async fn note(to: &Path, part: &Part) -> Result<(), Stop> {
+    let text = serde_json::to_vec(part).map_err(|e| Stop::Final(e.into()))?;
+    tokio::fs::write(beside(to), text).await.map_err(|e| writing(e, to))
+}
+
+/// What is here is of another file: from its beginning, at once.
+async fn anew(to: &Path, why: anyhow::Error) -> Stop {
+    let gone = async {
+        tokio::fs::remove_file(to).await?;
+        tokio::fs::remove_file(beside(to)).await
+    };
+    match gone.await {
+        Ok(()) => Stop::Again(why, Some(Duration::ZERO)),
+        Err(e) => writing(e, to),
+    }
+}
+
+/// A refusal by the server; that it has no more than what is here is none.
+fn refuse(answer: Response, url: &str, have: u64) -> Result<Response, Stop> {
+    match answer.status() {
+        StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(answer),
+        _ => refuse_status(&answer, url).map(|()| answer),
+    }
+}
+
+/// Refuse what is encoded although that was not asked for. Servers call a file that is compressed itself so, too.
+fn refuse_encoding(headers: &HeaderMap, url: &str) -> Result<(), Stop> {
+    let encoding = headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or("identity").trim();
+    let file = file_name(url);
+    let own = match encoding {
+        "identity" | "" => true,
+        "gzip" | "x-gzip" => [".gz", ".tgz"].iter().any(|end| file.ends_with(end)),
+        "xz" | "x-xz" => [".xz", ".txz"].iter().any(|end| file.ends_with(end)),
+        "zstd" => [".zst", ".tzst"].iter().any(|end| file.ends_with(end)),
+        _ => false,
+    };
+    match own {
+        true => Ok(()),
+        false => Err(Stop::Final(anyhow!(
+            "{url} comes with the Content-Encoding {encoding:?}, which was not asked for: use another mirror"
+        ))),
+    }
+}
+
+/// The name of the file at an address, with its `%20` and the like decoded.
+pub fn file_name(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    decoded(path.rsplit('/').next().unwrap_or_default())
+}
+
+/// `%2B` is `+` (RFC 3986 §2.1).
+pub fn decoded(text: &str) -> String {
+    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let hex = (*first == b'%').then(|| std::str::from_utf8(tail.get(..2)?).ok()).flatten();
+        match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -264,7 +406,8 @@ fn cut(url: &str, have: u64, total: Option<u64>, e: Option<reqwest::Error>) -> S
 /// A refusal by the server.
 fn refuse_status(answer: &Response, url: &str) -> Result<(), Stop> {
     let status = answer.status();
-    if status.is_success() {
+    // Not 204 and the like, which have nothing.
+    if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
         return Ok(());
     }
     let e = anyhow!("{url} answers {status}");
@@ -326,10 +469,17 @@ pub fn beside(to: &Path) -> PathBuf {
     name.into()
 }
 
-/// A weak ETag is the same for files that differ: then the date counts.
-fn version(headers: &HeaderMap) -> Option<String> {
-    let word = |name| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    word(ETAG).filter(|e| !e.starts_with("W/")).or_else(|| word(LAST_MODIFIED))
+/// A weak ETag is the same for files that differ.
+fn etag(headers: &HeaderMap) -> Option<String> {
+    word(headers, ETAG).filter(|e| !e.starts_with("W/"))
+}
+
+fn date(headers: &HeaderMap) -> Option<String> {
+    word(headers, LAST_MODIFIED)
+}
+
+fn word(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<String> {
+    headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
 }
 
 /// `bytes 5-9/10`: the first byte, and how many there are.
@@ -359,11 +509,59 @@ mod tests {
         let of = |pairs: &[(reqwest::header::HeaderName, &str)]| {
             pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect::<HeaderMap>()
         };
-        assert_eq!(version(&of(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, "d")])).as_deref(), Some("d"));
-        assert_eq!(version(&of(&[(ETAG, "\"a\""), (LAST_MODIFIED, "d")])).as_deref(), Some("\"a\""));
+        let both = of(&[(ETAG, "\"a\""), (LAST_MODIFIED, "d")]);
+        assert_eq!((etag(&both).as_deref(), date(&both).as_deref()), (Some("\"a\""), Some("d")));
+        assert_eq!(etag(&of(&[(ETAG, "W/\"a\"")])), None);
         assert_eq!(content_range(&of(&[(CONTENT_RANGE, "bytes 5-9/10")])), Some((5, Some(10))));
         assert_eq!(content_range(&of(&[(CONTENT_RANGE, "bytes 5-9/*")])), Some((5, None)));
         assert_eq!(content_range(&of(&[(CONTENT_RANGE, "lines 5-9/10")])), None);
+    }
+
+    #[test]
+    fn what_a_206_may_be() {
+        let some = |t: &str| Some(t.to_owned());
+        let noted = Part {
+            url: "u".into(),
+            at: None,
+            leave: false,
+            etag: some("a"),
+            date: some("d"),
+            total: Some(9),
+        };
+        let answer = |etag: Option<&str>, date: Option<&str>, total| Part {
+            etag: etag.map(str::to_owned),
+            date: date.map(str::to_owned),
+            total,
+            ..Part::default()
+        };
+        for (etag, date, total, same) in [
+            (Some("a"), Some("d"), Some(9), true),
+            (Some("a"), None, None, true),
+            (None, None, Some(9), true),
+            (Some("b"), Some("d"), Some(9), false),
+            (Some("a"), Some("e"), Some(9), false),
+            (Some("a"), Some("d"), Some(8), false),
+            (None, None, None, false),
+        ] {
+            assert_eq!(noted.is_same(&answer(etag, date, total), false), same, "{etag:?} {date:?} {total:?}");
+        }
+        // At another mirror only the date counts, and only where a checksum follows.
+        assert!(noted.is_same(&answer(Some("b"), Some("d"), Some(9)), true));
+        assert!(!noted.is_same(&answer(Some("b"), None, Some(9)), true));
+        assert_eq!((noted.condition(true, true), noted.condition(true, false)), (Some("d"), None));
+        assert_eq!(noted.condition(false, false), Some("a"));
+    }
+
+    #[test]
+    fn names_in_addresses() {
+        for (url, name) in [
+            ("https://x/live%2Bnonfree%20a.iso?x=1", "live+nonfree a.iso"),
+            ("https://x/100%.iso", "100%.iso"),
+            ("https://x/%ff.iso", "%ff.iso"),
+            ("https://x/dir/", "dir"),
+        ] {
+            assert_eq!(file_name(url), name);
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn story(place: &Place, request: &FetchRequest, watch: &Arc<Watch>) -> Res
     make_dirs(&place.parts)?;
     let key = key(&plan);
     let held = hold(&place.parts, &key, &plan)?;
-    let http = Http::new(request.tries.unwrap_or(TRIES))?;
+    let http = Http::new(request.tries.unwrap_or(TRIES))?.verified(!request.no_verify);
     let room = Room { dir: &place.parts, name: &plan.name };
     let promise = promise(&plan, &http, request.no_verify, watch).await?;
     refuse_unverifiable(&plan, &promise, request, watch)?;
@@ -147,7 +147,7 @@ async fn promise(plan: &Plan, http: &Http, no_verify: bool, watch: &Watch) -> Re
     }
     let Some(list) = plan.checksums.as_ref().filter(|_| promise.sum.is_none()) else { return Ok(promise) };
     let bytes = small(http, list, MAX_LIST, "list of checksums").await?;
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    let mut text = sums::text(&bytes);
     if let (Some((address, signed)), Some(signer), false) = (&plan.signature, &plan.signer, no_verify) {
         let file = temporary(&bytes)?;
         promise.signed = match signed {
@@ -170,11 +170,17 @@ async fn promise(plan: &Plan, http: &Http, no_verify: bool, watch: &Watch) -> Re
             bail!("{list} is a list of checksums, and nobody says which one is the image's: give --file")
         }
     };
-    let Some((sum, name)) = sums::find(&text, &pattern) else {
-        let count = sums::entries(&text).len();
-        bail!(
-            "{list} has no checksum for '{pattern}' (it has {count} SHA-256 and SHA-512 sums): it is of another version, or --file is wrong"
-        );
+    let path = plan.from.first().map(From::path).unwrap_or_default();
+    let found = sums::find(&text, &pattern, &path).map_err(|e| anyhow!("{list} {e}"))?;
+    let Some((sum, name)) = found else {
+        match sums::entries(&text).len() {
+            0 => bail!(
+                "{list} has no SHA-256 or SHA-512 sum that can be read: it is no list as sha256sum writes it; give --sum"
+            ),
+            count => bail!(
+                "{list} has no checksum for '{pattern}' (it has {count} SHA-256 and SHA-512 sums): it is of another version, or --file is wrong"
+            ),
+        }
     };
     promise.file = Some(name.to_owned()).filter(|n| !n.is_empty());
     promise.by = format!("as in {list}");
@@ -229,7 +235,7 @@ async fn image(
             From::Folder(url) => match &promise.file {
                 Some(file) => {
                     let to = place.parts.join(format!("{key}.part"));
-                    http.download(&format!("{url}{file}"), &to, room, watch).await.map(|()| (to, Vec::new()))
+                    http.download(&joined(url, file)?, &to, room, watch).await.map(|()| (to, Vec::new()))
                 }
                 None => Err(anyhow!(
                     "{url} is a folder, and no list of checksums tells the file's name: give --checksums"
@@ -356,6 +362,20 @@ async fn add(place: &Place, plan: &Plan, request: &FetchRequest, path: &Path) ->
     })
 }
 
+/// A file of a folder, by its path in a list. The list may be of a folder above: then its own part of the path is not
+/// there twice.
+fn joined(folder: &str, file: &str) -> Result<String> {
+    if file.split('/').any(|part| part == ".." || part.is_empty()) {
+        bail!("the list of checksums names '{}', which is no path in {folder}", file.escape_debug());
+    }
+    let parts: Vec<&str> = file.split('/').collect();
+    let overlap = (1..parts.len()).rev().find(|n| folder.ends_with(&format!("/{}/", parts[..*n].join("/"))));
+    let encoded =
+        |part: &&str| part.replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23");
+    let rest: Vec<String> = parts[overlap.unwrap_or(0)..].iter().map(encoded).collect();
+    Ok(format!("{folder}{}", rest.join("/")))
+}
+
 impl Plan {
     fn is_local(&self) -> bool {
         matches!(self.from.as_slice(), [From::Local(_)])
@@ -373,12 +393,21 @@ impl Plan {
 
 impl From {
     fn file_name(&self) -> Option<String> {
-        let path = match self {
-            From::Url(url) => url.split(['?', '#']).next()?.to_owned(),
-            From::Local(path) if !path.is_dir() => path.display().to_string(),
+        let name = match self {
+            From::Url(url) => http::file_name(url),
+            From::Local(path) if !path.is_dir() => path.file_name()?.to_string_lossy().into_owned(),
             _ => return None,
         };
-        path.rsplit('/').next().filter(|n| !n.is_empty()).map(str::to_owned)
+        Some(name).filter(|n| !n.is_empty())
+    }
+
+    /// The path at the end of its address, by which a list of checksums may name it.
+    fn path(&self) -> String {
+        match self {
+            From::Url(url) => http::decoded(url.split(['?', '#']).next().unwrap_or_default()),
+            From::Local(path) => path.display().to_string(),
+            From::Folder(_) | From::Torrent(_) => String::new(),
+        }
     }
 }
 

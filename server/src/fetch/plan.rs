@@ -142,8 +142,7 @@ fn default_name(what: &str, source: &Source) -> String {
             None => torrent::magnet_hash(what).unwrap_or_default(),
         };
     }
-    let path = what.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
-    let file = path.rsplit('/').next().unwrap_or_default();
+    let file = &super::http::file_name(what)[..];
     let file = if source.torrent.is_some() { file.strip_suffix(".torrent").unwrap_or(file) } else { file };
     name_of(file).to_owned()
 }

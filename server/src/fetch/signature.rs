@@ -87,7 +87,9 @@ impl Signer {
             Program::Gpgv => valid_by_gpgv(&said.out),
             Program::Sqv => said.out.lines().filter_map(plain_fingerprint).map(|f| vec![f]).collect(),
         };
-        if !said.good || makers.is_empty() {
+        // gpgv ends with an error when one of several signatures is by a key that is not there.
+        let good = said.good || program == Program::Gpgv;
+        if !good || makers.is_empty() {
             let all = format!("{}\n{}", said.out, said.err);
             let has = |words: &[&str]| words.iter().any(|w| all.contains(w));
             if has(&["EXPKEYSIG", "KEYEXPIRED", "is expired", "was expired", "has expired", "expired on"])
@@ -138,15 +140,31 @@ impl Signer {
     }
 }
 
-/// The good signatures in gpgv's status lines: the key's fingerprint, and its primary key's.
+/// The good signatures in gpgv's status lines: the key's fingerprint, and its primary key's. Each signature is judged
+/// by itself (doc/DETAILS of GnuPG, NEWSIG): one by a key that is not there, or has expired, takes nothing from another.
 fn valid_by_gpgv(status: &str) -> Vec<Vec<String>> {
-    let good = |l: &&str| l.starts_with("[GNUPG:] VALIDSIG ");
-    // Of a signature by an expired key there is a VALIDSIG too.
-    if status.lines().any(|l| ["EXPKEYSIG", "REVKEYSIG", "BADSIG", "EXPSIG"].iter().any(|w| l.contains(w))) {
+    let lines: Vec<&str> = status.lines().filter_map(|l| l.strip_prefix("[GNUPG:] ")).collect();
+    let is = |line: &str, word: &str| line == word || line.starts_with(&format!("{word} "));
+    // Bytes that one signer's signature does not fit are not what that one signed.
+    if lines.iter().any(|l| is(l, "BADSIG")) {
         return Vec::new();
     }
-    let words = |l: &str| l.split(' ').filter_map(plain_fingerprint).collect::<Vec<_>>();
-    status.lines().filter(good).map(words).filter(|w| !w.is_empty()).collect()
+    let mut signatures: Vec<Vec<&str>> = Vec::new();
+    for line in lines {
+        if is(line, "NEWSIG") || signatures.is_empty() {
+            signatures.push(Vec::new());
+        }
+        signatures.last_mut().expect("one at least").push(line);
+    }
+    let good = |lines: &Vec<&str>| {
+        let bad = ["EXPKEYSIG", "REVKEYSIG", "EXPSIG", "ERRSIG"];
+        lines.iter().any(|l| is(l, "GOODSIG")) && !lines.iter().any(|l| bad.iter().any(|w| is(l, w)))
+    };
+    let words = |lines: Vec<&str>| {
+        let valid = lines.into_iter().find(|l| is(l, "VALIDSIG"))?;
+        Some(valid.split(' ').filter_map(plain_fingerprint).collect::<Vec<_>>())
+    };
+    signatures.into_iter().filter(good).filter_map(words).filter(|w| !w.is_empty()).collect()
 }
 
 struct Said {

@@ -68,36 +68,89 @@ fn digest<D: Digest>(from: &mut dyn Read, seen: &mut dyn FnMut(u64)) -> std::io:
     }
 }
 
-/// The entries of a list: sum and file name, without its folders.
+/// A list's text: UTF-8 with or without a mark in front, or UTF-16 with one, as PowerShell writes it.
+pub fn text(bytes: &[u8]) -> String {
+    let wide = |bytes: &[u8], number: fn([u8; 2]) -> u16| {
+        let units = bytes.chunks_exact(2).map(|b| number([b[0], b[1]]));
+        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// The entries of a list: sum, and the file's path as it stands there, without a leading `./` or `/`.
 pub fn entries(text: &str) -> Vec<(Sum, &str)> {
-    text.lines().filter_map(|l| entry(l.trim_end())).collect()
+    text.lines().filter_map(|l| entry(l.trim())).collect()
 }
 
 fn entry(line: &str) -> Option<(Sum, &str)> {
-    let base = |name: &'_ str| name.rfind('/').map_or(0, |n| n + 1);
-    // `SHA256 (NAME) = HEX`, as sha256sum --tag.
-    if let Some((name, hex)) = line
-        .strip_prefix("SHA256 (")
-        .or_else(|| line.strip_prefix("SHA512 ("))
-        .and_then(|rest| rest.rsplit_once(") = "))
-    {
-        return Some((Sum::parse(hex)?, &name[base(name)..]));
+    // `SHA256 (NAME) = HEX`, as sha256sum --tag; `SHA256(NAME)= HEX` and `SHA2-256(NAME)= HEX`, as openssl dgst.
+    for tag in ["SHA256", "SHA512", "SHA2-256", "SHA2-512"] {
+        let tagged = line.strip_prefix(tag).and_then(|rest| rest.trim_start().strip_prefix('('));
+        if let Some((name, hex)) = tagged.and_then(|rest| rest.rsplit_once(')')) {
+            return Some((Sum::parse(hex.trim_start().strip_prefix('=')?.trim())?, path(name)));
+        }
     }
     // `HEX  NAME`, or `HEX *NAME`; a list of one may have the sum alone.
-    let (hex, name) = line.split_once(' ').unwrap_or((line, ""));
-    let name = name.trim_start_matches(' ').strip_prefix('*').unwrap_or(name.trim_start_matches(' '));
-    Some((Sum::parse(hex)?, &name[base(name)..]))
+    let (first, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    if let Some(sum) = Sum::parse(first) {
+        let rest = rest.trim_start();
+        return Some((sum, path(rest.strip_prefix('*').unwrap_or(rest))));
+    }
+    // `NAME  HEX`.
+    let (name, hex) = line.rsplit_once([' ', '\t'])?;
+    Some((Sum::parse(hex)?, path(name.trim_end().trim_end_matches(':'))))
 }
 
-/// The file of a list that fits a pattern: the latest version, with its strongest sum.
-pub fn find<'a>(text: &'a str, pattern: &str) -> Option<(Sum, &'a str)> {
+fn path(name: &str) -> &str {
+    let name = name.strip_prefix("./").unwrap_or(name);
+    name.trim_start_matches('/')
+}
+
+/// Several sums in a list may be the file's: which one is, nobody says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("has different checksums for files called '{name}': {}; give the address of the one that is meant, or --sum", .paths.join(", "))]
+pub struct Ambiguous {
+    name: String,
+    paths: Vec<String>,
+}
+
+/// The file of a list that fits a pattern (of its name, or with a `/` of its path): the latest version, with its
+/// strongest sum. Of those with one name in several folders, the one whose path is the end of `address`.
+pub fn find<'a>(text: &'a str, pattern: &str, address: &str) -> Result<Option<(Sum, &'a str)>, Ambiguous> {
     let entries = entries(text);
     // The sum alone is about the one file that was asked for.
     if let [(sum, "")] = entries.as_slice() {
-        return Some((sum.clone(), ""));
+        return Ok(Some((sum.clone(), "")));
     }
-    let fitting = entries.into_iter().filter(|(_, name)| glob::fits(pattern, name));
-    fitting.max_by(|(a, x), (b, y)| glob::by_version(x, y).then(a.kind.cmp(&b.kind)))
+    let base = |path: &'a str| path.rsplit('/').next().unwrap_or(path);
+    let fits = |path: &'a str| match pattern.contains('/') {
+        true => glob::fits(pattern, path),
+        false => glob::fits(pattern, base(path)),
+    };
+    let fitting: Vec<_> = entries.into_iter().filter(|(_, path)| fits(path)).collect();
+    let best =
+        fitting.iter().max_by(|(a, x), (b, y)| glob::by_version(base(x), base(y)).then(a.kind.cmp(&b.kind)));
+    let Some((best, at)) = best.cloned() else { return Ok(None) };
+    let rivals: Vec<_> =
+        fitting.into_iter().filter(|(sum, path)| base(path) == base(at) && sum.kind == best.kind).collect();
+    if rivals.iter().all(|(sum, _)| *sum == best) {
+        return Ok(Some((best, at)));
+    }
+    let ends = |path: &str| address == path || address.ends_with(&format!("/{path}"));
+    // `netboot/gtk/mini.iso` rather than `mini.iso`.
+    let meant = rivals.iter().filter(|(_, path)| ends(path)).max_by_key(|(_, path)| path.len());
+    match meant {
+        Some((sum, path)) => Ok(Some((sum.clone(), path))),
+        None => Err(Ambiguous {
+            name: base(at).to_owned(),
+            paths: rivals.iter().map(|(_, path)| (*path).to_owned()).take(8).collect(),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -114,17 +167,59 @@ mod tests {
         let all = entries(&text);
         assert_eq!(
             all.iter().map(|(_, n)| *n).collect::<Vec<_>>(),
-            ["x-1.9.iso", "x-1.10.iso", "x-1.9.iso", "x-1.10.zip"]
+            ["x-1.9.iso", "dir/x-1.10.iso", "x-1.9.iso", "x-1.10.zip"]
         );
-        assert_eq!(find(&text, "x-*.iso"), Some((Sum { kind: Kind::Sha256, hex: c.clone() }, "x-1.10.iso")));
+        let find = |text: &'static str, pattern: &str| find(text, pattern, "").unwrap();
+        let text: &'static str = text.leak();
         assert_eq!(
-            find(&text, "x-1.9.iso"),
+            find(text, "x-*.iso"),
+            Some((Sum { kind: Kind::Sha256, hex: c.clone() }, "dir/x-1.10.iso"))
+        );
+        assert_eq!(
+            find(text, "x-1.9.iso"),
             Some((Sum { kind: Kind::Sha512, hex: b.to_lowercase() }, "x-1.9.iso")),
             "the stronger one"
         );
-        assert_eq!(find(&text, "y.iso"), None);
-        assert_eq!(find(&format!("{a}\n"), "y.iso").unwrap().0.hex, a);
+        assert_eq!(find(text, "y.iso"), None);
+        assert_eq!(find(format!("{a}\n").leak(), "y.iso").unwrap().0.hex, a);
         assert_eq!(entries("<html>\n\n"), []);
+    }
+
+    /// server.md F11.
+    #[test]
+    fn lists_as_the_world_writes_them() {
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        for line in [
+            format!("SHA256(x.iso)= {a}"),
+            format!("SHA2-256(x.iso)= {a}"),
+            format!("{a}\tx.iso"),
+            format!("x.iso  {a}"),
+            format!("x.iso: {a}"),
+            format!("{a}  /srv/x.iso"),
+        ] {
+            assert_eq!(find(&line, "x.iso", "").unwrap().unwrap().0.hex, a, "{line}");
+        }
+        let line = format!("{a}  x.iso\r\n");
+        let wide = |order: fn(u16) -> [u8; 2]| line.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        for bytes in [
+            [&[0xef, 0xbb, 0xbf], line.as_bytes()].concat(),
+            [&[0xff, 0xfe][..], &wide(u16::to_le_bytes)].concat(),
+            [&[0xfe, 0xff][..], &wide(u16::to_be_bytes)].concat(),
+        ] {
+            assert_eq!(text(&bytes), line);
+        }
+        let installer = format!("{a}  ./netboot/mini.iso\n{b}  ./netboot/gtk/mini.iso\n");
+        let of = |address: &str| find(&installer, "mini.iso", address).map(|f| f.unwrap().0.hex);
+        assert_eq!(of("https://x/images/netboot/mini.iso"), Ok(a.clone()));
+        assert_eq!(of("https://x/images/netboot/gtk/mini.iso"), Ok(b));
+        let e = of("https://x/mini.iso").unwrap_err().to_string();
+        assert!(
+            e.starts_with(
+                "has different checksums for files called 'mini.iso': netboot/mini.iso, netboot/gtk"
+            ),
+            "{e}"
+        );
+        assert_eq!(find(&installer, "netboot/mini.iso", "").unwrap().unwrap().0.hex, a);
     }
 
     #[test]

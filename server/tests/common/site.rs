@@ -21,6 +21,17 @@ pub struct Page {
     pub claims: Option<u64>,
     /// No ranges, no ETag, no length.
     pub simple: bool,
+    /// Answers a range of whatever is there now, whatever If-Range says.
+    pub careless: bool,
+    /// Answers with the part that was asked for, and calls it 200.
+    pub miscalled: bool,
+    /// Its ETag, if it is none made of its body; every mirror has its own.
+    pub tag: Option<String>,
+    /// Last-Modified.
+    pub date: Option<String>,
+    /// Sends each request to the next of these.
+    pub mirrors: Vec<String>,
+    pub encoding: Option<&'static str>,
 }
 
 /// A running web server.
@@ -98,6 +109,9 @@ fn answer(
                 } else if method == "GET" {
                     page.cut = page.cut.saturating_sub(1);
                 }
+                if method == "GET" && !page.mirrors.is_empty() {
+                    page.mirrors.rotate_left(1);
+                }
                 Some(now)
             }
         }
@@ -109,7 +123,10 @@ fn answer(
                 range =
                     value.strip_prefix("bytes=").and_then(|r| r.trim_end_matches('-').parse::<usize>().ok())
             }
-            "if-range" => same = page.as_ref().is_some_and(|p| value == etag(p)),
+            "if-range" => {
+                let fits = |p: &Page| value == etag(p) || Some(value) == p.date.as_deref();
+                same = page.as_ref().is_some_and(|p| p.careless || fits(p))
+            }
             _ => {}
         }
     }
@@ -124,6 +141,12 @@ fn answer(
             "HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         );
     }
+    if let Some(mirror) = page.mirrors.first() {
+        return write!(
+            out,
+            "HTTP/1.1 302 Found\r\nlocation: {mirror}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+    }
     let total = page.claims.unwrap_or(page.body.len() as u64);
     let from = range.filter(|_| same && !page.simple).unwrap_or(0).min(page.body.len());
     let kind = if page.kind.is_empty() { "application/octet-stream" } else { page.kind };
@@ -131,8 +154,17 @@ fn answer(
     if !page.simple {
         text += &format!("etag: {}\r\ncontent-length: {}\r\n", etag(&page), total - from as u64);
     }
+    if let Some(date) = &page.date {
+        text += &format!("last-modified: {date}\r\n");
+    }
+    if let Some(encoding) = page.encoding {
+        text += &format!("content-encoding: {encoding}\r\n");
+    }
     match from {
         0 => write!(out, "HTTP/1.1 200 OK\r\n{text}\r\n")?,
+        _ if page.miscalled => {
+            write!(out, "HTTP/1.1 200 OK\r\n{text}content-range: bytes {from}-{}/{total}\r\n\r\n", total - 1)?
+        }
         _ => write!(
             out,
             "HTTP/1.1 206 Partial Content\r\n{text}content-range: bytes {from}-{}/{total}\r\n\r\n",
@@ -148,6 +180,9 @@ fn answer(
 }
 
 fn etag(page: &Page) -> String {
+    if let Some(tag) = &page.tag {
+        return tag.clone();
+    }
     let sum = page.body.iter().fold(7u64, |s, b| s.wrapping_mul(31).wrapping_add(u64::from(*b)));
     format!("\"{sum:x}\"")
 }
