@@ -6,11 +6,12 @@
 //! other disks of the machine may have the same labels.
 
 use crate::{
-    identity::{Tree, lines},
+    identity::Tree,
     root::{self, Loop, Mounted, Root},
 };
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
+    fstab::lines,
     manifest::MAGIC_BYTES,
     partition::{Partition, PartitionName, ROOT_X86_64, Superblock, Table},
     units::human_size,

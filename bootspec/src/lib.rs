@@ -20,6 +20,7 @@ pub mod cmdline;
 pub mod device;
 pub mod docs;
 pub mod exit;
+pub mod fstab;
 pub mod heartbeat;
 pub mod infohash;
 pub mod ltsp;
@@ -50,6 +51,8 @@ pub const HTTP_PORT: u16 = 6980;
 pub const HTTPS_PORT: u16 = 6982;
 /// The port on which server and agents listen for BitTorrent peers.
 pub const PEER_PORT: u16 = 6981;
+/// The server's systemd unit, as users type it.
+pub const SERVER_UNIT: &str = "boottorrent-server";
 /// Where public keys are, on a server and in an initramfs, and a server's secret ones.
 pub const KEYS_DIR: &str = "/etc/boottorrent/keys";
 /// Where certificates of authorities are (`*.crt`, PEM) whose servers are believed over HTTPS; the hooks put them into every

@@ -122,13 +122,15 @@ pub static TABLE: &[Spec] = &[
         name: "torrent",
         value: "URL|PATH|MAGNET",
         default: "made from server and image",
-        help: "The .torrent of the image: an http:// URL, a path inside the initramfs, or a magnet link, for which other machines are asked.",
+        help: "The .torrent of the image: an http:// or https:// URL, a path inside the initramfs, or a magnet link, for which other machines are asked.",
         set: |p, v| {
-            if ["http://", "/", "magnet:?"].iter().any(|begin| v.starts_with(begin)) {
+            if ["http://", "https://", "/", "magnet:?"].iter().any(|begin| v.starts_with(begin)) {
                 p.torrent = Some(v.to_owned());
                 Ok(())
             } else {
-                Err(format!("'{v}' is neither an http:// URL nor an absolute path nor a magnet link"))
+                Err(format!(
+                    "'{v}' is not a valid torrent: use an http:// or https:// URL, an absolute path or a magnet link"
+                ))
             }
         },
         get: |p| p.torrent.clone(),

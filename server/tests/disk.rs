@@ -186,3 +186,36 @@ fn refusals() {
     w.run(&["image", "add", "good.img", "--kind", "iso"])
         .refused("'good.img' is no iso: leave --kind away, or say --kind disk");
 }
+
+/// cases/boot.md 2: d-i's "separate /home, /var" is told; /usr apart, which no machine can boot, is refused.
+#[test]
+fn partitions_of_fstab() {
+    let w = World::new();
+    let root = w.root("lab");
+    w.write("lab/usr/lib/os-release", "ID=debian");
+    let fstab = |lines: &str| {
+        w.write("lab/etc/fstab", format!("LABEL=ROOT / ext4 defaults 0 1\n{lines}"));
+        let _ = fs::remove_file(w.path("root.part"));
+        ext4(&w, "root.part", &root)
+    };
+    fs::create_dir_all(w.path("var/lib")).unwrap();
+    tool("mke2fs", &["-q", "-t", "ext4", "-L", "VAR", "-d", &w.shown("var"), &w.shown("var.part"), "2M"]);
+    let gpt = "label: gpt\nstart=4096, size=24576, type=L\nstart=28672, size=4096, type=L\nstart=32768, size=4096, type=L\n";
+    let lines = "LABEL=VAR /var ext4 defaults 0 2\nUUID=1-2 /home xfs defaults 0 2\nnas:/srv /srv nfs4 _netdev 0 0\n/dev/sr0 /media/cdrom0 udf,iso9660 user,noauto 0 0\n";
+    disk(&w, "parts.img", gpt, &[(&fstab(lines), 2), (&w.path("var.part"), 14)]);
+    let said = w.run(&["image", "add", "parts.img"]).good();
+    assert!(said.contains("note: partition 2 is mounted on /var, below what the machine writes\n"), "{said}");
+    let home =
+        "note: its fstab mounts a disk on /home, which machines leave out: UUID=1-2 is not in the image\n";
+    assert!(said.contains(home) && !said.contains("/srv") && !said.contains("cdrom"), "{said}");
+    disk(&w, "usr.img", gpt, &[(&fstab("LABEL=VAR /usr ext4 defaults 0 2\n"), 2), (&w.path("var.part"), 14)]);
+    w.run(&["image", "add", "usr.img"]).refused(
+        "'usr.img' has /usr on a partition of its own (LABEL=VAR): machines cannot boot that; put it on the root partition",
+    );
+    fstab("UUID=1-2 /home ext4 defaults 0 2\n");
+    let said = w.run(&["image", "add", "root.part", "--name", "plain"]).good();
+    assert!(
+        said.contains("mounts a disk on /home, which machines leave out: the image has no other disk\n"),
+        "{said}"
+    );
+}

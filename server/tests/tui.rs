@@ -200,7 +200,7 @@ fn a_day_with_keys_only() {
     assert!(!w.path("cat/images/exam").exists());
 
     assert_eq!(server.stop(), Some(0));
-    t.sees("systemctl start boottorrent");
+    t.sees("systemctl start boottorrent-server");
     t.keys(&["q"]);
     t.sees("left 0\nas found");
 }

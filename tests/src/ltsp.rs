@@ -112,7 +112,13 @@ impl<'a> LtspServer<'a> {
         let make = Cmd::new("make")
             .args(["--no-print-directory", "-C"])
             .arg(workspace())
-            .args(["install-agent", "install-initramfs-tools", "install-server", "install-ltsp"])
+            .args([
+                "install-agent",
+                "install-initramfs-tools",
+                "install-server",
+                "install-units",
+                "install-ltsp",
+            ])
             .arg(format!("DESTDIR={}", self.root.display()))
             .arg(format!("AGENT={}", agent_binary()?.display()))
             .arg(format!("SERVER={}", server_binary()?.display()));

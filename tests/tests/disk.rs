@@ -56,6 +56,8 @@ fn boots_from_ram_and_leaves_every_disk_alone() -> Result<()> {
         ensure!(lower.starts_with("/dev/loop0 ") && lower.contains(" ext4 ro"), "{lower}");
         let fstab = vm.sh("cat /etc/fstab")?;
         ensure!(!fstab.contains("/dev/vda3"), "systemd would wait for that: {fstab}");
+        let srv = vm.sh("findmnt -rno FSTYPE /srv; grep ' /run/boottorrent/lower-3 ' /proc/self/mounts")?;
+        ensure!(srv.starts_with("overlay\n/dev/loop") && srv.contains(" ext4 ro"), "its own /srv: {srv}");
         let name = vm.sh("hostname")?;
         ensure!(name.starts_with("boot-"), "{name}");
 

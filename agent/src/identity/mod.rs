@@ -2,14 +2,13 @@
 //! What must differ from machine to machine, or must not be believed, in an
 //! image that many boot at once. The same files that live-boot treats.
 
-mod fstab;
 mod machine_id;
 mod network;
 mod record;
 mod tree;
 
 use crate::net::Net;
-pub use fstab::{Line, lines};
+use bootspec::fstab;
 pub use network::Manager;
 use record::Record;
 use std::path::Path;

@@ -99,7 +99,7 @@ pub struct Fetch {
     #[arg(long)]
     background: bool,
     /// List what the running server fetches and has fetched
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["what", "name", "file", "sum", "checksums", "signature", "key", "replace", "background"])]
     list: bool,
     /// Cancel a fetch of the running server, or forget one that has ended
     #[arg(long, value_name = "ID", conflicts_with_all = ["what", "list", "background"])]

@@ -56,7 +56,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The folder with the keys that images are signed with [default: /etc/boottorrent/keys]
-    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    #[arg(long, global = true, value_name = "DIR")]
     keys: Option<PathBuf>,
     /// The server's local socket [default: /run/boottorrent-server/api.sock, or DIR/api.sock]
     #[arg(long, global = true, value_name = "PATH")]

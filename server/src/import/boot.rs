@@ -2,7 +2,7 @@
 //! Kernel and initrd of an image: from the command line or from inside, and whether they belong together.
 
 use super::{
-    Request, initrd,
+    Request, fstab, initrd,
     kernel::{self, Choice, Found, Wanted},
     tree::{self, Tree},
 };
@@ -64,8 +64,11 @@ pub fn take_root(
     };
     let needed = request.kernel.is_none() || request.initrd.is_none();
     let inside = if needed { Some(open().with_context(looking)?) } else { None };
-    let boot = take(request, staging, inside.as_deref())?;
+    let mut boot = take(request, staging, inside.as_deref())?;
     initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
+    if let Some(tree) = &inside {
+        boot.notes.extend(fstab::of_root(tree.as_ref(), staging)?);
+    }
     Ok(boot)
 }
 
@@ -168,7 +171,7 @@ pub fn fit(boot: &mut Boot, staging: &Staging, inside: Option<&dyn Tree>) -> Res
 }
 
 /// A small text file of the tree; `None` where there is none.
-fn small_text(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Option<String>> {
+pub fn small_text(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Option<String>> {
     let (folder, name) = path.split_once('/').unwrap_or(("", path));
     if !tree::plain(path) || !tree.names(folder)?.iter().any(|n| n == name) {
         return Ok(None);

@@ -5,6 +5,7 @@
 use super::{
     Request,
     boot::{self, Boot},
+    fstab,
     initrd::{self, Foreign},
     modules, mountable,
     source::whole,
@@ -117,6 +118,9 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
     mountable::check_head(&root.head, root.format, &boot, &format!("partition {number} of '{shown}'"))?;
     let mut notes = vec![format!("the root is partition {number} of the {}", table.scheme)];
     notes.extend(boot.notes.iter().cloned());
+    let superblock = |p: &Partition| Superblock::read(&read(&file)(p.start, MAGIC_BYTES).ok()?);
+    let partitions: Vec<_> = table.partitions.iter().map(|p| (p.clone(), superblock(p))).collect();
+    notes.extend(fstab::of_disk(&tree, &partitions, staging, &shown)?);
     let family = match initrd::check(&staging.path(INITRD), &boot.initrd.from) {
         Ok(()) => None,
         Err(lacking) => {

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod convert;
 mod decompress;
 pub mod disk;
+mod fstab;
 pub mod initrd;
 pub mod iso;
 pub mod kernel;

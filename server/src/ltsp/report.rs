@@ -11,7 +11,7 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::Result;
-use bootspec::{Phase, units::human_size};
+use bootspec::{Phase, SERVER_UNIT, units::human_size};
 use std::fs;
 
 /// The whole text. `clients`: what a running server knows of the machines.
@@ -87,13 +87,15 @@ pub fn report(site: &Site, clients: Result<Vec<Client>>) -> Result<String> {
             let (up, loading): (Vec<_>, Vec<_>) =
                 clients.iter().filter(runs).partition(|c| c.heartbeat.phase == Phase::Seed);
             text += &format!(
-                "boottorrent serve: {} machine(s) run LTSP's images, {} load them\n",
-                up.len(),
+                "boottorrent serve: {} LTSP's images, {} load them\n",
+                if up.len() == 1 { "1 machine runs".into() } else { format!("{} machines run", up.len()) },
                 loading.len()
             );
         }
         Err(_) if wishes.in_menu() => {
-            todo.push("start the server, without which no machine boots over the swarm: systemctl enable --now boottorrent".into());
+            todo.push(format!(
+                "start the server, without which no machine boots over the swarm: systemctl enable --now {SERVER_UNIT}"
+            ));
         }
         Err(_) => text += "boottorrent serve: does not run\n",
     }

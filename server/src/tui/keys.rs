@@ -136,7 +136,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("u", "fetch a URL, magnet or .torrent: image fetch URL"),
     ("a", "make one of a file on this server: image add"),
     ("d", "the default: image set NAME --default"),
-    ("r", "another name: image rename"),
+    ("r", "another name: image set NAME --rename"),
     ("x, Del", "remove it, cancel a fetch: image remove"),
     ("t", "try a fetch again that has failed"),
     ("T", "the same, unverified: image fetch --no-verify"),

@@ -232,7 +232,7 @@ fn without_a_server_nothing_is_changed() {
     assert_eq!(press(&mut m, "dxyfu2wa3"), []);
     m.view = View::Images;
     let text = screen(&m, 80, 24, RICH);
-    assert!(text.contains("systemctl start boottorrent") && text.contains("lab"), "{text}");
+    assert!(text.contains("systemctl start boottorrent-server") && text.contains("lab"), "{text}");
     assert!(!text.contains("rename"), "{text}");
 }
 

@@ -8,7 +8,7 @@ use super::{
     rows::{self, Line},
 };
 use crate::api::types::{FetchRequest, ImageRow};
-use bootspec::ImageName;
+use bootspec::{ImageName, SERVER_UNIT};
 use crossterm::event::{KeyCode, KeyEvent};
 
 /// Something has happened.
@@ -233,7 +233,9 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
         Link::Down(_) => {
             complain(
                 model,
-                "the server does not run: start it first (systemctl start boottorrent, or: boottorrent serve)",
+                format!(
+                    "the server does not run: start it first (systemctl start {SERVER_UNIT}, or: boottorrent serve)"
+                ),
             );
             return Vec::new();
         }

@@ -13,6 +13,7 @@ use super::{
     keys,
     model::{Link, Model, VIEWS, View},
 };
+use bootspec::SERVER_UNIT;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -82,7 +83,9 @@ fn machines_word(model: &Model) -> String {
 fn down(frame: &mut Frame, area: Rect, why: &str) {
     let lines = vec![
         Line::styled(
-            "The server does not run: start it with `systemctl start boottorrent`, or `boottorrent serve`.",
+            format!(
+                "The server does not run: start it with `systemctl start {SERVER_UNIT}`, or `boottorrent serve`."
+            ),
             Tone::Bad.style(),
         ),
         Line::styled(format!("({why})"), Tone::Dim.style()),

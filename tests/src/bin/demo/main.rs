@@ -39,6 +39,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a link of 100 Mbit/s has left beside phase one.
+const UP: &str = "8MB/s";
+
 fn demo() -> Result<()> {
     let begin = Instant::now();
     let count = wanted_machines()?;
@@ -49,8 +52,13 @@ fn demo() -> Result<()> {
     let image = assets::image(suite)?;
     let size = std::fs::metadata(image.payload())?.len();
     let lab = Lab::new("demo")?;
-    let mut server = Server::start(&lab, &image, &[])?;
-    println!("demo: image of {}; dnsmasq and boottorrent serve run on {}", human_size(size), Lab::SERVER);
+    // As the link of a server to a room is: narrow beside what machines have among each other.
+    let mut server = Server::start(&lab, &image, &["--up", UP])?;
+    println!(
+        "demo: image of {}; dnsmasq and boottorrent serve run on {}, which sends the image at {UP} at most",
+        human_size(size),
+        Lab::SERVER
+    );
     let machines = if count == 1 { "one machine is".into() } else { format!("{count} machines are") };
     println!("demo: {machines} switched on; consoles and logs are in {}", lab.dir().display());
 

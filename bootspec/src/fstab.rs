@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What of an image's fstab(5) holds on a machine that has none of its disks. Reading only, no I/O.
+//! What of an image's fstab(5) holds on a machine that has none of its disks: the agent writes it, and the server says
+//! beforehand what is left out. Reading only, no I/O.
 
 /// A line of fstab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,17 @@ pub fn lines(fstab: &str) -> impl Iterator<Item = Line<'_>> {
 }
 
 impl Line<'_> {
+    /// Whether it is for a place that a network boot needs no disk for: the root, swap, boot loaders and drives.
+    pub fn is_usual(&self) -> bool {
+        // d-i writes a line for the drive that it was started from.
+        let removable = self.what.starts_with("/dev/sr") || self.at.starts_with("/media/");
+        self.is_root() || removable || ["/boot", "/boot/efi", "/efi"].contains(&self.at)
+    }
+
+    fn is_root(&self) -> bool {
+        self.at == "/" || self.kind == "swap"
+    }
+
     /// Whether it names a disk, which only the machine has that the image was made on.
     pub fn is_disk(&self) -> bool {
         let tags = ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID="];
@@ -50,13 +62,10 @@ pub fn kept(fstab: &str, mounted: &[String]) -> Kept {
         dropped: Vec::new(),
     };
     for line in lines(fstab) {
-        let ours = line.at == "/" || line.kind == "swap" || mounted.iter().any(|m| m == line.at);
+        let ours = mounted.iter().any(|m| m == line.at);
         // Files and folders of the image itself can be mounted again (bind), and are no disks.
-        if ours || line.is_disk() {
-            let usual = ours || ["/boot", "/boot/efi", "/efi"].contains(&line.at);
-            // d-i writes a line for the drive that it was started from.
-            let removable = line.what.starts_with("/dev/sr") || line.at.starts_with("/media/");
-            if !usual && !removable {
+        if ours || line.is_root() || line.is_disk() {
+            if !ours && !line.is_usual() {
                 kept.dropped.push(line.at.to_owned());
             }
         } else {
