@@ -6,10 +6,11 @@ use crate::{
     discover::{self, Search},
     fallback,
     gate::Gate,
+    greeting::Greetings,
     http::HttpSource,
     metainfo::Metainfo,
+    networks::canonical,
     peer,
-    places::Places,
     plan::Bits,
     socket,
     store::{Head, Store},
@@ -60,9 +61,6 @@ const FLUSH: Duration = Duration::from_millis(25);
 const LOOK: Duration = Duration::from_millis(100);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
-/// Calls that may be greeting us at once, and from one host.
-const GREETING: usize = 256;
-const GREETING_EACH: usize = 32;
 
 /// A BitTorrent session. Cheap to clone.
 #[derive(Clone)]
@@ -168,12 +166,12 @@ impl Session {
         let http = http.filter(|_| metainfo.is_whole());
         let shared = self.add(&metainfo, store, have, servers, http, how);
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
-        shared.known.add(peers.into_iter());
+        shared.known.configured(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
         let (peer_id, port) = (shared.peer_id, shared.port);
         let search = Search { infohash: metainfo.infohash(), peer_id, port, trackers, lsd, client };
         let (stats, end, found) = (discover::stats(&shared), shared.end.clone(), shared.clone());
-        tokio::spawn(discover::listen(search, stats, end, move |a| found.known.add(std::iter::once(a))));
+        tokio::spawn(async move { discover::listen(search, stats, end, &found.known).await });
         tokio::spawn(discover::call(shared.clone()));
         tokio::spawn(fallback::run(shared.clone()));
         Ok(Torrent { shared, account: Mutex::default() })
@@ -232,7 +230,7 @@ pub(crate) fn peer_id() -> Id20 {
 }
 
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
-    let greeting = Places::new(GREETING, GREETING_EACH);
+    let greetings = Arc::new(Greetings::default());
     let all = async {
         loop {
             let Ok((stream, address)) = listener.accept().await else {
@@ -240,12 +238,15 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            let Some(place) = greeting.take(address.ip()) else { continue };
+            let address = canonical(address);
+            let greeting = greetings.begin(address.ip());
             let inner = inner.clone();
             tokio::spawn(async move {
-                let greeted = greet(&inner, stream).await;
-                drop(place);
+                let greeted = tokio::select! {
+                    greeted = greet(&inner, stream) => greeted,
+                    () = greeting.end.cancelled() => Err(anyhow::anyhow!("it has not greeted us, and others call")),
+                };
+                drop(greeting);
                 let ended = match greeted {
                     Ok((shared, stream, id)) => peer::run(&shared, stream, address, id, true).await,
                     Err(e) => Err(e),

@@ -2,7 +2,11 @@
 //! Peers that shake hands properly and then do what they should not. Sessions survive
 //! them, hold little for them, and serve and fetch as ever.
 
+mod addresses;
+#[path = "../common/mod.rs"]
 mod common;
+mod flood;
+mod hosts;
 
 use common::{at, content, empty, file_of, session};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -118,6 +122,22 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
         ("choke, unchoke, choke", [message(0, &[]), message(1, &[]), message(0, &[])].concat().repeat(2000)),
         ("keep-alives", vec![0; 400_000]),
     ]
+}
+
+/// Call from an address of this machine, so that several hosts can be played.
+async fn call_from(from: [u8; 4], to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
+/// Call, and shake hands; the other side's handshake is read.
+async fn greet_from(from: [u8; 4], to: SocketAddr, hello: &[u8]) -> std::io::Result<(TcpStream, Vec<u8>)> {
+    let mut stream = call_from(from, to).await?;
+    stream.write_all(hello).await?;
+    let mut theirs = vec![0; 68];
+    stream.read_exact(&mut theirs).await?;
+    Ok((stream, theirs))
 }
 
 /// Say it, and do not read. The other side may hang up: all the better.
