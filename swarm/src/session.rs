@@ -59,6 +59,8 @@ impl Default for SessionConfig {
 const FLUSH: Duration = Duration::from_millis(25);
 /// How often everybody looks whether there is more to ask for, or to show.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often those are looked for who have nothing and want nothing.
+const CLEAR: Duration = Duration::from_secs(10);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
@@ -275,19 +277,33 @@ async fn greet(inner: &Inner, mut stream: TcpStream) -> anyhow::Result<(Arc<Shar
 
 /// What happens by the clock.
 async fn tick(shared: Arc<Shared>) {
-    let (mut looked, dealing) = (shared.now(), shared.state().deal.is_some());
+    let (mut looked, mut cleared, dealing) = (shared.now(), shared.now(), shared.state().deal.is_some());
     while !shared.end.is_cancelled() {
         shared.flush();
-        let busy = dealing || !shared.complete();
-        if busy && shared.now().saturating_sub(looked) >= LOOK {
-            looked = shared.now();
+        let now = shared.now();
+        let busy = !shared.complete() || (dealing && !shared.state().conns.is_empty());
+        if busy && now.saturating_sub(looked) >= LOOK {
+            looked = now;
             let conns: Vec<_> = shared.state().conns.values().cloned().collect();
             for conn in conns {
                 shared.want_from(&conn);
                 shared.show(&conn);
             }
         }
-        sleep(if busy { FLUSH } else { LOOK }).await;
+        if now.saturating_sub(cleared) >= CLEAR {
+            cleared = now;
+            shared.dismiss();
+        }
+        if busy {
+            sleep(FLUSH).await;
+        } else {
+            // Nothing is fetched or shown: somebody may come, and those who are here may have to go.
+            tokio::select! {
+                () = sleep(CLEAR) => {}
+                () = shared.joined.notified() => {}
+                () = shared.end.cancelled() => {}
+            }
+        }
     }
 }
 
@@ -324,7 +340,12 @@ impl Torrent {
 
     /// Who has sent wrong pieces, and is asked for nothing more.
     pub fn banned(&self) -> Vec<IpAddr> {
-        self.shared.state().banned.iter().copied().collect()
+        self.shared.state().record.banned(self.shared.now())
+    }
+
+    /// Whether wrong pieces come from everybody, so that our own memory or disk is in doubt.
+    pub fn doubtful(&self) -> bool {
+        self.shared.state().record.doubtful()
     }
 
     /// Pieces that peers have sent and that were wrong.

@@ -8,14 +8,14 @@ use crate::{
     http::HttpSource,
     known::Known,
     metainfo::Metainfo,
-    plan::{Asker, BLOCK, Bits, Blame, Deal, Given, Key, Landed, Order, Picker, Seat, displaced},
+    plan::{Asker, BLOCK, Bits, Blame, Deal, Given, Key, Landed, Order, Picker, Record, Seat, displaced},
     store::Store,
 };
 use anyhow::{Context, bail};
 use librqbit_core::hash_id::Id20;
 use librqbit_peer_protocol::{Message, Request};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
@@ -25,6 +25,9 @@ use std::{
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// How long somebody may stay who has nothing that we lack, and does not say that he wants anything.
+const USELESS: Duration = Duration::from_secs(120);
 
 /// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
 const HASHED_HERE: u32 = 512 << 10;
@@ -44,8 +47,8 @@ pub(crate) struct State {
     pub blame: Blame,
     /// Where those were who are gone, and have sent something of a piece that is not verified yet.
     pub left: HashMap<Key, IpAddr>,
-    /// Who has sent wrong pieces.
-    pub banned: HashSet<IpAddr>,
+    /// Who has sent right and wrong pieces.
+    pub record: Record,
     next_key: Key,
 }
 
@@ -91,6 +94,8 @@ pub(crate) struct Shared {
     began: Instant,
     error: OnceLock<String>,
     done: Notify,
+    /// A connection has come.
+    pub joined: Notify,
     /// Bytes of all pieces that the payload has part in.
     pub wanted: u64,
     /// When a peer last brought a new piece, in milliseconds since `began`.
@@ -129,7 +134,7 @@ impl Shared {
             given: Given::default(),
             blame: Blame::default(),
             left: HashMap::new(),
-            banned: HashSet::new(),
+            record: Record::default(),
             next_key: 0,
         };
         Arc::new(Self {
@@ -153,6 +158,7 @@ impl Shared {
             began: Instant::now(),
             error: OnceLock::new(),
             done: Notify::new(),
+            joined: Notify::new(),
             wanted,
             moved: AtomicU64::new(0),
         })
@@ -221,7 +227,7 @@ impl Shared {
             bail!("this is ourselves");
         }
         let mut state = self.state();
-        if state.banned.contains(&address.ip()) {
+        if state.record.is_banned(address.ip(), self.now()) {
             bail!("it has sent wrong pieces before");
         }
         // A peer is an address and an id. Whoever has this id at another address is somebody else: a machine that moved,
@@ -252,6 +258,7 @@ impl Shared {
             deal.join(key);
         }
         state.conns.insert(key, conn.clone());
+        self.joined.notify_one();
         Ok(conn)
     }
 
@@ -277,6 +284,19 @@ impl Shared {
     fn seats(&self, state: &State) -> Vec<Seat> {
         let now = self.now();
         state.conns.values().filter(|c| c.lives()).map(|c| c.seat(now)).collect()
+    }
+
+    /// End connections to those who have nothing and want nothing.
+    pub(crate) fn dismiss(&self) {
+        let (now, state) = (self.now(), self.state());
+        let idle = |c: &&Arc<Conn>| {
+            let seat = c.seat(now);
+            !seat.waits && seat.quiet >= USELESS && !c.wants.load(Ordering::Relaxed)
+        };
+        for conn in state.conns.values().filter(idle).filter(|c| !state.picker.interesting(c.key)) {
+            tracing::debug!("{} has nothing and wants nothing", conn.address);
+            conn.end.cancel();
+        }
     }
 
     /// Connections on which something happens, or may soon.
@@ -416,6 +436,7 @@ impl Shared {
         match self.store.verify(piece) {
             Ok(true) => {
                 self.moved.store(self.now().as_millis() as u64, Ordering::Relaxed);
+                self.state().credit(piece);
                 self.have(piece);
             }
             Ok(false) => self.wrong(piece),

@@ -13,6 +13,7 @@ mod given;
 mod layout;
 mod meter;
 mod picker;
+mod record;
 mod seats;
 mod slots;
 
@@ -24,5 +25,6 @@ pub use given::Given;
 pub use layout::{BLOCK, Layout};
 pub use meter::Meter;
 pub use picker::{Changes, Key, Landed, Order, Picker, Reserved};
+pub use record::Record;
 pub use seats::{Seat, displaced};
 pub use slots::{Asker, Slots, Ticket};

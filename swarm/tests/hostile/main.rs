@@ -215,7 +215,11 @@ async fn a_machine_that_fetches_survives_every_attack() {
 /// A peer that claims to have all, lets itself be asked, and answers each request with `answer`
 /// (called with piece, begin, length).
 async fn liar(metainfo: Metainfo, answer: fn(u32, u32, u32) -> Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    liar_at([127, 0, 0, 2], metainfo, answer).await
+}
+
+async fn liar_at(ip: [u8; 4], metainfo: Metainfo, answer: fn(u32, u32, u32) -> Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind(SocketAddr::from((ip, 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -275,6 +279,31 @@ async fn a_liar_among_several_senders_is_found() {
         assert_eq!(torrent.banned(), [liar.ip()]);
         assert!((1..=3).contains(&torrent.wrong()), "{} wrong pieces", torrent.wrong());
     }
+}
+
+/// When everybody seems to send wrong pieces, nobody is banned: the machine's own memory is in doubt, until somebody
+/// shows that it is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_can_trust_nobody_doubts_itself() {
+    let (data, metainfo) = payload();
+    let wrong = |p, b, l: u32| block(p, b, &vec![0xee; l as usize]);
+    let mut liars = Vec::new();
+    for n in 2..5 {
+        liars.push(liar_at([127, 0, 0, n], metainfo.clone(), wrong).await);
+    }
+    let (s, torrent, file) = fetcher(&metainfo, liars).await;
+    let doubts = async {
+        while !torrent.doubtful() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), doubts).await.expect("three liars, and nobody else");
+    assert!(torrent.banned().is_empty());
+    let seeder = seeder(&data, &metainfo, true).await;
+    let (_other, theirs, their_file) = fetcher(&metainfo, vec![at(&seeder), at(&s)]).await;
+    completes(&torrent, file, &data).await;
+    completes(&theirs, their_file, &data).await;
+    assert!(!torrent.doubtful() && !torrent.banned().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
