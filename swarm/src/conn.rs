@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Requests of one peer that are kept. Who sends more is out of his mind, or ours.
-const MAX_REQUESTS: usize = 4096;
+pub(crate) const MAX_REQUESTS: usize = 4096;
 
 /// Blocks that are asked for together, in bytes.
 const MERGED: u32 = 64 << 10;
@@ -31,7 +31,7 @@ const MAX_EACH: usize = 128;
 
 /// What may wait to be said, in bytes, to a peer that does not read. The largest that an honest one is sent at once are
 /// the requests for a piece of 64 MiB.
-const MAX_CONTROL: usize = 256 << 10;
+pub(crate) const MAX_CONTROL: usize = 256 << 10;
 
 /// Parts of the metainfo that may wait to be sent: all of the largest.
 const MAX_PARTS: usize = crate::MAX_METAINFO / (16 << 10);

@@ -107,6 +107,11 @@ impl Known {
         self.all.lock().expect("no panic under the lock")
     }
 
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().addresses.len()
+    }
+
     /// What the admin has named.
     pub(crate) fn configured(&self, addresses: impl Iterator<Item = SocketAddr>) {
         self.add(Source::Configured, None, addresses);

@@ -9,10 +9,6 @@ fn next(known: &Known) -> Option<SocketAddr> {
     known.next(true, &HashSet::new()).map(|n| n.0)
 }
 
-fn count(known: &Known) -> usize {
-    known.lock().addresses.len()
-}
-
 #[test]
 fn the_server_first_then_each_once() {
     let known = Known::new(vec![at(1).ip()]);
@@ -46,12 +42,12 @@ fn better_sources_are_called_first() {
 fn one_host_has_few_addresses_and_hides_nobody() {
     let known = Known::new(vec![]);
     (10_000..12_200).for_each(|port| known.heard(([10, 0, 0, 66], port).into()));
-    assert_eq!(count(&known), 4);
+    assert_eq!(known.len(), 4);
     known.heard(SocketAddr::from(([10, 0, 0, 2], 6981)));
-    assert_eq!(count(&known), 5);
+    assert_eq!(known.len(), 5);
     // An attacker who forges the sender of datagrams: there is always room for one more.
     (0..=255).for_each(|n| known.heard(([10, 0, 0, n], 2000).into()));
-    assert!(count(&known) <= 256);
+    assert!(known.len() <= 256);
     known.heard(SocketAddr::from(([10, 0, 0, 3], 6981)));
     assert!(known.lock().addresses.contains_key(&at(3)));
 }
@@ -61,7 +57,7 @@ fn whoever_gossips_much_is_one_teller() {
     let known = Known::new(vec![]);
     let junk = |n: u32| SocketAddr::from(([10, 0, 0, (n % 250) as u8], 2000 + n as u16));
     known.gossip(at(66), (0..2000).map(junk));
-    assert_eq!(count(&known), 100);
+    assert_eq!(known.len(), 100);
     known.gossip(at(7), [at(8)].into_iter());
     let called: Vec<_> = std::iter::from_fn(|| next(&known)).collect();
     assert!(called.contains(&at(8)), "one of the first twenty: two tellers take turns");
@@ -83,12 +79,12 @@ fn nobody_makes_us_call_where_we_have_no_business() {
     known.gossip(at(9), addresses.map(SocketAddr::from).into_iter());
     known.heard("[fe80::1]:6981".parse().unwrap());
     known.tracked("127.0.0.1:6981".parse().unwrap(), false);
-    assert_eq!(count(&known), 0);
+    assert_eq!(known.len(), 0);
     known.tracked("127.0.0.1:6981".parse().unwrap(), true);
     known.heard("[fe80::1%2]:6981".parse().unwrap());
     known.gossip("[fe80::1%2]:6981".parse().unwrap(), ["[fe80::7]:6981".parse().unwrap()].into_iter());
     let scoped: SocketAddr = "[fe80::7%2]:6981".parse().unwrap();
-    assert!(count(&known) == 3 && known.lock().addresses.contains_key(&scoped), "the teller's link");
+    assert!(known.len() == 3 && known.lock().addresses.contains_key(&scoped), "the teller's link");
 }
 
 #[test]

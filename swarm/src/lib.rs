@@ -11,6 +11,7 @@
 //! | what is fetched, shown and served next: decisions without I/O | [`plan`] |
 //! | peers are found and called | `discover`, `known`, `networks` |
 //! | messages, and a connection's life | `wire`, `conn`, `peer` |
+//! | the same without a network, for fuzzing and tests | [`drive`] |
 //! | what becomes of a message, and what it costs its sender | `heed` |
 //! | what TCP is told, and how many places one host may take | `socket`, `places`, `greeting` |
 //! | what the connections of a torrent share | `torrent` |
@@ -29,6 +30,7 @@ mod account;
 mod conn;
 pub mod create;
 mod discover;
+pub mod drive;
 mod fallback;
 mod files;
 mod gate;

@@ -89,7 +89,7 @@ impl Drop for Leave<'_> {
     }
 }
 
-fn greet(shared: &Shared, conn: &Conn) {
+pub(crate) fn greet(shared: &Shared, conn: &Conn) {
     {
         let state = shared.state();
         let have = state.picker.have();
@@ -108,11 +108,16 @@ fn greet(shared: &Shared, conn: &Conn) {
     shared.show(conn);
 }
 
-async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> anyhow::Result<()> {
-    let mut frames = match shared.complete() {
+/// Who has everything wants no blocks.
+pub(crate) fn frames(shared: &Shared) -> Frames {
+    match shared.complete() {
         true => Frames::without_blocks(shared.store.layout().pieces()),
         false => Frames::default(),
-    };
+    }
+}
+
+async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> anyhow::Result<()> {
+    let mut frames = frames(shared);
     let (mut heed, mut heard, mut came) = (Heed::default(), Instant::now(), usize::MAX);
     loop {
         let (mut taken, mut useful) = (0, false);
@@ -219,7 +224,7 @@ impl Turn {
 }
 
 /// What goes out now, whether to look for more to ask, and whether blocks wait.
-fn take(shared: &Shared, conn: &Conn) -> (Vec<u8>, bool, bool) {
+pub(crate) fn take(shared: &Shared, conn: &Conn) -> (Vec<u8>, bool, bool) {
     let mut outbox = conn.outbox();
     let mut out = std::mem::take(&mut outbox.control);
     if let Some(part) = outbox.parts.pop_front() {

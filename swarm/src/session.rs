@@ -292,7 +292,7 @@ async fn tick(shared: Arc<Shared>) {
         }
         if now.saturating_sub(cleared) >= CLEAR {
             cleared = now;
-            shared.dismiss();
+            shared.dismiss(now);
         }
         if busy {
             sleep(FLUSH).await;

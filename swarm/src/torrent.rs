@@ -287,8 +287,8 @@ impl Shared {
     }
 
     /// End connections to those who have nothing and want nothing.
-    pub(crate) fn dismiss(&self) {
-        let (now, state) = (self.now(), self.state());
+    pub(crate) fn dismiss(&self, now: Duration) {
+        let state = self.state();
         let idle = |c: &&Arc<Conn>| {
             let seat = c.seat(now);
             !seat.waits && seat.quiet >= USELESS && !c.wants.load(Ordering::Relaxed)
