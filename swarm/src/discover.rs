@@ -46,6 +46,8 @@ const UNANSWERED: usize = 32;
 const STAYED: Duration = Duration::from_secs(1);
 /// How often somebody new is looked for without any news.
 const LOOK: Duration = Duration::from_millis(250);
+/// Until the next look after news: there may be many.
+const BREATH: Duration = Duration::from_millis(20);
 /// Without a new piece for this long, one more is called, each time.
 const DRY: Duration = Duration::from_secs(2);
 
@@ -85,7 +87,7 @@ pub(crate) async fn call(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.until_done() => return,
             () = shared.end.cancelled() => return,
-            () = shared.known.news() => {}
+            () = shared.known.news() => sleep(BREATH).await,
             () = sleep(LOOK) => {}
         }
     }

@@ -2,11 +2,12 @@
 //! Calls that have not told yet what they want. Saying that takes an honest peer milliseconds, so where many call at
 //! once, those who have said nothing for longest are not waited for any longer: nobody shuts others out by calling.
 
-use crate::places::host;
+use crate::{places::host, plan::Effort};
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +21,24 @@ struct Caller {
     end: CancellationToken,
 }
 
-/// Those who are greeting us, the first to come first.
+/// What a call costs an address: 200 at once, and 50 in a second.
+const CALL: u32 = 10;
+/// Addresses of which it is known how often they call.
+const REMEMBERED: usize = 1024;
+
+/// See the module's text.
+pub(crate) struct Greetings {
+    inner: Mutex<Inner>,
+    began: Instant,
+}
+
 #[derive(Default)]
-pub(crate) struct Greetings(Mutex<(VecDeque<Caller>, u64)>);
+struct Inner {
+    /// The first to come first.
+    callers: VecDeque<Caller>,
+    number: u64,
+    efforts: HashMap<IpAddr, Effort>,
+}
 
 /// Somebody who is greeting us; over when dropped.
 pub(crate) struct Greeting {
@@ -33,10 +49,29 @@ pub(crate) struct Greeting {
 }
 
 impl Greetings {
-    /// Somebody calls.
-    pub(crate) fn begin(self: &Arc<Self>, ip: IpAddr) -> Greeting {
+    /// Nobody calls yet.
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), began: Instant::now() })
+    }
+
+    /// Somebody calls. None: too often.
+    pub(crate) fn begin(self: &Arc<Self>, ip: IpAddr) -> Option<Greeting> {
+        self.begin_at(ip, self.began.elapsed())
+    }
+
+    fn begin_at(self: &Arc<Self>, ip: IpAddr, now: Duration) -> Option<Greeting> {
         let mut guard = self.lock();
-        let (callers, number) = &mut *guard;
+        let Inner { callers, number, efforts } = &mut *guard;
+        if efforts.len() >= REMEMBERED && !efforts.contains_key(&ip) {
+            efforts.clear();
+        }
+        // A call that is refused costs nothing more: else whoever goes on calling is never heard again.
+        if !ip.is_loopback() {
+            let effort = efforts.entry(ip).or_default();
+            if effort.spend(0, now).is_some() || effort.spend(CALL, now).is_some() {
+                return None;
+            }
+        }
         if !ip.is_loopback() && callers.iter().filter(|c| c.ip == ip).count() >= EACH {
             dismiss(callers, |c| c.ip == ip);
         } else if callers.len() >= ALL {
@@ -46,11 +81,11 @@ impl Greetings {
         *number += 1;
         let (number, end) = (*number, CancellationToken::new());
         callers.push_back(Caller { number, ip, end: end.clone() });
-        Greeting { of: self.clone(), number, end }
+        Some(Greeting { of: self.clone(), number, end })
     }
 
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<Caller>, u64)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,7 +105,7 @@ fn dismiss(callers: &mut VecDeque<Caller>, which: impl Fn(&Caller) -> bool) {
 
 impl Drop for Greeting {
     fn drop(&mut self) {
-        self.of.lock().0.retain(|c| c.number != self.number);
+        self.of.lock().callers.retain(|c| c.number != self.number);
     }
 }
 
@@ -80,19 +115,31 @@ mod tests {
 
     #[test]
     fn the_silent_are_not_waited_for_when_others_come() {
-        let greetings = Arc::new(Greetings::default());
+        let greetings = Greetings::new();
         let ip = |n: usize| IpAddr::from([10, 0, (n >> 8) as u8, n as u8]);
-        let mine: Vec<_> = (0..EACH + 2).map(|_| greetings.begin(ip(1))).collect();
+        let mine: Vec<_> = (0..EACH + 2).map(|_| greetings.begin(ip(1)).unwrap()).collect();
         let ended = |g: &[Greeting]| g.iter().filter(|g| g.end.is_cancelled()).count();
         assert_eq!(ended(&mine), 2);
         assert!(mine[0].end.is_cancelled() && mine[1].end.is_cancelled(), "the oldest");
         // One host with many addresses, and then somebody else.
         let six = |n: usize| format!("fd00::{n:x}").parse::<IpAddr>().unwrap();
-        let many: Vec<_> = (0..ALL).map(|n| greetings.begin(six(n))).collect();
-        assert!(greetings.lock().0.len() <= ALL);
-        let honest = greetings.begin(ip(9));
+        let many: Vec<_> = (0..ALL).map(|n| greetings.begin(six(n)).unwrap()).collect();
+        assert!(greetings.lock().callers.len() <= ALL);
+        let honest = greetings.begin(ip(9)).unwrap();
         assert!(!honest.end.is_cancelled() && ended(&mine) == 2, "its own make room");
         drop((mine, many, honest));
-        assert_eq!(greetings.lock().0.len(), 0);
+        assert_eq!(greetings.lock().callers.len(), 0);
+    }
+
+    #[test]
+    fn whoever_calls_all_the_time_is_heard_now_and_then() {
+        let (greetings, ip) = (Greetings::new(), IpAddr::from([10, 0, 0, 1]));
+        let calls = |at: u64| {
+            let now = Duration::from_millis(at);
+            (0..1000).filter(|_| greetings.begin_at(ip, now).is_some()).count()
+        };
+        assert_eq!(calls(0), 200);
+        assert!((4..=5).contains(&calls(100)));
+        assert!(greetings.begin_at([10, 0, 0, 2].into(), Duration::from_millis(100)).is_some());
     }
 }

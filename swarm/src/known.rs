@@ -49,16 +49,27 @@ impl Source {
         }
     }
 
-    /// Calls in a second, and at once.
-    fn calls(self) -> f64 {
-        match self {
-            Self::Configured | Self::Tracker => 100.0,
-            Self::Local | Self::Gossip => 20.0,
-        }
-    }
-
     fn is_anybodys(self) -> bool {
         self >= Self::Local
+    }
+}
+
+/// What is bounded in a second, and as much at once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Rate {
+    /// Calls to those whom a source has named.
+    Calls(Source),
+    /// Datagrams that are looked at.
+    Heard,
+}
+
+impl Rate {
+    fn in_a_second(self) -> f64 {
+        match self {
+            Self::Calls(source) if source.is_anybodys() => 20.0,
+            Self::Calls(_) => 100.0,
+            Self::Heard => 500.0,
+        }
     }
 }
 
@@ -75,7 +86,6 @@ pub(crate) enum Call {
 
 #[derive(Clone)]
 struct Address {
-    source: Source,
     /// The host that named it.
     by: IpAddr,
     busy: bool,
@@ -85,9 +95,10 @@ struct Address {
 
 #[derive(Default)]
 struct All {
-    addresses: HashMap<SocketAddr, Address>,
-    /// Calls that may be made now, and when that was counted.
-    calls: HashMap<Source, (f64, Instant)>,
+    /// By source.
+    addresses: BTreeMap<Source, HashMap<SocketAddr, Address>>,
+    /// How many of each may happen now, and when that was counted.
+    rates: HashMap<Rate, (f64, Instant)>,
 }
 
 /// See the module's text.
@@ -109,7 +120,7 @@ impl Known {
 
     /// How many are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.lock().addresses.len()
+        self.lock().addresses.values().map(HashMap::len).sum()
     }
 
     /// What the admin has named.
@@ -126,6 +137,10 @@ impl Known {
 
     /// Whom local discovery has heard.
     pub(crate) fn heard(&self, address: SocketAddr) {
+        // Datagrams are cheap to send: more than this are not worth a look.
+        if !self.lock().may(Rate::Heard, Instant::now()) {
+            return;
+        }
         self.add(Source::Local, Some(address), std::iter::once(address));
     }
 
@@ -136,7 +151,7 @@ impl Known {
 
     fn add(&self, source: Source, teller: Option<SocketAddr>, addresses: impl Iterator<Item = SocketAddr>) {
         let teller = teller.map(canonical);
-        let mut all = self.lock();
+        let (mut all, mut news) = (self.lock(), false);
         for address in addresses {
             let address = canonical(address);
             let address = teller.map_or(address, |t| on_the_link_of(address, t));
@@ -145,16 +160,25 @@ impl Known {
                 continue;
             }
             let by = host(teller.unwrap_or(address).ip());
-            if let Some(known) = all.addresses.get_mut(&address) {
-                if source < known.source {
-                    (known.source, known.by) = (source, by);
+            match all.source_of(&address) {
+                Some(known) if known <= source => {}
+                Some(known) => {
+                    // Better vouched for than before.
+                    let moved = all.of(known).remove(&address);
+                    all.of(source).extend(moved.map(|a| (address, Address { by, ..a })));
                 }
-            } else if server || all.make_room(source, host(address.ip()), by) {
-                let fresh = Address { source, by, busy: false, failures: 0, not_before: Instant::now() };
-                all.addresses.insert(address, fresh);
+                None if server || all.make_room(source, host(address.ip()), by) => {
+                    let fresh = Address { by, busy: false, failures: 0, not_before: Instant::now() };
+                    all.of(source).insert(address, fresh);
+                    news = true;
+                }
+                None => {}
             }
         }
-        self.news.notify_one();
+        drop(all);
+        if news {
+            self.news.notify_one();
+        }
     }
 
     fn vouched(&self, address: &SocketAddr, source: Source, teller: Option<SocketAddr>) -> bool {
@@ -181,28 +205,30 @@ impl Known {
         let mut all = self.lock();
         let now = Instant::now();
         let free = |a: &Address| !a.busy && a.not_before <= now;
-        let server = all.addresses.iter().find(|(at, a)| free(a) && self.is_server(at)).map(|(at, _)| *at);
+        let mut servers = all.addresses.values().flatten().filter(|(at, _)| self.is_server(at));
+        let server = servers.find(|(_, a)| free(a)).map(|(at, _)| *at);
         let address = match (server, others) {
             (Some(server), _) => server,
             (None, false) => return None,
             (None, true) => all.choose(|at, a| free(a) && !here.contains(at), now)?,
         };
-        let chosen = all.addresses.get_mut(&address)?;
-        chosen.busy = true;
-        Some((address, chosen.source))
+        let source = all.source_of(&address)?;
+        all.of(source).get_mut(&address)?.busy = true;
+        Some((address, source))
     }
 
     /// A call is over.
     pub(crate) fn over(&self, address: SocketAddr, how: Call) {
         let server = self.is_server(&address);
         let mut all = self.lock();
-        let Some(a) = all.addresses.get_mut(&address) else { return };
+        let Some(source) = all.source_of(&address) else { return };
+        let Some(a) = all.of(source).get_mut(&address) else { return };
         a.failures = if how == Call::Worked { 0 } else { a.failures + 1 };
         let most = if server { SERVER_RETRY } else { MAX_RETRY };
         a.busy = false;
         a.not_before = Instant::now() + (RETRY * (1 << a.failures.min(10))).min(most);
-        if how == Call::Failed && a.failures >= FORGOTTEN && a.source.is_anybodys() && !server {
-            all.addresses.remove(&address);
+        if how == Call::Failed && a.failures >= FORGOTTEN && source.is_anybodys() && !server {
+            all.of(source).remove(&address);
         }
     }
 }
@@ -222,52 +248,69 @@ fn callable(address: &SocketAddr) -> bool {
 }
 
 impl All {
+    fn of(&mut self, source: Source) -> &mut HashMap<SocketAddr, Address> {
+        self.addresses.entry(source).or_default()
+    }
+
+    fn source_of(&self, address: &SocketAddr) -> Option<Source> {
+        self.addresses.iter().find(|(_, those)| those.contains_key(address)).map(|(source, _)| *source)
+    }
+
     /// Whether one more address fits: of this source, of this host, by this teller. What was called in vain makes room;
     /// when a source has none such, chance decides, so that who comes first does not stay for that alone.
     fn make_room(&mut self, source: Source, of: IpAddr, by: IpAddr) -> bool {
         let (all, each, told) = source.shares();
-        let theirs = |at: &SocketAddr, a: &Address| a.source == source && host(at.ip()) == of;
-        let teller = |_: &SocketAddr, a: &Address| a.source == source && a.by == by;
-        let one = |_: &SocketAddr, a: &Address| a.source == source;
-        self.fits(each, theirs, false) && self.fits(told, teller, false) && self.fits(all, one, true)
-    }
-
-    fn fits(&mut self, most: usize, which: impl Fn(&SocketAddr, &Address) -> bool, by_chance: bool) -> bool {
-        let such = || self.addresses.iter().filter(|(at, a)| which(at, a));
-        if such().count() < most {
-            return true;
-        }
-        let vain = such().filter(|(_, a)| !a.busy && a.failures > 0).max_by_key(|(_, a)| a.failures);
-        let gone = vain.map(|(at, _)| *at).or_else(|| {
-            let idle = such().filter(|(_, a)| by_chance && !a.busy);
-            idle.map(|(at, _)| *at).choose(&mut rand::rng())
-        });
-        gone.is_some_and(|at| self.addresses.remove(&at).is_some())
+        let those = self.of(source);
+        fits(those, each, |at, _| host(at.ip()) == of, false)
+            && fits(those, told, |_, a| a.by == by, false)
+            && fits(those, all, |_, _| true, true)
     }
 
     fn choose(&mut self, may: impl Fn(&SocketAddr, &Address) -> bool, now: Instant) -> Option<SocketAddr> {
         // By teller, so that who names a hundred hides nobody whom others name.
         let mut groups: BTreeMap<(bool, Source), HashMap<IpAddr, Vec<SocketAddr>>> = BTreeMap::new();
-        for (at, a) in self.addresses.iter().filter(|(at, a)| may(at, a)) {
-            groups.entry((a.failures > 0, a.source)).or_default().entry(a.by).or_default().push(*at);
+        for (source, those) in &self.addresses {
+            for (at, a) in those.iter().filter(|(at, a)| may(at, a)) {
+                groups.entry((a.failures > 0, *source)).or_default().entry(a.by).or_default().push(*at);
+            }
         }
         for ((_, source), tellers) in groups {
-            if self.may_call(source, now) {
+            if self.may(Rate::Calls(source), now) {
                 return tellers.into_values().choose(&mut rand::rng())?.into_iter().choose(&mut rand::rng());
             }
         }
         None
     }
 
-    fn may_call(&mut self, source: Source, now: Instant) -> bool {
-        let rate = source.calls();
-        let (left, at) = self.calls.entry(source).or_insert((rate, now));
+    /// Whether one more of these may happen now.
+    fn may(&mut self, what: Rate, now: Instant) -> bool {
+        let rate = what.in_a_second();
+        let (left, at) = self.rates.entry(what).or_insert((rate, now));
         *left = (*left + now.saturating_duration_since(*at).as_secs_f64() * rate).min(rate);
         *at = now;
         let may = *left >= 1.0;
         *left -= f64::from(u8::from(may));
         may
     }
+}
+
+/// Whether there are fewer than `most` of those. One that was called in vain makes room; else, if `by_chance`, any.
+fn fits(
+    those: &mut HashMap<SocketAddr, Address>,
+    most: usize,
+    which: impl Fn(&SocketAddr, &Address) -> bool,
+    by_chance: bool,
+) -> bool {
+    let such = || those.iter().filter(|(at, a)| which(at, a));
+    if such().count() < most {
+        return true;
+    }
+    let vain = such().filter(|(_, a)| !a.busy && a.failures > 0).max_by_key(|(_, a)| a.failures);
+    let gone = vain.map(|(at, _)| *at).or_else(|| {
+        let idle = such().filter(|(_, a)| by_chance && !a.busy);
+        idle.map(|(at, _)| *at).choose(&mut rand::rng())
+    });
+    gone.is_some_and(|at| those.remove(&at).is_some())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ const STALLED: Duration = Duration::from_millis(2500);
 /// Messages that are heeded before others have their turn.
 const YIELD: usize = 64;
 /// Bytes that are not worth being woken for, when nothing useful is among them.
-const DRIBBLE: usize = 64;
+const DRIBBLE: usize = 512;
 /// What is sent in one turn.
 const TURN: usize = 256 << 10;
 /// And to one who fetches the same again and again.

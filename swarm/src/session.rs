@@ -232,7 +232,7 @@ pub(crate) fn peer_id() -> Id20 {
 }
 
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
-    let greetings = Arc::new(Greetings::default());
+    let greetings = Greetings::new();
     let all = async {
         loop {
             let Ok((stream, address)) = listener.accept().await else {
@@ -241,7 +241,7 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
                 continue;
             };
             let address = canonical(address);
-            let greeting = greetings.begin(address.ip());
+            let Some(greeting) = greetings.begin(address.ip()) else { continue };
             let inner = inner.clone();
             tokio::spawn(async move {
                 let greeted = tokio::select! {

@@ -264,15 +264,14 @@ impl Shared {
 
     /// A place for one more. Error: there is none.
     fn make_room(&self, state: &State, ip: IpAddr, incoming: bool) -> anyhow::Result<()> {
-        let seats = self.seats(state);
-        let of_ip: Vec<Seat> = seats.iter().filter(|s| s.ip == ip).copied().collect();
-        let crowded = incoming && of_ip.len() >= self.each(ip);
-        if !crowded && seats.len() < self.limit {
+        let here = state.conns.values().filter(|c| c.lives());
+        let crowded = incoming && here.clone().filter(|c| c.ip() == ip).count() >= self.each(ip);
+        if !crowded && here.count() < self.limit {
             return Ok(());
         }
         // The server's connection is worth more than anybody's.
-        let mut may_go = if crowded { of_ip } else { seats };
-        may_go.retain(|s| !self.servers.contains(&s.ip));
+        let mut may_go = self.seats(state);
+        may_go.retain(|s| (!crowded || s.ip == ip) && !self.servers.contains(&s.ip));
         let Some(gone) = displaced(&may_go, ip).and_then(|key| state.conns.get(&key)) else {
             bail!("there are {} connections already, and {} to {ip} at most", self.limit, self.each(ip));
         };
