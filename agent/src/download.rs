@@ -176,7 +176,7 @@ async fn wait(
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut have, mut since, mut said) = (0, Instant::now(), false);
-    let mut banned = Vec::new();
+    let (mut banned, mut doubted) = (Vec::new(), false);
     while !torrent.complete() {
         if let Some(error) = torrent.error() {
             let last = error.lines().next().unwrap_or_default().to_owned();
@@ -191,6 +191,12 @@ async fn wait(
                 ));
                 banned.push(host);
             }
+        }
+        if torrent.doubtful() && !doubted {
+            doubted = true;
+            report.warn(&format!(
+                "pieces of {image} are wrong whoever sends them: check this machine's own memory and disk"
+            ));
         }
         if progress.have != have {
             (have, since, said) = (progress.have, Instant::now(), false);

@@ -8,11 +8,18 @@ use crate::{
     fail::{Failure, Step},
     locate, metainfo,
     report::{Report, Show, json_line},
-    stay, store, trust, web,
+    stay,
+    store::{self, sync_folder},
+    trust, web,
 };
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};
-use std::{io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    fs::{self, File},
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use swarm::{Magnet, Torrent};
 
 /// The command.
@@ -93,14 +100,12 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
         if let Err(failure) = vouched.check(&mut payload, &image, keys, report).await {
             session.stop();
             // Else the next try would find it complete.
-            let _ = std::fs::remove_file(&part);
+            let _ = fs::remove_file(&part);
             return Err(failure);
         }
     }
+    publish(&payload.file, &part, &file).step(Exit::Storage)?;
     drop(payload);
-    std::fs::rename(&part, &file)
-        .with_context(|| format!("renaming {} to {}", part.display(), file.display()))
-        .step(Exit::Storage)?;
     tell(args, &torrent);
     let why = stay::until_over(args.seed, EVERY, &torrent, |progress| {
         if !args.json {
@@ -113,6 +118,15 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     }
     tell(args, &torrent);
     session.stop();
+    Ok(())
+}
+
+/// Give the file its name. All of it is on the disk before: a name that is there after a power cut promises a file that is.
+fn publish(content: &File, part: &Path, file: &Path) -> anyhow::Result<()> {
+    content.sync_all().with_context(|| format!("writing {}", part.display()))?;
+    let named = fs::rename(part, file);
+    named.with_context(|| format!("renaming {} to {}", part.display(), file.display()))?;
+    sync_folder(file);
     Ok(())
 }
 

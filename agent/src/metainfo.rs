@@ -107,7 +107,7 @@ pub fn pick(metainfo: Metainfo, params: &Params) -> Result<Metainfo, Failure> {
 /// How long the server is waited for when the machine could boot without it.
 const SHORT: Duration = Duration::from_secs(20);
 
-/// Obtain the metainfo; when nobody answers, `None`: `spare` is here.
+/// Obtain the metainfo; when nobody answers, or the server has none, `None`: `spare` is here.
 pub async fn obtain_or(
     client: &reqwest::Client,
     reach: &Reach,
@@ -125,6 +125,12 @@ pub async fn obtain_or(
     let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
     let asked = tokio::time::timeout(limit, obtain(client, reach, params, port, None, report));
     match asked.await {
+        // A server that is there and has not got the image (its disk is not mounted, somebody has renamed it) is as
+        // good as none: what is kept here was verified. Another image than the pinned one never boots.
+        Ok(Err(failure)) if failure.exit == Exit::Metainfo && params.infohash.is_none() => {
+            report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
+            Ok(None)
+        }
         Ok(answer) => answer.map(Some),
         Err(_) => {
             let host = if let Place::Url(url) = &reach.torrent { url.authority() } else { "" };

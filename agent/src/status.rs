@@ -16,14 +16,23 @@ use bootspec::{
 };
 use std::{
     fs::{self, Permissions},
-    io::Read,
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
-use tokio::{io::AsyncWriteExt, net::UnixListener};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{UnixListener, UnixStream},
+    time::{sleep, timeout},
+};
 
 const SOCKET: &str = "agent.sock";
+/// Until the next call is taken when one could not be.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long somebody may take to read the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answer whoever asks, root or not: the server tells everybody the same.
 pub fn listen(run_dir: &Path, report: &Report) -> anyhow::Result<()> {
@@ -31,14 +40,27 @@ pub fn listen(run_dir: &Path, report: &Report) -> anyhow::Result<()> {
     let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
     fs::set_permissions(&path, Permissions::from_mode(0o666))
         .with_context(|| format!("setting the mode of {}", path.display()))?;
-    let report = report.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let json = serde_json::to_vec(&report.heartbeat()).expect("a heartbeat is JSON");
-            let _ = stream.write_all(&json).await;
-        }
-    });
+    let (report, listener) = (report.clone(), Arc::new(listener));
+    let accept = move || {
+        let listener = listener.clone();
+        async move { listener.accept().await.map(|a| a.0) }
+    };
+    tokio::spawn(answer(accept, report));
     Ok(())
+}
+
+/// Answer one after the other, for ever: a call that fails (no file descriptors are left) is not the last one, and whoever
+/// does not read is not waited for.
+async fn answer<F: Future<Output = io::Result<UnixStream>>>(mut accept: impl FnMut() -> F, report: Report) {
+    loop {
+        match accept().await {
+            Ok(mut stream) => {
+                let json = serde_json::to_vec(&report.heartbeat()).expect("a heartbeat is JSON");
+                let _ = timeout(PATIENCE, stream.write_all(&json)).await;
+            }
+            Err(_) => sleep(AGAIN).await,
+        }
+    }
 }
 
 /// The command.
@@ -56,7 +78,7 @@ pub fn run(args: &StatusArgs) -> Exit {
 
 fn ask(run_dir: &Path) -> anyhow::Result<Heartbeat> {
     let path = run_dir.join(SOCKET);
-    let Ok(stream) = UnixStream::connect(&path) else {
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(&path) else {
         bail!(
             "no agent answers at {}: this machine was not booted by BootTorrent, or boottorrent.seed= has ended it",
             path.display()
@@ -108,5 +130,24 @@ mod tests {
         let beat = tokio::task::spawn_blocking(move || ask(&path)).await.unwrap().unwrap();
         assert_eq!(beat.image.as_deref(), Some("lab"));
         assert!(render(&beat).starts_with("lab   0.0%"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fails_is_not_the_last() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut calls = vec![Ok(ours), Err(io::Error::from_raw_os_error(24)), Err(io::Error::other("gone"))];
+        let accept = move || {
+            let call = calls.pop();
+            async move {
+                match call {
+                    Some(call) => call,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::spawn(answer(accept, Report::new(None, None)));
+        let mut json = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut theirs, &mut json).await.unwrap();
+        assert!(serde_json::from_slice::<Heartbeat>(&json).is_ok());
     }
 }

@@ -9,6 +9,7 @@
 mod agent;
 mod http;
 pub mod mutate;
+mod peer;
 mod server;
 mod shape;
 mod spec;
@@ -46,6 +47,7 @@ pub static TARGETS: &[Target] = &[
         max_len: 24576,
         run: spec::partition,
     },
+    Target { name: "peer", reads: "what peers do, one after the other", max_len: 4096, run: peer::sequence },
     Target { name: "range", reads: "Range headers", max_len: 256, run: server::range },
     Target { name: "source", reads: "sources, settings, checksums", max_len: 4096, run: server::source },
     Target { name: "state", reads: "what a cache remembers", max_len: 4096, run: agent::state },

@@ -2,7 +2,12 @@
 //! Finding peers, and calling them: tracker (BEP 3, 15), local service discovery
 //! (BEP 14), peer exchange (BEP 11, in [`crate::peer`]). Never the DHT.
 
-use crate::{peer, socket, torrent::Shared, wire};
+use crate::{
+    known::{Call, Known, Source},
+    peer, socket,
+    torrent::Shared,
+    wire,
+};
 use anyhow::Context;
 use bootspec::InfoHash;
 use librqbit_core::hash_id::Id20;
@@ -22,7 +27,7 @@ use tokio::{
 };
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
-use url::Url;
+use url::{Host, Url};
 
 /// Connections that a machine looks for at once, with whoever it hears of first.
 const FIRST: usize = 6;
@@ -34,10 +39,15 @@ const MIXED: usize = 6;
 const LISTENED: Duration = Duration::from_secs(1);
 /// How long a call may take: two attempts of the kernel's. A third would come later than our own next one.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long one may take that is anybody's word, until somebody else is called besides; and how many of these there are.
+const SOON: Duration = Duration::from_millis(500);
+const UNANSWERED: usize = 32;
 /// A connection that lasts so long was worth the call.
 const STAYED: Duration = Duration::from_secs(1);
 /// How often somebody new is looked for without any news.
 const LOOK: Duration = Duration::from_millis(250);
+/// Until the next look after news: there may be many.
+const BREATH: Duration = Duration::from_millis(20);
 /// Without a new piece for this long, one more is called, each time.
 const DRY: Duration = Duration::from_secs(2);
 
@@ -54,19 +64,19 @@ pub(crate) async fn call(shared: Arc<Shared>) {
             (more, since) = (more + 1, shared.now());
         }
         // Who is just being called counts: else the first to start call each other all, and later ones find no room.
-        let (connected, at) = {
-            let conns = &shared.state().conns;
-            let at: HashSet<SocketAddr> = conns.values().filter_map(|c| c.listens()).collect();
-            (conns.len() + shared.calling.load(Ordering::Relaxed), at)
-        };
+        // Who is silent does not: else whoever calls us and says nothing keeps us from calling others.
+        let connected = shared.working() + shared.calling.load(Ordering::Relaxed);
+        let at: HashSet<SocketAddr> = shared.state().conns.values().filter_map(|c| c.listens()).collect();
         let mix = shared.now() >= LISTENED && shared.mixed.load(Ordering::Relaxed) < MIXED;
         let wanted = connected < FIRST + more || mix;
-        if let Some(address) = shared.known.next(wanted && connected < shared.limit, &at) {
+        let wanted =
+            wanted && connected < shared.limit && shared.waiting.load(Ordering::Relaxed) < UNANSWERED;
+        if let Some((address, source)) = shared.known.next(wanted, &at) {
             let shared = shared.clone();
             shared.calling.fetch_add(1, Ordering::Relaxed);
             shared.mixed.fetch_add(mix.into(), Ordering::Relaxed);
             tokio::spawn(async move {
-                let called = one(&shared, address).await;
+                let called = one(&shared, address, source).await;
                 shared.mixed.fetch_sub(mix.into(), Ordering::Relaxed);
                 if let Err(e) = &called {
                     tracing::debug!("{address}: {e:#}");
@@ -77,23 +87,45 @@ pub(crate) async fn call(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.until_done() => return,
             () = shared.end.cancelled() => return,
-            () = shared.known.news() => {}
+            () = shared.known.news() => sleep(BREATH).await,
             () = sleep(LOOK) => {}
         }
     }
 }
 
-async fn one(shared: &Arc<Shared>, address: SocketAddr) -> anyhow::Result<()> {
-    let greeted = greet(shared, address).await;
-    shared.calling.fetch_sub(1, Ordering::Relaxed);
+async fn one(shared: &Arc<Shared>, address: SocketAddr, source: Source) -> anyhow::Result<()> {
+    let greeted = answer(shared, address, source).await;
     let began = shared.now();
-    let ended = match greeted {
-        Ok((stream, peer_id)) => peer::run(shared, stream, address, peer_id, false).await,
-        Err(e) => Err(e),
+    let (ended, answered) = match greeted {
+        Ok((stream, peer_id)) => (peer::run(shared, stream, address, peer_id, false).await, true),
+        Err(e) => (Err(e), false),
     };
     // Who has no room, or is the same peer by another address, is not called again soon.
-    shared.known.over(address, shared.now().saturating_sub(began) >= STAYED);
+    let stayed = answered && shared.now().saturating_sub(began) >= STAYED;
+    let how = match (stayed, answered) {
+        (true, _) => Call::Worked,
+        (false, true) => Call::Answered,
+        (false, false) => Call::Failed,
+    };
+    shared.known.over(address, how);
     ended
+}
+
+/// Call. An address that is anybody's word, and that does not answer soon, does not keep others from being called.
+async fn answer(shared: &Shared, address: SocketAddr, source: Source) -> anyhow::Result<(TcpStream, Id20)> {
+    let mut greeted = Box::pin(greet(shared, address));
+    let patience = if source >= Source::Local { SOON } else { CONNECT * 10 };
+    let soon = timeout(patience, &mut greeted).await;
+    shared.calling.fetch_sub(1, Ordering::Relaxed);
+    match soon {
+        Ok(greeted) => greeted,
+        Err(_) => {
+            shared.waiting.fetch_add(1, Ordering::Relaxed);
+            let greeted = greeted.await;
+            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            greeted
+        }
+    }
 }
 
 async fn greet(shared: &Shared, address: SocketAddr) -> anyhow::Result<(TcpStream, Id20)> {
@@ -133,7 +165,7 @@ pub(crate) async fn listen(
     search: Search,
     stats: Box<dyn TorrentStatsProvider>,
     end: CancellationToken,
-    tell: impl Fn(SocketAddr),
+    known: &Known,
 ) {
     let Search { infohash, peer_id, port, trackers, lsd, client } = search;
     let infohash = Id20::new(infohash.0);
@@ -144,7 +176,7 @@ pub(crate) async fn listen(
             let mut found = Box::pin(lsd.announce(infohash, Some(port)));
             let heard = async {
                 while let Some(address) = found.next().await {
-                    tell(address);
+                    known.heard(address);
                 }
                 std::future::pending::<()>().await;
             };
@@ -154,18 +186,29 @@ pub(crate) async fn listen(
         }
     };
     let tracked = async {
-        let urls = trackers.iter().filter_map(|t| t.parse::<Url>().ok()).collect();
+        let urls: HashSet<Url> = trackers.iter().filter_map(|t| t.parse().ok()).collect();
+        let here = urls.iter().any(is_here);
         let Ok(udp) = UdpTrackerClient::new(end.clone(), None).await else { return };
         let found = TrackerComms::start(infohash, peer_id, urls, stats, None, port, client, udp);
         let Some(mut found) = found else { return };
         while let Some(address) = found.next().await {
-            tell(address);
+            known.tracked(address, here);
         }
     };
     let both = async { tokio::join!(local, tracked) };
     tokio::select! {
         _ = both => {}
         () = end.cancelled() => {}
+    }
+}
+
+/// Whether a tracker is on this machine.
+fn is_here(tracker: &Url) -> bool {
+    match tracker.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 

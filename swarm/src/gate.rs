@@ -3,13 +3,16 @@
 //! ([`Slots`]), and how fast
 //! (`boottorrent.up=`, `serve --up`). And the way in, for `boottorrent.down=`.
 
-use crate::plan::{Slots, Ticket};
+use crate::plan::{Asker, Slots, Ticket};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
+
+/// How often those who wait for others to want nothing look whether they do.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A limit that lets through `rate` bytes a second, a tenth of a second's worth at once.
 pub(crate) struct Bucket {
@@ -56,7 +59,7 @@ pub(crate) struct Waiting {
 }
 
 /// The right to send. Dropping it passes it on.
-pub(crate) struct Slot(Arc<Gate>);
+pub(crate) struct Slot(Arc<Gate>, Ticket);
 
 impl Gate {
     /// Limits in bytes a second.
@@ -71,14 +74,14 @@ impl Gate {
     }
 
     /// Queue up. `class`: the torrent; `weight`: its share.
-    pub(crate) fn ask(self: &Arc<Self>, class: u64, weight: u64) -> Waiting {
+    pub(crate) fn ask(self: &Arc<Self>, asker: Asker, class: u64, weight: u64) -> Waiting {
         let (tell, turn) = oneshot::channel();
         let ticket = {
             let mut inner = self.lock();
             let ticket = inner.next;
             inner.next += 1;
             inner.waiting.insert(ticket, tell);
-            inner.slots.ask(ticket, class, weight);
+            inner.slots.ask(ticket, asker, class, weight);
             ticket
         };
         self.admit();
@@ -87,13 +90,14 @@ impl Gate {
 
     fn admit(self: &Arc<Self>) {
         loop {
-            let tell = {
+            let (ticket, tell) = {
                 let mut inner = self.lock();
-                let Some(ticket) = inner.slots.admit() else { return };
-                inner.waiting.remove(&ticket)
+                let Some(ticket) = inner.slots.admit(self.began.elapsed()) else { return };
+                (ticket, inner.waiting.remove(&ticket))
             };
             // A slot that nobody takes is dropped, outside the lock, and so passed on.
-            drop(tell.map(|t| t.send(Slot(self.clone()))));
+            let slot = Slot(self.clone(), ticket);
+            drop(tell.map(|t| t.send(slot)));
         }
     }
 
@@ -109,6 +113,11 @@ impl Gate {
         if let Some(down) = &self.down {
             down.pass(bytes).await;
         }
+    }
+
+    /// An address fetches the same again and again.
+    pub(crate) fn fetches_again(&self, asker: Asker) {
+        self.lock().slots.fetches_again(asker.address);
     }
 
     /// So many bytes of a torrent went out.
@@ -128,21 +137,30 @@ impl Gate {
 impl Waiting {
     /// The slot, when it is our turn. May be called again after it was cancelled.
     pub(crate) async fn turn(&mut self) -> Option<Slot> {
-        (&mut self.turn).await.ok()
+        loop {
+            match timeout(LOOK, &mut self.turn).await {
+                Ok(turn) => return turn.ok(),
+                Err(_) => self.gate.admit(),
+            }
+        }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut inner = self.gate.lock();
-        inner.waiting.remove(&self.ticket);
-        inner.slots.forget(self.ticket);
+        {
+            let mut inner = self.gate.lock();
+            inner.waiting.remove(&self.ticket);
+            inner.slots.forget(self.ticket);
+        }
+        // Others of fewer hosts may have more.
+        self.gate.admit();
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.lock().slots.free();
+        self.0.lock().slots.free(self.1);
         self.0.admit();
     }
 }

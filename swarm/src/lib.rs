@@ -9,9 +9,11 @@
 //! | the server makes one | [`create`](mod@create) |
 //! | a [`Session`] listens, joins swarms and seeds | [`session`] |
 //! | what is fetched, shown and served next: decisions without I/O | [`plan`] |
-//! | peers are found and called | `discover`, `known` |
+//! | peers are found and called | `discover`, `known`, `networks` |
 //! | messages, and a connection's life | `wire`, `conn`, `peer` |
-//! | what TCP is told, and how many places one host may take | `socket`, `places` |
+//! | the same without a network, for fuzzing and tests | [`drive`] |
+//! | what becomes of a message, and what it costs its sender | `heed` |
+//! | what TCP is told, and how many places one host may take | `socket`, `places`, `greeting` |
 //! | what the connections of a torrent share | `torrent` |
 //! | who has sent wrong pieces is found | `trial` |
 //! | who may send now, and how fast | `gate` |
@@ -28,13 +30,17 @@ mod account;
 mod conn;
 pub mod create;
 mod discover;
+pub mod drive;
 mod fallback;
 mod files;
 mod gate;
+mod greeting;
+mod heed;
 pub mod http;
 mod known;
 pub mod magnet;
 pub mod metainfo;
+mod networks;
 mod peer;
 mod places;
 pub mod plan;
@@ -52,7 +58,7 @@ pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use magnet::Magnet;
 pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
-pub use places::{Place, Places};
+pub use places::{Place, Places, host};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
 pub use sha256::{Summing, sha256};
 pub use socket::small_segments;

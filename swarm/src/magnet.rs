@@ -4,7 +4,7 @@
 
 use crate::{
     discover::{self, Search},
-    known::Known,
+    known::{Call, Known},
     metainfo::{MAX_METAINFO, Metainfo, sha1},
     session::peer_id,
     socket,
@@ -110,15 +110,15 @@ pub async fn obtain(wanted: Wanted) -> Metainfo {
     let Wanted { magnet: Magnet { infohash, trackers, peers }, servers, port, client } = wanted;
     let (end, me, known) = (CancellationToken::new(), peer_id(), Known::new(servers));
     let _over = end.clone().drop_guard();
-    known.add(peers.into_iter());
+    known.configured(peers.into_iter());
     let lsd = discover::local(end.clone()).await;
     let search = Search { infohash, peer_id: me, port, trackers: trackers.clone(), lsd, client };
-    let found = discover::listen(search, Box::new(discover::Nothing), end, |a| known.add(std::iter::once(a)));
+    let found = discover::listen(search, Box::new(discover::Nothing), end, &known);
     let ask = async {
         let mut asked = JoinSet::new();
         loop {
             while asked.len() < AT_ONCE {
-                let Some(address) = known.next(true, &HashSet::new()) else { break };
+                let Some((address, _)) = known.next(true, &HashSet::new()) else { break };
                 asked.spawn(async move { (address, from_peer(address, infohash, me).await) });
             }
             tokio::select! {
@@ -128,7 +128,8 @@ pub async fn obtain(wanted: Wanted) -> Metainfo {
                         Ok(metainfo) => return metainfo,
                         Err(e) => tracing::debug!("{address} gave no metainfo: {e:#}"),
                     }
-                    known.over(address, false);
+                    // It may have none yet: who is there is not forgotten.
+                    known.over(address, Call::Answered);
                 }
                 () = known.news() => {}
                 () = sleep(LOOK) => {}

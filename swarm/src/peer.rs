@@ -4,16 +4,20 @@
 use crate::{
     conn::Conn,
     gate::{Slot, Waiting},
-    plan::Bits,
+    heed::Heed,
     socket,
     torrent::Shared,
     wire::{self, Frames},
 };
-use anyhow::{Context, bail};
+use anyhow::bail;
 use librqbit_core::hash_id::Id20;
 use librqbit_peer_protocol::{
     Message, Request,
-    extended::{ExtendedMessage, handshake::ExtendedHandshake, ut_metadata::UtMetadata, ut_pex::UtPex},
+    extended::{
+        ExtendedMessage,
+        handshake::ExtendedHandshake,
+        ut_metadata::{UtMetadata, UtMetadataData},
+    },
 };
 use nix::sys::sendfile::sendfile;
 use std::{
@@ -28,7 +32,8 @@ use tokio::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
-    time::timeout,
+    task::yield_now,
+    time::{sleep, timeout},
 };
 
 /// We are alive (BEP 3, keep-alive), when nothing else was said for so long; and to those who wait for a block.
@@ -38,12 +43,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(150);
 /// No word from one of ours that owes us blocks.
 const STALLED: Duration = Duration::from_millis(2500);
+/// Messages that are heeded before others have their turn.
+const YIELD: usize = 64;
+/// Bytes that are not worth being woken for, when nothing useful is among them.
+const DRIBBLE: usize = 512;
 /// What is sent in one turn.
 const TURN: usize = 256 << 10;
+/// And to one who fetches the same again and again.
+const TURN_AGAIN: usize = 64 << 10;
 /// A peer that takes nothing for so long does not keep others waiting.
 const STUCK: Duration = Duration::from_millis(100);
 /// The length of a piece message before its block.
 const PREAMBLE: usize = 13;
+/// What the info dictionary is cut into (BEP 9).
+const PART: usize = 16 << 10;
 /// How our agents and servers call themselves in the extension handshake.
 const NAME: &str = concat!("boottorrent ", env!("CARGO_PKG_VERSION"));
 
@@ -76,7 +89,7 @@ impl Drop for Leave<'_> {
     }
 }
 
-fn greet(shared: &Shared, conn: &Conn) {
+pub(crate) fn greet(shared: &Shared, conn: &Conn) {
     {
         let state = shared.state();
         let have = state.picker.have();
@@ -95,19 +108,42 @@ fn greet(shared: &Shared, conn: &Conn) {
     shared.show(conn);
 }
 
+/// Who has everything wants no blocks.
+pub(crate) fn frames(shared: &Shared) -> Frames {
+    match shared.complete() {
+        true => Frames::without_blocks(shared.store.layout().pieces()),
+        false => Frames::default(),
+    }
+}
+
 async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> anyhow::Result<()> {
-    let mut frames = Frames::default();
-    let mut heard = Instant::now();
+    let mut frames = frames(shared);
+    let (mut heed, mut heard, mut came) = (Heed::default(), Instant::now(), usize::MAX);
     loop {
-        while let Some(message) = frames.take()? {
-            heed(shared, conn, message)?;
+        let (mut taken, mut useful) = (0, false);
+        while let Some(message) = frames.next()? {
+            let cost = heed.message(shared, conn, message)?;
+            taken += 1;
+            useful |= cost == 0;
+            if let Some(wait) = heed.effort.spend(cost, shared.now()) {
+                sleep(wait).await;
+            } else if taken % YIELD == 0 {
+                // Others have something to do as well, however much this one says at once.
+                yield_now().await;
+            }
+        }
+        if came < DRIBBLE
+            && !useful
+            && let Some(wait) = heed.effort.spend(1, shared.now())
+        {
+            sleep(wait).await;
         }
         shared.want_from(conn);
         match timeout(PATIENCE, frames.fill(&mut stream)).await {
             Ok(n) => {
-                let n = n?;
-                anyhow::ensure!(n > 0, "it has closed the connection");
-                shared.gate.came(n).await;
+                came = n?;
+                anyhow::ensure!(came > 0, "it has closed the connection");
+                shared.gate.came(came).await;
                 heard = Instant::now();
                 conn.heard.store(shared.now().as_millis() as u64, Ordering::Relaxed);
             }
@@ -122,106 +158,28 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
     }
 }
 
-fn heed(shared: &Arc<Shared>, conn: &Conn, message: Message<'_>) -> anyhow::Result<()> {
-    let pieces = shared.store.layout().pieces();
-    match message {
-        Message::Piece(piece) => shared.received(conn, piece.index, piece.begin, piece.data().0),
-        Message::Have(piece) if piece < pieces => shared.peer_has(conn, std::iter::once(piece)),
-        Message::Have(piece) => bail!("it has piece {piece} of {pieces}"),
-        // First by BEP 3. Some send it after their extension handshake, and aria2 instead of many HAVEs.
-        Message::Bitfield(bits) => {
-            let bits = Bits::from_wire(bits.as_ref(), pieces).context("a bitfield of the wrong length")?;
-            shared.peer_has(conn, bits.iter());
-        }
-        Message::Request(request) => {
-            if shared.may_have(conn, &request) && !conn.requested(request) {
-                bail!("too many requests");
-            }
-        }
-        Message::Cancel(request) => conn.cancelled(request),
-        Message::Choke | Message::Unchoke => {
-            let choking = matches!(message, Message::Choke);
-            let mut state = shared.state();
-            if state.picker.choke(conn.key, choking) {
-                state.conns.values().for_each(|c| c.look());
-            }
-        }
-        Message::Extended(extended) => extension(shared, conn, extended),
-        Message::Interested | Message::NotInterested | Message::KeepAlive => {}
-    }
-    Ok(())
-}
-
-fn extension(shared: &Shared, conn: &Conn, message: ExtendedMessage<librqbit_buffers::ByteBuf<'_>>) {
-    match message {
-        ExtendedMessage::Handshake(hello) => {
-            conn.outbox().theirs = hello.m;
-            if let Some(port) = hello.port() {
-                conn.port.store(port, Ordering::Relaxed);
-            }
-            let ours = hello.v.is_some_and(|v| v.0.starts_with(b"boottorrent"));
-            conn.ours.store(ours, Ordering::Relaxed);
-            if let (false, Some(deal)) = (ours, &mut shared.state().deal) {
-                deal.is_slow_to_ask(conn.key);
-            }
-            if hello.m.ut_pex.is_some() && !shared.metainfo.private() {
-                tell_peers(shared, conn);
-            }
-        }
-        ExtendedMessage::UtPex(pex) if !shared.metainfo.private() => {
-            shared.known.add(pex.added_peers().map(|p| p.addr));
-        }
-        ExtendedMessage::UtMetadata(UtMetadata::Request(piece)) => send_metadata(shared, conn, piece),
-        _ => {}
-    }
-}
-
-/// Peer exchange (BEP 11), once: who is here when a peer comes. The tracker and those who come later tell the rest.
-fn tell_peers(shared: &Shared, conn: &Conn) {
-    const TOLD: usize = 50;
-    let peers: Vec<SocketAddr> = {
-        let state = shared.state();
-        let others = state.conns.values().filter(|c| c.key != conn.key);
-        others.filter_map(|c| c.listens()).take(TOLD).collect()
-    };
-    if !peers.is_empty() {
-        let pex = UtPex::from_addrs(peers.iter().copied(), std::iter::empty());
-        conn.say(&Message::Extended(ExtendedMessage::UtPex(pex.as_borrowed())));
-    }
-}
-
-/// The info dictionary, for those who have only its hash (BEP 9).
-fn send_metadata(shared: &Shared, conn: &Conn, piece: u32) {
-    use librqbit_peer_protocol::extended::ut_metadata::UtMetadataData;
-    const PART: usize = 16 << 10;
-    let info = shared.metainfo.info();
-    let message = match info.chunks(PART).nth(piece as usize) {
-        Some(part) => UtMetadata::Data(UtMetadataData::from_bytes(piece, info.len() as u32, part.into())),
-        None => UtMetadata::Reject(piece),
-    };
-    // Who asks without reading gets no more than this.
-    if conn.outbox().control.len() < 1 << 20 {
-        conn.say(&Message::Extended(ExtendedMessage::UtMetadata(message)));
-    }
-}
-
 async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> anyhow::Result<()> {
     let mut turn = Turn::None;
     let mut said = Instant::now();
     loop {
-        let (out, look, waiting) = take(conn);
+        let (out, look, waiting) = take(shared, conn);
         if look {
             shared.want_from(conn);
         }
         if !out.is_empty() {
+            if out.len() >= PART {
+                shared.gate.pass(out.len()).await;
+            }
             stream.write_all(&out).await?;
             said = Instant::now();
+            // More may wait: parts of the metainfo go one by one.
+            continue;
         }
         match (&mut turn, waiting) {
             (Turn::Mine { .. }, false) => turn = Turn::None,
-            (Turn::None, true) => turn = Turn::Queued(shared.queue()),
+            (Turn::None, true) => turn = Turn::Queued(shared.queue(conn)),
             (Turn::Mine { left, slot }, true) => {
-                let Some(request) = conn.outbox().uploads.pop_front() else { continue };
+                let Some(request) = conn.next(&shared.queued) else { continue };
                 shared.gate.pass(request.length as usize).await;
                 send_block(shared, stream.as_ref(), &request, slot).await?;
                 shared.sent(conn, &request);
@@ -236,7 +194,10 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> 
         }
         let quiet = if waiting { PATIENCE } else { KEEP_ALIVE };
         tokio::select! {
-            slot = turn.wait() => turn = Turn::Mine { left: TURN, slot },
+            slot = turn.wait() => {
+                let left = if shared.fetches_again(conn) { TURN_AGAIN } else { TURN };
+                turn = Turn::Mine { left, slot };
+            }
             () = conn.woken() => {}
             () = tokio::time::sleep_until((said + quiet).into()) => {
                 stream.write_all(&[0; 4]).await?;
@@ -263,13 +224,25 @@ impl Turn {
 }
 
 /// What goes out now, whether to look for more to ask, and whether blocks wait.
-fn take(conn: &Conn) -> (Vec<u8>, bool, bool) {
+pub(crate) fn take(shared: &Shared, conn: &Conn) -> (Vec<u8>, bool, bool) {
     let mut outbox = conn.outbox();
     let mut out = std::mem::take(&mut outbox.control);
+    if let Some(part) = outbox.parts.pop_front() {
+        wire::put(&mut out, &metadata(shared, part), outbox.theirs);
+    }
     for piece in std::mem::take(&mut outbox.haves) {
         wire::put(&mut out, &Message::Have(piece), outbox.theirs);
     }
     (out, std::mem::take(&mut outbox.look), !outbox.uploads.is_empty())
+}
+
+/// A part of the info dictionary, for those who have only its hash (BEP 9).
+fn metadata(shared: &Shared, part: u32) -> Message<'_> {
+    let info = shared.metainfo.info();
+    Message::Extended(ExtendedMessage::UtMetadata(match info.chunks(PART).nth(part as usize) {
+        Some(bytes) => UtMetadata::Data(UtMetadataData::from_bytes(part, info.len() as u32, bytes.into())),
+        None => UtMetadata::Reject(part),
+    }))
 }
 
 /// Header and block; the block goes from the page cache to the socket, not through us (sendfile(2)).

@@ -3,9 +3,19 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+/// Whose an address is: an IPv4 address is a host, and so is a /64 of IPv6, in which a host has as many addresses as it
+/// likes. A room may be one /64 too, so nobody is refused for his /64 alone as long as there is room: see
+/// [`crate::plan::displaced`].
+pub fn host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        other => other,
+    }
+}
 
 /// So many places in all, and for each host.
 pub struct Places {

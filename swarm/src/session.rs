@@ -6,10 +6,11 @@ use crate::{
     discover::{self, Search},
     fallback,
     gate::Gate,
+    greeting::Greetings,
     http::HttpSource,
     metainfo::Metainfo,
+    networks::canonical,
     peer,
-    places::Places,
     plan::Bits,
     socket,
     store::{Head, Store},
@@ -58,11 +59,10 @@ impl Default for SessionConfig {
 const FLUSH: Duration = Duration::from_millis(25);
 /// How often everybody looks whether there is more to ask for, or to show.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often those are looked for who have nothing and want nothing.
+const CLEAR: Duration = Duration::from_secs(10);
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(250);
-/// Calls that may be greeting us at once, and from one host.
-const GREETING: usize = 256;
-const GREETING_EACH: usize = 32;
 
 /// A BitTorrent session. Cheap to clone.
 #[derive(Clone)]
@@ -168,12 +168,12 @@ impl Session {
         let http = http.filter(|_| metainfo.is_whole());
         let shared = self.add(&metainfo, store, have, servers, http, how);
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
-        shared.known.add(peers.into_iter());
+        shared.known.configured(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
         let (peer_id, port) = (shared.peer_id, shared.port);
         let search = Search { infohash: metainfo.infohash(), peer_id, port, trackers, lsd, client };
         let (stats, end, found) = (discover::stats(&shared), shared.end.clone(), shared.clone());
-        tokio::spawn(discover::listen(search, stats, end, move |a| found.known.add(std::iter::once(a))));
+        tokio::spawn(async move { discover::listen(search, stats, end, &found.known).await });
         tokio::spawn(discover::call(shared.clone()));
         tokio::spawn(fallback::run(shared.clone()));
         Ok(Torrent { shared, account: Mutex::default() })
@@ -232,7 +232,7 @@ pub(crate) fn peer_id() -> Id20 {
 }
 
 async fn accept(inner: Arc<Inner>, listener: TcpListener) {
-    let greeting = Places::new(GREETING, GREETING_EACH);
+    let greetings = Greetings::new();
     let all = async {
         loop {
             let Ok((stream, address)) = listener.accept().await else {
@@ -240,12 +240,15 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
                 sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            let Some(place) = greeting.take(address.ip()) else { continue };
+            let address = canonical(address);
+            let Some(greeting) = greetings.begin(address.ip()) else { continue };
             let inner = inner.clone();
             tokio::spawn(async move {
-                let greeted = greet(&inner, stream).await;
-                drop(place);
+                let greeted = tokio::select! {
+                    greeted = greet(&inner, stream) => greeted,
+                    () = greeting.end.cancelled() => Err(anyhow::anyhow!("it has not greeted us, and others call")),
+                };
+                drop(greeting);
                 let ended = match greeted {
                     Ok((shared, stream, id)) => peer::run(&shared, stream, address, id, true).await,
                     Err(e) => Err(e),
@@ -274,19 +277,33 @@ async fn greet(inner: &Inner, mut stream: TcpStream) -> anyhow::Result<(Arc<Shar
 
 /// What happens by the clock.
 async fn tick(shared: Arc<Shared>) {
-    let (mut looked, dealing) = (shared.now(), shared.state().deal.is_some());
+    let (mut looked, mut cleared, dealing) = (shared.now(), shared.now(), shared.state().deal.is_some());
     while !shared.end.is_cancelled() {
         shared.flush();
-        let busy = dealing || !shared.complete();
-        if busy && shared.now().saturating_sub(looked) >= LOOK {
-            looked = shared.now();
+        let now = shared.now();
+        let busy = !shared.complete() || (dealing && !shared.state().conns.is_empty());
+        if busy && now.saturating_sub(looked) >= LOOK {
+            looked = now;
             let conns: Vec<_> = shared.state().conns.values().cloned().collect();
             for conn in conns {
                 shared.want_from(&conn);
                 shared.show(&conn);
             }
         }
-        sleep(if busy { FLUSH } else { LOOK }).await;
+        if now.saturating_sub(cleared) >= CLEAR {
+            cleared = now;
+            shared.dismiss(now);
+        }
+        if busy {
+            sleep(FLUSH).await;
+        } else {
+            // Nothing is fetched or shown: somebody may come, and those who are here may have to go.
+            tokio::select! {
+                () = sleep(CLEAR) => {}
+                () = shared.joined.notified() => {}
+                () = shared.end.cancelled() => {}
+            }
+        }
     }
 }
 
@@ -323,7 +340,12 @@ impl Torrent {
 
     /// Who has sent wrong pieces, and is asked for nothing more.
     pub fn banned(&self) -> Vec<IpAddr> {
-        self.shared.state().banned.iter().copied().collect()
+        self.shared.state().record.banned(self.shared.now())
+    }
+
+    /// Whether wrong pieces come from everybody, so that our own memory or disk is in doubt.
+    pub fn doubtful(&self) -> bool {
+        self.shared.state().record.doubtful()
     }
 
     /// Pieces that peers have sent and that were wrong.

@@ -8,14 +8,14 @@ use crate::{
     http::HttpSource,
     known::Known,
     metainfo::Metainfo,
-    plan::{BLOCK, Bits, Blame, Deal, Key, Landed, Order, Picker},
+    plan::{Asker, BLOCK, Bits, Blame, Deal, Given, Key, Landed, Order, Picker, Record, Seat, displaced},
     store::Store,
 };
 use anyhow::{Context, bail};
 use librqbit_core::hash_id::Id20;
 use librqbit_peer_protocol::{Message, Request};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
@@ -26,8 +26,8 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A machine that has said nothing for so long may be the one that calls from another address.
-const QUIET: Duration = Duration::from_secs(5);
+/// How long somebody may stay who has nothing that we lack, and does not say that he wants anything.
+const USELESS: Duration = Duration::from_secs(120);
 
 /// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
 const HASHED_HERE: u32 = 512 << 10;
@@ -41,12 +41,14 @@ pub(crate) struct State {
     /// The server's seeder deals; others show what they have.
     pub deal: Option<Deal>,
     pub conns: HashMap<Key, Arc<Conn>>,
+    /// What each address was sent.
+    pub given: Given,
     /// Wrong pieces of which it is not known yet who was to blame.
     pub blame: Blame,
     /// Where those were who are gone, and have sent something of a piece that is not verified yet.
     pub left: HashMap<Key, IpAddr>,
-    /// Who has sent wrong pieces.
-    pub banned: HashSet<IpAddr>,
+    /// Who has sent right and wrong pieces.
+    pub record: Record,
     next_key: Key,
 }
 
@@ -73,6 +75,10 @@ pub(crate) struct Shared {
     pub known: Known,
     /// Calls that nobody has answered yet.
     pub calling: AtomicUsize,
+    /// And such that are not waited for any longer before others are called.
+    pub waiting: AtomicUsize,
+    /// Requests that wait to be served, of all connections.
+    pub queued: AtomicUsize,
     /// Connections that we have called by chance out of all whom we know.
     pub mixed: AtomicUsize,
     /// Ours, as we say it in handshakes.
@@ -88,6 +94,8 @@ pub(crate) struct Shared {
     began: Instant,
     error: OnceLock<String>,
     done: Notify,
+    /// A connection has come.
+    pub joined: Notify,
     /// Bytes of all pieces that the payload has part in.
     pub wanted: u64,
     /// When a peer last brought a new piece, in milliseconds since `began`.
@@ -123,9 +131,10 @@ impl Shared {
             picker,
             deal: deal.then(|| Deal::new(layout.pieces(), rand::random())),
             conns: HashMap::new(),
+            given: Given::default(),
             blame: Blame::default(),
             left: HashMap::new(),
-            banned: HashSet::new(),
+            record: Record::default(),
             next_key: 0,
         };
         Arc::new(Self {
@@ -135,6 +144,8 @@ impl Shared {
             counters: Counters { have: AtomicU64::new(bytes), ..Counters::default() },
             known: Known::new(servers.clone()),
             calling: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
             mixed: AtomicUsize::new(0),
             servers,
             http,
@@ -147,6 +158,7 @@ impl Shared {
             began: Instant::now(),
             error: OnceLock::new(),
             done: Notify::new(),
+            joined: Notify::new(),
             wanted,
             moved: AtomicU64::new(0),
         })
@@ -162,8 +174,14 @@ impl Shared {
     }
 
     /// Queue up to send.
-    pub(crate) fn queue(&self) -> Waiting {
-        self.gate.ask(self.class(), self.weight.load(Ordering::Relaxed))
+    pub(crate) fn queue(&self, conn: &Conn) -> Waiting {
+        let asker = Asker::at(conn.ip(), self.fetches_again(conn));
+        self.gate.ask(asker, self.class(), self.weight.load(Ordering::Relaxed))
+    }
+
+    /// Whether it fetches the same again and again.
+    pub(crate) fn fetches_again(&self, conn: &Conn) -> bool {
+        self.state().given.again(conn.ip(), self.store.layout(), self.now())
     }
 
     /// Which queue of the [`Gate`] is ours.
@@ -209,33 +227,29 @@ impl Shared {
             bail!("this is ourselves");
         }
         let mut state = self.state();
-        if state.banned.contains(&address.ip()) {
+        if state.record.is_banned(address.ip(), self.now()) {
             bail!("it has sent wrong pieces before");
         }
-        let ip = address.ip();
-        let same: Vec<_> = state.conns.values().filter(|c| c.peer_id == peer_id.0).cloned().collect();
-        let quiet = |c: &Conn| self.now().saturating_sub(c.heard()) >= QUIET;
-        // A machine that has another address now is let in, and the old connection ends by itself: who calls
-        // himself as another does cannot end that one's.
-        let moved = incoming && same.len() == 1 && same[0].ip() != ip && quiet(&same[0]);
-        if let Some(other) = same.first().filter(|_| !moved) {
+        // A peer is an address and an id. Whoever has this id at another address is somebody else: a machine that moved,
+        // or one that calls itself like that, and neither ends the other's connection.
+        let same = |c: &&Arc<Conn>| c.peer_id == peer_id.0 && c.ip() == address.ip() && c.lives();
+        if let Some(other) = state.conns.values().find(same) {
             // Who calls again has lost the old connection, a cable was pulled perhaps. Of two that crossed,
             // both ends keep the one that the smaller id began.
-            let again = other.incoming && incoming && other.ip() == ip;
+            let again = other.incoming && incoming;
             let crossed = other.incoming != incoming && (self.peer_id.0 < peer_id.0) != incoming;
             if !again && !crossed {
                 bail!("there is a connection already");
             }
             other.end.cancel();
-        } else if state.conns.len() >= self.limit {
-            bail!("there are {} connections already", self.limit);
-        } else if incoming && state.conns.values().filter(|c| c.ip() == ip).count() >= self.each(ip) {
-            bail!("there are {} connections to {ip} already", self.each(ip));
+        } else {
+            self.make_room(&state, address.ip(), incoming)?;
         }
         let key = state.next_key;
         state.next_key += 1;
         let conn = Arc::new(Conn::new(key, address, peer_id.0, incoming));
         conn.heard.store(self.now().as_millis() as u64, Ordering::Relaxed);
+        conn.active.store(self.now().as_millis() as u64, Ordering::Relaxed);
         state.picker.join(key, self.servers.contains(&address.ip()));
         if state.blame.suspects(address.ip()) {
             state.picker.suspect([key]);
@@ -244,16 +258,59 @@ impl Shared {
             deal.join(key);
         }
         state.conns.insert(key, conn.clone());
+        self.joined.notify_one();
         Ok(conn)
     }
 
-    /// Connections from one host at most: several machines may be behind one address.
+    /// A place for one more. Error: there is none.
+    fn make_room(&self, state: &State, ip: IpAddr, incoming: bool) -> anyhow::Result<()> {
+        let here = state.conns.values().filter(|c| c.lives());
+        let crowded = incoming && here.clone().filter(|c| c.ip() == ip).count() >= self.each(ip);
+        if !crowded && here.count() < self.limit {
+            return Ok(());
+        }
+        // The server's connection is worth more than anybody's.
+        let mut may_go = self.seats(state);
+        may_go.retain(|s| (!crowded || s.ip == ip) && !self.servers.contains(&s.ip));
+        let Some(gone) = displaced(&may_go, ip).and_then(|key| state.conns.get(&key)) else {
+            bail!("there are {} connections already, and {} to {ip} at most", self.limit, self.each(ip));
+        };
+        tracing::debug!("{} makes room for {ip}", gone.address);
+        gone.end.cancel();
+        Ok(())
+    }
+
+    fn seats(&self, state: &State) -> Vec<Seat> {
+        let now = self.now();
+        state.conns.values().filter(|c| c.lives()).map(|c| c.seat(now)).collect()
+    }
+
+    /// End connections to those who have nothing and want nothing.
+    pub(crate) fn dismiss(&self, now: Duration) {
+        let state = self.state();
+        let idle = |c: &&Arc<Conn>| {
+            let seat = c.seat(now);
+            !seat.waits && seat.quiet >= USELESS && !c.wants.load(Ordering::Relaxed)
+        };
+        for conn in state.conns.values().filter(idle).filter(|c| !state.picker.interesting(c.key)) {
+            tracing::debug!("{} has nothing and wants nothing", conn.address);
+            conn.end.cancel();
+        }
+    }
+
+    /// Connections on which something happens, or may soon.
+    pub(crate) fn working(&self) -> usize {
+        self.seats(&self.state()).iter().filter(|s| !s.is_silent()).count()
+    }
+
+    /// Connections from one address at most: several machines may be behind one address.
     fn each(&self, ip: IpAddr) -> usize {
         if ip.is_loopback() { self.limit } else { (self.limit / 8).max(4) }
     }
 
     /// A connection is over.
     pub(crate) fn leave(&self, conn: &Conn) {
+        conn.forget(&self.queued);
         let mut state = self.state();
         state.conns.remove(&conn.key);
         state.remember(conn.key, conn.ip());
@@ -266,15 +323,18 @@ impl Shared {
         }
     }
 
-    /// A peer has pieces.
-    pub(crate) fn peer_has(&self, conn: &Conn, pieces: impl Iterator<Item = u32>) {
+    /// A peer has pieces of which that was not known. False: none.
+    pub(crate) fn peer_has(&self, conn: &Conn, new: &[u32]) -> bool {
+        if new.is_empty() {
+            return false;
+        }
         let now = self.now();
         let mut guard = self.state();
         let state = &mut *guard;
-        for piece in pieces {
-            state.picker.has(conn.key, piece);
+        for piece in new {
+            state.picker.has(conn.key, *piece);
             if let Some(deal) = &mut state.deal {
-                deal.has(conn.key, piece, now);
+                deal.has(conn.key, *piece, now);
             }
         }
         let over = self.complete() && state.picker.peer_has_ours(conn.key);
@@ -285,6 +345,7 @@ impl Shared {
         } else {
             self.show(conn);
         }
+        true
     }
 
     /// Show a peer the next pieces, if we deal.
@@ -326,8 +387,8 @@ impl Shared {
         order.blocks.iter().map(move |b| Request::new(piece, b * BLOCK, layout.block_len(piece, *b)))
     }
 
-    /// A block has arrived.
-    pub(crate) fn received(self: &Arc<Self>, conn: &Conn, piece: u32, begin: u32, data: &[u8]) {
+    /// A block has arrived. False: we have no use for it.
+    pub(crate) fn received(self: &Arc<Self>, conn: &Conn, piece: u32, begin: u32, data: &[u8]) -> bool {
         let from = match self.servers.contains(&conn.ip()) {
             true => &self.counters.from_server,
             false => &self.counters.from_peers,
@@ -335,29 +396,31 @@ impl Shared {
         from.fetch_add(data.len() as u64, Ordering::Relaxed);
         let now = self.now();
         if begin % BLOCK != 0 {
-            return; // Never asked for.
+            return false; // Never asked for.
         }
+        let mut useful = false;
         for (n, data) in data.chunks(BLOCK as usize).enumerate() {
-            self.block(conn, piece, begin / BLOCK + n as u32, data, now);
+            useful |= self.block(conn, piece, begin / BLOCK + n as u32, data, now);
         }
+        useful
     }
 
-    fn block(self: &Arc<Self>, conn: &Conn, piece: u32, block: u32, data: &[u8], now: Duration) {
+    fn block(self: &Arc<Self>, conn: &Conn, piece: u32, block: u32, data: &[u8], now: Duration) -> bool {
         let len = self.store.layout().block_len(piece, block);
         if data.len() != len as usize || len == 0 {
-            return; // Never asked for.
+            return false; // Never asked for.
         }
         {
             let mut state = self.state();
-            let Some(asked) = state.picker.claim(conn.key, piece, block, now) else { return };
+            let Some(asked) = state.picker.claim(conn.key, piece, block, now) else { return false };
+            conn.active.store(now.as_millis() as u64, Ordering::Relaxed);
             for other in asked.iter().filter_map(|k| state.conns.get(k)) {
                 other.cancel(std::iter::once(Request::new(piece, block * BLOCK, len)));
             }
         }
         if let Err(e) = self.store.write_block(piece, block, data) {
-            return self.fail(&e);
-        }
-        if self.state().picker.landed(piece, block) == Landed::Whole {
+            self.fail(&e);
+        } else if self.state().picker.landed(piece, block) == Landed::Whole {
             if self.store.layout().len(piece) <= HASHED_HERE {
                 self.verify(piece);
             } else {
@@ -365,12 +428,14 @@ impl Shared {
                 tokio::task::spawn_blocking(move || this.verify(piece));
             }
         }
+        true
     }
 
     fn verify(&self, piece: u32) {
         match self.store.verify(piece) {
             Ok(true) => {
                 self.moved.store(self.now().as_millis() as u64, Ordering::Relaxed);
+                self.state().credit(piece);
                 self.have(piece);
             }
             Ok(false) => self.wrong(piece),
@@ -430,9 +495,16 @@ impl Shared {
         self.counters.uploaded.fetch_add(request.length.into(), Ordering::Relaxed);
         self.gate.sent(self.class(), request.length as usize);
         let (now, len) = (self.now(), self.store.layout().len(request.index));
-        if let Some(deal) = &mut self.state().deal {
+        conn.active.store(now.as_millis() as u64, Ordering::Relaxed);
+        let mut state = self.state();
+        let layout = self.store.layout();
+        if state.given.sent(conn.ip(), request.index, request.length, layout, now) {
+            self.gate.fetches_again(Asker::at(conn.ip(), true));
+        }
+        if let Some(deal) = &mut state.deal {
             deal.sent(conn.key, request.index, request.length, len, now);
         }
+        drop(state);
         self.show(conn);
     }
 

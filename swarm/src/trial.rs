@@ -8,8 +8,6 @@ use crate::{
 use librqbit_peer_protocol::Request;
 use std::{collections::HashMap, net::IpAddr, sync::atomic::Ordering};
 
-/// Addresses that are remembered as banned. Each has cost whoever has it a whole wrong piece.
-const MAX_BANNED: usize = 4096;
 /// Peers that are gone, and have sent something of a piece that is not verified yet.
 const MAX_LEFT: usize = 256;
 
@@ -40,7 +38,7 @@ impl Shared {
         };
         let sent: Vec<Sent> = sent.iter().filter_map(known).collect();
         if let Some(guilty) = state.blame.wrong(piece, self.store.layout().blocks(piece), sent) {
-            return self.ban(state, guilty);
+            return self.convict(state, guilty);
         }
         let suspects: Vec<Key> =
             state.conns.values().filter(|c| state.blame.suspects(c.ip())).map(|c| c.key).collect();
@@ -58,17 +56,19 @@ impl Shared {
         let mut guard = self.state();
         let state = &mut *guard;
         for guilty in state.blame.right(piece, &sums) {
-            self.ban(state, guilty);
+            self.convict(state, guilty);
         }
         let (blame, conns) = (&state.blame, &state.conns);
         state.picker.trust(|key| conns.get(&key).is_none_or(|c| !blame.suspects(c.ip())));
     }
 
-    fn ban(&self, state: &mut State, who: IpAddr) {
-        tracing::debug!("{who} has sent wrong pieces: banned");
-        if state.banned.len() < MAX_BANNED {
-            state.banned.insert(who);
+    /// Whoever it was, it is banned, unless this was an accident, or our own memory is in doubt.
+    fn convict(&self, state: &mut State, who: IpAddr) {
+        if !state.record.wrong(who, self.now()) {
+            tracing::debug!("{who} has sent a wrong piece, or our memory has made it wrong");
+            return;
         }
+        tracing::debug!("{who} has sent wrong pieces: banned");
         let theirs: Vec<Key> = state.conns.values().filter(|c| c.ip() == who).map(|c| c.key).collect();
         let gone = state.left.iter().filter(|(_, ip)| **ip == who).map(|(key, _)| *key);
         for key in theirs.iter().copied().chain(gone.collect::<Vec<_>>()) {
@@ -102,6 +102,15 @@ impl State {
     /// Where a peer is, or was.
     fn address(&self, key: Key) -> Option<IpAddr> {
         self.conns.get(&key).map(|c| c.ip()).or_else(|| self.left.get(&key).copied())
+    }
+
+    /// A piece is right: that speaks for those who have sent it.
+    pub(crate) fn credit(&mut self, piece: u32) {
+        let mut senders: Vec<IpAddr> =
+            self.picker.sent(piece).into_iter().filter_map(|(_, key)| self.address(key)).collect();
+        senders.sort_unstable();
+        senders.dedup();
+        senders.into_iter().for_each(|ip| self.record.right(ip));
     }
 
     /// A peer is gone: what it has sent may still turn out to be wrong.

@@ -16,6 +16,10 @@ use tokio::{
 const MAX_FRAME: usize = (64 << 10) + 64;
 /// Holds the largest message, and what comes with it.
 const BUFFER: usize = 192 << 10;
+/// The largest message but blocks and bitfields: a part of the metainfo, a long list of peers.
+const SMALL: usize = 20 << 10;
+/// What is read with the largest message at most, where there are few and small ones.
+const SPARE: usize = 4 << 10;
 /// How long the other side has for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKE_LEN: usize = 68;
@@ -61,15 +65,23 @@ pub struct Frames {
     buf: Vec<u8>,
     start: usize,
     end: usize,
+    /// The largest message that is read.
+    most: usize,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { buf: vec![0; BUFFER], start: 0, end: 0 }
+        Self { buf: vec![0; BUFFER], start: 0, end: 0, most: MAX_FRAME }
     }
 }
 
 impl Frames {
+    /// For somebody who wants no blocks: what else there is, and the bitfield of so many pieces.
+    pub(crate) fn without_blocks(pieces: u32) -> Self {
+        let most = (SMALL + pieces.div_ceil(8) as usize).min(MAX_FRAME);
+        Self { buf: vec![0; most + SPARE], start: 0, end: 0, most }
+    }
+
     /// Wait for more bytes. 0: the other side has closed.
     pub async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> std::io::Result<usize> {
         let n = from.read(self.space()).await?;
@@ -81,42 +93,42 @@ impl Frames {
     fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.buf.len() - self.end < MAX_FRAME {
+        } else if self.buf.len() - self.end < self.most {
             self.buf.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         &mut self.buf[self.end..]
     }
 
-    /// The next message that is whole. Messages of unknown extensions are passed over.
+    /// The next message that is whole. One of an unknown extension is as good as a keep-alive: it says nothing.
     pub fn take(&mut self) -> anyhow::Result<Option<Message<'_>>> {
-        let frame = loop {
-            let here = &self.buf[self.start..self.end];
-            let Some(prefix) = here.first_chunk::<4>() else { return Ok(None) };
-            let len = 4 + u32::from_be_bytes(*prefix) as usize;
-            if len > MAX_FRAME {
-                bail!("a message of {len} bytes");
-            }
-            if here.len() < len {
-                return Ok(None);
-            }
-            let frame = self.start..self.start + len;
-            self.start = frame.end;
-            if known(&self.buf[frame.clone()]) {
-                break frame;
-            }
-        };
-        Ok(Some(Message::deserialize(&self.buf[frame], &[])?.0))
+        Ok(self.next()?.map(|(message, _)| message))
+    }
+
+    /// And how many bytes it has.
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<(Message<'_>, usize)>> {
+        let here = &self.buf[self.start..self.end];
+        let Some(prefix) = here.first_chunk::<4>() else { return Ok(None) };
+        let len = 4 + u32::from_be_bytes(*prefix) as usize;
+        if len > self.most {
+            bail!("a message of {len} bytes");
+        }
+        if here.len() < len {
+            return Ok(None);
+        }
+        let frame = self.start..self.start + len;
+        self.start = frame.end;
+        Ok(Some((message(&self.buf[frame])?, len)))
     }
 }
 
 /// Not: DHT ports (BEP 5), the fast extension (BEP 6), which we do not offer, and extensions that do not parse.
-fn known(frame: &[u8]) -> bool {
+fn message(frame: &[u8]) -> anyhow::Result<Message<'_>> {
+    let parsed = || Message::deserialize(frame, &[]).map(|m| m.0);
     match frame.get(4) {
-        None => true,
-        Some(0..=8) => true,
-        Some(20) => Message::deserialize(frame, &[]).is_ok(),
-        Some(_) => false,
+        None | Some(0..=8) => Ok(parsed()?),
+        Some(20) => Ok(parsed().unwrap_or(Message::KeepAlive)),
+        Some(_) => Ok(Message::KeepAlive),
     }
 }
 

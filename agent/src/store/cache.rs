@@ -7,14 +7,15 @@
 //! signature, and in `newest` the newest version of each image that was booted.
 
 use super::{
-    Keep, Payload, Sums,
+    Keep, Online, Payload,
     flush::Flusher,
     in_background, open_sized, rebuild,
     state::{Kept, State, victims},
+    sync_folder,
 };
 use crate::{
     device,
-    fail::{Failure, Step},
+    fail::{Failure, Step, cause},
     report::Report,
     superblock,
 };
@@ -39,7 +40,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
-use swarm::{MAX_METAINFO, Metainfo, survey, survey_summing};
+use swarm::{HttpSource, MAX_METAINFO, Metainfo, survey, survey_summing};
 use sys_mount::{FilesystemType, Mount, MountFlags};
 
 /// Bytes that stay free: a filesystem that is quite full is slow, and the booted system may write there too.
@@ -55,6 +56,9 @@ pub struct Cache {
     /// As the command line names it, for people.
     pub name: String,
     dir: PathBuf,
+    /// Bytes of images that fit, where a test says so.
+    #[cfg(test)]
+    fits: Option<u64>,
 }
 
 impl Cache {
@@ -75,7 +79,12 @@ impl Cache {
         if !dir.is_dir() {
             fs::create_dir(&dir).with_context(|| format!("creating the folder boottorrent on {name}"))?;
         }
-        Ok(Cache { name: name.into(), dir })
+        Ok(Cache {
+            name: name.into(),
+            dir,
+            #[cfg(test)]
+            fits: None,
+        })
     }
 
     fn path(&self, infohash: InfoHash, suffix: &str) -> PathBuf {
@@ -96,7 +105,8 @@ impl Cache {
         self.put("state.json", text.as_bytes())
     }
 
-    /// Write a file beside, and rename it.
+    /// Write a file beside, and rename it: after a power cut it is the old one or the new one, and the new one once we have
+    /// returned. What is remembered against older versions would be no use otherwise.
     fn put(&self, file: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let (new, to) = (self.dir.join(format!("{file}.new")), self.dir.join(file));
         let _ = fs::remove_file(&new);
@@ -106,7 +116,9 @@ impl Cache {
             f.sync_all()?;
             fs::rename(&new, &to)
         };
-        write().with_context(|| format!("writing {file} on {}", self.name))
+        write().with_context(|| format!("writing {file} on {}", self.name))?;
+        sync_folder(&to);
+        Ok(())
     }
 
     /// The images that are there.
@@ -186,6 +198,10 @@ impl Cache {
     }
 
     fn free(&self) -> anyhow::Result<u64> {
+        #[cfg(test)]
+        if let Some(fits) = self.fits {
+            return Ok(fits.saturating_sub(self.images().iter().map(|k| k.takes).sum()));
+        }
         let s = statvfs(&self.dir).with_context(|| format!("asking for the room on {}", self.name))?;
         Ok((s.blocks_available() * s.fragment_size()).saturating_sub(RESERVE))
     }
@@ -246,13 +262,13 @@ impl Cache {
         metainfo: &Metainfo,
         image: &str,
         signed: bool,
-        sums: Option<Sums<'_>>,
+        Online { sums, source }: Online<'_>,
         report: &Report,
     ) -> Result<Payload, Failure> {
         let infohash = metainfo.infohash();
         let mut state = self.state();
         state.touch(infohash, image);
-        self.make_room(metainfo, image, &mut state, report)?;
+        self.make_room(metainfo, image, &mut state, source, report).await?;
         let open = || -> anyhow::Result<(PathBuf, File)> {
             if self.metainfo(infohash).is_none() {
                 self.put(&format!("{infohash}.torrent"), metainfo.bytes())?;
@@ -306,11 +322,12 @@ impl Cache {
         })
     }
 
-    fn make_room(
+    async fn make_room(
         &self,
         metainfo: &Metainfo,
         image: &str,
         state: &mut State,
+        source: Option<HttpSource>,
         report: &Report,
     ) -> Result<(), Failure> {
         let (images, infohash) = (self.images(), metainfo.infohash());
@@ -329,6 +346,9 @@ impl Cache {
                 ),
             )
         })?;
+        if let Some(source) = source.filter(|_| last_of(&images, &gone, image)) {
+            self.can_be_had(metainfo, image, source).await?;
+        }
         for old in gone {
             let entry = state.images.remove(&old.to_string()).unwrap_or_default();
             report.info(&format!("deleting {} {old} from {}", entry.name, self.name));
@@ -336,6 +356,32 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+impl Cache {
+    /// Whether the new version comes at all: a piece of it, since it takes the place of the only one that this machine
+    /// could boot without it.
+    async fn can_be_had(&self, metainfo: &Metainfo, image: &str, source: HttpSource) -> Result<(), Failure> {
+        let piece = metainfo.wanted().start;
+        match source.piece(metainfo, piece).await {
+            Ok(_) => Ok(()),
+            Err(e) => Err(Failure::new(
+                Exit::Swarm,
+                format!(
+                    "the new version of {image} cannot be had now ({}), and {} has room for it only in place of the \
+                     version that is there",
+                    cause(&e),
+                    self.name
+                ),
+            )),
+        }
+    }
+}
+
+/// Whether no complete version of an image is left when these are deleted.
+fn last_of(images: &[Kept], gone: &[InfoHash], name: &str) -> bool {
+    let mut versions = images.iter().filter(|k| k.complete && k.entry.name == name).peekable();
+    versions.peek().is_some() && versions.all(|k| gone.contains(&k.infohash))
 }
 
 /// Mount the filesystem on a device below `run`. What is mounted there already is used.
@@ -456,7 +502,7 @@ impl Keeper {
             entry.fetched = now.map_or(0, |d| d.as_secs());
         }
         cache.remember(&state)?;
-        let _ = File::open(&cache.dir).and_then(|d| d.sync_all());
+        sync_folder(&to);
         Ok(to)
     }
 }

@@ -19,7 +19,7 @@ fn torrent(data: &[u8]) -> Metainfo {
 }
 
 async fn prepared(cache: &Cache, data: &[u8]) -> Payload {
-    let ready = cache.prepare(&torrent(data), "lab", true, None, &Report::new(None, None)).await;
+    let ready = cache.prepare(&torrent(data), "lab", true, Online::default(), &Report::new(None, None)).await;
     ready.map_err(|f| f.error).unwrap()
 }
 
@@ -101,6 +101,46 @@ async fn a_shifted_version_is_rebuilt_from_the_old_one() {
     assert_eq!(begun.len() as u32, 2 * (blocks - 1), "{begun:?}");
     assert!(!begun.contains(&(9, 0)) && begun.contains(&(9, 1)), "{begun:?}");
     assert!(survey(&file, &metainfo, |_| {}).unwrap() == known, "what counts is right");
+}
+
+/// A server that answers one request with this.
+fn serves(status: &'static str, body: Vec<u8>) -> HttpSource {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/payload", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::BufRead;
+        let mut stream = listener.accept().unwrap().0;
+        let head = std::io::BufReader::new(&stream).lines().map_while(Result::ok);
+        head.take_while(|l| !l.is_empty()).for_each(drop);
+        let length = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n").unwrap();
+        stream.write_all(&body).unwrap();
+    });
+    HttpSource::new(reqwest::Client::new(), url.parse().unwrap())
+}
+
+/// The disk has room for one version.
+#[tokio::test]
+async fn the_last_version_is_not_deleted_for_one_that_does_not_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = Cache::at("LABEL=x", dir.path()).unwrap();
+    let (old, new) = (noise(1), noise(2));
+    fetched(&cache, &old).await;
+    cache.fits = Some(old.len() as u64 * 3 / 2);
+    let next = async |source: HttpSource| {
+        let online = Online { sums: None, source: Some(source) };
+        cache.prepare(&torrent(&new), "lab", true, online, &Report::new(None, None)).await
+    };
+    for (status, body) in
+        [("503 Service Unavailable", vec![]), ("206 Partial Content", vec![7; PIECE]), ("200 OK", vec![7; 9])]
+    {
+        let failure = next(serves(status, body)).await.err().expect("it cannot be had");
+        assert_eq!(failure.exit, Exit::Swarm, "an old version boots then: {:#}", failure.error);
+        assert!(failure.error.to_string().starts_with("the new version of lab cannot be had now ("));
+        assert_eq!(cache.latest("lab").unwrap().infohash, torrent(&old).infohash());
+    }
+    let ready = next(serves("206 Partial Content", new[..PIECE].to_vec())).await;
+    assert!(ready.is_ok() && cache.latest("lab").is_none(), "it comes, and there is no other room");
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub use ram::{create, file};
 use crate::{
     cli::BootArgs,
     fail::{Failure, Step},
+    locate::payload_url,
     report::Report,
     target::{self, Memory, Place, Plan, Writes},
 };
@@ -27,8 +28,14 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
-use swarm::{Head, Metainfo, plan::Bits, sha256};
+use swarm::{Head, HttpSource, Metainfo, plan::Bits, sha256};
 use url::Url;
+
+/// A file's name is on the disk as well. Not every filesystem can do that: then it comes later.
+pub fn sync_folder(file: &Path) {
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _ = File::open(folder).and_then(|d| d.sync_all());
+}
 
 /// A place for a payload: an open file, and what of it is here already.
 pub struct Payload {
@@ -115,6 +122,24 @@ pub struct Sums<'a> {
     pub torrent: &'a Url,
 }
 
+/// What is asked of the server while an image on a disk is made ready.
+#[derive(Clone, Default)]
+pub struct Online<'a> {
+    /// Sums of its blocks.
+    pub sums: Option<Sums<'a>>,
+    /// Whether it has the image.
+    pub source: Option<HttpSource>,
+}
+
+impl<'a> Order<'a> {
+    fn online(&self) -> Online<'a> {
+        let Order { params, metainfo, sums, .. } = *self;
+        let may = sums.filter(|_| params.fallback && metainfo.is_whole());
+        let source = may.and_then(|s| Some(HttpSource::new(s.client.clone(), payload_url(s.torrent)?)));
+        Online { sums, source }
+    }
+}
+
 /// Take the first target that has room. Why another one has not is said.
 pub async fn prepare(
     order: &Order<'_>,
@@ -126,14 +151,20 @@ pub async fn prepare(
         .and_then(|t| Memory::parse(&t))
         .step(Exit::Room)?;
     let mut targets = order.params.target.iter().peekable();
+    // That the image cannot be had is what decides whether an old version boots.
+    let mut cannot_be_had = None;
     loop {
         let target = targets.next().expect("there is at least one target");
-        match one(target, order, caches, memory, report).await {
+        let failure = match one(target, order, caches, memory, report).await {
             Ok(ready) => return Ok(ready),
-            Err(failure) => match targets.peek() {
-                Some(next) => report.warn(&format!("{:#}; taking the next target, {next}", failure.error)),
-                None => return Err(failure),
-            },
+            Err(failure) => failure,
+        };
+        match targets.peek() {
+            Some(next) => report.warn(&format!("{:#}; taking the next target, {next}", failure.error)),
+            None => return Err(cannot_be_had.unwrap_or(failure)),
+        }
+        if failure.exit == Exit::Swarm {
+            cannot_be_had = Some(failure);
         }
     }
 }
@@ -145,13 +176,13 @@ async fn one(
     memory: Memory,
     report: &Report,
 ) -> Result<(Plan, Payload), Failure> {
-    let Order { args, params, metainfo, image, signed, sums } = *order;
+    let Order { args, params, metainfo, image, signed, .. } = *order;
     let plan = target::choose(target, image, metainfo.size(), &params.overlay, memory).step(Exit::Room)?;
     let payload = match &plan.place {
         Place::Ram(size) => ram::prepare(&args.run_dir, *size, metainfo).step(Exit::Storage)?,
         Place::Cache(name) => {
             let cache = caches.open(name, crate::device::PATIENCE).await.step(Exit::Storage)?;
-            cache.prepare(metainfo, image, signed, sums, report).await?
+            cache.prepare(metainfo, image, signed, order.online(), report).await?
         }
         Place::Device(disk) => device::prepare(disk, order, report).await?,
     };

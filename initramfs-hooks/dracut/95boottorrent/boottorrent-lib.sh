@@ -19,13 +19,22 @@ boottorrent_boot() {
 	boottorrent-agent boot "$@" </dev/null >/dev/console 2>&1
 }
 
-# As initramfs-tools does: panic=N is a reboot, and no shell for whoever sits there; without it, a shell.
+# As initramfs-tools does: panic=N is a reboot, and no shell for whoever sits there; without it, a shell. What is not a
+# number is no shell either, and not a machine that tries again without a pause.
 # args: exit code
 boottorrent_failed() {
 	warn "BootTorrent could not boot this machine (exit code $1): the line above says why."
 	case "$(getarg panic=)" in
 	'' | 0) emergency_shell -n boottorrent "BootTorrent could not boot this machine: exit tries again." ;;
 	-*) reboot -f ;;
-	*) sleep "$(getarg panic=)" && reboot -f ;;
+	*[!0-9]*)
+		warn "panic=$(getarg panic=) is not a number of seconds: rebooting in 60 s"
+		sleep 60
+		reboot -f
+		;;
+	*)
+		sleep "$(getarg panic=)"
+		reboot -f
+		;;
 	esac
 }

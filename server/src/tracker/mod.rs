@@ -16,6 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
+use swarm::host;
 
 /// Peers that a client gets when it does not say how many it wants.
 const DEFAULT_WANT: usize = 50;
@@ -24,8 +25,9 @@ const MAX_WANT: usize = 200;
 /// Peers remembered for one torrent, and for all of them.
 const MAX_PEERS: usize = 10_000;
 const MAX_TOTAL: usize = 50_000;
-/// Peers of one torrent behind one address.
-const MAX_PER_HOST: usize = 16;
+/// Peers of one torrent behind one address, and in one /64 of IPv6, which may be a room, and may be one host.
+const MAX_PER_ADDRESS: usize = 16;
+const MAX_PER_HOST: usize = 2000;
 
 /// A peer as it was last heard.
 #[derive(Clone, Debug)]
@@ -38,15 +40,70 @@ struct Peer {
 /// One torrent's swarm.
 #[derive(Default, Debug)]
 struct Swarm {
-    peers: HashMap<SocketAddr, Peer>,
+    /// By host: an IPv4 address, or a /64 of IPv6. None is empty.
+    hosts: HashMap<IpAddr, HashMap<SocketAddr, Peer>>,
     downloaded: u64,
 }
 
 impl Swarm {
-    /// One host cannot fill the table with ports of its own.
-    fn room_for(&self, ip: IpAddr) -> bool {
-        self.peers.keys().filter(|at| at.ip() == ip).count() < MAX_PER_HOST
+    fn len(&self) -> usize {
+        self.hosts.values().map(HashMap::len).sum()
     }
+
+    fn complete(&self) -> usize {
+        self.hosts.values().flat_map(HashMap::values).filter(|p| p.complete).count()
+    }
+
+    fn get(&self, at: &SocketAddr) -> Option<&Peer> {
+        self.hosts.get(&host(at.ip()))?.get(at)
+    }
+
+    /// Somebody has announced. `full`: there are as many in all swarms as may be.
+    fn heard(&mut self, at: SocketAddr, peer: Peer, full: bool) {
+        if self.get(&at).is_some() || self.make_room(at.ip(), full) {
+            self.hosts.entry(host(at.ip())).or_default().insert(at, peer);
+        }
+    }
+
+    /// One host cannot fill the table with ports or addresses of its own: who was heard longest ago makes room, of its
+    /// own kind, and in a full table of those of whom there are most.
+    fn make_room(&mut self, ip: IpAddr, full: bool) -> bool {
+        let full = full || self.len() >= MAX_PEERS;
+        if let Some(theirs) = self.hosts.get_mut(&host(ip)) {
+            if theirs.keys().filter(|at| at.ip() == ip).count() >= MAX_PER_ADDRESS {
+                return forget_oldest(theirs, |at| at.ip() == ip);
+            }
+            if theirs.len() >= MAX_PER_HOST {
+                return forget_oldest(theirs, |_| true);
+            }
+        }
+        if !full {
+            return true;
+        }
+        let most = self.hosts.iter().max_by_key(|(_, peers)| peers.len()).map(|(host, _)| *host);
+        let Some(most) = most else { return false };
+        self.hosts.get_mut(&most).is_some_and(|peers| forget_oldest(peers, |_| true)) && {
+            self.hosts.retain(|_, peers| !peers.is_empty());
+            true
+        }
+    }
+
+    /// Somebody goes. Not somebody else, who has the same address by now or shares it.
+    fn leaves(&mut self, at: SocketAddr, id: [u8; 20]) {
+        if self.get(&at).is_some_and(|p| p.id == id) {
+            self.retain(|other, _| *other != at);
+        }
+    }
+
+    fn retain(&mut self, keep: impl Fn(&SocketAddr, &Peer) -> bool) {
+        self.hosts.values_mut().for_each(|peers| peers.retain(|at, p| keep(at, p)));
+        self.hosts.retain(|_, peers| !peers.is_empty());
+    }
+}
+
+fn forget_oldest(peers: &mut HashMap<SocketAddr, Peer>, which: impl Fn(&SocketAddr) -> bool) -> bool {
+    let oldest = peers.iter().filter(|(at, _)| which(at)).min_by_key(|(_, p)| p.seen).map(|(at, _)| *at);
+    oldest.is_some_and(|at| peers.remove(&at).is_some())
 }
 
 /// What an announce is answered with.
@@ -115,7 +172,7 @@ impl Tracker {
 
     fn forget_swarms(&mut self) {
         let used = |hash: &InfoHash| self.current.contains(hash) || self.seeded.contains(hash);
-        self.swarms.retain(|hash, swarm| used(hash) || !swarm.peers.is_empty());
+        self.swarms.retain(|hash, swarm| used(hash) || !swarm.hosts.is_empty());
     }
 
     /// From now on our own seeder has these torrents.
@@ -144,30 +201,24 @@ impl Tracker {
         random: &mut impl Rng,
     ) -> Result<Peers, String> {
         self.expire(now);
-        let total: usize = self.swarms.values().map(|s| s.peers.len()).sum();
+        let total: usize = self.swarms.values().map(Swarm::len).sum();
         let seeded = self.seeded.contains(&ask.infohash);
         let Some(swarm) = self.swarms.get_mut(&ask.infohash) else {
             return Err(format!("no image here has the infohash {}", ask.infohash));
         };
         let asker = SocketAddr::new(from.to_canonical(), ask.port);
         let complete = ask.left == Some(0) || ask.event == Event::Completed;
-        if ask.event == Event::Completed && swarm.peers.get(&asker).is_some_and(|p| !p.complete) {
+        if ask.event == Event::Completed && swarm.get(&asker).is_some_and(|p| !p.complete) {
             swarm.downloaded += 1;
         }
         if ask.event == Event::Stopped {
-            swarm.peers.remove(&asker);
-        } else if swarm.peers.contains_key(&asker)
-            || (swarm.peers.len() < MAX_PEERS && total < MAX_TOTAL && swarm.room_for(asker.ip()))
-        {
-            // A full tracker still answers: the newcomer finds others, who then tell of it.
-            swarm.peers.insert(asker, Peer { id: ask.peer_id, complete, seen: now });
+            swarm.leaves(asker, ask.peer_id);
+        } else {
+            swarm.heard(asker, Peer { id: ask.peer_id, complete, seen: now }, total >= MAX_TOTAL);
         }
-        let done = swarm.peers.values().filter(|p| p.complete).count();
-        let mut out = Peers {
-            peers: Vec::new(),
-            complete: done + usize::from(seeded),
-            incomplete: swarm.peers.len() - done,
-        };
+        let done = swarm.complete();
+        let mut out =
+            Peers { peers: Vec::new(), complete: done + usize::from(seeded), incomplete: swarm.len() - done };
         if ask.event == Event::Stopped {
             return Ok(out);
         }
@@ -176,10 +227,13 @@ impl Tracker {
         if seeded && !complete {
             out.peers.push((seeder, None));
         }
-        let others = swarm.peers.iter().filter(|(at, p)| **at != asker && !(complete && p.complete));
         let room = want.saturating_sub(out.peers.len());
-        let is_near = |peer: &(&SocketAddr, &Peer)| near::near(asker.ip(), peer.0.ip(), &self.subnets);
-        let chosen = near::choose(others, is_near, room, random);
+        let wanted = |(at, p): &(&SocketAddr, &Peer)| **at != asker && !(complete && p.complete);
+        let hosts = swarm
+            .hosts
+            .iter()
+            .map(|(host, peers)| (near::near(asker.ip(), *host, &self.subnets), peers.iter().filter(wanted)));
+        let chosen = near::choose(hosts, room, random);
         out.peers.extend(chosen.into_iter().map(|(at, p)| (*at, Some(p.id))));
         out.peers.truncate(want);
         Ok(out)
@@ -192,11 +246,11 @@ impl Tracker {
             self.swarms.iter().filter(|(h, _)| torrents.is_empty() || torrents.contains(h)).collect();
         known.sort_by_key(|(hash, _)| **hash);
         let counts = known.into_iter().take(query::MAX_SCRAPE).map(|(hash, swarm)| {
-            let done = swarm.peers.values().filter(|p| p.complete).count();
+            let done = swarm.complete();
             Counts {
                 infohash: *hash,
                 complete: done + usize::from(self.seeded.contains(hash)),
-                incomplete: swarm.peers.len() - done,
+                incomplete: swarm.len() - done,
                 downloaded: swarm.downloaded,
             }
         });
@@ -210,7 +264,7 @@ impl Tracker {
         }
         self.cleaned = Some(now);
         for swarm in self.swarms.values_mut() {
-            swarm.peers.retain(|_, p| now.saturating_duration_since(p.seen) < self.forget_after);
+            swarm.retain(|_, p| now.saturating_duration_since(p.seen) < self.forget_after);
         }
         self.forget_swarms();
     }

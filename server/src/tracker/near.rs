@@ -4,7 +4,10 @@
 //! swarm never falls into parts that know nothing of each other.
 
 use crate::setup::net::Subnet;
-use rand::{Rng, seq::IndexedRandom};
+use rand::{
+    Rng,
+    seq::{IndexedRandom, SliceRandom},
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Of an answer, a quarter is for those who are far...
@@ -32,19 +35,42 @@ fn prefix(address: Ipv6Addr) -> u64 {
     (address.to_bits() >> 64) as u64
 }
 
-/// At most `room` of `peers`, chosen by chance: the near first, then the far.
+/// At most `room` peers, chosen by chance: of near hosts first, then of far ones; and of each host one, before any
+/// has two. So a host with many addresses is told of no more than others are. `hosts`: whether each is near, and its peers.
 pub fn choose<T: Clone>(
-    peers: impl Iterator<Item = T>,
-    is_near: impl Fn(&T) -> bool,
+    hosts: impl Iterator<Item = (bool, impl Iterator<Item = T>)>,
     room: usize,
     random: &mut impl Rng,
 ) -> Vec<T> {
-    let (near, far): (Vec<T>, Vec<T>) = peers.partition(is_near);
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for (is_near, peers) in hosts {
+        let all = if is_near { &mut near } else { &mut far };
+        let before = all.len();
+        all.extend(peers.map(|p| (0, p)));
+        let theirs = &mut all[before..];
+        if theirs.len() > 1 {
+            theirs.shuffle(random);
+            (0..).zip(theirs).for_each(|(rank, peer)| peer.0 = rank);
+        }
+    }
     let for_far = (room / FAR_SHARE).max(FAR_LEAST).min(room / 2).min(far.len());
     let of_near = near.len().min(room - for_far);
     // What the near leave is for the far.
-    let mut chosen: Vec<T> = near.choose_multiple(random, of_near).cloned().collect();
-    chosen.extend(far.choose_multiple(random, room - of_near).cloned());
+    let mut chosen = in_turn(near, of_near, random);
+    chosen.extend(in_turn(far, room - of_near, random));
+    chosen
+}
+
+/// By chance among the first of each host, then among the second ones.
+fn in_turn<T: Clone>(peers: Vec<(usize, T)>, room: usize, random: &mut impl Rng) -> Vec<T> {
+    let (first, mut later): (Vec<_>, Vec<_>) = peers.into_iter().partition(|(rank, _)| *rank == 0);
+    let mut chosen: Vec<T> = first.choose_multiple(random, room).map(|(_, p)| p.clone()).collect();
+    if chosen.len() < room {
+        later.shuffle(random);
+        later.sort_by_key(|(rank, _)| *rank);
+        let left = room - chosen.len();
+        chosen.extend(later.into_iter().take(left).map(|(_, p)| p));
+    }
     chosen
 }
 
@@ -82,8 +108,9 @@ mod tests {
         fn near_first_and_never_only_them(near in vec(0u16..500, 0..80), far in vec(500u16..1000, 0..80), room in 0usize..100, seed: u64) {
             let near: HashSet<u16> = near.into_iter().collect();
             let far: HashSet<u16> = far.into_iter().collect();
-            let all = near.iter().chain(&far).copied();
-            let got = choose(all, |p| *p < 500, room, &mut StdRng::seed_from_u64(seed));
+            let of = |list: &HashSet<u16>, n: u16| list.iter().copied().filter(|p| p % 7 == n).collect::<Vec<u16>>();
+            let hosts = (0..7).flat_map(|n| [(true, of(&near, n).into_iter()), (false, of(&far, n).into_iter())]);
+            let got = choose(hosts, room, &mut StdRng::seed_from_u64(seed));
             prop_assert_eq!(got.len(), room.min(near.len() + far.len()), "as many as there are, and no more");
             prop_assert_eq!(got.iter().collect::<HashSet<_>>().len(), got.len(), "nobody twice");
             prop_assert!(got.is_sorted_by_key(|p| *p >= 500), "near ones first: {:?}", got);
@@ -92,6 +119,9 @@ mod tests {
                 prop_assert!(got_far >= far.len().min((room / 4).max(2)), "{got_far} far ones of {}", far.len());
             }
             prop_assert!(got.len() - got_far >= near.len().min(room / 2), "the near are not crowded out");
+            let near_got: HashSet<u16> = got.iter().copied().filter(|p| *p < 500).collect();
+            let most = (0..7).map(|n| of(&near_got, n).len()).max().unwrap_or(0);
+            prop_assert!((0..7).all(|n| of(&near_got, n).len() + 1 >= most.min(of(&near, n).len())), "in turn");
         }
     }
 }

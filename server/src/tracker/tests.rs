@@ -41,6 +41,13 @@ impl World {
         self.tracker.announce(ask, from, seeder, self.now, &mut self.random)
     }
 
+    /// Somebody has announced, and was not answered.
+    fn put(&mut self, from: &str) {
+        let at = SocketAddr::new(from.parse().unwrap(), 9);
+        let peer = Peer { id: [9; 20], complete: false, seen: self.now };
+        self.tracker.swarms.get_mut(&HASH).unwrap().heard(at, peer, false);
+    }
+
     fn ports(&mut self, ask: &Announce) -> Vec<u16> {
         let mut ports: Vec<u16> = self.tell(ask).unwrap().peers.iter().map(|(at, _)| at.port()).collect();
         assert!(
@@ -123,7 +130,7 @@ fn one_host_cannot_fill_the_table() {
         w.now -= Duration::from_millis(990);
     }
     let found = w.tell_from("10.2.0.1".parse().unwrap(), &Announce { numwant: Some(200), ..ask(1) }).unwrap();
-    assert_eq!(found.peers.len(), 1 + MAX_PER_HOST, "our seeder, and what one host may have");
+    assert_eq!(found.peers.len(), 1 + MAX_PER_ADDRESS, "our seeder, and what one host may have");
 }
 
 #[test]
@@ -139,6 +146,50 @@ fn the_own_network_comes_first_and_some_of_the_others() {
     assert_eq!(told[0].0, "10.0.0.254:6981".parse().unwrap(), "our seeder");
     assert!(told[1..38].iter().all(|(at, _)| near(at)), "{told:?}");
     assert!(told[38..].iter().all(|(at, _)| !near(at)) && told.len() == 50, "{told:?}");
+}
+
+/// A /64 may be a room, or one host with as many addresses as it likes.
+#[test]
+fn a_host_with_a_network_of_addresses_hides_nobody() {
+    let mut w = World::new();
+    for n in 0..3000u32 {
+        w.put(&format!("fd00::{n:x}"));
+    }
+    assert!(w.tracker.swarms[&HASH].len() <= MAX_PER_HOST);
+    for n in 1..=20u8 {
+        w.tell_from([10, 0, 0, n].into(), &ask(9)).unwrap();
+        w.now -= Duration::from_millis(999);
+    }
+    let told = w.tell_from([10, 0, 0, 1].into(), &ask(9)).unwrap().peers;
+    assert_eq!(told.iter().filter(|(at, _)| at.ip().is_ipv4()).count(), 20, "our seeder, and the 19 others");
+    // Who asks from a network of its own finds them as well.
+    let told = w.tell_from("fd00:0:0:1::1".parse().unwrap(), &ask(9)).unwrap().peers;
+    assert_eq!(told.iter().filter(|(at, _)| at.ip().is_ipv4()).count(), 21);
+}
+
+#[test]
+fn a_full_table_forgets_those_of_whom_there_are_most() {
+    let mut w = World::new();
+    for n in 0..(MAX_PEERS as u32 + 500) {
+        // Six networks of junk.
+        w.put(&format!("fd00:0:0:{:x}::{:x}", n % 6, n));
+    }
+    w.tell_from([10, 0, 0, 1].into(), &ask(9)).unwrap();
+    let swarm = &w.tracker.swarms[&HASH];
+    assert!(swarm.len() <= MAX_PEERS && swarm.get(&"10.0.0.1:9".parse().unwrap()).is_some());
+}
+
+/// Machines behind one address have one port there, and an agent that was started again has another id.
+#[test]
+fn nobody_is_stopped_by_another_id() {
+    let mut w = World::new();
+    let (old, new) = (ask(1), Announce { peer_id: [77; 20], ..ask(1) });
+    w.tell(&old).unwrap();
+    w.tell(&new).unwrap();
+    w.tell(&Announce { event: Event::Stopped, ..old }).unwrap();
+    assert_eq!(w.ports(&ask(2)), [1, 6981]);
+    w.tell(&Announce { event: Event::Stopped, ..new }).unwrap();
+    assert_eq!(w.ports(&ask(2)), [6981]);
 }
 
 proptest! {

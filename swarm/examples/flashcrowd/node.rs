@@ -3,7 +3,7 @@
 //! is on its way.
 
 use std::{collections::VecDeque, time::Duration};
-use swarm::plan::{Deal, Picker, Slots};
+use swarm::plan::{Asker, Deal, Picker, Slots};
 
 /// As in `swarm/src/peer.rs`: what is sent in one turn.
 const TURN: u32 = 256 << 10;
@@ -110,13 +110,14 @@ impl Node {
 
     /// A connection has something to send.
     pub fn queue(&mut self, end: usize) {
-        self.slots.ask(end as u64, 0, 1);
+        let host = end as u128;
+        self.slots.ask(end as u64, Asker { host, address: host, again: false }, 0, 1);
         self.ends[end].turn = Turn::Queued;
     }
 
     /// Let in whom there is room for.
-    pub fn admit(&mut self) {
-        while let Some(end) = self.slots.admit() {
+    pub fn admit(&mut self, now: Duration) {
+        while let Some(end) = self.slots.admit(now) {
             self.ends[end as usize].turn = Turn::Mine { left: TURN };
             self.active.push_back(end as usize);
         }
@@ -125,7 +126,7 @@ impl Node {
     /// The turn of an active one is over; who has more to send queues again.
     pub fn end_turn(&mut self, at: usize) {
         let Some(end) = self.active.remove(at) else { return };
-        self.slots.free();
+        self.slots.free(end as u64);
         self.ends[end].turn = Turn::None;
         if !self.ends[end].uploads.is_empty() {
             self.queue(end);

@@ -323,14 +323,14 @@ impl World {
 
     /// Let those whose turn it is write into the kernel, as `peer::write`, then use the link.
     fn send(&mut self, node: usize) {
-        self.nodes[node].admit();
+        self.nodes[node].admit(self.clock.now);
         let mut at = 0;
         while let Some(&end) = self.nodes[node].active.get(at) {
             let e = &self.nodes[node].ends[end];
             let over = e.uploads.is_empty() || e.turn == Turn::Mine { left: 0 };
             if over {
                 self.nodes[node].end_turn(at);
-                self.nodes[node].admit();
+                self.nodes[node].admit(self.clock.now);
             } else if e.held < self.params.kernel {
                 self.write((node, end));
             } else {

@@ -49,7 +49,7 @@ impl Layout {
 
     /// Bytes of a block.
     pub fn block_len(&self, piece: u32, block: u32) -> u32 {
-        self.len(piece).saturating_sub(block * BLOCK).min(BLOCK)
+        self.len(piece).saturating_sub(block.saturating_mul(BLOCK)).min(BLOCK)
     }
 }
 
@@ -62,5 +62,6 @@ mod tests {
         let l = Layout::new(100_000, 32 << 10);
         assert_eq!((l.pieces(), l.len(0), l.len(3), l.len(4)), (4, 32768, 1696, 0));
         assert_eq!((l.blocks(0), l.blocks(3), l.block_len(0, 1), l.block_len(3, 0)), (2, 1, 16384, 1696));
+        assert_eq!(l.block_len(0, u32::MAX), 0, "whatever a peer says");
     }
 }

@@ -223,6 +223,12 @@ impl Picker {
         piece < self.layout.pieces() && !self.have.has(piece) && !self.unwanted.has(piece)
     }
 
+    /// Which of `pieces` it was not known that a peer has.
+    pub fn news(&self, key: Key, pieces: &Bits) -> Vec<u32> {
+        let known = self.peers.get(&key).map(|p| &p.has);
+        known.map_or_else(Vec::new, |has| pieces.without([has, has], 0).collect())
+    }
+
     /// Whether a peer has a piece.
     pub fn peer_has(&self, key: Key, piece: u32) -> bool {
         self.peers.get(&key).is_some_and(|p| p.has.has(piece))

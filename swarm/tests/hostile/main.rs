@@ -2,7 +2,11 @@
 //! Peers that shake hands properly and then do what they should not. Sessions survive
 //! them, hold little for them, and serve and fetch as ever.
 
+mod addresses;
+#[path = "../common/mod.rs"]
 mod common;
+mod flood;
+mod hosts;
 
 use common::{at, content, empty, file_of, session};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
@@ -120,6 +124,22 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Call from an address of this machine, so that several hosts can be played.
+async fn call_from(from: [u8; 4], to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
+/// Call, and shake hands; the other side's handshake is read.
+async fn greet_from(from: [u8; 4], to: SocketAddr, hello: &[u8]) -> std::io::Result<(TcpStream, Vec<u8>)> {
+    let mut stream = call_from(from, to).await?;
+    stream.write_all(hello).await?;
+    let mut theirs = vec![0; 68];
+    stream.read_exact(&mut theirs).await?;
+    Ok((stream, theirs))
+}
+
 /// Say it, and do not read. The other side may hang up: all the better.
 async fn say(stream: &mut TcpStream, bytes: &[u8]) {
     let _ = timeout(Duration::from_millis(300), stream.write_all(bytes)).await;
@@ -195,7 +215,11 @@ async fn a_machine_that_fetches_survives_every_attack() {
 /// A peer that claims to have all, lets itself be asked, and answers each request with `answer`
 /// (called with piece, begin, length).
 async fn liar(metainfo: Metainfo, answer: fn(u32, u32, u32) -> Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.2:0").await.unwrap();
+    liar_at([127, 0, 0, 2], metainfo, answer).await
+}
+
+async fn liar_at(ip: [u8; 4], metainfo: Metainfo, answer: fn(u32, u32, u32) -> Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind(SocketAddr::from((ip, 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -255,6 +279,31 @@ async fn a_liar_among_several_senders_is_found() {
         assert_eq!(torrent.banned(), [liar.ip()]);
         assert!((1..=3).contains(&torrent.wrong()), "{} wrong pieces", torrent.wrong());
     }
+}
+
+/// When everybody seems to send wrong pieces, nobody is banned: the machine's own memory is in doubt, until somebody
+/// shows that it is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_can_trust_nobody_doubts_itself() {
+    let (data, metainfo) = payload();
+    let wrong = |p, b, l: u32| block(p, b, &vec![0xee; l as usize]);
+    let mut liars = Vec::new();
+    for n in 2..5 {
+        liars.push(liar_at([127, 0, 0, n], metainfo.clone(), wrong).await);
+    }
+    let (s, torrent, file) = fetcher(&metainfo, liars).await;
+    let doubts = async {
+        while !torrent.doubtful() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), doubts).await.expect("three liars, and nobody else");
+    assert!(torrent.banned().is_empty());
+    let seeder = seeder(&data, &metainfo, true).await;
+    let (_other, theirs, their_file) = fetcher(&metainfo, vec![at(&seeder), at(&s)]).await;
+    completes(&torrent, file, &data).await;
+    completes(&theirs, their_file, &data).await;
+    assert!(!torrent.doubtful() && !torrent.banned().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
