@@ -36,6 +36,7 @@ pub mod ltsp;
 pub mod manual;
 pub mod meter;
 pub mod notify;
+pub mod owner;
 pub mod seed;
 pub mod serve;
 pub mod setup;

@@ -12,7 +12,6 @@ use bootspec::{
     ImageManifest, ImageName, Sha256Sum,
     trust::{Evidence, KeyId, Keys, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted},
 };
-use std::fs::File;
 
 /// What came of signing an image that was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +46,8 @@ pub(super) fn seal(manifest: &ImageManifest, hand: &Hand) -> Result<(Sealed, Opt
             return Ok((Sealed { key: None, why_not }, None));
         }
     };
+    // The key is root's, whoever the image is made for.
+    let _root = crate::owner::act_as_root();
     let unsigned = || Evidence { statement: statement.to_string().into(), signature: Vec::new() };
     match hand.signer() {
         Ok(Some(signer)) => {
@@ -119,7 +120,7 @@ impl Catalogue {
     pub fn sum(&self, name: &ImageName) -> Result<Sha256Sum> {
         let path = self.dir(name).join(PAYLOAD);
         let reading = || format!("reading {}", path.display());
-        let file = File::open(&path).with_context(reading)?;
+        let file = files::open_in_folder(&path)?;
         let size = file.metadata().with_context(reading)?.len();
         let mut meter = Meter::new("reading", Some(size));
         swarm::sha256(&file, None, size, |done| meter.update(done)).with_context(reading)

@@ -133,7 +133,7 @@ impl Verify {
 
 /// A public key in a file.
 fn one(file: &std::path::Path) -> Result<Keys> {
-    let text = files::read(file, MAX_KEY, "key")?;
+    let text = files::read_named(file, MAX_KEY, "key")?;
     let mut keys = Keys::default();
     match keys.add(&text) {
         Ok(_) => Ok(keys),

@@ -107,7 +107,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     let (path, unpacked) = (unpacked.as_ref().unwrap_or(source).path.clone(), unpacked.as_ref());
     // What may be taken is linked: the disk has its bytes once.
     let whole = matches!(source.kind, Kind::Iso(..) | Kind::Disk(_) | Kind::Image(..));
-    let taken = request.take && whole && std::fs::hard_link(&path, &payload).is_ok();
+    let taken = request.take && whole && staging.take(&path, PAYLOAD);
     let room = |size: u64| match unpacked {
         None if !taken => refuse_without_room(size, &staging, name),
         _ => Ok(()),
