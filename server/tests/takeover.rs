@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Said, World, until};
+use common::{Said, World, tool, until};
 use std::{
     collections::BTreeMap,
     fs,
@@ -236,4 +236,60 @@ fn fetches_of_root_are_roots_until_they_are_whole() {
     let said = t.run(&["image", "fetch", &image, "--name", "again"]);
     assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
     assert!(said.err.contains("is not ours alone"), "{}", said.err);
+}
+
+/// `image sign` signs what is there, not what the server's user says.
+#[test]
+fn nothing_unverified_is_signed() {
+    let Some(t) = Taken::new() else { return };
+    t.run(&["image", "sign", "lab"]).good();
+    let statement = || fs::read(t.path("cat/images/lab/lab.statement")).unwrap();
+    let signed = statement();
+    let manifest = fs::read_to_string(t.path("cat/images/lab/manifest.toml")).unwrap();
+    let sum = manifest.lines().find_map(|l| l.strip_prefix("sha256 = \"")).unwrap().trim_end_matches('"');
+    // Another payload, and a manifest that says so, or says anything.
+    let lie = format!("sed -i s/{sum}/{}/ images/lab/manifest.toml", "ab".repeat(32));
+    let no_sum = "sed -i '/^sha256/d' images/lab/manifest.toml";
+    let change = "printf X | dd of=images/lab/payload bs=1 seek=5000 conv=notrunc 2>/dev/null";
+    for (what, script, why) in [
+        ("the manifest lies", lie.clone(), "its manifest.toml says abab"),
+        ("the payload was changed", change.to_owned(), "piece 0 of its payload is not what its torrent says"),
+        ("both", format!("{lie}; {change}"), "piece 0 of its payload is not what its torrent says"),
+        ("no sum", format!("{no_sum}; {change}"), "piece 0 of its payload is not what its torrent says"),
+        ("cut", "truncate -s 4096 images/lab/payload".to_owned(), "its payload has 4096 bytes"),
+        (
+            "parameters",
+            "sed -i 's/^added/append = \"quiet \\&\\& sh\"\\nadded/; /^append = \"\"/d' images/lab/manifest.toml".to_owned(),
+            "its kernel parameters were changed by hand",
+        ),
+    ] {
+        t.as_user(&format!("cp -a images/lab spare; {script}"));
+        for command in [&["image", "sign", "lab"][..], &["image", "sign", "--all"]] {
+            let said = t.run(command);
+            assert_eq!(said.code, Some(1), "{what}: {}{}", said.out, said.err);
+            assert!(said.err.starts_with("boottorrent: image 'lab' is not signed: ") && said.err.contains(why), "{what}: {}", said.err);
+            assert_eq!(statement(), signed, "{what}");
+        }
+        t.as_user("rm -rf images/lab; mv spare images/lab");
+    }
+    let said = t.run(&["image", "sign", "lab"]).good();
+    assert!(said.contains(&format!("SHA-256 {sum}\n  as it was signed before\n")), "{said}");
+    // Payload, torrent and manifest that agree are another image: root is told what is new.
+    t.0.write("lab-root/etc/new", "new");
+    tool("mksquashfs", &[&t.0.shown("lab-root"), &t.0.shown("new.squashfs"), "-quiet", "-no-progress"]);
+    t.run(&["image", "add", "new.squashfs"]).good();
+    t.as_user(
+        "cp images/lab/lab.statement* .; rm -rf images/lab; mv images/new images/lab; cd images/lab; \
+         rm new.statement*; mv new.torrent lab.torrent; cp ../../lab.statement* .; sed -i 's/^name = \"new\"/name = \"lab\"/' manifest.toml",
+    );
+    let said = t.run(&["image", "sign", "lab"]).good();
+    assert!(
+        said.contains("CHANGED since it was signed last: ") && said.contains(&format!("SHA-256 {sum} -> ")),
+        "{said}"
+    );
+    t.run(&["image", "sign", "lab"]).good();
+    // Without the earlier signature it says that there is none.
+    t.as_user("rm images/lab/lab.statement.minisig");
+    let said = t.run(&["image", "sign", "lab"]).good();
+    assert!(said.contains("no key here has signed it before: compare its SHA-256 with"), "{said}");
 }

@@ -15,7 +15,7 @@
 mod sign;
 mod staging;
 
-pub use sign::Sealed;
+pub use sign::{Resigned, Sealed};
 use staging::Maker;
 pub use staging::Staging;
 
