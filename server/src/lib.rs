@@ -17,6 +17,7 @@
 
 pub mod addon;
 pub mod api;
+pub mod cage;
 pub mod catalogue;
 pub mod cli;
 pub mod clients;

@@ -7,6 +7,7 @@
 
 use super::{Catalogue, Sealed, signature_name, statement_name, torrent_name};
 use crate::{
+    fetch::room::Room,
     interrupt,
     owner::{self, Owner},
 };
@@ -117,6 +118,11 @@ impl Staging {
     /// A path in the folder.
     pub fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
+    }
+
+    /// The room on its disk.
+    pub fn room(&self) -> Room<'_> {
+        Room { dir: &self.dir, name: &self.name }
     }
 
     /// A new file in the folder.

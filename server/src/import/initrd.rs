@@ -152,7 +152,7 @@ fn scan(initrd: &Path, each: &mut dyn FnMut(&str) -> bool) -> Result<usize> {
     };
     let mut file = plain.from.into_inner();
     file.seek(SeekFrom::Start(plain.at - magic.len() as u64)).context("seeking")?;
-    let mut unpacked = Stream::new(Tool::new(program, package).arg("-dc").stdin(file).reader()?);
+    let mut unpacked = Stream::new(Tool::parser(program, package).arg("-dc").stdin(file).reader()?);
     archives(&mut unpacked, &mut count, each)?;
     if count == 0 {
         // It said why it could not unpack.

@@ -9,6 +9,7 @@ pub mod kernel;
 pub mod ltsp;
 pub mod modules;
 pub mod pack;
+pub mod refers;
 pub mod source;
 pub mod tarball;
 pub mod tree;
@@ -201,7 +202,7 @@ fn unpack(source: &Source, request: &Request, staging: &Staging) -> Result<Optio
                         from
                     }
                 };
-                convert::raw(&from, *format, &shown, &payload)?;
+                convert::raw(&from, *format, &shown, staging)?;
                 if now.is_some() {
                     std::fs::remove_file(&from).context("deleting what was unpacked")?;
                 }

@@ -3,7 +3,7 @@
 //! directory or a root tarball. Owners, device nodes, extended attributes and
 //! hard links are kept.
 
-use super::tarball::Packing;
+use super::{convert::HOURS, tarball::Packing};
 use crate::{
     catalogue::Staging,
     interrupt,
@@ -90,7 +90,7 @@ pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<(
         }
         Compress::Erofs => erofs(Tool::new("mkfs.erofs", "erofs-utils")).arg(&payload).arg(root),
     };
-    tool.run(&mut growing(&payload))
+    tool.run_watched(&mut growing(&payload, staging))
 }
 
 /// Pack a root tarball.
@@ -105,8 +105,11 @@ pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &S
         Compress::Squashfs => {
             // sqfstar does not take the root folder's own entry ("./") from the archive: 0777 without these.
             let root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", "0"];
-            let tool = squashfs(Tool::new("sqfstar", "squashfs-tools")).args(root).arg(&payload);
-            tool.stdin(stdin).run(&mut growing(&payload))?;
+            // It packs owners and devices as the archive has them: for that it need not be root. Its memory it bounds itself.
+            let tool = Tool::parser("sqfstar", "squashfs-tools")
+                .bounds(|b| (b.seconds, b.memory, b.file) = (24 * 3600, None, 16 << 40));
+            let tool = squashfs(tool).arg("-force").args(root).to_file(&payload)?;
+            tool.stdin(stdin).run_watched(&mut growing(&payload, staging))?;
         }
         Compress::Erofs => {
             if !nix::unistd::geteuid().is_root() {
@@ -121,8 +124,14 @@ pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &S
                 .with_context(|| format!("creating {}", scratch.display()))?;
             let keep =
                 ["--numeric-owner", "--same-owner", "--same-permissions", "--xattrs", "--xattrs-include=*"];
-            let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep).arg("-C").arg(&scratch);
-            tar.stdin(stdin).run(&mut || ())?;
+            // Root, since it makes files of all owners, but nowhere else.
+            let tar = Tool::parser("tar", "tar")
+                .as_root()
+                .bounds(|b| (b.seconds, b.file) = (HOURS, 16 << 40))
+                .args(["-x", "-f", "-"])
+                .args(keep)
+                .into_folder(&scratch, |name| format!("--directory={name}"))?;
+            tar.stdin(stdin).run_watched(&mut || staging.room().keep())?;
             directory(&scratch, compress, staging)?;
             fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
         }
@@ -143,7 +152,10 @@ fn erofs(tool: Tool) -> Tool {
         .env("SOURCE_DATE_EPOCH", "4102444800")
 }
 
-fn growing(payload: &Path) -> impl FnMut() {
+fn growing(payload: &Path, staging: &Staging) -> impl FnMut() -> Result<()> {
     let mut meter = Meter::new("packing, written so far", None);
-    move || meter.update(fs::metadata(payload).map_or(0, |m| m.len()))
+    move || {
+        meter.update(fs::metadata(payload).map_or(0, |m| m.len()));
+        staging.room().keep()
+    }
 }

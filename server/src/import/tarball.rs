@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is compressed: root tarballs, as mmdebstrap writes them, and images. How they are packed, and how their bytes are had.
 
-use super::{convert::Virtual, source::Kind};
+use super::{
+    convert::{HOURS, Virtual},
+    source::Kind,
+};
 use crate::tool::{Running, Tool};
 use anyhow::{Context, Result};
 use bootspec::manifest::{CONTENT_BYTES, Content};
@@ -46,7 +49,8 @@ impl Packing {
             Packing::Zstd => ("zstd", "zstd"),
         };
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        Tool::new(program, package).arg("-dc").stdin(file).reader().map(Some)
+        let tool = Tool::parser(program, package).bounds(|b| b.seconds = HOURS);
+        tool.arg("-dc").stdin(file).reader().map(Some)
     }
 }
 
