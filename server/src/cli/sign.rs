@@ -18,8 +18,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What is signed is the image's statement: name, time, infohash, size, SHA-256,
-kind and kernel parameters. The payload is read to its end first: it must be what
-the statement and the torrent say. Changes since the last signature are shown; if
+kind and kernel parameters. The payload is read to its end first: it must be
+what statement and torrent say. Changes since the last signature are shown; if
 you made none, somebody else did.
 
 Stock minisign can sign a statement as well, on a machine that is in no network.
