@@ -422,6 +422,7 @@ async fn online(
 fn parameters(line: &str, report: &Report) -> Result<Params, Failure> {
     let (params, remarks) = Params::parse(line);
     report.set_level(params.log);
+    report.note(|b| b.secret = params.secret.as_ref().map(ToString::to_string));
     if params.log == Log::Debug {
         engine_log::install(report);
     }

@@ -127,6 +127,10 @@ pub struct Heartbeat {
     pub memory: u64,
     /// The agent's version.
     pub version: String,
+    /// What the server gave this boot (`boottorrent.secret=`): it shows that the machine itself speaks. The server tells it
+    /// nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
     /// The last lines of its log: seconds since the agent's start, and the text. At most [`LOG_LINES`] of
     /// [`LOG_LINE`] bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -65,8 +65,32 @@ pub struct Params {
     pub onfail: OnFail,
     /// Whether to send heartbeats to the server.
     pub report: bool,
+    /// What the server gave this boot, so that it knows the machine's heartbeats.
+    pub secret: Option<BootSecret>,
     /// How much to tell.
     pub log: Log,
+}
+
+/// What the server gives each boot on its command line: 16 to 128 of `0-9 a-z`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootSecret(String);
+
+impl FromStr for BootSecret {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let fine = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+        match (16..=128).contains(&s.len()) && s.bytes().all(fine) {
+            true => Ok(BootSecret(s.to_owned())),
+            false => Err("it is not a secret of a server: leave it to the server to write it".into()),
+        }
+    }
+}
+
+impl fmt::Display for BootSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// How long the agent waits without progress when nothing else is said.
@@ -97,6 +121,7 @@ impl Default for Params {
             timeout: Some(DEFAULT_TIMEOUT),
             onfail: OnFail::Panic,
             report: true,
+            secret: None,
             log: Log::Info,
         }
     }
@@ -340,6 +365,14 @@ pub static TABLE: &[Spec] = &[
         help: "Whether the machine tells the server how it is doing (boottorrent status).",
         set: |p, v| choose(&mut p.report, v, SWITCH),
         get: |p| (!p.report).then(|| "off".into()),
+    },
+    Spec {
+        name: "secret",
+        value: "WORD",
+        default: "none",
+        help: "Written by the server into each boot script, for this boot alone: heartbeats that carry it are the machine's own. Do not set it by hand (security.md).",
+        set: |p, v| assign(&mut p.secret, v),
+        get: |p| p.secret.as_ref().map(ToString::to_string),
     },
     Spec {
         name: "log",

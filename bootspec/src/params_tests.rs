@@ -141,6 +141,7 @@ fn params() -> impl Strategy<Value = Params> {
     let numbers = (of(any::<u64>()), of(16384u64..), of(16384u64..), of(1u64..1_000_000), 0u64..1_000_000);
     let switches = (0..KINDS.len(), any::<bool>(), any::<bool>(), 0..5usize, 0..3usize, 0..4usize, 0..4usize);
     (text, numbers, switches).prop_map(|(t, n, s)| Params {
+        secret: None,
         torrent: t.0,
         server: t.1,
         image: t.2.map(|i| i.parse().unwrap()),

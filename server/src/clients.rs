@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The machines, as their heartbeats tell: what `status` shows. What machines
-//! say is not trusted: it is bounded, and cleaned of what would upset a terminal.
+//! say is not trusted: it is bounded, and cleaned of what would upset a terminal. What is said by somebody who may not
+//! be the machine ([`Word::Nobodys`]) is shown, and decides and counts nothing.
 
 use crate::{
     hosts::Hosts,
@@ -27,10 +28,14 @@ pub const GONE_AFTER: Duration = Duration::from_secs(60);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// So many machines behind one address are more than those of a room behind a router.
 const CROWD: usize = 256;
-/// The longest name, and the longest sentence.
+/// The longest name, and the longest sentence, in bytes.
 const MAX_WORD: usize = 100;
-const MAX_SENTENCE: usize = 1000;
-const MAX_PHASES: usize = 32;
+const MAX_SENTENCE: usize = 600;
+const MAX_PHASES: usize = 16;
+/// Changes of phase that may follow each other sooner than [`MIN_INTERVAL`].
+const QUICK: u32 = 16;
+/// Lines for the log that machines whose word nobody stands for have together, in a minute.
+const LINES: u32 = 30;
 
 /// A machine, as `GET /api/v1/clients` tells it: its last heartbeat, and what the server knows beside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,6 +51,10 @@ pub struct Client {
     pub known: f64,
     /// Whether it has been silent for too long.
     pub gone: bool,
+    /// Whether it is the machine that says this: its heartbeats carry the secret of its boot, or come from its card's
+    /// address on our own link.
+    #[serde(default)]
+    pub proven: bool,
     /// The UUID of its firmware, if its boot loader has told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
@@ -92,6 +101,41 @@ pub enum Refused {
     TooOften,
     /// There are too many machines.
     TooMany,
+    /// The machine itself has shown who it is, and this one has not.
+    NotTheMachine,
+}
+
+/// What stands behind a machine's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The secret of a boot that was made at this time.
+    Secret(u64),
+    /// The link: the address is that of the machine's card.
+    Link,
+    /// Nothing.
+    Nobodys,
+}
+
+impl Word {
+    fn is_proven(self) -> bool {
+        self != Word::Nobodys
+    }
+
+    /// What stands behind a machine now. A secret of an earlier boot does not become good again.
+    fn after(self, before: Word) -> Word {
+        match (before, self) {
+            (Word::Secret(then), Word::Link) => Word::Secret(then),
+            _ => self,
+        }
+    }
+
+    /// Whether who has shown `self` may speak after who has shown `before`.
+    fn follows(self, before: Word) -> bool {
+        match (before, self) {
+            (Word::Secret(then), Word::Secret(now)) => now >= then,
+            (before, now) => now.is_proven() || !before.is_proven(),
+        }
+    }
 }
 
 /// What a heartbeat changed, for the log.
@@ -111,6 +155,9 @@ struct Entry {
     remote: IpAddr,
     first: Instant,
     last: Instant,
+    word: Word,
+    /// Heartbeats that came sooner than they should, one after the other.
+    quick: u32,
 }
 
 /// All machines.
@@ -120,12 +167,14 @@ pub struct Clients {
     behind: HashMap<IpAddr, usize>,
     totals: Totals,
     since: Instant,
+    /// Lines that were said of machines that nobody stands for, since when.
+    said: (Instant, u32),
 }
 
 impl Default for Clients {
     fn default() -> Clients {
-        let (machines, behind, totals) = Default::default();
-        Clients { machines, behind, totals, since: Instant::now() }
+        let ((machines, behind, totals), since) = (Default::default(), Instant::now());
+        Clients { machines, behind, totals, since, said: (since, 0) }
     }
 }
 
@@ -135,32 +184,58 @@ impl Clients {
         &mut self,
         mut heartbeat: Heartbeat,
         remote: IpAddr,
+        word: Word,
         now: Instant,
     ) -> Result<(News, Heartbeat), Refused> {
         clean(&mut heartbeat, remote);
         let log = std::mem::take(&mut heartbeat.log);
-        let known = self.machines.get(&heartbeat.id);
-        if known.is_some_and(|k| {
-            now.saturating_duration_since(k.last) < MIN_INTERVAL && k.heartbeat.phase == heartbeat.phase
-        }) {
-            self.totals.refused += 1;
-            return Err(Refused::TooOften);
-        }
+        let quick = self.may_speak(&heartbeat, word, now).inspect_err(|_| self.totals.refused += 1)?;
         let full = self.make_room(&heartbeat.id, now)?;
         let known = self.machines.get(&heartbeat.id);
         let news = match known {
             Some(k) if k.heartbeat.phase == heartbeat.phase => News::None,
             // Strangers who come in crowds would fill the log as well.
             None if full => News::None,
+            _ if !word.is_proven() && !may_say(&mut self.said, now) => News::None,
             _ => News::Phase,
         };
         let watched = now.saturating_duration_since(self.since).as_secs_f64();
-        self.totals.hear(known.map(|k| &k.heartbeat), &heartbeat, watched);
+        match word.is_proven() {
+            true => {
+                let before = known.filter(|k| k.word.is_proven()).map(|k| &k.heartbeat);
+                self.totals.hear(before, &heartbeat, watched);
+            }
+            false => self.totals.heartbeats += 1,
+        }
+        let word = known.map_or(word, |k| word.after(k.word));
         let first = known.map_or(now, |k| k.first);
         let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
-        let entry = Entry { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now };
+        let entry =
+            Entry { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now, word, quick };
         self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
+    }
+
+    /// Whether this may be a machine's next word; how many have come too soon, with it.
+    fn may_speak(&self, heartbeat: &Heartbeat, word: Word, now: Instant) -> Result<u32, Refused> {
+        let Some(known) = self.machines.get(&heartbeat.id) else { return Ok(0) };
+        let silent = now.saturating_duration_since(known.last);
+        if !word.follows(known.word) && silent <= GONE_AFTER {
+            return Err(Refused::NotTheMachine);
+        }
+        match silent < MIN_INTERVAL {
+            false => Ok(0),
+            // Who may be anybody does not keep the machine itself from speaking.
+            true if word.is_proven() && !known.word.is_proven() => Ok(0),
+            // A change is not lost, however soon it comes; but no boot has so many.
+            true if known.heartbeat.phase != heartbeat.phase && known.quick < QUICK => Ok(known.quick + 1),
+            true => Err(Refused::TooOften),
+        }
+    }
+
+    /// What stands behind the last word of a machine.
+    pub fn word(&self, id: &str) -> Option<Word> {
+        self.machines.get(id).map(|e| e.word)
     }
 
     fn put(&mut self, id: String, entry: Entry) {
@@ -184,8 +259,15 @@ impl Clients {
         &self.totals
     }
 
-    /// A boot loader has asked what to boot: what the machine did before is over.
-    pub fn asked(&mut self, mut loader: Loader, remote: IpAddr, now: Instant) -> Result<(), Refused> {
+    /// A boot loader has asked what to boot. If that was the machine itself, what it did before is over. Otherwise
+    /// nothing changes, but that a machine is listed that was not known.
+    pub fn asked(
+        &mut self,
+        mut loader: Loader,
+        remote: IpAddr,
+        word: Word,
+        now: Instant,
+    ) -> Result<(), Refused> {
         loader.mac = text(&loader.mac, MAX_WORD);
         let words = [
             &mut loader.uuid,
@@ -196,6 +278,9 @@ impl Clients {
         ];
         for word in words {
             *word = word.as_deref().map(|w| text(w, MAX_WORD)).filter(|w| !w.is_empty());
+        }
+        if !word.is_proven() && self.machines.contains_key(&loader.mac) {
+            return Ok(());
         }
         self.make_room(&loader.mac, now)?;
         let known = self.machines.get(&loader.mac);
@@ -209,7 +294,9 @@ impl Clients {
             ..Heartbeat::default()
         };
         let first = known.map_or(now, |k| k.first);
-        self.put(loader.mac.clone(), Entry { heartbeat, log: Vec::new(), loader, remote, first, last: now });
+        let word = known.map_or(word, |k| word.after(k.word));
+        let entry = Entry { heartbeat, log: Vec::new(), loader, remote, first, last: now, word, quick: 0 };
+        self.put(entry.loader.mac.clone(), entry);
         Ok(())
     }
 
@@ -244,27 +331,51 @@ impl Clients {
 
     /// All machines, by id; their logs are told one by one.
     pub fn list(&self, now: Instant) -> Vec<Client> {
-        let mut all: Vec<Client> = self
-            .machines
-            .values()
-            .map(|e| {
-                let age = now.saturating_duration_since(e.last);
-                Client {
-                    heartbeat: e.heartbeat.clone(),
-                    remote: Some(e.remote),
-                    age: age.as_secs_f64(),
-                    known: now.saturating_duration_since(e.first).as_secs_f64(),
-                    gone: age > GONE_AFTER,
-                    uuid: e.loader.uuid.clone(),
-                    serial: e.loader.serial.clone(),
-                    platform: e.loader.platform.clone(),
-                    ..Client::default()
-                }
-            })
-            .collect();
+        let mut all: Vec<Client> = self.machines.values().map(|e| e.shown(now)).collect();
         all.sort_by(|a, b| a.heartbeat.id.cmp(&b.heartbeat.id));
         all
     }
+
+    /// One machine, with the end of its log.
+    pub fn one(&self, id: &str, now: Instant) -> Option<Client> {
+        let entry = self.machines.get(id)?;
+        let mut client = entry.shown(now);
+        client.heartbeat.log = entry.log.clone();
+        Some(client)
+    }
+
+    /// How many are not gone.
+    pub fn present(&self, now: Instant) -> usize {
+        let here = |e: &&Entry| now.saturating_duration_since(e.last) <= GONE_AFTER;
+        self.machines.values().filter(here).count()
+    }
+}
+
+impl Entry {
+    fn shown(&self, now: Instant) -> Client {
+        let age = now.saturating_duration_since(self.last);
+        Client {
+            heartbeat: self.heartbeat.clone(),
+            remote: Some(self.remote),
+            age: age.as_secs_f64(),
+            known: now.saturating_duration_since(self.first).as_secs_f64(),
+            gone: age > GONE_AFTER,
+            proven: self.word.is_proven(),
+            uuid: self.loader.uuid.clone(),
+            serial: self.loader.serial.clone(),
+            platform: self.loader.platform.clone(),
+            ..Client::default()
+        }
+    }
+}
+
+/// Whether one more line may be said of those that nobody stands for.
+fn may_say(said: &mut (Instant, u32), now: Instant) -> bool {
+    if now.saturating_duration_since(said.0) >= Duration::from_secs(60) {
+        *said = (now, 0);
+    }
+    said.1 += 1;
+    said.1 <= LINES
 }
 
 /// Why an image cannot be removed: LTSP names it, machines run it, or are to boot it.
@@ -282,7 +393,8 @@ pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Optio
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{tail}", names.join(", "))
     };
-    let runs = clients.iter().filter(|c| runs(c, image.infohash));
+    // Anybody may say of a machine that it runs an image.
+    let runs = clients.iter().filter(|c| c.proven && runs(c, image.infohash));
     let machines: Vec<String> = runs
         .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
         .collect();
@@ -318,6 +430,7 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
     if h.id.is_empty() {
         h.id = remote.to_string();
     }
+    h.secret = None;
     h.version = text(&h.version, MAX_WORD);
     for word in [&mut h.hostname, &mut h.address, &mut h.image] {
         *word = word.as_deref().map(|w| text(w, MAX_WORD));
@@ -330,9 +443,14 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
     }
 }
 
-/// Without what must not reach a terminal, and not too long.
+/// Without what must not reach a terminal, and of at most `limit` bytes.
 pub fn text(s: &str, limit: usize) -> String {
-    s.chars().filter(|c| !is_odd(*c)).take(limit).collect()
+    let mut left = limit;
+    let fits = |c: &char| {
+        left = left.checked_sub(c.len_utf8()).unwrap_or(usize::MAX);
+        left != usize::MAX
+    };
+    s.chars().filter(|c| !is_odd(*c)).take_while(fits).collect()
 }
 
 #[cfg(test)]
@@ -349,11 +467,23 @@ mod tests {
     fn remembers_the_last_word_and_notices_silence() {
         let (mut clients, start) = (Clients::default(), Instant::now());
         let at = |s: u64| start + Duration::from_secs(s);
-        assert_eq!(clients.hear(heartbeat("a", Phase::Download), FROM, at(0)).unwrap().0, News::Phase);
-        assert_eq!(clients.hear(heartbeat("a", Phase::Download), FROM, at(1)).unwrap().0, News::None);
-        assert_eq!(clients.hear(heartbeat("a", Phase::Download), FROM, at(1)), Err(Refused::TooOften));
+        assert_eq!(
+            clients.hear(heartbeat("a", Phase::Download), FROM, Word::Link, at(0)).unwrap().0,
+            News::Phase
+        );
+        assert_eq!(
+            clients.hear(heartbeat("a", Phase::Download), FROM, Word::Link, at(1)).unwrap().0,
+            News::None
+        );
+        assert_eq!(
+            clients.hear(heartbeat("a", Phase::Download), FROM, Word::Link, at(1)),
+            Err(Refused::TooOften)
+        );
         // A change is never lost, however soon it comes.
-        assert_eq!(clients.hear(heartbeat("a", Phase::Seed), FROM, at(1)).unwrap().0, News::Phase);
+        assert_eq!(
+            clients.hear(heartbeat("a", Phase::Seed), FROM, Word::Link, at(1)).unwrap().0,
+            News::Phase
+        );
         let list = clients.list(at(61));
         assert_eq!((list.len(), list[0].age, list[0].known, list[0].phase()), (1, 60.0, 61.0, "booted"));
         assert_eq!(clients.list(at(62))[0].phase(), "gone");
@@ -362,16 +492,23 @@ mod tests {
     #[test]
     fn strangers_cannot_fill_it_or_write_to_the_terminal() {
         let (mut clients, start) = (Clients::default(), Instant::now());
-        let (_, clean) = clients.hear(heartbeat("\x1b[2Ja\n\u{202e}b", Phase::Network), FROM, start).unwrap();
+        let (_, clean) =
+            clients.hear(heartbeat("\x1b[2Ja\n\u{202e}b", Phase::Network), FROM, Word::Link, start).unwrap();
         assert_eq!(clean.id, "[2Jab");
-        assert_eq!(clients.hear(heartbeat("\n", Phase::Network), FROM, start).unwrap().1.id, "10.0.0.9");
+        assert_eq!(
+            clients.hear(heartbeat("\n", Phase::Network), FROM, Word::Link, start).unwrap().1.id,
+            "10.0.0.9"
+        );
         let from = |n: usize| IpAddr::from([10, 1, (n / 200) as u8, (n % 200) as u8]);
         for n in 2..MAX_MACHINES {
-            clients.hear(heartbeat(&n.to_string(), Phase::Network), from(n), start).unwrap();
+            clients.hear(heartbeat(&n.to_string(), Phase::Network), from(n), Word::Link, start).unwrap();
         }
-        assert_eq!(clients.hear(heartbeat("x", Phase::Network), FROM, start), Err(Refused::TooMany));
+        assert_eq!(
+            clients.hear(heartbeat("x", Phase::Network), FROM, Word::Link, start),
+            Err(Refused::TooMany)
+        );
         let later = start + Duration::from_secs(61);
-        assert!(clients.hear(heartbeat("x", Phase::Network), FROM, later).is_ok());
+        assert!(clients.hear(heartbeat("x", Phase::Network), FROM, Word::Link, later).is_ok());
         assert_eq!(clients.list(later).len(), MAX_MACHINES);
         assert_eq!(clients.totals().refused, 1);
     }
@@ -380,14 +517,14 @@ mod tests {
     fn the_end_of_a_log_is_bounded_and_told_alone() {
         let (mut clients, start) = (Clients::default(), Instant::now());
         let log = (0..100).map(|n| format!("{n} \x1b[2J{}", "x".repeat(1000))).collect();
-        clients.hear(Heartbeat { log, ..heartbeat("a", Phase::Download) }, FROM, start).unwrap();
+        clients.hear(Heartbeat { log, ..heartbeat("a", Phase::Download) }, FROM, Word::Link, start).unwrap();
         let log = clients.log("a").unwrap();
         assert_eq!((log.len(), log[0].len()), (LOG_LINES, LOG_LINE));
         assert!(log[0].starts_with("0 [2Jxx"), "{}", log[0]);
         assert!(clients.list(start)[0].heartbeat.log.is_empty());
         assert_eq!(clients.log("b"), None);
         // It starts again: what it said is over.
-        clients.asked(Loader { mac: "a".into(), ..Loader::default() }, FROM, start).unwrap();
+        clients.asked(Loader { mac: "a".into(), ..Loader::default() }, FROM, Word::Link, start).unwrap();
         assert_eq!(clients.log("a"), Some(&[][..]));
     }
 
@@ -395,11 +532,20 @@ mod tests {
     fn who_makes_up_machines_displaces_its_own() {
         let (mut clients, start) = (Clients::default(), Instant::now());
         let at = |ms: u64| start + Duration::from_millis(ms);
-        clients.hear(heartbeat("real", Phase::Download), IpAddr::from([10, 0, 0, 1]), start).unwrap();
+        clients
+            .hear(heartbeat("real", Phase::Download), IpAddr::from([10, 0, 0, 1]), Word::Link, start)
+            .unwrap();
         for n in 0..10_000 {
-            clients.hear(heartbeat(&format!("made up {n}"), Phase::Network), FROM, at(1 + n)).unwrap();
+            clients
+                .hear(heartbeat(&format!("made up {n}"), Phase::Network), FROM, Word::Link, at(1 + n))
+                .unwrap();
         }
-        let new = clients.hear(heartbeat("new", Phase::Network), IpAddr::from([10, 0, 0, 2]), at(20_000));
+        let new = clients.hear(
+            heartbeat("new", Phase::Network),
+            IpAddr::from([10, 0, 0, 2]),
+            Word::Link,
+            at(20_000),
+        );
         assert!(new.is_ok());
         let list = clients.list(at(20_000));
         assert_eq!(list.len(), MAX_MACHINES);
@@ -410,7 +556,7 @@ mod tests {
     #[test]
     fn a_machine_that_asks_for_its_script_is_there() {
         let (mut clients, start) = (Clients::default(), Instant::now());
-        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Seed), FROM, start).unwrap();
+        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Seed), FROM, Word::Link, start).unwrap();
         let loader = Loader {
             mac: "52:54:00:00:00:01".into(),
             serial: Some("\x1b1".into()),
@@ -418,7 +564,7 @@ mod tests {
             image: Some("lab".into()),
             ..Loader::default()
         };
-        clients.asked(loader, FROM, start).unwrap();
+        clients.asked(loader, FROM, Word::Link, start).unwrap();
         let list = clients.list(start);
         let c = &list[0];
         assert_eq!((list.len(), c.phase(), c.serial.as_deref()), (1, "loader", Some("1")));
@@ -426,8 +572,63 @@ mod tests {
             (c.heartbeat.image.as_deref(), c.heartbeat.address.as_deref()),
             (Some("lab"), Some("10.0.0.9"))
         );
-        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Network), FROM, start).unwrap();
+        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Network), FROM, Word::Link, start).unwrap();
         assert_eq!(clients.list(start)[0].serial.as_deref(), Some("1"), "it is still the same machine");
+    }
+
+    #[test]
+    fn nobody_speaks_for_a_machine_that_has_shown_who_it_is() {
+        let (mut clients, start) = (Clients::default(), Instant::now());
+        let at = |s: u64| start + Duration::from_secs(s);
+        let mut hear = |phase, word, s| {
+            let heard = clients.hear(heartbeat("a", phase), FROM, word, at(s)).map(|(news, _)| news);
+            (heard, clients.list(at(s))[0].heartbeat.phase, clients.totals().booted)
+        };
+        assert_eq!(
+            hear(Phase::Seed, Word::Nobodys, 0),
+            (Ok(News::Phase), Phase::Seed, 0),
+            "it counts nothing"
+        );
+        assert_eq!(hear(Phase::Download, Word::Secret(5), 1), (Ok(News::Phase), Phase::Download, 0));
+        for word in [Word::Nobodys, Word::Secret(4)] {
+            assert_eq!(hear(Phase::Failed, word, 2).0, Err(Refused::NotTheMachine), "{word:?}");
+        }
+        assert_eq!(hear(Phase::Seed, Word::Secret(5), 3), (Ok(News::Phase), Phase::Seed, 1));
+        assert_eq!(hear(Phase::Download, Word::Secret(6), 4).0, Ok(News::Phase), "a later boot");
+        let loader = || Loader { mac: "a".into(), ..Loader::default() };
+        clients.asked(loader(), FROM, Word::Nobodys, at(5)).unwrap();
+        assert_eq!(clients.list(at(5))[0].heartbeat.phase, Phase::Download, "a question changes nothing");
+        clients.asked(loader(), FROM, Word::Link, at(6)).unwrap();
+        assert_eq!(clients.list(at(6))[0].heartbeat.phase, Phase::Loader);
+        let image = ImageManifest { infohash: bootspec::InfoHash([7; 20]), ..serde_json::from_value(serde_json::json!({
+            "name": "lab", "kind": "filesystem", "infohash": "07".repeat(20), "size": 1, "piece_length": 1, "kernel": {"size": 1, "from": "x"},
+            "initrd": {"size": 1, "from": "x"}, "append": "", "added": "", "source": ""
+        })).unwrap() };
+        let runs = |proven| Client {
+            heartbeat: Heartbeat { infohash: Some(image.infohash), ..heartbeat("a", Phase::Seed) },
+            proven,
+            ..Client::default()
+        };
+        assert!(in_use(&image, &[runs(true)], &Hosts::default()).is_some());
+        assert_eq!(in_use(&image, &[runs(false)], &Hosts::default()), None);
+    }
+
+    #[test]
+    fn a_phase_that_changes_all_the_time_is_bounded() {
+        let (mut clients, start) = (Clients::default(), Instant::now());
+        let phases = [Phase::Download, Phase::Root];
+        let taken =
+            (0..100).filter(|n| clients.hear(heartbeat("a", phases[n % 2]), FROM, Word::Link, start).is_ok());
+        assert_eq!(taken.count(), QUICK as usize + 1);
+        let lines = (0..100).filter(|n| {
+            let heard = clients.hear(heartbeat(&n.to_string(), Phase::Root), FROM, Word::Nobodys, start);
+            heard.unwrap().0 == News::Phase
+        });
+        assert_eq!(lines.count(), LINES as usize);
+        assert_eq!(
+            (text("aäö€", 4), text("aäö€", 5), text("aäö€", 8)),
+            ("aä".into(), "aäö".into(), "aäö€".into())
+        );
     }
 
     #[test]

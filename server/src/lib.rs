@@ -17,6 +17,7 @@
 
 pub mod addon;
 pub mod api;
+pub mod cage;
 pub mod catalogue;
 pub mod cli;
 pub mod clients;
@@ -35,7 +36,9 @@ pub mod library;
 pub mod ltsp;
 pub mod manual;
 pub mod meter;
+pub mod neighbours;
 pub mod notify;
+pub mod owner;
 pub mod seed;
 pub mod serve;
 pub mod setup;
@@ -44,6 +47,7 @@ pub mod sources;
 pub mod status;
 pub mod table;
 pub mod tftp;
+pub mod ticket;
 pub mod tls;
 pub mod token;
 pub mod tool;

@@ -125,7 +125,7 @@ impl Image {
 }
 
 fn open(path: &Path) -> Result<Open> {
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let file = files::open_in_folder(path)?;
     let size = file.metadata().with_context(|| format!("asking for the size of {}", path.display()))?.len();
     Ok(Open { file: Arc::new(file), size })
 }

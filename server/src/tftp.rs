@@ -3,13 +3,14 @@
 //! catalogue and links it below dnsmasq's TFTP root; here it is kept up to date.
 
 use crate::{
+    files,
     grub::{self, Way},
     http::State,
     ipxe::Menu,
     library,
 };
-use anyhow::{Context, Result};
-use std::{collections::BTreeMap, fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
+use anyhow::Result;
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// The folder in the catalogue.
 pub const FOLDER: &str = "grub";
@@ -49,11 +50,6 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     if fs::read(&path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
-    let shown = || format!("writing {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(shown)?;
-    file.write_all(bytes).with_context(shown)?;
     // dnsmasq reads it as another user.
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).with_context(shown)?;
-    file.as_file().sync_all().with_context(shown)?;
-    file.persist(&path).with_context(shown).map(drop)
+    files::replace(&path, bytes, 0o644)
 }

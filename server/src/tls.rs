@@ -37,13 +37,13 @@ fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
         (Some(cert), Some(key)) => (cert, key),
         _ => bail!("tls-cert and tls-key in [serve] of the settings go together: give both, or none"),
     };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&files::read(cert, MAX_FILE, "certificate")?)
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&files::read_named(cert, MAX_FILE, "certificate")?)
         .collect::<Result<_, _>>()
         .with_context(|| format!("reading the certificate {}", cert.display()))?;
     if chain.is_empty() {
         bail!("{} has no certificate in it: give a PEM file (-----BEGIN CERTIFICATE-----)", cert.display());
     }
-    let secret = PrivateKeyDer::from_pem_slice(&files::read(key, MAX_FILE, "private key")?)
+    let secret = PrivateKeyDer::from_pem_slice(&files::read_named(key, MAX_FILE, "private key")?)
         .with_context(|| format!("reading the private key {} (PEM, without a passphrase)", key.display()))?;
     let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()

@@ -3,13 +3,12 @@
 //! answers questions. It is 32 random bytes, and only their SHA-256 is kept: nothing that can be guessed
 //! is hidden in it, so a slow hash would protect nothing more.
 
-use crate::{catalogue, files};
+use crate::files;
 use anyhow::{Context, Result, bail};
 use bootspec::Sha256Sum;
 use rand::{TryRngCore, rngs::OsRng};
 use sha2::{Digest, Sha256};
 use std::{
-    fs,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -45,7 +44,7 @@ fn kept(token: &[u8; LENGTH]) -> Sha256Sum {
 pub fn generate(dir: &Path) -> Result<String> {
     let mut token = [0; LENGTH];
     OsRng.try_fill_bytes(&mut token).context("asking the kernel for random bytes")?;
-    catalogue::make_dirs(dir)?;
+    files::make_dirs(dir)?;
     files::replace(&file(dir), format!("{}\n", kept(&token)).as_bytes(), 0o600)?;
     // It is as long as its hash, and written the same way: 64 hexadecimal digits.
     Ok(Sha256Sum(token).to_string())
@@ -59,7 +58,7 @@ fn digits(text: &str) -> Option<[u8; LENGTH]> {
 /// From now on there is none. Errors: there was none.
 pub fn remove(dir: &Path) -> Result<()> {
     let path = file(dir);
-    match fs::remove_file(&path) {
+    match files::remove(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => bail!("there is no token in {}", dir.display()),
         removed => removed.with_context(|| format!("deleting {}", path.display())),
     }
@@ -83,6 +82,7 @@ pub fn judge(dir: &Path, authorization: Option<&str>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -324,6 +325,14 @@ fn a_full_disk() {
     assert_eq!(lines.len(), 2, "{err}");
 }
 
+/// The folder in which an image is being made: nobody can foresee its name.
+fn staged(w: &World, image: &str) -> Option<PathBuf> {
+    let mut all = fs::read_dir(w.path("cat/images")).ok()?.filter_map(|e| Some(e.ok()?.path()));
+    let name =
+        |p: &PathBuf| p.file_name().unwrap().to_string_lossy().starts_with(&format!(".staging-{image}-"));
+    all.find(name)
+}
+
 /// ^C in the middle of a copy of 1 GiB.
 #[test]
 fn interrupted_while_copying() {
@@ -334,8 +343,7 @@ fn interrupted_while_copying() {
     tool("mke2fs", &["-q", "-t", "ext4", "-d", root.to_str().unwrap(), &w.shown("big.ext4"), "1G"]);
     for name in [Signal::SIGINT, Signal::SIGTERM] {
         let mut child = w.command(&["image", "add", "big.ext4"]).stderr(Stdio::piped()).spawn().unwrap();
-        let payload = w.path(&format!("cat/images/.staging-big-{}/payload", child.id()));
-        until("copying", || exists(&payload).then_some(()));
+        until("copying", || exists(&staged(&w, "big")?.join("payload")).then_some(()));
         signal(&child, name);
         assert_eq!(child.wait().unwrap().code(), Some(130));
         let mut err = String::new();
@@ -356,8 +364,7 @@ fn interrupted_while_packing() {
         let path = format!("{}:{}", w.shown("bin"), std::env::var("PATH").unwrap());
         let mut command = w.command(&["image", "add", "lab"]);
         let child = command.env("PATH", path).stderr(Stdio::null()).spawn().unwrap();
-        let staging = w.path(&format!("cat/images/.staging-lab-{}", child.id()));
-        until("packing", || exists(&staging.join("payload")).then_some(()));
+        let staging = until("packing", || staged(&w, "lab").filter(|s| exists(&s.join("payload"))));
         (child, staging)
     };
     let (mut child, staging) = start();

@@ -124,7 +124,7 @@ fn beat(server: &Server, n: u32, phase: &str, have: u64, more: Value) {
         "phase": phase, "uptime": 20.5, "kernel_uptime": 4.0,
         "progress": {"have": have, "total": 100, "down_rate": have * 100_000, "from_server": 3 << 20, "from_peers": 40 << 20}});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let answer = server.ask("POST", "/api/v1/heartbeat", &[], body.to_string().as_bytes());
+    let answer = server.beat(body);
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
 

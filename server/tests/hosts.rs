@@ -112,9 +112,13 @@ fn from_everybody_to_one_machine() {
     assert!(set(&["pc1", "--once", "lab"]).contains("boots lab the next time"));
     let ask = || boots(&script(&server, &format!("mac={PC1}")));
     assert_eq!((ask(), ask()), ("lab x.all=1 x.room x.own=1".into(), "lab x.all=1 x.room x.own=1".into()));
-    assert!(!fs::read_to_string(w.path("cat/hosts.toml")).unwrap().contains("once"));
-    let beat = json!({"id": PC1, "phase": "network"}).to_string();
-    assert_eq!(server.ask("POST", "/api/v1/heartbeat", &[], beat.as_bytes()).status, 204);
+    let beat = json!({"id": PC1, "phase": "network"});
+    assert_eq!(server.heartbeat(&beat.to_string()).status, 204);
+    assert_eq!(ask(), "lab x.all=1 x.room x.own=1", "anybody may have said that");
+    let once = || fs::read_to_string(w.path("cat/hosts.toml")).unwrap().contains("once");
+    assert!(once());
+    assert_eq!(server.beat(beat).status, 204);
+    assert!(!once());
     assert_eq!(ask(), "exam x.all=1 x.room x.own=1");
 
     // By hand, while it runs; then damaged by hand: what was said before counts.

@@ -125,6 +125,11 @@ fn boot_script() {
         Some(server.get("/boot.ipxe?mac=52:54:00:00:00:01&platform=efi").text()).filter(|t| *t != none)
     });
     let hash: String = infohash(&server).iter().map(|b| format!("{b:02x}")).collect();
+    // Each question has a secret of its own.
+    let (head, rest) = one.split_once(" boottorrent.secret=").expect("a secret");
+    let (secret, rest) = rest.split_at(52);
+    assert!(secret.bytes().all(|b| b.is_ascii_hexdigit()), "{one}");
+    let one = format!("{head}{rest}");
     assert!(
         one.contains(&format!(
             "\nkernel http://{host}/images/lab/vmlinuz initrd=initrd.img boot=boottorrent ip=dhcp BOOTIF=01-${{mac:hexhyp}} \
@@ -230,7 +235,7 @@ fn heartbeats_status_and_removal() {
             "id": id, "hostname": "pc\u{1b}[1m", "image": "lab", "infohash": hash, "phase": phase, "uptime": 12.5,
             "progress": {"have": 50, "total": 100, "from_server": 20 << 20, "from_peers": 30 << 20},
         });
-        server.ask("POST", "/api/v1/heartbeat", &[], body.to_string().as_bytes())
+        server.beat(body)
     };
     assert_eq!(heartbeat("52:54:00:00:00:01", "download").status, 204);
     assert_eq!(heartbeat("52:54:00:00:00:01", "seed").status, 204);

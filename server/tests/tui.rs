@@ -132,7 +132,7 @@ fn beat(server: &Server, id: &str, phase: &str, have: u64, hash: &Value) {
     let body = json!({"id": id, "hostname": "pc\u{1b}[31m1", "image": "lab", "infohash": hash, "phase": phase, "uptime": 0.5,
         "log": ["    0.10 network: eth0 has 10.0.0.9", "    0.40 image \u{1b}[31mlab: 100 bytes"],
         "progress": {"have": have, "total": 100, "down_rate": 11_000_000, "from_peers": 3 << 20}});
-    let answer = server.ask("POST", "/api/v1/heartbeat", &[], body.to_string().as_bytes());
+    let answer = server.beat(body);
     assert_eq!(answer.status, 204);
 }
 

@@ -46,7 +46,7 @@ impl Listener {
 fn beat(server: &Server, id: &str, more: Value) -> u16 {
     let mut body = json!({"id": id, "phase": "download", "uptime": 0.5});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    server.ask("POST", "/api/v1/heartbeat", &[], body.to_string().as_bytes()).status
+    server.beat(body).status
 }
 
 fn stats(server: &Server) -> Value {
@@ -114,7 +114,7 @@ fn listeners_have_places() {
     pages.pop();
     // Noticed at the next word that is said to it.
     until("a free place", || {
-        beat(&server, "a", json!({}));
+        beat(&server, "52:54:00:00:00:0a", json!({}));
         (stats(&server)["listeners"] == 63).then_some(())
     });
     assert!(Listener::new(&server).next().is_some());
@@ -140,16 +140,18 @@ fn hostile_heartbeats() {
     });
     let crowd = 5_000;
     for n in 0..crowd {
-        let body = format!("{{\"id\": \"made up {n}\\u001b[2J\"}}");
+        let [_, _, a, b] = (n as u32).to_be_bytes();
+        let body =
+            format!("{{\"id\": \"52:54:00:01:{a:02x}:{b:02x}\", \"hostname\": \"made up {n}\\u001b[2J\"}}");
         let close = if n + 1 == crowd { "Connection: close\r\n" } else { "" };
         let head = format!(
-            "POST /api/v1/heartbeat HTTP/1.1\r\nHost: x\r\n{close}Content-Length: {}\r\n\r\n",
+            "POST /api/v1/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{close}Content-Length: {}\r\n\r\n",
             body.len()
         );
         out.write_all(format!("{head}{body}").as_bytes()).unwrap();
     }
     assert_eq!(reader.join().unwrap(), crowd);
-    assert_eq!(beat(&server, "real", json!({"hostname": "real"})), 204);
+    assert_eq!(beat(&server, "52:54:00:00:00:01", json!({"hostname": "real"})), 204);
     let clients = server.get("/api/v1/clients").text();
     assert!(!clients.contains("u001b") && clients.contains("\"real\""));
     assert_eq!(serde_json::from_str::<Vec<Value>>(&clients).unwrap().len(), 4096);

@@ -4,20 +4,28 @@
 //! ```text
 //! images/NAME/{manifest.toml,payload,vmlinuz,initrd,NAME.torrent,NAME.statement}
 //! images/NAME/NAME.statement.minisig   when it is signed
-//! images/.staging-NAME-PID/    being made, or being thrown away
+//! images/.staging-NAME-…/      being made, or being thrown away
 //! images/.lock                 held while names or manifests change
-//! images/.manifest             a changed manifest or signature, before it is renamed
+//! images/.new-…                a changed manifest or signature, before it is renamed
 //! ```
 //! An image is there whole or not at all: it is made in a staging folder and
-//! renamed. Readers need no lock.
+//! renamed. Readers need no lock. What root does here it does as the folders' owner ([`crate::owner`]); only a staging
+//! folder is root's own until the image is whole.
 
 mod sign;
 mod staging;
 
-pub use sign::Sealed;
+pub use sign::{Resigned, Sealed};
+use staging::Maker;
 pub use staging::Staging;
 
-use crate::{api::types::ImageChange, config::check_append, files, ipxe, keys::Hand};
+use crate::{
+    api::types::ImageChange,
+    config::check_append,
+    files::{self, Put},
+    ipxe,
+    keys::Hand,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName,
@@ -25,9 +33,8 @@ use bootspec::{
 };
 use nix::fcntl::{Flock, FlockArg};
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{ErrorKind, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -99,6 +106,7 @@ impl Catalogue {
 
     /// The names of all images, sorted.
     pub fn names(&self) -> Result<Vec<ImageName>> {
+        let _acting = files::acting(&self.images)?;
         let entries = match fs::read_dir(&self.images) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.with_context(|| format!("reading {}", self.images.display()))?,
@@ -150,18 +158,8 @@ impl Catalogue {
     /// Replace a small file of an image: readers see the old one or the new one. Call with the lock.
     fn put(&self, name: &ImageName, file: &str, bytes: &[u8]) -> Result<()> {
         // Beside the images and not in the folder: so the folder changes once, when the new one is in it.
-        let (new, place) = (self.images.join(".manifest"), self.dir(name).join(file));
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&new)?;
-            file.write_all(bytes)?;
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            inherit_owner(&new)?;
-            file.sync_all()
-        };
-        write().with_context(|| format!("writing {}", new.display()))?;
-        fs::rename(&new, &place)
-            .with_context(|| format!("renaming {} to {}", new.display(), place.display()))?;
-        staging::sync_dir(&self.dir(name))
+        let how = Put { mode: 0o644, beside: Some(&self.images), replace: true, inherit: true };
+        files::put(&self.dir(name).join(file), bytes, &how)
     }
 
     /// Give an image another name or another priority. Its torrent is the same: machines that run it notice nothing.
@@ -211,7 +209,9 @@ impl Catalogue {
         let mut manifest = self.manifest(name)?;
         self.refuse_taken(new)?;
         self.refuse_to_lose_signature(name)?;
-        let staging = self.stage(new)?;
+        // Only links are made, to files that its owner has: root has no part in it.
+        let _acting = files::acting(&self.images)?;
+        let staging = self.stage_as(new, Maker::Owner)?;
         for file in [PAYLOAD, KERNEL, INITRD, SUMS] {
             let (from, to) = (self.dir(name).join(file), staging.path(file));
             match fs::hard_link(&from, &to) {
@@ -222,7 +222,7 @@ impl Catalogue {
             }
         }
         let torrent = self.dir(name).join(torrent_name(name));
-        let torrent = fs::read(&torrent).with_context(|| format!("reading {}", torrent.display()))?;
+        let torrent = files::read(&torrent, swarm::MAX_METAINFO, "torrent that machines take")?;
         manifest.name = new.clone();
         staging.publish(&manifest, &torrent, false).map(drop)?;
         self.remove(name)
@@ -230,11 +230,12 @@ impl Catalogue {
 
     /// Take an image away. What is open of it stays readable for those who have it open.
     pub fn remove(&self, name: &ImageName) -> Result<()> {
+        let _acting = files::acting(&self.images)?;
         if !self.dir(name).exists() {
             bail!("{}", self.no_such(name)?);
         }
         let lock = self.lock()?;
-        let away = staging::path(&self.images, name);
+        let away = self.images.join(staging::new_name(name)?);
         fs::rename(self.dir(name), &away)
             .with_context(|| format!("renaming {}", self.dir(name).display()))?;
         staging::sync_dir(&self.images)?;
@@ -244,60 +245,22 @@ impl Catalogue {
 
     /// Make a folder for a new image, and clean away what killed runs left.
     pub fn stage(&self, name: &ImageName) -> Result<Staging> {
-        self.create()?;
-        let _lock = self.lock()?;
-        staging::clean(&self.images)?;
-        Staging::new(self.clone(), name)
+        self.stage_as(name, Maker::Us)
     }
 
-    /// Make the folders.
-    fn create(&self) -> Result<()> {
-        make_dirs(&self.images)
+    fn stage_as(&self, name: &ImageName, maker: Maker) -> Result<Staging> {
+        files::make_dirs(&self.images)?;
+        let _lock = self.lock()?;
+        staging::clean(&self.images)?;
+        Staging::new(self.clone(), name, maker)
     }
 
     /// One at a time may change names.
     fn lock(&self) -> Result<Flock<File>> {
         let path = self.images.join(".lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("opening {}", path.display()))?;
-        inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
-        Flock::lock(file, FlockArg::LockExclusive)
+        Flock::lock(files::lock_file(&path)?, FlockArg::LockExclusive)
             .map_err(|(_, e)| anyhow!(e).context(format!("locking {}", path.display())))
     }
-}
-
-/// Make a folder and those above it, readable for the daemon whatever the umask.
-pub fn make_dirs(dir: &Path) -> Result<()> {
-    let missing: Vec<_> = dir.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists()).collect();
-    for dir in missing.into_iter().rev() {
-        match fs::create_dir(dir) {
-            // Another run was faster.
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
-            made => made.with_context(|| format!("creating {}", dir.display()))?,
-        }
-        fs::set_permissions(dir, Permissions::from_mode(0o755))
-            .with_context(|| format!("chmod {}", dir.display()))?;
-        inherit_owner(dir).with_context(|| format!("chown of {}", dir.display()))?;
-    }
-    Ok(())
-}
-
-/// What root makes in the daemon's folders belongs to the daemon: it must be able to change and remove it as well.
-pub fn inherit_owner(path: &Path) -> std::io::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (above, own) = (fs::metadata(folder)?, fs::symlink_metadata(path)?);
-    if (above.uid(), above.gid()) == (own.uid(), own.gid()) {
-        return Ok(());
-    }
-    std::os::unix::fs::lchown(path, Some(above.uid()), Some(above.gid()))
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Statements and signatures in the catalogue.
 
-use super::{Catalogue, PAYLOAD, signature_name, statement_name};
+use super::{Catalogue, PAYLOAD, signature_name, statement_name, torrent_name};
 use crate::{
-    files,
+    config, files, interrupt,
     keys::{Hand, Signer},
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName, Sha256Sum,
-    trust::{Evidence, KeyId, Keys, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted},
+    text::clean,
+    trust::{
+        Distrust, Evidence, KeyId, Keys, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted,
+    },
+    units::human_size,
 };
-use std::fs::File;
+use std::{fmt::Display, io::Read};
+use swarm::{MAX_METAINFO, Metainfo};
 
 /// What came of signing an image that was added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(super) fn seal(manifest: &ImageManifest, hand: &Hand) -> Result<(Sealed, Opt
             return Ok((Sealed { key: None, why_not }, None));
         }
     };
+    // The key is root's, whoever the image is made for.
+    let _root = crate::owner::act_as_root();
     let unsigned = || Evidence { statement: statement.to_string().into(), signature: Vec::new() };
     match hand.signer() {
         Ok(Some(signer)) => {
@@ -54,6 +61,59 @@ pub(super) fn seal(manifest: &ImageManifest, hand: &Hand) -> Result<(Sealed, Opt
         }
         Ok(None) => Ok((Sealed::default(), Some(unsigned()))),
         Err(why) => Ok((Sealed { key: None, why_not: Some(why) }, Some(unsigned()))),
+    }
+}
+
+/// A signature, and the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resigned {
+    /// What is signed now.
+    pub signed: Signed,
+    /// What was signed before, if one of the keys did.
+    pub before: Option<Statement>,
+}
+
+impl Resigned {
+    /// What whoever signs should look at: only he knows whether the image was meant to change.
+    pub fn told(&self) -> String {
+        let Statement { name, version, size, sha256, .. } = &self.signed.statement;
+        let now = format!("image '{name}' of {version}, {}, SHA-256 {sha256}", human_size(*size));
+        match &self.before {
+            None => format!(
+                "{now}\n  no key here has signed it before: compare its SHA-256 with the one where the image was made"
+            ),
+            Some(before) if *before == self.signed.statement => format!("{now}\n  as it was signed before"),
+            Some(before) => {
+                let changes = self.changes(before);
+                format!(
+                    "{now}\n  CHANGED since it was signed last: {}; if you did not change it, do not give this signature to \
+                     any machine: somebody else did",
+                    changes.join(", ")
+                )
+            }
+        }
+    }
+
+    fn changes(&self, before: &Statement) -> Vec<String> {
+        let now = &self.signed.statement;
+        let change = |what: &str, was: &dyn Display, is: &dyn Display| {
+            let (was, is) = (was.to_string(), is.to_string());
+            (was != is).then(|| format!("{what} {} -> {}", clean(&was, &[]), clean(&is, &[])))
+        };
+        let all = [
+            change("name", &before.name, &now.name),
+            change("time", &before.version, &now.version),
+            change("size", &before.size, &now.size),
+            change("SHA-256", &before.sha256, &now.sha256),
+            change("infohash", &before.infohash, &now.infohash),
+            change("kind", &before.kind.as_str(), &now.kind.as_str()),
+            change(
+                "kernel parameters",
+                &format!("'{}'", before.parameters),
+                &format!("'{}'", now.parameters),
+            ),
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -74,13 +134,25 @@ impl Catalogue {
         KeyId::of(&self.evidence(name).ok()?.signature)
     }
 
-    /// Sign an image as it is. An older server's gets its SHA-256 now.
-    pub fn sign(&self, name: &ImageName, signer: &Signer) -> Result<Signed> {
+    /// Sign an image as it is, once all of its payload was read: what its manifest and its torrent say is only the word of
+    /// whoever may write to the catalogue. `keys`: whose earlier signature counts.
+    pub fn sign(&self, name: &ImageName, signer: &Signer, keys: &Keys) -> Result<Resigned> {
         let mut manifest = self.manifest(name)?;
-        if manifest.sha256.is_none() {
-            let sum = self.sum(name)?;
-            manifest = self.change(name, |m| m.sha256 = Some(sum))?;
+        let before = self.signed_before(name, &manifest, keys);
+        let sum = self.whole(name, &manifest)?;
+        match manifest.sha256 {
+            // An older server's.
+            None => manifest = self.change(name, |m| m.sha256 = Some(sum))?,
+            Some(said) if said != sum => bail!(
+                "image '{name}' is not signed: the SHA-256 of its payload is {sum}, and its manifest.toml says {said}: somebody \
+                 changed it, or the disk is failing; add the image again"
+            ),
+            Some(_) => {}
         }
+        // They were checked when the image was added, or in the settings.
+        config::check_append(&manifest.append).map_err(|why| {
+            anyhow!("image '{name}' is not signed: its kernel parameters were changed by hand: {why}")
+        })?;
         let statement =
             Statement::of(&manifest).map_err(|why| anyhow!("image '{name}' cannot be signed: {why}"))?;
         let proof = signer.sign(&statement)?;
@@ -90,7 +162,53 @@ impl Catalogue {
         }
         self.put(name, &statement_name(name), &proof.statement)?;
         self.put(name, &signature_name(name), &proof.signature)?;
-        Ok(Signed { statement, key: signer.id })
+        Ok(Resigned { signed: Signed { statement, key: signer.id }, before })
+    }
+
+    /// What one of the keys has signed of an image, whatever version it was.
+    fn signed_before(&self, name: &ImageName, manifest: &ImageManifest, keys: &Keys) -> Option<Statement> {
+        let (infohash, size) = (manifest.infohash, manifest.size);
+        let wanted = Wanted { name: None, infohash, size, newest: &Newest::new() };
+        match keys.judge(&self.evidence(name).ok()?, &wanted) {
+            Ok(signed) => Some(signed.statement),
+            Err(Distrust::OtherVersion(signed) | Distrust::OtherName(signed)) => Some(signed.statement),
+            Err(_) => None,
+        }
+    }
+
+    /// The SHA-256 of a payload, every piece of which is as its torrent says.
+    fn whole(&self, name: &ImageName, manifest: &ImageManifest) -> Result<Sha256Sum> {
+        let dir = self.dir(name);
+        let torrent = dir.join(torrent_name(name));
+        let bytes = files::read(&torrent, MAX_METAINFO, "torrent that machines take")?;
+        let torrent = Metainfo::parse(bytes).with_context(|| format!("reading {}", torrent.display()))?;
+        let not = |what: String| anyhow!("image '{name}' is not signed: {what}: add it again");
+        if (torrent.infohash(), torrent.size()) != (manifest.infohash, manifest.size) || !torrent.is_whole() {
+            return Err(not(format!(
+                "its manifest.toml and {} are of different versions",
+                torrent_name(name)
+            )));
+        }
+        let path = dir.join(PAYLOAD);
+        let reading = || format!("reading {}", path.display());
+        let file = files::open_in_folder(&path)?;
+        let size = file.metadata().with_context(reading)?.len();
+        if size != manifest.size {
+            return Err(not(format!("its payload has {size} bytes, and its torrent says {}", manifest.size)));
+        }
+        let (mut meter, mut summing) = (Meter::new("reading", Some(size)), swarm::Summing::new(&file));
+        let mut piece = Vec::new();
+        for n in 0..torrent.pieces() {
+            interrupt::check()?;
+            let range = torrent.piece_range(n);
+            piece.resize((range.end - range.start) as usize, 0);
+            summing.read_exact(&mut piece).with_context(reading)?;
+            if !torrent.verify(n, &piece) {
+                return Err(not(format!("piece {n} of its payload is not what its torrent says")));
+            }
+            meter.update(range.end);
+        }
+        Ok(summing.finish())
     }
 
     /// Whether one of the keys stands for an image as it is in the catalogue, but for its bytes. Errors are sentences.
@@ -119,7 +237,7 @@ impl Catalogue {
     pub fn sum(&self, name: &ImageName) -> Result<Sha256Sum> {
         let path = self.dir(name).join(PAYLOAD);
         let reading = || format!("reading {}", path.display());
-        let file = File::open(&path).with_context(reading)?;
+        let file = files::open_in_folder(&path)?;
         let size = file.metadata().with_context(reading)?.len();
         let mut meter = Meter::new("reading", Some(size));
         swarm::sha256(&file, None, size, |done| meter.update(done)).with_context(reading)

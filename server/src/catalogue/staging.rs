@@ -1,26 +1,50 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Making an image: a folder beside the images, renamed when it is whole.
+//!
+//! Where root makes it in another's catalogue, the folder is root's alone (0700) until the image is whole, and it is
+//! reached by its descriptor only: the catalogue's owner can rename it, but not change what is in it, nor put another
+//! folder in its place. What root gives away are files that it has made, and by their descriptors.
 
 use super::{Catalogue, Sealed, signature_name, statement_name, torrent_name};
-use crate::interrupt;
+use crate::{
+    fetch::room::Room,
+    interrupt,
+    owner::{self, Owner},
+};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageManifest, ImageName, trust::Evidence};
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2},
+    fcntl::{AtFlags, Flock, FlockArg, OFlag, RenameFlags, openat, renameat2},
+    sys::stat::{FileStat, Mode, fchmod, fstat, fstatat, mkdirat},
+    unistd::fchown,
 };
+use rand::{TryRngCore, rngs::OsRng};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions},
     io::Write,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
     path::{Path, PathBuf},
 };
 
 const PREFIX: &str = ".staging-";
 
-/// Where this process stages `name`.
-pub fn path(images: &Path, name: &ImageName) -> PathBuf {
-    images.join(format!("{PREFIX}{name}-{}", std::process::id()))
+/// Who makes an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Whoever runs this; root as root.
+    Us,
+    /// The catalogue's owner.
+    Owner,
+}
+
+/// A name for a folder in which `name` is staged, or thrown away.
+pub fn new_name(name: &ImageName) -> Result<String> {
+    let number = OsRng.try_next_u64().context("asking the kernel for random bytes")?;
+    Ok(format!("{PREFIX}{name}-{}-{number:016x}", std::process::id()))
 }
 
 /// Write directory entries to the disk.
@@ -30,47 +54,75 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 
 /// Delete staging folders that no living process holds. Call with the catalogue's lock.
 pub fn clean(images: &Path) -> Result<()> {
-    for entry in fs::read_dir(images).with_context(|| format!("reading {}", images.display()))? {
-        let path = entry.with_context(|| format!("reading {}", images.display()))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with(PREFIX) {
-            continue;
-        }
+    let folder = owner::hold(images)?;
+    let base = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    for entry in fs::read_dir(&base).with_context(|| format!("reading {}", images.display()))? {
+        let name = entry.with_context(|| format!("reading {}", images.display()))?.file_name();
+        let Some(name) = name.to_str().filter(|n| n.starts_with(PREFIX)) else { continue };
         // The lock on the folder, not the process number, says that its maker lives: numbers are used again.
-        if let Ok(_held) = hold(&path) {
-            fs::remove_dir_all(&path).with_context(|| format!("deleting {}", path.display()))?;
+        if let Ok(_held) = open_in(&folder, name).and_then(hold) {
+            // The standard library follows no link on its way down.
+            fs::remove_dir_all(base.join(name))
+                .with_context(|| format!("deleting {}", images.join(name).display()))?;
         }
     }
     Ok(())
 }
 
-fn hold(dir: &Path) -> Result<Flock<File>> {
-    let file = File::open(dir).with_context(|| format!("opening {}", dir.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, e)| anyhow!(e).context(format!("locking {}", dir.display())))
+fn open_in(folder: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let how = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(folder, name, how, Mode::empty()).context("opening a staging folder")
+}
+
+fn hold(dir: OwnedFd) -> Result<Flock<File>> {
+    Flock::lock(File::from(dir), FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, e)| anyhow!(e).context("locking a staging folder"))
 }
 
 /// An image that is being made. Dropped, it is as if it had never been begun.
 pub struct Staging {
     catalogue: Catalogue,
     name: ImageName,
+    images: OwnedFd,
+    /// Its name in `images`.
+    folder: String,
+    /// How its files are reached.
     dir: PathBuf,
-    _held: Flock<File>,
+    /// Who gets it when it is whole, if that is another.
+    heir: Option<Owner>,
+    held: Flock<File>,
 }
 
 impl Staging {
     /// Call with the catalogue's lock.
-    pub(super) fn new(catalogue: Catalogue, name: &ImageName) -> Result<Staging> {
-        let dir = path(&catalogue.images, name);
+    pub(super) fn new(catalogue: Catalogue, name: &ImageName, maker: Maker) -> Result<Staging> {
+        let (images, folder) = (owner::hold(&catalogue.images)?, new_name(name)?);
+        let owner = Owner::of(&catalogue.images)
+            .with_context(|| format!("asking whose {} is", catalogue.images.display()))?;
+        let heir = (maker == Maker::Us && owner.is_other()).then_some(owner);
+        let shown = catalogue.images.join(&folder);
         // 0700 until it is whole: what is unpacked in between is nobody's business.
-        DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        super::inherit_owner(&dir).with_context(|| format!("chown of {}", dir.display()))?;
-        Ok(Staging { catalogue, name: name.clone(), _held: hold(&dir)?, dir })
+        mkdirat(&images, folder.as_str(), Mode::S_IRWXU)
+            .with_context(|| format!("creating {}", shown.display()))?;
+        let held = open_in(&images, folder.as_str()).and_then(hold)?;
+        if heir.is_some() && fstat(&*held).context("looking at a staging folder")?.st_uid != 0 {
+            bail!("{} was exchanged for another folder while an image was made in it", shown.display());
+        }
+        let dir = match heir {
+            Some(_) => owner::by_descriptor(&*held),
+            None => shown,
+        };
+        Ok(Staging { catalogue, name: name.clone(), images, folder, dir, heir, held })
     }
 
     /// A path in the folder.
     pub fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
+    }
+
+    /// The room on its disk.
+    pub fn room(&self) -> Room<'_> {
+        Room { dir: &self.dir, name: &self.name }
     }
 
     /// A new file in the folder.
@@ -80,8 +132,24 @@ impl Staging {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o644)
             .open(&path)
             .with_context(|| format!("creating {}", path.display()))
+    }
+
+    /// Take a file that is nobody's into the folder without copying its bytes. `false`: it must be copied. Where root
+    /// works for another it always must: that one may have the file open.
+    pub fn take(&self, from: &Path, file: &str) -> bool {
+        self.heir.is_none() && fs::hard_link(from, self.path(file)).is_ok()
+    }
+
+    /// Link a file of somebody else's into the folder: it stays theirs, and as it is. `false`: it must be copied.
+    pub fn link(&self, from: &Path, file: &str) -> bool {
+        let open = fs::symlink_metadata(from).is_ok_and(|m| {
+            use std::os::unix::fs::MetadataExt;
+            m.is_file() && m.mode() & 0o004 != 0
+        });
+        open && fs::hard_link(from, self.path(file)).is_ok()
     }
 
     /// Write manifest, torrent and statement, sign it if that can be, bring all to the disk, and make it visible under
@@ -104,43 +172,63 @@ impl Staging {
         }
         let others = [super::PAYLOAD, super::SUMS, super::KERNEL, super::INITRD];
         for file in files.iter().map(|(file, _)| file.as_str()).chain(others) {
-            let path = self.path(file);
-            if file == super::SUMS && !path.exists() {
-                continue;
+            match self.give(file) {
+                Err(Errno::ENOENT) if file == super::SUMS => {}
+                given => given.with_context(|| format!("finishing {}", self.path(file).display()))?,
             }
-            // World-readable whatever the umask: the daemon is another, unprivileged user.
-            let opened = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-            opened
-                .set_permissions(Permissions::from_mode(0o644))
-                .with_context(|| format!("chmod {}", path.display()))?;
-            super::inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
-            opened.sync_all().with_context(|| format!("syncing {}", path.display()))?;
         }
-        fs::set_permissions(&self.dir, Permissions::from_mode(0o755))
-            .context("chmod of the image's folder")?;
-        sync_dir(&self.dir)?;
+        fchmod(&*self.held, Mode::from_bits_truncate(0o755)).context("chmod of the image's folder")?;
+        if let Some(heir) = self.heir {
+            fchown(&*self.held, Some(heir.uid), Some(heir.gid)).context("chown of the image's folder")?;
+        }
+        self.held.sync_all().context("syncing the image's folder")?;
         let _lock = self.catalogue.lock()?;
         interrupt::check()?;
-        let place = self.catalogue.dir(&self.name);
-        let rename = |flags| renameat2(AT_FDCWD, &self.dir, AT_FDCWD, &place, flags);
-        match rename(RenameFlags::RENAME_NOREPLACE) {
-            // Exchanged, the old version lies in the staging folder, which Drop deletes.
-            Err(Errno::EEXIST) if replace => rename(RenameFlags::RENAME_EXCHANGE)
-                .with_context(|| format!("exchanging {} and {}", self.dir.display(), place.display()))?,
-            Err(Errno::EEXIST) => bail!("{}", already_there(&self.name)),
-            renamed => {
-                renamed.with_context(|| format!("renaming {} to {}", self.dir.display(), place.display()))?
+        self.appear(replace)?;
+        nix::unistd::fsync(&self.images).context("syncing the folder with the images")?;
+        Ok(sealed)
+    }
+
+    /// A file for everybody to read whatever the umask, since the daemon is another, unprivileged user; on the disk.
+    fn give(&self, file: &str) -> nix::Result<()> {
+        let how = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let opened = File::from(openat(&*self.held, file, how, Mode::empty())?);
+        let FileStat { st_nlink, .. } = fstat(&opened)?;
+        // What has another name as well is somebody else's, and stays so.
+        if self.heir.is_none() || st_nlink == 1 {
+            fchmod(&opened, Mode::from_bits_truncate(0o644))?;
+            if let Some(heir) = self.heir {
+                fchown(&opened, Some(heir.uid), Some(heir.gid))?;
             }
         }
-        sync_dir(&self.catalogue.images)?;
-        Ok(sealed)
+        nix::unistd::fsync(&opened)
+    }
+
+    /// Under its name at last.
+    fn appear(&self, replace: bool) -> Result<()> {
+        let (from, name) = (self.folder.as_str(), self.name.as_str());
+        let renaming = || format!("renaming {from} to {name} in {}", self.catalogue.images.display());
+        let (now, own) = (
+            fstatat(&self.images, from, AtFlags::AT_SYMLINK_NOFOLLOW).with_context(renaming)?,
+            fstat(&*self.held).with_context(renaming)?,
+        );
+        if (now.st_dev, now.st_ino) != (own.st_dev, own.st_ino) {
+            bail!("{from} in {} was exchanged for another folder", self.catalogue.images.display());
+        }
+        let rename = |flags| renameat2(&self.images, from, &self.images, name, flags);
+        match rename(RenameFlags::RENAME_NOREPLACE) {
+            // Exchanged, the old version lies in the staging folder, which Drop deletes.
+            Err(Errno::EEXIST) if replace => rename(RenameFlags::RENAME_EXCHANGE).with_context(renaming),
+            Err(Errno::EEXIST) => bail!("{}", already_there(&self.name)),
+            renamed => renamed.with_context(renaming),
+        }
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         // Published, it is not there any more. Anything else the next `image add` cleans.
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_dir_all(format!("/proc/self/fd/{}/{}", self.images.as_raw_fd(), self.folder));
     }
 }
 

@@ -39,6 +39,35 @@ fn add(catalogue: &Catalogue, m: &ImageManifest, replace: bool) -> Result<Sealed
     staging.publish(m, b"torrent", replace)
 }
 
+/// An image whose torrent and SHA-256 are those of its payload.
+fn whole(name: &str, summed: bool) -> (ImageManifest, Vec<u8>) {
+    let options = swarm::CreateOptions { name: name.into(), ..Default::default() };
+    let size = BYTES.len() as u64;
+    let torrent = swarm::create(&mut &BYTES[..], size, &options, &mut |_| ()).unwrap();
+    let sha256 = summed.then(|| {
+        let mut summing = swarm::Summing::new(BYTES);
+        std::io::copy(&mut summing, &mut std::io::sink()).unwrap();
+        summing.finish()
+    });
+    let (infohash, piece_length) = (torrent.infohash(), torrent.piece_length());
+    let m = ImageManifest { infohash, piece_length, sha256, ..manifest(name, size) };
+    (m, torrent.bytes().to_vec())
+}
+
+const BYTES: &[u8] = b"the payload";
+
+fn add_whole(
+    catalogue: &Catalogue,
+    (m, torrent): &(ImageManifest, Vec<u8>),
+    replace: bool,
+) -> Result<Sealed> {
+    let staging = catalogue.stage(&m.name)?;
+    for file in [PAYLOAD, KERNEL, INITRD] {
+        std::io::Write::write_all(&mut staging.create(file)?, BYTES).unwrap();
+    }
+    staging.publish(m, torrent, replace)
+}
+
 fn hidden(catalogue: &Catalogue) -> Vec<String> {
     let names =
         fs::read_dir(catalogue.images_dir()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -121,18 +150,17 @@ fn signed_when_added_and_later() {
     let keys = Folder { dir: dir.path().join("keys"), secret: None };
     let by = |hand| Catalogue::at(dir.path()).signed_by(hand);
     let name: ImageName = "lab".parse().unwrap();
-    let sum = Some(bootspec::Sha256Sum([0xe3; 32]));
-    let image = ImageManifest { sha256: sum, ..manifest("lab", 1) };
+    let image = whole("lab", true);
     let unable = || Hand::Unable("the key is away".into());
 
     let none = Catalogue::at(dir.path());
-    assert_eq!(add(&none, &image, false).unwrap(), Sealed::default());
+    assert_eq!(add_whole(&none, &image, false).unwrap(), Sealed::default());
     let evidence = none.evidence(&name).unwrap();
     assert!(
         evidence.statement.starts_with(b"boottorrent statement 1\nname: lab\n")
             && evidence.signature.is_empty()
     );
-    let sealed = add(&by(unable()), &image, true).unwrap();
+    let sealed = add_whole(&by(unable()), &image, true).unwrap();
     assert_eq!(
         sealed.told().unwrap(),
         "note: not signed: the key is away; `boottorrent image sign` does it later"
@@ -141,7 +169,7 @@ fn signed_when_added_and_later() {
     let key = keys::generate(&keys, &"k".parse().unwrap(), false, None).unwrap().id;
     let Hand::Ready(signer) = keys.hand(keys::Ask::Nobody).unwrap() else { panic!() };
     let catalogue = by(Hand::Ready(signer.clone()));
-    let sealed = add(&catalogue, &image, true).unwrap();
+    let sealed = add_whole(&catalogue, &image, true).unwrap();
     assert_eq!(sealed.told().unwrap(), format!("signed by key {key}"));
     let public = keys.keys().unwrap();
     assert_eq!(catalogue.verify(&name, &public).unwrap().key, key);
@@ -162,14 +190,17 @@ fn signed_when_added_and_later() {
     catalogue.change(&new, |m| m.append = "init=/bin/sh".into()).unwrap();
     let e = catalogue.verify(&new, &public).unwrap_err().to_string();
     assert!(e.contains("is not what its manifest.toml says now"), "{e}");
-    catalogue.sign(&new, &signer).unwrap();
+    let again = catalogue.sign(&new, &signer, &public).unwrap();
+    assert!(again.told().contains("kernel parameters '' -> 'init=/bin/sh'"), "{}", again.told());
     catalogue.verify(&new, &public).unwrap();
 
     // An older server's image: the sum is made when it is signed.
-    add(&none, &manifest("old", 0), false).unwrap();
+    let unsummed = whole("old", false);
+    add_whole(&none, &unsummed, false).unwrap();
     let old = "old".parse().unwrap();
     assert_eq!(none.evidence(&old).unwrap().statement, b"");
-    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert_eq!(catalogue.sign(&old, &signer).unwrap().statement.sha256.to_string(), empty);
+    let signed = catalogue.sign(&old, &signer, &public).unwrap();
+    assert!(signed.told().contains("no key here has signed it before"), "{}", signed.told());
+    assert_eq!(Some(signed.signed.statement.sha256), whole("old", true).0.sha256);
     catalogue.verify(&old, &public).unwrap();
 }

@@ -187,6 +187,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
         meter::be_quiet();
     }
     let (mut place, watch) = (Place::of(config), Arc::new(Watch::default()));
+    let _ours = place.for_root()?;
     // A password is asked for before the long work.
     place.catalogue = place.catalogue.signed_by(Folder::of(config).hand(Ask::Terminal)?);
     // The engine has threads of its own for disks.

@@ -18,8 +18,13 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 What is signed is the image's statement: name, time, infohash, size, SHA-256,
-kind and kernel parameters. Stock minisign can do it as well, and on a machine
-that is in no network:
+kind and kernel parameters. The payload is read to its end first: it must be
+what statement and torrent say. Changes since the last signature are shown; if
+you made none, somebody else did.
+
+Stock minisign can sign a statement as well, on a machine that is in no network.
+It looks at no bytes of the image: compare the line sha256 in the statement with
+`sha256sum` of the image where it was made (see docs/security.md).
   minisign -Sm /var/lib/boottorrent/images/lab/lab.statement -s my.key
 
 The password of a key is asked for on the terminal, or taken from
@@ -83,12 +88,15 @@ impl Sign {
                 folder.dir.display()
             ),
         };
+        let known = folder.keys()?;
         for name in self.images.chosen(catalogue)? {
-            let Signed { statement, key } = catalogue.sign(&name, &signer)?;
+            let done = catalogue.sign(&name, &signer, &known)?;
+            println!("{}", done.told());
+            let Signed { statement, key } = done.signed;
             println!("image '{name}' of {}: signed by key {key}", statement.version);
         }
         // Machines would not know it.
-        if !folder.keys()?.ids().any(|id| id == signer.id) {
+        if !known.ids().any(|id| id == signer.id) {
             println!("note: the public key of {} is not in {}", signer.id, folder.dir.display());
         }
         Ok(())
@@ -133,7 +141,7 @@ impl Verify {
 
 /// A public key in a file.
 fn one(file: &std::path::Path) -> Result<Keys> {
-    let text = files::read(file, MAX_KEY, "key")?;
+    let text = files::read_named(file, MAX_KEY, "key")?;
     let mut keys = Keys::default();
     match keys.add(&text) {
         Ok(_) => Ok(keys),

@@ -177,7 +177,7 @@ impl Jobs {
 
     fn write(&self, jobs: &BTreeMap<u64, Job>) -> Result<()> {
         let rows: Vec<&FetchRow> = jobs.values().map(|j| &j.row).collect();
-        crate::catalogue::make_dirs(&self.place.parts)?;
+        files::make_dirs(&self.place.parts)?;
         let rows = serde_json::to_vec_pretty(&rows).context("writing the fetches as JSON")?;
         files::replace(&self.file(), &rows, 0o644)
     }

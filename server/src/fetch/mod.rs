@@ -24,10 +24,12 @@ pub use watch::Watch;
 
 use crate::{
     api::types::{FetchRequest, FetchState},
-    catalogue::{Catalogue, make_dirs},
+    catalogue::Catalogue,
     config::Config,
+    files::{self, make_dirs},
     import::{self, Added, Request},
     keys::{Folder, Hand},
+    owner::{self, Owner},
     sources::{Folders, glob, parse::Signed},
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -39,6 +41,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
     io::Write,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -71,6 +74,21 @@ impl Place {
             sources: Folders { dirs: config.catalogue.sources.clone() },
             parts: dir.join("fetch"),
         }
+    }
+}
+
+impl Place {
+    /// Where root fetches into another's catalogue, it does so in a folder of its own: what was verified stays what it
+    /// is. As long as what comes back is held.
+    pub fn for_root(&mut self) -> Result<Option<OwnedFd>> {
+        make_dirs(&self.parts)?;
+        let owner = Owner::of(&self.parts).with_context(|| format!("looking at {}", self.parts.display()))?;
+        if !owner.is_other() {
+            return Ok(None);
+        }
+        let (held, path) = owner::private(&self.parts, "root")?;
+        self.parts = path;
+        Ok(Some(held))
     }
 }
 
@@ -414,7 +432,7 @@ impl From {
 /// A small file, from wherever it is.
 async fn small(http: &Http, address: &str, limit: usize, what: &str) -> Result<Vec<u8>> {
     match address.starts_with('/') {
-        true => crate::files::read(Path::new(address), limit, what),
+        true => crate::files::read_named(Path::new(address), limit, what),
         false => http.small(address, limit, what).await,
     }
 }
@@ -450,9 +468,7 @@ impl Drop for Held {
 fn hold(parts: &Path, key: &str, plan: &Plan) -> Result<Held> {
     clean(parts);
     let path = parts.join(format!("{key}.lock"));
-    let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-    crate::catalogue::inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+    let lock = Flock::lock(files::lock_file(&path)?, FlockArg::LockExclusiveNonblock).map_err(|_| {
         anyhow!("'{}' is being fetched from there already: see `boottorrent image fetch --list`", plan.name)
     })?;
     Ok(Held { _lock: lock, path })

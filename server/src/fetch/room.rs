@@ -3,7 +3,23 @@
 
 use anyhow::{Context, Result, bail};
 use bootspec::{ImageName, units::human_size};
-use std::path::Path;
+use std::{io, path::Path};
+
+/// What is left free while something is unpacked: so much, or a part of a small disk.
+const RESERVE: u64 = 1 << 30;
+const RESERVED: u64 = 50;
+
+/// Refuse to go on when only a reserve is left on the disk of `dir`: other things must still be written, and what is
+/// being unpacked may have no end.
+pub fn keep(dir: &Path) -> Result<()> {
+    let s = nix::sys::statvfs::statvfs(dir)
+        .with_context(|| format!("asking for the room in {}", dir.display()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(s.fragment_size());
+    match bytes(s.blocks_available()) < (bytes(s.blocks()) / RESERVED).min(RESERVE) {
+        true => Err(io::Error::from(io::ErrorKind::StorageFull)).context("keeping a reserve"),
+        false => Ok(()),
+    }
+}
 
 /// The disk on which images are.
 #[derive(Clone, Debug)]
@@ -20,6 +36,11 @@ impl Room<'_> {
         let s = nix::sys::statvfs::statvfs(self.dir)
             .with_context(|| format!("asking for the room in {}", self.dir.display()))?;
         Ok(s.blocks_available().saturating_mul(s.fragment_size()))
+    }
+
+    /// See [`keep`].
+    pub fn keep(&self) -> Result<()> {
+        keep(self.dir)
     }
 
     /// Refuse what does not fit.

@@ -2,13 +2,13 @@
 //! `hosts.toml` in the catalogue's folder: written by one at a time, read whole, edited by hand if somebody likes to.
 
 use super::Hosts;
-use crate::{api::types::ImageChange, catalogue, config::toml_sentence, files};
+use crate::{api::types::ImageChange, config::toml_sentence, files};
 use anyhow::{Context, Result, anyhow};
 use bootspec::ImageName;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
-    fs::{self, File, OpenOptions},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -54,7 +54,7 @@ impl Store {
     /// An error of `change` leaves it as it was.
     pub fn change(&self, change: impl FnOnce(&mut Hosts) -> Result<(), String>) -> Result<Hosts> {
         let root = self.path.parent().context("hosts.toml is in no folder")?;
-        catalogue::make_dirs(root)?;
+        files::make_dirs(root)?;
         let _lock = self.lock(root)?;
         let before = self.load()?;
         let mut hosts = before.clone();
@@ -81,10 +81,7 @@ impl Store {
 
     fn lock(&self, root: &Path) -> Result<Flock<File>> {
         let path = root.join(".hosts.lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("opening {}", path.display()))?;
-        catalogue::inherit_owner(&path).with_context(|| format!("chown of {}", path.display()))?;
-        Flock::lock(file, FlockArg::LockExclusive)
+        Flock::lock(files::lock_file(&path)?, FlockArg::LockExclusive)
             .map_err(|(_, e)| anyhow!(e).context(format!("locking {}", path.display())))
     }
 }

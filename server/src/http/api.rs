@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `/api/v1/…`: what machines report, and what programs may ask.
 
-use super::{From, Shared, sentence};
+use super::{From, Shared, machine, sentence};
 use crate::{
     api::types::{FetchRow, Health, HostRow, ImageRow},
     clients::{Client, News, Refused, text},
@@ -39,16 +39,32 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Re
             format_args!("a heartbeat has at most {MAX_HEARTBEAT} bytes"),
         );
     };
-    let heartbeat: Heartbeat = match serde_json::from_slice(&bytes) {
+    let mut heartbeat: Heartbeat = match serde_json::from_slice(&bytes) {
         Ok(heartbeat) => heartbeat,
         Err(e) => return sentence(StatusCode::BAD_REQUEST, format_args!("this is no heartbeat: {e}")),
     };
-    state.once.begun(&heartbeat.id);
-    let heard = state.clients().hear(heartbeat, ends.remote.ip(), Instant::now());
+    let Some(id) = machine::id(&heartbeat.id, ends.remote.ip()) else {
+        let id = text(&heartbeat.id, 100);
+        return sentence(
+            StatusCode::BAD_REQUEST,
+            format_args!(
+                "'{id}' is not a machine: the id of a heartbeat is the MAC address that the machine boots with"
+            ),
+        );
+    };
+    let (word, ticket) = machine::word(&state, &id, heartbeat.secret.as_deref(), ends);
+    heartbeat.id = id;
+    let (before, heard) = {
+        let mut clients = state.clients();
+        (clients.word(&heartbeat.id), clients.hear(heartbeat, ends.remote.ip(), word, Instant::now()))
+    };
     match heard {
         Ok((news, heartbeat)) => {
             if news == News::Phase {
                 tell(&heartbeat);
+            }
+            if let Some(ticket) = ticket.filter(|_| before != Some(word)) {
+                machine::spoke(&state, &heartbeat.id, ticket).await;
             }
             StatusCode::NO_CONTENT.into_response()
         }
@@ -57,6 +73,10 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Re
             slow.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
             slow
         }
+        Err(Refused::NotTheMachine) => sentence(
+            StatusCode::FORBIDDEN,
+            "that machine's heartbeats carry the secret of its boot, or come from its own address",
+        ),
         Err(Refused::TooMany) => {
             sentence(StatusCode::SERVICE_UNAVAILABLE, "too many machines report to this server")
         }
@@ -105,10 +125,10 @@ pub async fn clients(state: Shared) -> Json<Vec<Client>> {
 
 /// One machine, with the end of its log.
 pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
-    let found = state.list_clients(Instant::now()).into_iter().find(|c| c.heartbeat.id == id);
+    let found = state.clients().one(&id, Instant::now());
     match found {
         Some(mut client) => {
-            client.heartbeat.log = state.clients().log(&id).unwrap_or_default().to_vec();
+            state.name(&mut client);
             Json(client).into_response()
         }
         None => sentence(StatusCode::NOT_FOUND, format_args!("no machine '{}' has reported", text(&id, 100))),
@@ -147,7 +167,7 @@ pub async fn health(state: Shared) -> Json<Health> {
         status: "ok".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         images: state.library().len(),
-        machines: state.clients().list(Instant::now()).iter().filter(|c| !c.gone).count(),
+        machines: state.clients().present(Instant::now()),
         seeding: state.tracker().seeded(),
     })
 }

@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bootspec::params::PREFIX;
 
 pub async fn script(
     state: Shared,
@@ -21,7 +22,7 @@ pub async fn script(
     headers: HeaderMap,
     asked: Query<machine::Asked>,
 ) -> Response {
-    rendered(&state, ends, &headers, &asked, "boot.ipxe", ipxe::script).await
+    rendered(&state, ends, &headers, &asked, "boot.ipxe", ipxe::script)
 }
 
 pub async fn grub(
@@ -32,11 +33,11 @@ pub async fn grub(
 ) -> Response {
     let mac = asked.mac.as_deref().and_then(grub::bootif);
     let render = |menu: &ipxe::Menu| grub::config(menu, Way::Http(mac.as_deref()));
-    rendered(&state, ends, &headers, &asked, "grub.cfg", render).await
+    rendered(&state, ends, &headers, &asked, "grub.cfg", render)
 }
 
 /// What this machine is to boot, in the language of its boot loader.
-async fn rendered(
+fn rendered(
     state: &Shared,
     ends: Ends,
     headers: &HeaderMap,
@@ -44,13 +45,14 @@ async fn rendered(
     file: &str,
     render: impl Fn(&ipxe::Menu) -> String,
 ) -> Response {
-    let choice = machine::decide(state, asked, ends).await;
+    let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
     let library = state.library();
     let images = library::bootable(&library);
     let host = host(headers, ends);
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();
-    let append = [&[boot.append.trim().to_owned()][..], &choice.params].concat();
+    let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
+    let append = [&[boot.append.trim().to_owned()][..], &choice.params, &secret].concat();
     let text_of_it = render(&ipxe::Menu {
         host: &host,
         images: &images,

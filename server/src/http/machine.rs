@@ -3,16 +3,18 @@
 
 use super::{Ends, State};
 use crate::{
-    clients::{Loader, text},
-    hosts::{Asker, Choice, HostKey, Hosts, Mac, choose, key},
+    clients::{Loader, Word, text},
+    hosts::{Asker, Choice, Mac, choose, key},
+    neighbours::Link,
+    ticket::Ticket,
+    wake,
 };
-use bootspec::ImageName;
+use bootspec::params::BootSecret;
 use serde::Deserialize;
 use std::{
-    collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// The query of `/boot.ipxe`. All of it is optional, and none of it is trusted.
@@ -49,122 +51,133 @@ impl Asked {
     }
 }
 
-/// What the machine boots; from now on it is in the list of machines.
-/// A boot that is for one time counts as done: it is taken out of hosts.toml.
-pub async fn decide(state: &Arc<State>, asked: &Asked, ends: Ends) -> Choice {
+/// What a machine is told.
+pub struct Decided {
+    /// What it boots.
+    pub choice: Choice,
+    /// The secret of this boot. None: nobody could say that this is the machine, or it did not say which it is.
+    pub secret: Option<BootSecret>,
+}
+
+/// What the machine boots. To ask changes nothing that counts: a boot that is for one time counts as done when the agent
+/// speaks with the secret ([`spoke`]). A machine that is not known yet is in the list from now on.
+pub fn decide(state: &State, asked: &Asked, ends: Ends) -> Decided {
     let asker = asked.asker(ends);
-    let mut choice = choose(&state.hosts(), &asker);
-    if let Some(key) = choice.key.clone() {
-        let now = Instant::now();
-        if choice.once {
-            choice = take_once(state, &key, &asker, choice, now).await;
-        } else if let Some(image) = state.once.again(&key, now) {
-            choice = Choice { image: Some(image), menu: false, once: true, ..choice };
-        }
-    }
+    let choice = choose(&state.hosts(), &asker);
+    let Some(mac) = asker.mac else { return Decided { choice, secret: None } };
+    let word = match state.neighbours.ask(ends.remote.ip(), ends.local.ip(), mac) {
+        Link::Agrees => Word::Link,
+        Link::Elsewhere => Word::Nobodys,
+        // Somebody else asks in its name.
+        Link::Denies => return Decided { choice, secret: None },
+    };
+    let once = choice.image.as_ref().filter(|_| choice.once);
+    let secret = Some(state.tickets.issue(mac, once));
     let wanted = asked.image.as_deref().filter(|i| !i.is_empty());
-    if let Some(mac) = asker.mac {
-        let loader = Loader {
-            mac: mac.to_string(),
-            ip: asker.ip,
-            uuid: asker.uuid,
-            serial: asker.serial,
-            platform: asked.platform.clone(),
-            hostname: asker.hostname,
-            image: wanted
-                .map(str::to_owned)
-                .or_else(|| choice.image.as_ref().filter(|_| !choice.menu).map(|i| i.to_string())),
-        };
-        // Too many machines: this one boots all the same, and is not in the list.
-        let _ = state.clients().asked(loader, ends.remote.ip(), Instant::now());
-    }
-    choice
+    let loader = Loader {
+        mac: mac.to_string(),
+        ip: asker.ip,
+        uuid: asker.uuid,
+        serial: asker.serial,
+        platform: asked.platform.clone(),
+        hostname: asker.hostname,
+        image: wanted
+            .map(str::to_owned)
+            .or_else(|| choice.image.as_ref().filter(|_| !choice.menu).map(|i| i.to_string())),
+    };
+    // Too many machines: this one boots all the same, and is not in the list.
+    let _ = state.clients().asked(loader, ends.remote.ip(), word, Instant::now());
+    Decided { choice, secret }
 }
 
-fn forget_once(hosts: &mut Hosts, key: &HostKey) {
-    if let Some(entry) = hosts.entries.get_mut(key) {
-        entry.once = None;
+/// By what a machine is known that says `id` from `remote`: the address of its card, or else its own address. `None`: it
+/// is neither, and could be read as another kind of name somewhere.
+pub fn id(id: &str, remote: IpAddr) -> Option<String> {
+    // Cards of InfiniBand have longer addresses.
+    let pairs = |id: &str| id.split(':').all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+    match id {
+        "" => Some(remote.to_string()),
+        id if id.parse::<IpAddr>().is_ok() => Some(remote.to_string()),
+        id => match id.parse::<Mac>() {
+            Ok(mac) => Some(mac.to_string()),
+            Err(_) => {
+                (17..60).contains(&id.len()).then_some(id).filter(|i| pairs(i)).map(str::to_ascii_lowercase)
+            }
+        },
     }
 }
 
-async fn take_once(state: &Arc<State>, key: &HostKey, asker: &Asker, choice: Choice, now: Instant) -> Choice {
+/// What stands behind a heartbeat, and what its secret says.
+pub fn word(state: &State, id: &str, secret: Option<&str>, ends: Ends) -> (Word, Option<Ticket>) {
+    let Ok(mac) = id.parse::<Mac>() else { return (Word::Nobodys, None) };
+    if let Some(ticket) = secret.and_then(|s| state.tickets.read(mac, s)) {
+        return (Word::Secret(ticket.at), Some(ticket));
+    }
+    let word = match state.neighbours.ask(ends.remote.ip(), ends.local.ip(), mac) {
+        Link::Agrees => Word::Link,
+        Link::Elsewhere | Link::Denies => Word::Nobodys,
+    };
+    (word, None)
+}
+
+/// How old the secret of a boot may be when its agent speaks for the first time.
+const LOADING: Duration = Duration::from_secs(3600);
+
+/// The agent has spoken for the first time in a boot that may have been for one time: then that is done.
+pub async fn spoke(state: &Arc<State>, id: &str, ticket: Ticket) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Else a server that was started again would take a machine that runs for one that boots.
+    if now.saturating_sub(Duration::from_millis(ticket.at)) > LOADING {
+        return;
+    }
+    let Some(client) = state.clients().one(id, Instant::now()) else { return };
+    let choice = choose(&state.hosts(), &wake::asker(&client));
+    let is_it = choice.once && choice.image.as_ref().is_some_and(|image| ticket.is_once(image));
+    let Some(key) = choice.key.filter(|_| is_it) else { return };
     let (store, taken) = (state.store.clone(), key.clone());
     let written = tokio::task::spawn_blocking(move || {
         store.change(|hosts| {
-            forget_once(hosts, &taken);
+            if let Some(entry) = hosts.entries.get_mut(&taken) {
+                entry.once = None;
+            }
             Ok(())
         })
     });
     match written.await.map_err(anyhow::Error::from).and_then(|w| w) {
-        Ok(hosts) => {
-            state.set_hosts(hosts);
-            if let Some(image) = &choice.image {
-                state.once.start(key.clone(), asker.mac, image.clone(), now);
-            }
-            choice
-        }
-        Err(e) => {
-            // Else it would be for every time.
-            tracing::error!("{key} boots as usual, and not what it should boot once: {e:#}");
-            let mut hosts = (*state.hosts()).clone();
-            forget_once(&mut hosts, key);
-            choose(&hosts, asker)
-        }
-    }
-}
-
-/// Boots that are for one time and have begun: until the agent speaks up, the boot loader
-/// may ask again (a cable, a server that was started again), and gets the same.
-#[derive(Default)]
-pub struct Once {
-    begun: Mutex<HashMap<HostKey, Begun>>,
-}
-
-struct Begun {
-    mac: Option<Mac>,
-    image: ImageName,
-    since: Instant,
-}
-
-/// How long a boot loader may take to get kernel and initrd.
-const GRACE: Duration = Duration::from_secs(300);
-
-impl Once {
-    fn start(&self, key: HostKey, mac: Option<Mac>, image: ImageName, since: Instant) {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        begun.retain(|_, b| since.saturating_duration_since(b.since) < GRACE);
-        begun.insert(key, Begun { mac, image, since });
-    }
-
-    fn again(&self, key: &HostKey, now: Instant) -> Option<ImageName> {
-        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        begun.get(key).filter(|b| now.saturating_duration_since(b.since) < GRACE).map(|b| b.image.clone())
-    }
-
-    /// The agent on this machine has spoken: the next time that its boot loader asks is another boot.
-    pub fn begun(&self, id: &str) {
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if !begun.is_empty() {
-            let mac = id.parse::<Mac>().ok();
-            begun.retain(|_, b| b.mac.is_none() || b.mac != mac);
-        }
+        Ok(hosts) => state.set_hosts(hosts),
+        Err(e) => tracing::error!(
+            "{key} has booted what it should boot once, and that cannot be written down: {e:#}"
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hosts::HostKey;
 
     #[test]
-    fn once_is_until_the_agent_speaks() {
-        let (once, start) = (Once::default(), Instant::now());
-        let mac: Mac = "52:54:00:00:00:01".parse().unwrap();
-        let (key, image): (HostKey, ImageName) = (HostKey::Mac(mac), "lab".parse().unwrap());
-        once.start(key.clone(), Some(mac), image.clone(), start);
-        once.begun("52:54:00:00:00:02");
-        assert_eq!(once.again(&key, start + Duration::from_secs(299)), Some(image.clone()));
-        assert_eq!(once.again(&key, start + Duration::from_secs(300)), None);
-        once.begun("52:54:00:00:00:01");
-        assert_eq!(once.again(&key, start), None);
+    fn what_a_machine_says_of_itself_is_no_other_kind_of_name() {
+        let remote: IpAddr = "10.0.0.9".parse().unwrap();
+        let is = |text: &str| id(text, remote);
+        assert_eq!(is("52-54-00-00-00-0A").as_deref(), Some("52:54:00:00:00:0a"));
+        assert_eq!((is("").as_deref(), is("10.0.0.1").as_deref()), (Some("10.0.0.9"), Some("10.0.0.9")));
+        let long = ["80"; 20].join(":");
+        assert_eq!(is(&long), Some(long));
+        for other in [
+            "default",
+            "group:lab",
+            "serial:1",
+            "4c4c4544-0042-3510-8052-b4c04f564433",
+            "pc-07",
+            "52:54",
+            "a:b",
+        ] {
+            assert_eq!(is(other), None, "{other}");
+        }
+        for text in ["", "::1", "52:54:00:00:00:01"] {
+            let key = is(text).unwrap().parse::<HostKey>();
+            assert!(key.is_err() || key.unwrap().is_machine(), "{text}");
+        }
     }
 }

@@ -20,8 +20,10 @@ use crate::{
     fetch::{Place, jobs::Jobs},
     hosts::{self, Hosts},
     library::{Image, Library},
+    neighbours::Neighbours,
     seed::KEEP,
     setup::net::interfaces,
+    ticket::Tickets,
     tracker::Tracker,
     wake,
     watch::{live::Live, sent::Sent},
@@ -63,8 +65,10 @@ pub struct State {
     pub store: hosts::Store,
     /// What is being fetched.
     pub fetches: Arc<Jobs>,
-    /// Boots that are for one time, and have begun.
-    pub once: machine::Once,
+    /// The secrets of boots.
+    pub tickets: Tickets,
+    /// Who is on our links.
+    pub neighbours: Neighbours,
     library: RwLock<Arc<Library>>,
     hosts: RwLock<Arc<Hosts>>,
     retired: Mutex<Vec<(Instant, Arc<Image>)>>,
@@ -89,6 +93,7 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::of(&config);
+        let tickets = Tickets::at(&config.catalogue.dir);
         let fetches = Arc::new(Jobs::new(Place::of(&config)));
         State {
             store: hosts::Store::at(&config.catalogue.dir),
@@ -99,7 +104,8 @@ impl State {
             sent: Sent::default(),
             live: Live::default(),
             fetches,
-            once: Default::default(),
+            tickets,
+            neighbours: Default::default(),
             library: Default::default(),
             retired: Default::default(),
             hosts: Default::default(),
@@ -128,13 +134,13 @@ impl State {
     pub fn list_clients(&self, now: Instant) -> Vec<Client> {
         let mut clients = self.clients().list(now);
         let hosts = self.hosts();
-        for client in clients.iter_mut().filter(|_| !hosts.entries.is_empty()) {
-            let choice = hosts::choose(&hosts, &wake::asker(client));
-            client.name = choice.name.map(|n| n.to_string());
-            client.group = choice.group.map(|g| g.to_string());
-            client.next = choice.image.map(|i| i.to_string());
-        }
+        clients.iter_mut().for_each(|client| name(client, &hosts));
         clients
+    }
+
+    /// The name that one machine has here, and what it will boot.
+    pub fn name(&self, client: &mut Client) {
+        name(client, &self.hosts());
     }
 
     /// The images now.
@@ -181,6 +187,16 @@ impl State {
     pub fn clients(&self) -> MutexGuard<'_, Clients> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn name(client: &mut Client, hosts: &Hosts) {
+    if hosts.entries.is_empty() {
+        return;
+    }
+    let choice = hosts::choose(hosts, &wake::asker(client));
+    client.name = choice.name.map(|n| n.to_string());
+    client.group = choice.group.map(|g| g.to_string());
+    client.next = choice.image.map(|i| i.to_string());
 }
 
 /// Both ends of a connection.

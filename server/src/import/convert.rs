@@ -2,9 +2,15 @@
 //! Images that must be unpacked before they are one: compressed ones, and disks as programs for
 //! virtual machines keep them. The result is sparse where there are zeros.
 
-use super::tarball::Packing;
-use crate::{catalogue::Staging, interrupt, meter::Meter, tool::Tool};
+use super::{refers::refers, tarball::Packing};
+use crate::{
+    catalogue::{PAYLOAD, Staging},
+    interrupt,
+    meter::Meter,
+    tool::Tool,
+};
 use anyhow::{Context, Result, bail};
+use bootspec::units::human_size;
 use std::{
     fs::{self, File},
     io::{ErrorKind, Read},
@@ -16,6 +22,10 @@ use std::{
 const MAX: u64 = 16 << 40;
 /// Zeros of this length are left out of files.
 const BLOCK: usize = 64 << 10;
+/// Bytes between two looks at the room.
+const LOOK: u64 = 1 << 20;
+/// Seconds of processor time for a large image.
+pub const HOURS: u64 = 8 * 3600;
 
 /// A format that qemu-img reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +41,16 @@ pub enum Virtual {
 }
 
 impl Virtual {
+    /// For QEMU: a file of exactly this format, which has nothing behind it, whatever it says itself.
+    fn described(self, name: &str) -> String {
+        let file = serde_json::json!({ "driver": "file", "filename": name });
+        let mut node = serde_json::json!({ "driver": self.as_str(), "file": file });
+        if matches!(self, Virtual::Qcow2 | Virtual::Vmdk) {
+            node["backing"] = serde_json::Value::Null;
+        }
+        format!("json:{node}")
+    }
+
     /// By content. `head`: how the file begins.
     pub fn recognise(head: &[u8]) -> Option<Virtual> {
         let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
@@ -52,39 +72,47 @@ impl Virtual {
             Virtual::Vhdx => "vhdx",
         }
     }
-
-    /// What of other files an image would have qemu-img read: it names them itself, and could name any.
-    fn refers(self, head: &[u8]) -> Option<&'static str> {
-        let zero = |range: std::ops::Range<usize>| head.get(range).is_none_or(|b| b.iter().all(|b| *b == 0));
-        match self {
-            Virtual::Qcow2 if !zero(8..16) => Some("a backing file"),
-            // Incompatible feature 2, of version 3 on.
-            Virtual::Qcow2 if head.get(7) > Some(&2) && head.get(79).is_some_and(|b| b & 4 != 0) => {
-                Some("a data file of its own")
-            }
-            // Capacity 0: there is a description instead, with the names of files.
-            Virtual::Vmdk if zero(12..20) => Some("other files"),
-            _ => None,
-        }
-    }
 }
 
-/// Make a raw disk of it. `shown` names it in errors.
-pub fn raw(from: &Path, format: Virtual, shown: &str, to: &Path) -> Result<()> {
-    let mut head = Vec::new();
+/// Make a raw disk of it, which is the payload. `shown` names it in errors.
+pub fn raw(from: &Path, format: Virtual, shown: &str, staging: &Staging) -> Result<()> {
     let file = File::open(from).with_context(|| format!("opening {shown}"))?;
-    file.take(512).read_to_end(&mut head).with_context(|| format!("reading {shown}"))?;
-    if let Some(what) = format.refers(&head) {
+    let needs = refers(&file, format).with_context(|| format!("reading {shown}"))?;
+    if let Some(what) = needs {
         bail!(
             "'{shown}' is a {0} that needs {what}: make one whole image of it first, with `qemu-img convert -O {0}`",
             format.as_str()
         );
     }
-    let mut meter = Meter::new("converting, written so far", None);
-    Tool::new("qemu-img", "qemu-utils")
-        .args(["convert", "-f", format.as_str(), "-O", "raw"])
-        .args([from, to])
-        .run(&mut || meter.update(written(to)))
+    let size = virtual_size(from, format)?;
+    if size > MAX {
+        bail!("'{shown}' is a disk of {}: more than {} is no image", human_size(size), human_size(MAX));
+    }
+    let payload = staging.path(PAYLOAD);
+    staging.create(PAYLOAD)?.set_len(size).with_context(|| format!("making {}", payload.display()))?;
+    let (mut meter, room) = (Meter::new("converting, written so far", None), staging.room());
+    let convert = Tool::parser("qemu-img", "qemu-utils")
+        .bounds(|b| (b.seconds, b.file) = (HOURS, MAX))
+        .args(["convert", "-n", "--target-is-zero", "-O", "raw"])
+        .file_as(from, |name| format.described(name))?
+        .to_file(&payload)?;
+    convert.run_watched(&mut || {
+        meter.update(written(&payload));
+        room.keep()
+    })
+}
+
+/// The size of the disk in an image.
+fn virtual_size(from: &Path, format: Virtual) -> Result<u64> {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        #[serde(rename = "virtual-size")]
+        size: u64,
+    }
+    let tool = Tool::parser("qemu-img", "qemu-utils").args(["info", "--output=json"]);
+    let told = tool.file_as(from, |name| format.described(name))?.output(1 << 20)?;
+    let info: Info = serde_json::from_str(&told).context("reading what qemu-img says of the image")?;
+    Ok(info.size)
 }
 
 fn written(path: &Path) -> u64 {
@@ -95,7 +123,7 @@ fn written(path: &Path) -> u64 {
 /// Unpack a compressed image into the staging folder.
 pub fn unpack(from: &Path, packing: Packing, name: &str, staging: &Staging) -> Result<()> {
     let mut running = packing.decompress(from)?.context("a compressed file")?;
-    let to = staging.create(name)?;
+    let (to, room) = (staging.create(name)?, staging.room());
     let mut meter = Meter::new("unpacking", None);
     let (mut at, mut buf) = (0, vec![0; BLOCK]);
     loop {
@@ -116,6 +144,9 @@ pub fn unpack(from: &Path, packing: Packing, name: &str, staging: &Staging) -> R
             to.write_all_at(&buf[..have], at).with_context(|| format!("unpacking {}", from.display()))?;
         }
         at += have as u64;
+        if at % LOOK == 0 {
+            room.keep()?;
+        }
         if at > MAX {
             bail!("'{}' unpacks to more than {MAX} bytes", from.display());
         }
@@ -143,22 +174,5 @@ mod tests {
         ] {
             assert_eq!(Virtual::recognise(head), format);
         }
-    }
-
-    #[test]
-    fn what_names_other_files() {
-        let qcow2 = |backing: u8, version: u8, features: u8| {
-            let mut head = [b"QFI\xfb\0\0\0".as_slice(), &[version], &[0; 504]].concat();
-            (head[15], head[79]) = (backing, features);
-            Virtual::Qcow2.refers(&head)
-        };
-        assert_eq!(qcow2(0, 3, 1), None);
-        assert_eq!(qcow2(9, 2, 0), Some("a backing file"));
-        assert_eq!(qcow2(0, 3, 4), Some("a data file of its own"));
-        assert_eq!(qcow2(0, 2, 4), None, "version 2 has something else there");
-        assert_eq!(Virtual::Vmdk.refers(&[0; 512]), Some("other files"));
-        let mut vmdk = [0; 512];
-        vmdk[13] = 1;
-        assert_eq!(Virtual::Vmdk.refers(&vmdk), None);
     }
 }

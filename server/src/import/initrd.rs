@@ -172,7 +172,7 @@ fn scan(initrd: &Path, each: &mut dyn FnMut(&str) -> bool) -> Result<usize> {
             let (program, package) = compression.program();
             let mut file = plain.from.into_inner();
             file.seek(SeekFrom::Start(start)).context("seeking")?;
-            let mut inner = Stream::new(Tool::new(program, package).arg("-dc").stdin(file).reader()?);
+            let mut inner = Stream::new(Tool::parser(program, package).arg("-dc").stdin(file).reader()?);
             archives(&mut inner, &mut count, each)?;
             break;
         };

@@ -16,7 +16,7 @@ use bootspec::{
     manifest::{self, BootFile},
 };
 use std::{
-    fs::{self, File, FileTimes},
+    fs::{File, FileTimes},
     path::Path,
     time::SystemTime,
 };
@@ -97,7 +97,7 @@ fn take(file: &Path, size: u64, staging: &Staging, name: &ImageName) -> Result<(
     let payload = staging.path(PAYLOAD);
     // Of a link to a file somewhere else: the file.
     let real = file.canonicalize().with_context(|| format!("opening {}", file.display()))?;
-    if fs::hard_link(&real, &payload).is_ok() {
+    if staging.link(&real, PAYLOAD) {
         return Ok(());
     }
     refuse_without_room(size, staging, name)?;

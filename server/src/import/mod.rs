@@ -13,6 +13,7 @@ pub mod ltsp;
 pub mod modules;
 mod mountable;
 pub mod pack;
+pub mod refers;
 pub mod source;
 pub mod tarball;
 pub mod tree;
@@ -168,7 +169,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
     let (path, unpacked) = (unpacked.as_ref().unwrap_or(source).path.clone(), unpacked.as_ref());
     // What may be taken is linked: the disk has its bytes once.
     let whole = matches!(source.kind, Kind::Iso(..) | Kind::Disk(_) | Kind::Image(..));
-    let taken = request.take && whole && std::fs::hard_link(&path, &payload).is_ok();
+    let taken = request.take && whole && staging.take(&path, PAYLOAD);
     let room = |size: u64| match unpacked {
         None if !taken => refuse_without_room(size, &staging, name),
         _ => Ok(()),
@@ -270,7 +271,7 @@ fn unpack(source: &Source, request: &Request, staging: &Staging) -> Result<Optio
                         from
                     }
                 };
-                convert::raw(&from, *format, &shown, &payload)?;
+                convert::raw(&from, *format, &shown, staging)?;
                 if now.is_some() {
                     std::fs::remove_file(&from).context("deleting what was unpacked")?;
                 }

@@ -148,7 +148,7 @@ fn module(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Vec<u8>> {
     match tool {
         None => drop({ file }.read_to_end(&mut bytes).with_context(|| format!("reading /{path}"))?),
         Some((program, package)) => {
-            let mut running = Tool::new(program, package).arg("-dc").stdin(file).reader()?;
+            let mut running = Tool::parser(program, package).arg("-dc").stdin(file).reader()?;
             running
                 .by_ref()
                 .take(MAX_MODULE)

@@ -3,7 +3,7 @@
 //! directory or a root tarball. Owners, device nodes, extended attributes and
 //! hard links are kept.
 
-use super::tarball::Packing;
+use super::{convert::HOURS, tarball::Packing};
 use crate::{
     catalogue::Staging,
     interrupt,
@@ -91,7 +91,7 @@ pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<V
         }
         Compress::Erofs => erofs(Tool::new("mkfs.erofs", "erofs-utils")).arg(&payload).arg(root),
     };
-    Ok(heard(compress.tool(), &tool.run_heard(&mut growing(&payload))?))
+    Ok(heard(compress.tool(), &tool.run_heard(&mut growing(&payload, staging))?))
 }
 
 /// Pack a root tarball; what the admin should hear comes back.
@@ -147,8 +147,14 @@ fn unpack_and_pack(stdin: Stdio, compress: Compress, staging: &Staging) -> Resul
         .with_context(|| format!("creating {}", scratch.display()))?;
     let keep =
         ["--numeric-owner", "--same-owner", "--same-permissions", "--acls", "--xattrs", "--xattrs-include=*"];
-    let tar = Tool::new("tar", "tar").args(["-x", "-f", "-"]).args(keep);
-    let mut notes = heard("tar", &tar.arg("-C").arg(&scratch).stdin(stdin).run_heard(&mut || ())?);
+    // Root, since it makes files of all owners, but nowhere else.
+    let tar = Tool::parser("tar", "tar")
+        .as_root()
+        .bounds(|b| (b.seconds, b.file) = (HOURS, 16 << 40))
+        .args(["-x", "-f", "-"])
+        .args(keep)
+        .into_folder(&scratch, |name| format!("--directory={name}"))?;
+    let mut notes = heard("tar", &tar.stdin(stdin).run_heard(&mut || staging.room().keep())?);
     notes.extend(directory(&scratch, compress, staging)?);
     fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
     Ok(notes)
@@ -160,8 +166,11 @@ fn stream(stdin: Stdio, staging: &Staging) -> Result<Vec<String>> {
     let payload = staging.path(crate::catalogue::PAYLOAD);
     // sqfstar does not take the root folder's own entry ("./") from the archive: 0777 without these.
     let root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", "0"];
-    let tool = squashfs(Tool::new("sqfstar", "squashfs-tools")).args(root).arg(&payload);
-    let said = tool.stdin(stdin).run_heard(&mut growing(&payload)).context(AS_ROOT)?;
+    // It packs owners and devices as the archive has them: for that it need not be root. Its memory it bounds itself.
+    let tool = Tool::parser("sqfstar", "squashfs-tools")
+        .bounds(|b| (b.seconds, b.memory, b.file) = (24 * 3600, None, 16 << 40));
+    let tool = squashfs(tool).arg("-force").args(root).to_file(&payload)?;
+    let said = tool.stdin(stdin).run_heard(&mut growing(&payload, staging)).context(AS_ROOT)?;
     let notes = heard("sqfstar", &said);
     let loses = |line: &&String| line.contains("already exists") || line.contains("hardlink");
     match notes.iter().find(loses) {
@@ -223,7 +232,10 @@ fn erofs(tool: Tool) -> Tool {
         .env("SOURCE_DATE_EPOCH", "4102444800")
 }
 
-fn growing(payload: &Path) -> impl FnMut() {
+fn growing(payload: &Path, staging: &Staging) -> impl FnMut() -> Result<()> {
     let mut meter = Meter::new("packing, written so far", None);
-    move || meter.update(fs::metadata(payload).map_or(0, |m| m.len()))
+    move || {
+        meter.update(fs::metadata(payload).map_or(0, |m| m.len()));
+        staging.room().keep()
+    }
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is compressed: root tarballs, as mmdebstrap writes them, and images. How they are packed, and how their bytes are had.
 
-use super::{convert::Virtual, source::Kind};
+use super::{
+    convert::{HOURS, Virtual},
+    source::Kind,
+};
 use crate::tool::{Running, Tool};
 use anyhow::{Context, Result};
 use bootspec::manifest::{CONTENT_BYTES, Content};
@@ -56,7 +59,7 @@ impl Packing {
             Packing::Lz4 => ("lz4", "lz4"),
         };
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        let tool = Tool::new(program, package).arg("-dc").stdin(file);
+        let tool = Tool::parser(program, package).bounds(|b| b.seconds = HOURS).arg("-dc").stdin(file);
         // What was packed with a large window is refused otherwise: zstd(1), --long.
         let tool = if self == Packing::Zstd { tool.arg("--long=31") } else { tool };
         tool.reader().map(Some)

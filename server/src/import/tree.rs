@@ -2,7 +2,7 @@
 //! Looking into a root filesystem, whatever it is stored in: only what is
 //! needed to find a kernel and an initrd. Nothing is mounted, so it needs no root.
 
-use crate::tool::Tool;
+use crate::{fetch::room::keep, tool::Tool};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::manifest::Format;
 use nix::{
@@ -35,12 +35,14 @@ pub trait Tree {
 pub fn open(image: &Path, format: Format, scratch: &Path) -> Result<Box<dyn Tree>> {
     Ok(match format {
         Format::Squashfs => Box::new(Squashfs::open(image)?),
-        Format::Ext4 => Box::new(Ext4(image.to_owned())),
+        Format::Ext4 => Box::new(Ext4 { image: image.to_owned(), at: 0 }),
         Format::Erofs if Erofs::can_cat() => Box::new(Erofs(image.to_owned())),
         // erofs-utils before 1.8 (Debian bookworm has 1.5) cannot print one file.
         Format::Erofs => {
-            let extract = format!("--extract={}", scratch.display());
-            Tool::new("fsck.erofs", "erofs-utils").arg(extract).arg(image).run(&mut || ())?;
+            std::fs::create_dir_all(scratch).with_context(|| format!("creating {}", scratch.display()))?;
+            let tool = Tool::parser("fsck.erofs", "erofs-utils").as_root().arg("--force");
+            let tool = tool.into_folder(scratch, |name| format!("--extract={name}/."))?;
+            tool.file(image)?.run_watched(&mut || keep(scratch))?;
             Box::new(Folder(scratch.to_owned()))
         }
     })
@@ -58,9 +60,8 @@ pub struct Slice {
 /// Open the tree in a partition of a disk image.
 pub fn open_slice(image: &Path, slice: Slice, format: Format, scratch: &Path) -> Result<Box<dyn Tree>> {
     let shown = image.display().to_string();
-    // e2fsprogs takes an offset behind the file's name.
-    if format == Format::Ext4 && !shown.contains('?') {
-        return Ok(Box::new(Ext4(format!("{shown}?offset={}", slice.start).into())));
+    if format == Format::Ext4 {
+        return Ok(Box::new(Ext4 { image: image.to_owned(), at: slice.start }));
     }
     std::fs::create_dir_all(scratch).with_context(|| format!("creating {}", scratch.display()))?;
     let part = scratch.join("partition");
@@ -130,8 +131,8 @@ struct Squashfs {
 
 impl Squashfs {
     fn open(image: &Path) -> Result<Squashfs> {
-        let tool = Tool::new("unsquashfs", "squashfs-tools").args(["-max-depth", "2", "-lln"]);
-        let entries = parse_squashfs(&tool.arg(image).output(MAX_LISTING)?);
+        let tool = Tool::parser("unsquashfs", "squashfs-tools").args(["-max-depth", "2", "-lln"]);
+        let entries = parse_squashfs(&tool.file(image)?.output(MAX_LISTING)?);
         Ok(Squashfs { image: image.to_owned(), entries })
     }
 }
@@ -159,8 +160,9 @@ impl Tree for Squashfs {
         }
         // Deeper than what was listed.
         let depth = folder.split('/').count() + 1;
-        let tool = Tool::new("unsquashfs", "squashfs-tools").args(["-max-depth", &depth.to_string(), "-lln"]);
-        let entries = parse_squashfs(&tool.arg(&self.image).arg(folder).output(MAX_LISTING)?);
+        let tool =
+            Tool::parser("unsquashfs", "squashfs-tools").args(["-max-depth", &depth.to_string(), "-lln"]);
+        let entries = parse_squashfs(&tool.file(&self.image)?.arg(folder).output(MAX_LISTING)?);
         Ok(entries.keys().filter_map(in_folder).collect())
     }
 
@@ -169,16 +171,29 @@ impl Tree for Squashfs {
     }
 
     fn read(&self, path: &str, to: &mut File) -> Result<()> {
-        Tool::new("unsquashfs", "squashfs-tools").arg("-cat").arg(&self.image).arg(path).run_into(to)
+        Tool::parser("unsquashfs", "squashfs-tools").arg("-cat").file(&self.image)?.arg(path).run_into(to)
     }
 }
 
 /// An ext2, ext3 or ext4, by debugfs.
-struct Ext4(PathBuf);
+struct Ext4 {
+    image: PathBuf,
+    /// Where in it the filesystem begins.
+    at: u64,
+}
 
 impl Ext4 {
+    fn tool(&self, request: &str) -> Result<Tool> {
+        let tool = Tool::parser("debugfs", "e2fsprogs").args(["-R", request]);
+        // e2fsprogs takes an offset behind the file's name.
+        tool.file_as(&self.image, |name| match self.at {
+            0 => name.into(),
+            at => format!("{name}?offset={at}"),
+        })
+    }
+
     fn ask(&self, request: &str) -> Result<String> {
-        Tool::new("debugfs", "e2fsprogs").args(["-R", request]).arg(&self.0).output(MAX_LISTING)
+        self.tool(request)?.output(MAX_LISTING)
     }
 }
 
@@ -199,7 +214,7 @@ impl Tree for Ext4 {
 
     fn read(&self, path: &str, to: &mut File) -> Result<()> {
         // debugfs ends with 0 even when there is no such file: an empty result is caught by the caller.
-        Tool::new("debugfs", "e2fsprogs").args(["-R", &format!("cat /{path}")]).arg(&self.0).run_into(to)
+        self.tool(&format!("cat /{path}"))?.run_into(to)
     }
 }
 
@@ -208,7 +223,7 @@ struct Erofs(PathBuf);
 
 impl Erofs {
     fn can_cat() -> bool {
-        Tool::new("dump.erofs", "erofs-utils")
+        Tool::parser("dump.erofs", "erofs-utils")
             .arg("--help")
             .output(1 << 16)
             .is_ok_and(|help| help.contains("--cat"))
@@ -218,9 +233,8 @@ impl Erofs {
 impl Tree for Erofs {
     fn names(&self, folder: &str) -> Result<Vec<String>> {
         let path = format!("--path=/{folder}");
-        let Ok(shown) =
-            Tool::new("dump.erofs", "erofs-utils").args(["--ls", &path]).arg(&self.0).output(MAX_LISTING)
-        else {
+        let tool = Tool::parser("dump.erofs", "erofs-utils").args(["--ls", &path]);
+        let Ok(shown) = tool.file(&self.0).and_then(|t| t.output(MAX_LISTING)) else {
             return Ok(Vec::new());
         };
         // `        49    1  vmlinuz-6.1`, below the head line.
@@ -235,7 +249,7 @@ impl Tree for Erofs {
 
     fn read(&self, path: &str, to: &mut File) -> Result<()> {
         let path = format!("--path=/{path}");
-        Tool::new("dump.erofs", "erofs-utils").args(["--cat", &path]).arg(&self.0).run_into(to)
+        Tool::parser("dump.erofs", "erofs-utils").args(["--cat", &path]).file(&self.0)?.run_into(to)
     }
 }
 

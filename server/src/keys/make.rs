@@ -5,7 +5,7 @@ use super::{
     Folder, read,
     secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, has_password, password},
 };
-use crate::catalogue::make_dirs;
+use crate::files::make_dirs;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageName,

@@ -72,7 +72,8 @@ impl Folder {
     /// The certificates of authorities whose servers machines believe over HTTPS, and their files: `ca/*.crt` beside
     /// this folder.
     pub fn authorities(&self) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-        let read = |path: PathBuf| Ok((path.clone(), files::read(&path, MAX_CERTIFICATES, "certificate")?));
+        let read =
+            |path: PathBuf| Ok((path.clone(), files::read_named(&path, MAX_CERTIFICATES, "certificate")?));
         files_in(&self.dir.with_file_name("ca"), "crt")?.into_iter().map(read).collect()
     }
 
@@ -129,7 +130,7 @@ fn files_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 
 /// A key's file.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    files::read(path, MAX_KEY, "key")
+    files::read_named(path, MAX_KEY, "key")
 }
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ pub fn password(ask: Ask, prompt: &str) -> Result<Option<(String, bool)>> {
     }
     if let Some(file) = env::var_os(PASSWORD_FILE) {
         let file = Path::new(&file);
-        let text = files::read(file, MAX_KEY, "password")
+        let text = files::read_named(file, MAX_KEY, "password")
             .with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
         let text = String::from_utf8(text);
         let text = text.map_err(|_| anyhow!("the password in {} is no text", file.display()))?;

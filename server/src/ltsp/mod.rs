@@ -15,13 +15,9 @@ pub mod publish;
 pub mod report;
 pub mod wishes;
 
-use crate::{catalogue::Catalogue, keys::Hand};
-use anyhow::{Context, Result};
-use std::{
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use crate::{catalogue::Catalogue, files, keys::Hand};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
 use wishes::Wishes;
 
 /// LTSP on this machine.
@@ -60,15 +56,6 @@ impl Site {
 
 /// Replace a file: whoever reads it gets the old text or the new one.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".boottorrent-").tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {}", path.display()))
+    files::make_dirs(path.parent().unwrap_or(Path::new("/")))?;
+    files::replace(path, text.as_bytes(), 0o644)
 }

@@ -2,12 +2,15 @@
 //! What the admin wants of each image of LTSP: `ltsp.toml` in the catalogue's folder.
 
 use super::replace;
+use crate::files;
 use anyhow::{Context, Result};
 use bootspec::ImageName;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 const FILE: &str = "ltsp.toml";
+/// A line for each image.
+const MAX_FILE: usize = 1 << 20;
 
 /// What is wanted of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +38,9 @@ impl Wishes {
     /// Read them; nothing was said where there is no file.
     pub fn read(state: &Path) -> Result<Wishes> {
         let path = state.join(FILE);
-        match fs::read_to_string(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Wishes::default()),
-            text => {
-                let text = text.with_context(|| format!("reading {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("reading {}", path.display()))
-            }
+        match files::find_text(&path, MAX_FILE, "list of wishes")? {
+            None => Ok(Wishes::default()),
+            Some(text) => toml::from_str(&text).with_context(|| format!("reading {}", path.display())),
         }
     }
 
@@ -52,7 +52,7 @@ impl Wishes {
     /// As if nothing had ever been said.
     pub fn forget(state: &Path) -> Result<()> {
         let path = state.join(FILE);
-        match fs::remove_file(&path) {
+        match files::remove(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             gone => gone.with_context(|| format!("deleting {}", path.display())),
         }

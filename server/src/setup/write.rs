@@ -3,20 +3,23 @@
 //! record in the state folder says which files are ours and what was in them.
 
 use super::plan::{Content, Item, Plan};
-use crate::tool::Tool;
+use crate::{files, tool::Tool};
 use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, File, Permissions},
-    io::{self, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 /// The record's file name, in the state folder.
 pub const RECORD: &str = "setup.toml";
+/// A line for each file.
+const MAX_RECORD: u64 = 1 << 20;
 
 /// What we have written: the SHA-256 of each file, and the folders that we made.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,13 +37,18 @@ impl Record {
     /// Read the record; empty when nothing was written.
     pub fn read(state: &Path) -> Result<Record> {
         let path = state.join(RECORD);
-        match fs::read_to_string(&path) {
+        // A link could lead to a file that is root's and says something else.
+        let how = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+        match fs::OpenOptions::new().read(true).custom_flags(how).open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
-            text => {
-                let text = text.with_context(|| format!("reading {}", path.display()))?;
+            file => {
+                let reading = || format!("reading {}", path.display());
+                let file = file.with_context(reading)?;
+                let owner = file.metadata().with_context(reading)?.uid();
+                let mut text = String::new();
+                file.take(MAX_RECORD).read_to_string(&mut text).with_context(reading)?;
                 // The folder may be the daemon's, which talks to the network: it must not choose what root deletes.
-                let owner = fs::metadata(&path).map(|m| m.uid()).ok();
-                if owner != Some(nix::unistd::geteuid().as_raw()) {
+                if owner != nix::unistd::geteuid().as_raw() {
                     bail!(
                         "{} is another user's: run this as the user who ran `boottorrent setup --write` (root)",
                         path.display()
@@ -124,7 +132,8 @@ pub fn write(plan: &Plan, state: &Path) -> Result<()> {
     for item in plan.items.iter().filter(|i| i.content == Content::Folder && !i.path.is_dir()) {
         record.filled.push(item.path.clone());
         record.write(state)?;
-        folder_of(state, &item.path)?;
+        // The daemon's, as the folder is that it is in.
+        files::make_dirs(&item.path)?;
     }
     let (kept, left) = std::mem::take(&mut record.filled).into_iter().partition(|p| planned(p));
     record.filled = kept;
@@ -178,19 +187,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A folder for the daemon, which may run as another user: whose the state folder is, his is this one.
-fn folder_of(state: &Path, path: &Path) -> Result<()> {
-    let owner = fs::metadata(state).with_context(|| format!("reading {}", state.display()))?;
-    let shown = || format!("creating {}", path.display());
-    fs::create_dir_all(path).with_context(shown)?;
-    fs::set_permissions(path, Permissions::from_mode(0o755)).with_context(shown)?;
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).with_context(shown)
-}
-
+/// Folders of the daemon are emptied as the daemon.
 fn empty(folders: Vec<PathBuf>) -> Result<()> {
-    folders
-        .iter()
-        .try_for_each(|f| gone(fs::remove_dir_all(f)).with_context(|| format!("deleting {}", f.display())))
+    folders.iter().try_for_each(|f| {
+        let _acting = files::acting(f)?;
+        gone(fs::remove_dir_all(f)).with_context(|| format!("deleting {}", f.display()))
+    })
 }
 
 /// Write beside, sync, rename; world-readable, as dnsmasq drops its rights. New folders are added to `made`.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -115,17 +115,8 @@ impl Folders {
         if path.exists() && !replace {
             bail!("there is a source '{name}' in {} already: give --replace, or another name", dir.display());
         }
-        crate::catalogue::make_dirs(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)
-            .with_context(|| format!("writing into {}", dir.display()))?;
-        let write = |file: &mut tempfile::NamedTempFile| {
-            use std::os::unix::fs::PermissionsExt;
-            file.write_all(text.as_bytes())?;
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-            file.as_file().sync_all()
-        };
-        write(&mut file).with_context(|| format!("writing {}", path.display()))?;
-        file.persist(&path).with_context(|| format!("writing {}", path.display()))?;
+        files::make_dirs(dir)?;
+        files::replace(&path, text.as_bytes(), 0o644)?;
         Ok(path)
     }
 
@@ -152,8 +143,8 @@ impl Folders {
                 })
             }
             (false, Some(shipped)) => {
-                crate::catalogue::make_dirs(self.own()?)?;
-                fs::write(&own, "").with_context(|| format!("writing {}", own.display()))?;
+                files::make_dirs(self.own()?)?;
+                files::replace(&own, b"", 0o644)?;
                 Ok(format!("wrote the empty {}: it hides {}", own.display(), shipped.display()))
             }
         }

@@ -7,7 +7,10 @@ use super::{
     model::{Ask, Dialog, Item, Link, Model, Pick, Said, Setup, Snapshot, Source, VIEWS, View},
     rows::{self, Line},
 };
-use crate::api::types::{FetchRequest, ImageRow};
+use crate::{
+    api::types::{FetchRequest, ImageRow},
+    hosts::HostKey,
+};
 use bootspec::{ImageName, SERVER_UNIT};
 use crossterm::event::{KeyCode, KeyEvent};
 
@@ -248,12 +251,12 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
         Command::Fetch => pick_source(model),
         Command::FetchUrl => ask(model, Ask::Fetch),
         Command::Assign => {
-            if let Some(machine) = model.machines.key.clone() {
+            if let Some(machine) = machine(model) {
                 assign(model, Pick::Image(machine));
             }
         }
         Command::Once => {
-            if let Some(machine) = model.machines.key.clone() {
+            if let Some(machine) = machine(model) {
                 assign(model, Pick::Once(machine));
             }
         }
@@ -267,11 +270,23 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
                 None => complain(model, "it is in no group: boottorrent host set MAC --group NAME"),
             }
         }
-        Command::Unassign => return model.machines.key.clone().map(Effect::Unassign).into_iter().collect(),
-        Command::Wake => return model.machines.key.clone().map(Effect::Wake).into_iter().collect(),
+        Command::Unassign => return machine(model).map(Effect::Unassign).into_iter().collect(),
+        Command::Wake => return machine(model).map(Effect::Wake).into_iter().collect(),
         _ => return change_image(model, command),
     }
     Vec::new()
+}
+
+/// The machine under the cursor, by a name that means one machine and nothing else.
+fn machine(model: &mut Model) -> Option<String> {
+    let id = model.machines.key.clone()?;
+    match id.parse::<HostKey>() {
+        Ok(key) if key.is_machine() => Some(id),
+        _ => {
+            complain(model, "it is not known by a MAC address: nothing can be assigned to it");
+            None
+        }
+    }
 }
 
 fn assign(model: &mut Model, what: Pick) {

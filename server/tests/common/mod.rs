@@ -209,7 +209,12 @@ pub struct Server {
 impl Server {
     /// Start it on free ports of 127.0.0.1.
     pub fn start(world: &World, args: &[&str]) -> Server {
-        let mut command = world.command(&["serve", "--listen", "127.0.0.1:0", "--peer-port", "0"]);
+        Server::start_on(world, "127.0.0.1:0", args)
+    }
+
+    /// The same on another address.
+    pub fn start_on(world: &World, listen: &str, args: &[&str]) -> Server {
+        let mut command = world.command(&["serve", "--listen", listen, "--peer-port", "0"]);
         let mut child = command.args(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let http = loop {
@@ -242,6 +247,26 @@ impl Server {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         Answer::read(&bytes)
+    }
+
+    /// The secret of a boot of this machine, as its boot loader gets it.
+    pub fn secret(&self, mac: &str) -> Option<String> {
+        let script = self.get(&format!("/boot.ipxe?mac={mac}")).text();
+        let (_, rest) = script.split_once("boottorrent.secret=")?;
+        rest.split_whitespace().next().map(str::to_owned)
+    }
+
+    /// A heartbeat as it is.
+    pub fn heartbeat(&self, body: &str) -> Answer {
+        let json = [("content-type", "application/json")];
+        self.ask("POST", "/api/v1/heartbeat", &json, body.as_bytes())
+    }
+
+    /// A heartbeat of a machine that has booted from here.
+    pub fn beat(&self, mut body: serde_json::Value) -> Answer {
+        let id = body["id"].as_str().unwrap().to_owned();
+        body["secret"] = self.secret(&id).into();
+        self.heartbeat(&body.to_string())
     }
 
     /// Send SIGTERM and wait.

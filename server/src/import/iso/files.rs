@@ -26,7 +26,7 @@ pub struct Files {
 impl Files {
     /// List them.
     pub fn open(iso: &Path) -> Result<Files> {
-        let listing = tool().args(["-tvf"]).arg(iso).output(MAX_LISTING)?;
+        let listing = tool().args(["-tvf"]).file(iso)?.output(MAX_LISTING)?;
         Ok(Files::listed(iso, &listing))
     }
 
@@ -82,7 +82,7 @@ impl Files {
             bail!("/{path} is no name for a kernel or an initrd: use letters, digits and . _ + ~ -");
         }
         // The first of that name is all.
-        let mut running = tool().args(["-xOqf"]).arg(&self.iso).args(["--", path]).reader()?;
+        let mut running = tool().args(["-xOqf"]).file(&self.iso)?.args(["--", path]).reader()?;
         let mut from = (&mut running).take(limit + 1);
         sink(&mut from)?;
         if from.limit() == 0 {
@@ -93,7 +93,7 @@ impl Files {
 }
 
 fn tool() -> Tool {
-    Tool::new("bsdtar", "libarchive-tools")
+    Tool::parser("bsdtar", "libarchive-tools")
 }
 
 /// As `bsdtar -tv` prints them: `lrwxrwxrwx  1 0  0  0 Nov 23 01:18 live/vmlinuz -> vmlinuz-6.1`. Of several names
