@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use swarm::{Magnet, Torrent};
+use swarm::{Magnet, Metainfo, Torrent, sample, survey};
 
 /// The command.
 pub fn run(args: &FetchArgs) -> Exit {
@@ -92,19 +92,25 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let mut part = file.clone().into_os_string();
     part.push(".part");
     let part = PathBuf::from(part);
-    let mut payload = store::file(&part, &metainfo).step(Exit::Storage)?;
+    let here = whatever_is_here(&file, &part, &metainfo, report).step(Exit::Storage)?;
+    let work = if here == Here::Whole { &file } else { &part };
+    let mut payload = store::file(work, &metainfo).step(Exit::Storage)?;
     let patience = params.timeout;
     let join = Join { metainfo, params: &params, patience, reach, client, port: args.port, image: &image };
     let (session, torrent) = join.fetch(&mut payload, report).await?;
     if let Some((keys, vouched)) = &vouched {
         if let Err(failure) = vouched.check(&mut payload, &image, keys, report).await {
             session.stop();
-            // Else the next try would find it complete.
-            let _ = fs::remove_file(&part);
+            // Else the next try would find it complete. A file that was there before is not ours to delete.
+            if here != Here::Whole {
+                let _ = fs::remove_file(&part);
+            }
             return Err(failure);
         }
     }
-    publish(&payload.file, &part, &file).step(Exit::Storage)?;
+    if here != Here::Whole {
+        publish(&payload.file, &part, &file).step(Exit::Storage)?;
+    }
     drop(payload);
     tell(args, &torrent);
     let why = stay::until_over(args.seed, EVERY, &torrent, |progress| {
@@ -120,6 +126,40 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     session.stop();
     Ok(())
 }
+
+/// What an earlier fetch, or somebody else, has left in the place of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Here {
+    /// All of the image: it is seeded as it is.
+    Whole,
+    /// A part of it, which was copied: only the rest is fetched.
+    Part,
+    /// Nothing of it.
+    Nothing,
+}
+
+/// Look at the file that is to be replaced. An interrupted fetch is resumed whatever that is.
+fn whatever_is_here(file: &Path, part: &Path, metainfo: &Metainfo, report: &Report) -> anyhow::Result<Here> {
+    let reading = || format!("reading {}", file.display());
+    if part.exists() || !file.is_file() {
+        return Ok(Here::Nothing);
+    }
+    let old = File::open(file).with_context(reading)?;
+    if !sample(&old, metainfo, SAMPLE).with_context(reading)? {
+        return Ok(Here::Nothing);
+    }
+    let same_size = old.metadata().with_context(reading)?.len() == metainfo.size();
+    if same_size && survey(&old, metainfo, |_| {}).with_context(reading)?.is_full() {
+        report.info(&format!("{} is this image already: nothing is fetched", file.display()));
+        return Ok(Here::Whole);
+    }
+    report.info(&format!("{} has parts of this image: only the rest is fetched", file.display()));
+    fs::copy(file, part).with_context(|| format!("copying {} to {}", file.display(), part.display()))?;
+    Ok(Here::Part)
+}
+
+/// Pieces that tell whether a file has anything of an image.
+const SAMPLE: u32 = 64;
 
 /// Give the file its name. All of it is on the disk before: a name that is there after a power cut promises a file that is.
 fn publish(content: &File, part: &Path, file: &Path) -> anyhow::Result<()> {

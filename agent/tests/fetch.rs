@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
@@ -100,6 +101,29 @@ fn goes_on_with_what_an_interrupted_run_left() {
     assert_eq!(code, 0, "{said}");
     assert!(fs::read(dir.path().join("lab")).unwrap() == payload(), "byte for byte");
     assert_eq!(progress[0].from_http, SIZE as u64 / 2, "{progress:?}");
+}
+
+/// server.md F12: a cache that is warmed again fetches nothing, or only what is wrong.
+#[test]
+fn onto_a_file_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = serve(torrent("lab"));
+    let file = dir.path().join("lab");
+    fs::write(&file, payload()).unwrap();
+    let before = fs::metadata(&file).unwrap().ino();
+    let flags = ["--port", "0", "--json"];
+    let (code, progress, said) = end(fetch(&url, dir.path(), &flags).output().unwrap());
+    assert_eq!((code, progress[0].received()), (0, 0), "{said}");
+    assert!(said.contains("is this image already: nothing is fetched"), "{said}");
+    assert_eq!(fs::metadata(&file).unwrap().ino(), before, "the very file");
+
+    let mut damaged = payload();
+    damaged[SIZE / 2] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    let (code, progress, said) = end(fetch(&url, dir.path(), &flags).output().unwrap());
+    assert_eq!((code, progress[0].received()), (0, 64 << 10), "one piece: {said}");
+    assert!(fs::read(&file).unwrap() == payload());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left there");
 }
 
 #[test]

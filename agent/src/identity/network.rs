@@ -75,10 +75,10 @@ pub fn write(tree: &Tree, net: &Net, run: &Path, networkd_asked: bool) -> anyhow
             append(
                 tree,
                 "etc/dhcp/dhclient.conf",
-                "dhcp-client-identifier",
+                "send dhcp-client-identifier",
                 "send dhcp-client-identifier = hardware;\n",
             )?;
-            append(tree, "etc/dhcpcd.conf", "\nclientid", "clientid\n")?;
+            append(tree, "etc/dhcpcd.conf", "clientid", "clientid\n")?;
         }
         Manager::Nobody => {}
     }
@@ -131,10 +131,12 @@ fn network_manager(tree: &Tree, net: &Net, run: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Add a line to a file that is there, unless it has something like it.
-fn append(tree: &Tree, file: &str, has: &str, line: &str) -> anyhow::Result<()> {
+/// Add a line to a file that is there, unless one begins like it: comments do not.
+fn append(tree: &Tree, file: &str, begins: &str, line: &str) -> anyhow::Result<()> {
     match tree.read(file) {
-        Some(text) if !text.contains(has) => tree.put(file, &format!("{}\n{HEAD}{line}", text.trim_end())),
+        Some(text) if !text.lines().any(|l| l.trim_start().starts_with(begins)) => {
+            tree.put(file, &format!("{}\n{HEAD}{line}", text.trim_end()))
+        }
         _ => Ok(()),
     }
 }

@@ -98,7 +98,10 @@ fn each_is_told_the_same_identity() {
     let dropin = read(&dir, "etc/systemd/network/80-ether.network.d/50-boottorrent.conf");
     assert!(dropin.ends_with("[DHCPv4]\nClientIdentifier=mac\n"), "{dropin}");
     let dhcpcd = ("etc/dhcpcd.conf", "# comment\nduid\npersistent\n");
-    let dhclient = ("etc/dhcp/dhclient.conf", "request subnet-mask;\n");
+    let dhclient = (
+        "etc/dhcp/dhclient.conf",
+        "#send dhcp-client-identifier 1:0:a0:24:ab:fb:9c;\nrequest subnet-mask;\n",
+    );
     let (dir, _) = written(&[IFUP, IFUPDOWN, dhcpcd, dhclient], &[]);
     assert!(read(&dir, "etc/dhcpcd.conf").ends_with("\nclientid\n"));
     assert!(read(&dir, "etc/dhcp/dhclient.conf").ends_with("\nsend dhcp-client-identifier = hardware;\n"));
