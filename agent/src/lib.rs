@@ -428,7 +428,7 @@ fn parameters(line: &str, report: &Report) -> Result<Params, Failure> {
     }
     for remark in &remarks {
         match remark {
-            Remark::Unknown { .. } => report.warn(&remark.to_string()),
+            Remark::Unknown { .. } => report.warn(&format!("{remark}; it is ignored")),
             Remark::Bad { .. } => return Err(Failure::new(Exit::Params, remark.to_string())),
         }
     }

@@ -30,7 +30,8 @@ pub enum Phase {
     Download,
     /// Complete and verified; mounting it.
     Root,
-    /// Root mounted; going on as a seeder.
+    /// Root mounted; going on as a seeder. Agents of earlier builds call it `seed`.
+    #[serde(rename = "booted", alias = "seed")]
     Seed,
     /// The boot failed; `Heartbeat::error` says why.
     Failed,
@@ -46,7 +47,7 @@ impl Phase {
             Phase::Target => "target",
             Phase::Download => "download",
             Phase::Root => "root",
-            Phase::Seed => "seed",
+            Phase::Seed => "booted",
             Phase::Failed => "failed",
         }
     }

@@ -30,6 +30,7 @@ pub mod params;
 pub mod partition;
 pub mod priority;
 pub mod seed;
+pub mod smbios;
 pub mod text;
 pub mod trust;
 pub mod units;

@@ -422,7 +422,7 @@ pub fn peer(address: &str) -> Result<SocketAddr, String> {
 /// Something about a command line that its author should hear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remark {
-    /// No such parameter: said, then ignored. The guess is the nearest name.
+    /// No such parameter: a machine goes on without it. The guess is the nearest name.
     Unknown {
         /// As it was written.
         name: String,
@@ -442,9 +442,9 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remark::Unknown { name, guess: Some(guess) } => {
-                write!(f, "unknown kernel parameter {name} ignored: did you mean {guess}?")
+                write!(f, "unknown kernel parameter {name}: did you mean {guess}?")
             }
-            Remark::Unknown { name, guess: None } => write!(f, "unknown kernel parameter {name} ignored"),
+            Remark::Unknown { name, guess: None } => write!(f, "unknown kernel parameter {name}"),
             Remark::Bad { name, why } => write!(f, "kernel parameter {name}: {why}"),
         }
     }

@@ -37,13 +37,13 @@ fn a_misspelt_parameter_is_guessed_never_fatal() {
     for (text, sentence) in [
         (
             "boottorrent.infohsah=x",
-            "unknown kernel parameter boottorrent.infohsah ignored: did you mean boottorrent.infohash?",
+            "unknown kernel parameter boottorrent.infohsah: did you mean boottorrent.infohash?",
         ),
         (
             "boottorrent.torent=x",
-            "unknown kernel parameter boottorrent.torent ignored: did you mean boottorrent.torrent?",
+            "unknown kernel parameter boottorrent.torent: did you mean boottorrent.torrent?",
         ),
-        ("boottorrent.zzzzzzzzz=1", "unknown kernel parameter boottorrent.zzzzzzzzz ignored"),
+        ("boottorrent.zzzzzzzzz=1", "unknown kernel parameter boottorrent.zzzzzzzzz"),
     ] {
         let (p, remarks) = Params::parse(text);
         assert_eq!(p, Params::default());

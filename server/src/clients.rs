@@ -419,7 +419,6 @@ impl Client {
     pub fn phase(&self) -> &'static str {
         match self.heartbeat.phase {
             _ if self.gone => "gone",
-            Phase::Seed => "booted",
             phase => phase.as_str(),
         }
     }

@@ -638,3 +638,35 @@ fn lists_and_addresses_of_others() {
         "has no SHA-256 or SHA-512 sum that can be read: it is no list as sha256sum writes it; give --sum\n";
     assert!(said.err.ends_with(sentence), "{}", said.err);
 }
+
+/// server.md F18: torrents of others that cannot be fetched, made by libtorrent, are told at once.
+#[test]
+fn torrents_that_are_not_for_us() {
+    let w = World::new();
+    w.write("x.iso", common::noise(300_000));
+    let make = |name: &str, more: &str| {
+        let script = format!(
+            "import libtorrent as lt\nfs = lt.file_storage()\nlt.add_files(fs, 'x.iso')\n{more}\n\
+             lt.set_piece_hashes(t, '.')\nopen('{name}', 'wb').write(lt.bencode(t.generate()))"
+        );
+        let done = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", &script])
+            .current_dir(w.dir.path())
+            .status();
+        assert!(done.unwrap().success(), "python3-libtorrent is missing: scripts/setup installs it");
+    };
+    make("v2.torrent", "t = lt.create_torrent(fs, 0, lt.create_torrent.v2_only)");
+    let said = w.run(&["image", "fetch", "v2.torrent", "--no-verify", "--name", "x"]);
+    assert!(
+        said.err.contains("it is a torrent of version 2 only: make a hybrid one, or one of version 1"),
+        "{}",
+        said.err
+    );
+    make("web.torrent", "t = lt.create_torrent(fs)\nt.add_url_seed('http://127.0.0.1:9/x.iso')");
+    let said = w.run(&["image", "fetch", "web.torrent", "--no-verify", "--name", "x"]);
+    assert!(
+        said.err.contains("its web seeds (url-list) are not supported: fetch the file by its own"),
+        "{}",
+        said.err
+    );
+}

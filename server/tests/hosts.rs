@@ -243,3 +243,27 @@ fn who_may_change_what() {
     let _third = Server::start(&w, &["--no-seed"]);
     assert_eq!(local(&w, "PUT", "/api/v1/hosts/default", "{\"set\":{\"image\":\"lab\"}}").0, 200);
 }
+
+/// users.md A7: who may not use the socket may ask all the same, over TCP.
+#[test]
+fn an_ordinary_user_may_look() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let w = World::new();
+    w.run(&["host", "set", "52:54:00:00:00:01", "--name", "pc-1"]).good();
+    let server = Server::start(&w, &["--no-seed"]);
+    let config = std::fs::read_to_string(w.path("server.toml")).unwrap();
+    w.write("server.toml", format!("{config}[serve]\nlisten = \"{}\"\n", server.http));
+    common::tool("chmod", &["-R", "a+rX", w.dir.path().to_str().unwrap()]);
+    let run = |args: &[&str]| -> common::Said {
+        let ours = w.command(args);
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        command.arg(ours.get_program()).args(ours.get_args()).current_dir("/");
+        command.output().unwrap().into()
+    };
+    assert!(run(&["host", "list"]).good().contains("pc-1"));
+    assert_eq!(run(&["host", "set", "52:54:00:00:00:01", "--name", "mine"]).code, Some(1));
+    assert!(run(&["host", "list"]).good().contains("pc-1"));
+}

@@ -243,7 +243,7 @@ fn heartbeats_status_and_removal() {
     let clients = json(&server.get("/api/v1/clients"));
     assert_eq!(
         (&clients[0]["hostname"], &clients[0]["phase"], &clients[0]["gone"]),
-        (&json!("pc[1m"), &json!("seed"), &json!(false))
+        (&json!("pc[1m"), &json!("booted"), &json!(false))
     );
     assert_eq!(clients[0]["remote"], "127.0.0.1");
     let table = status(&[]).good();

@@ -72,10 +72,10 @@ fn a_question_and_made_up_words_change_nothing() {
     assert_eq!(server.heartbeat(&beat("failed").to_string()).status, 403);
     until("a word", || (speak("seed", &mine) == 204).then_some(()));
     let now = one(&server, MAC);
-    assert_eq!((&now["phase"], &now["proven"]), (&json!("seed"), &json!(true)));
+    assert_eq!((&now["phase"], &now["proven"]), (&json!("booted"), &json!(true)));
     assert!(now.get("secret").is_none(), "it is told nobody");
     ask();
-    assert_eq!(one(&server, MAC)["phase"], "seed", "somebody asks in its name");
+    assert_eq!(one(&server, MAC)["phase"], "booted", "somebody asks in its name");
     // Only machines that are there keep an image.
     let removed =
         |name: &str| w.run(&["image", "remove", name, "--server", &format!("http://{}", server.http)]);
@@ -199,7 +199,7 @@ fn the_link_says_whose_card_it_is() {
     };
     // Without a secret, as after GRUB by TFTP or LTSP: the machine's own address stands for it.
     assert_eq!(beat(MAC, "seed"), "204");
-    assert_eq!((&one(&server, MAC)["proven"], &one(&server, MAC)["phase"]), (&json!(true), &json!("seed")));
+    assert_eq!((&one(&server, MAC)["proven"], &one(&server, MAC)["phase"]), (&json!(true), &json!("booted")));
     assert_eq!(beat("52:54:00:00:00:99", "seed"), "204");
     assert_eq!(one(&server, "52:54:00:00:00:99")["proven"], false, "its own address belongs to another card");
 }

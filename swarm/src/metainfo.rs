@@ -29,6 +29,9 @@ pub enum MetainfoError {
     /// Not bencoded, or not with the keys of BEP 3.
     #[error("it is no .torrent ({0})")]
     Malformed(String),
+    /// Of BitTorrent v2 alone (BEP 52), which has other hashes.
+    #[error("it is a torrent of version 2 only: make a hybrid one, or one of version 1")]
+    OnlyV2,
     /// Several files, and none that is nearly all of them. With their names.
     #[error("it is a torrent of several files: say which one by boottorrent.file=, there are {0}")]
     WhichFile(String),
@@ -67,6 +70,12 @@ struct Inner {
     trackers: Vec<String>,
 }
 
+/// Whether bytes that are no metainfo of version 1 are of version 2: by its keys, since nothing else reads them.
+pub fn is_only_v2(bytes: &[u8]) -> bool {
+    let has = |key: &[u8]| bytes.windows(key.len()).any(|w| w == key);
+    has(b"12:meta versioni2e") && !has(b"6:pieces")
+}
+
 impl Metainfo {
     /// Parse and check. Nothing is trusted: see [`MetainfoError`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, MetainfoError> {
@@ -74,7 +83,10 @@ impl Metainfo {
         if bytes.len() > MAX_METAINFO {
             return Err(MetainfoError::TooLarge(bytes.len()));
         }
-        let torrent = torrent_from_bytes(&bytes).map_err(|e| MetainfoError::Malformed(e.to_string()))?;
+        let torrent = torrent_from_bytes(&bytes).map_err(|e| match is_only_v2(&bytes) {
+            true => MetainfoError::OnlyV2,
+            false => MetainfoError::Malformed(e.to_string()),
+        })?;
         let info = &torrent.info.data;
         let (files, total) = match &info.files {
             Some(files) => files::lay(files)?,

@@ -102,7 +102,8 @@ fn a_misspelt_parameter_is_guessed() -> Result<()> {
         "no image was named: add boottorrent.image=NAME or boottorrent.torrent=URL to the kernel command line",
     )?;
     let said = vm.console().last_lines(40);
-    let warning = "unknown kernel parameter boottorrent.imgae ignored: did you mean boottorrent.image?";
+    let warning =
+        "unknown kernel parameter boottorrent.imgae: did you mean boottorrent.image?; it is ignored";
     ensure!(said.contains(warning), "{said}");
     Ok(())
 }

@@ -177,7 +177,7 @@ fn with_commands_only() -> Result<()> {
     loop {
         let status = day.json(&["status"])?;
         let all = status.as_array().context("no list")?;
-        let done = |m: &&Value| m["phase"] == "seed" && m["progress"]["have"] == m["progress"]["total"];
+        let done = |m: &&Value| m["phase"] == "booted" && m["progress"]["have"] == m["progress"]["total"];
         if all.iter().filter(done).count() == 2 {
             println!("{:.1} s: {status}", began.elapsed().as_secs_f64());
             break;

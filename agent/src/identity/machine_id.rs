@@ -2,25 +2,19 @@
 //! The machine-id (machine-id(5)) of a machine that keeps nothing: made from its firmware or its network card, so that
 //! it is the same at each boot. DHCP's client ids, and with them leases, are made from it (RFC 4361).
 
+use bootspec::smbios::is_uuid;
 use std::{fs, io, path::Path};
 use swarm::Summing;
 
 /// Makes ours different from what others make of the same number.
 const APPLICATION: &str = "boottorrent machine-id ";
 
-/// What firmware says that has no number of its own: seen on many boards.
-const PLACEHOLDERS: [&str; 3] = [
-    "03000200-0400-0500-0006-000700080009",
-    "12345678-1234-5678-90ab-cddeefaabbcc",
-    "fefefefe-fefe-fefe-fefe-fefefefefefe",
-];
-
 /// The machine-id, 32 hexadecimal digits. `sys`: /sys but in tests; `mac`: the boot card's address. `None`: there is
 /// nothing that only this machine has.
 pub fn derive(sys: &Path, mac: &str) -> Option<String> {
     let uuid = fs::read_to_string(sys.join("class/dmi/id/product_uuid")).unwrap_or_default();
     let uuid = uuid.trim().to_lowercase();
-    let own = if is_own(&uuid) { uuid } else { mac.to_lowercase() };
+    let own = if is_uuid(&uuid) { uuid } else { mac.to_lowercase() };
     (!own.is_empty()).then(|| digits(&own))
 }
 
@@ -38,15 +32,6 @@ fn digits(words: &str) -> String {
     id[6] = id[6] & 0x0f | 0x40;
     id[8] = id[8] & 0x3f | 0x80;
     id.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn is_own(uuid: &str) -> bool {
-    let digits: Vec<char> = uuid.chars().filter(|c| *c != '-').collect();
-    let varied = digits.iter().any(|d| *d != digits[0]);
-    digits.len() == 32
-        && digits.iter().all(char::is_ascii_hexdigit)
-        && varied
-        && !PLACEHOLDERS.contains(&uuid)
 }
 
 #[cfg(test)]
@@ -67,7 +52,9 @@ mod tests {
         assert_ne!(id(a, ""), id(b, ""));
         let id_of_mac = id("", "52:54:00:00:00:01").unwrap();
         assert_ne!(Some(&id_of_mac), id("", "52:54:00:00:00:02").as_ref());
-        for placeholder in ["00000000-0000-0000-0000-000000000000", "Not Settable", PLACEHOLDERS[0]] {
+        for placeholder in
+            ["00000000-0000-0000-0000-000000000000", "Not Settable", "03000200-0400-0500-0006-000700080009"]
+        {
             assert_eq!(id(placeholder, "52:54:00:00:00:01").as_ref(), Some(&id_of_mac), "{placeholder}");
         }
         assert_eq!(id("", ""), None);

@@ -98,7 +98,10 @@ pub struct Set {
 
 impl Command {
     pub fn run(self, config: &Config) -> Result<()> {
-        let backend = Backend::open(config)?;
+        let backend = match &self {
+            Command::List { .. } => Backend::open_to_read(config)?,
+            _ => Backend::open(config)?,
+        };
         let find = |who: &str| backend.hosts()?.find(who).map_err(|e| anyhow!(e));
         match self {
             Command::Set(set) => set.run(&backend),

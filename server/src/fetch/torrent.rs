@@ -17,6 +17,8 @@ use std::{
 const METAINFO: Duration = Duration::from_secs(120);
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(600);
+/// How long peers are looked for where there are web seeds as well, which are not asked.
+const LONELY: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What is fetched.
@@ -54,6 +56,11 @@ pub async fn download(
                  internet), or a .torrent"
             );
         }
+    }
+    if let What::File(bytes) = &what
+        && swarm::metainfo::is_only_v2(bytes)
+    {
+        bail!("this torrent cannot be used: {}", swarm::MetainfoError::OnlyV2);
     }
     let session = session(dir, dht).await?;
     // Peers and trackers are left behind in whatever way this ends.
@@ -98,6 +105,7 @@ pub async fn download(
         initial_peers: initial(list.seen_peers),
         ..Default::default()
     };
+    let web_seeds = list.torrent_bytes.windows(10).any(|w| w == b"8:url-list");
     let added = session.add_torrent(AddTorrent::from_bytes(list.torrent_bytes), Some(options)).await;
     let handle = added.map_err(|e| anyhow!("this torrent cannot be fetched: {e:#}"))?;
     let handle = handle.into_handle().context("the engine took no torrent")?;
@@ -115,6 +123,13 @@ pub async fn download(
         }
         if have > before {
             (before, since) = (have, Instant::now());
+        }
+        let peers = stats.live.as_ref().map_or(0, |l| l.snapshot.peer_stats.live);
+        if web_seeds && have == 0 && peers == 0 && since.elapsed() > LONELY {
+            bail!(
+                "no peer of {infohash} was found, and its web seeds (url-list) are not supported: fetch the file by its own \
+                 address instead, with --sum or --checksums"
+            );
         }
         if since.elapsed() > SILENCE {
             bail!(

@@ -3,7 +3,7 @@
 
 use super::{Entry, HostKey, Hosts};
 use crate::config::check_append;
-use bootspec::{ImageName, Params};
+use bootspec::{ImageName, Params, smbios};
 use serde::{Deserialize, Serialize};
 
 /// Parameters of one entry, and bytes of one parameter, at most.
@@ -77,6 +77,16 @@ impl HostChange {
         if !key.is_machine() && (set.name.is_some() || set.group.is_some() || set.once.is_some()) {
             return Err(format!(
                 "'{key}' is no machine: a name, a group and a next boot are for one machine"
+            ));
+        }
+        let nobodys = match key {
+            HostKey::Serial(serial) => !smbios::is_serial(serial),
+            HostKey::Uuid(uuid) => !smbios::is_uuid(uuid),
+            _ => false,
+        };
+        if nobodys {
+            return Err(format!(
+                "'{key}' is what boards without a number of their own say: name the machine by its MAC address"
             ));
         }
         let of_group = !set.prefix.is_empty() || !set.subnet.is_empty();
@@ -219,7 +229,7 @@ mod tests {
             (
                 "default",
                 r#"{"params":["boottorrent.sed=1"]}"#,
-                "unknown kernel parameter boottorrent.sed ignored: did you mean boottorrent.seed?",
+                "unknown kernel parameter boottorrent.sed: did you mean boottorrent.seed?",
             ),
         ] {
             let change = HostChange { set: serde_json::from_str(json).unwrap(), unset: Vec::new() };

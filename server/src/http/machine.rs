@@ -9,7 +9,7 @@ use crate::{
     ticket::Ticket,
     wake,
 };
-use bootspec::params::BootSecret;
+use bootspec::{params::BootSecret, smbios};
 use serde::Deserialize;
 use std::{
     net::IpAddr,
@@ -43,8 +43,8 @@ impl Asked {
         let ip = self.ip.as_deref().and_then(|a| a.parse::<IpAddr>().ok());
         Asker {
             mac: self.mac.as_deref().and_then(|m| m.parse().ok()),
-            uuid: self.uuid.as_deref().and_then(key::uuid),
-            serial: self.serial.as_deref().and_then(key::serial),
+            uuid: self.uuid.as_deref().and_then(key::uuid).filter(|u| smbios::is_uuid(u)),
+            serial: self.serial.as_deref().and_then(key::serial).filter(|s| smbios::is_serial(s)),
             ip: Some(ip.unwrap_or(ends.remote.ip())),
             hostname: self.hostname.as_deref().map(|h| text(h, 64)).filter(|h| !h.is_empty()),
         }
