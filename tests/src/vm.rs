@@ -24,6 +24,7 @@ pub struct VmConfig {
     from: From,
     firmware: Firmware,
     spare_card: bool,
+    other_network: bool,
     trunk: Option<u16>,
     disks: Vec<DiskConfig>,
     clock: Option<String>,
@@ -119,6 +120,13 @@ impl VmConfig {
         self
     }
 
+    /// With one more network card, which the kernel finds first, in a network of its own whose DHCP server (QEMU's)
+    /// answers at once, as a management card's does: 192.168.7.0/24.
+    pub fn other_network(mut self) -> Self {
+        self.other_network = true;
+        self
+    }
+
     /// On a trunk port: the machine meets the lab's network in the VLAN with this tag only.
     pub fn trunk(mut self, tag: u16) -> Self {
         self.trunk = Some(tag);
@@ -176,6 +184,10 @@ impl VmConfig {
         if self.spare_card {
             cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
             cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
+        }
+        if self.other_network {
+            cmd = cmd.args(["-netdev", "user,id=other,net=192.168.7.0/24,restrict=on", "-device"]);
+            cmd = cmd.arg("virtio-net-pci,netdev=other,romfile=,addr=0x3");
         }
         let mut trunk = None;
         if let Some(tag) = self.trunk {
@@ -275,6 +287,7 @@ impl Vm {
             from: From::Network,
             firmware: Firmware::Bios,
             spare_card: false,
+            other_network: false,
             trunk: None,
             disks: Vec::new(),
             clock: None,

@@ -77,10 +77,12 @@ fn boots(suite: Suite) -> Result<()> {
     let url = format!("http://{}:6980/images/{IMAGE}/{IMAGE}.torrent", Lab::SERVER);
     // No ip= either: our module knows that it needs the network.
     let append = format!("{APPEND} root=boottorrent:{url}");
-    let mut machines = [Vm::pxe("pxe"), Vm::direct("root", &image.kernel(), &image.initrd(), &append)]
-        .map(|vm| vm.start(&lab))
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
+    // The first has a card that answers sooner and is not the one it booted from: cases/boot.md 10.
+    let mut machines =
+        [Vm::pxe("pxe").other_network(), Vm::direct("root", &image.kernel(), &image.initrd(), &append)]
+            .map(|vm| vm.start(&lab))
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
     for vm in &mut machines {
         let said = vm.expect(MULTI_USER, BOOT)?;
         println!("{} {}: {:.0?} {}", suite.as_str(), vm.name(), said.at, said.text);

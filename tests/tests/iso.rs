@@ -8,6 +8,7 @@ use boottorrent_tests::{
     assets::{
         APPEND, IMAGE,
         live::{Live, catalogue, iso},
+        livebuild,
     },
     lives_on,
     site::found_signed,
@@ -16,6 +17,24 @@ use std::time::Duration;
 
 /// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
 const SESSION: &str = "lab: live session of user";
+
+/// What Debian's own tool makes, unchanged, added without any option: cases/boot.md 0.
+#[test]
+#[ignore = "live-build takes eight minutes: make test-full"]
+fn an_iso_by_live_build_boots_with_its_session() -> Result<()> {
+    let lab = Lab::new("iso-livebuild")?;
+    let mut server = Server::of(&lab, &livebuild::catalogue()?, &["--up", "20MB/s"])?;
+    let machines = [Vm::pxe("bios").memory(1536), Vm::pxe("uefi").memory(1536).uefi()];
+    let mut machines = machines.map(|vm| vm.start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        // live-config's user is logged in.
+        vm.expect("user@debian:~$", BOOT)?;
+        let client = server.client(vm.mac())?;
+        println!("{}: {:?}", vm.name(), client.progress);
+        ensure!(client.phase == Phase::Seed, "{client:#?}");
+    }
+    server.check()
+}
 
 /// Two machines together, with a BIOS; a third, with UEFI, when they run. The server has a key, and its add-on carries
 /// the public half: they find the ISO signed; another one does not, and its user sees why.

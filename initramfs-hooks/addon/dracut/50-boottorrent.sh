@@ -3,10 +3,17 @@
 # Sourced by dracut again and again while it waits for its root. root=live:CDLABEL=… needs not be told
 # where the ISO is: udev finds its label on the loop device.
 
-# A route tells that the network is up, whoever brought it up: dracut's hook initqueue/online is not
-# run with systemd-networkd. The first line is the table's head.
+# Whether the network is up: a route tells, whoever brought it up, on the card that the firmware booted from
+# (BOOTIF=01-52-54-…) where that is known. dracut's hook initqueue/online is not run with systemd-networkd.
 boottorrent_online() {
-	{ read -r _ && read -r _; } </proc/net/route
+	mac=$(getarg BOOTIF=) && mac=$(echo "${mac#01-}" | tr 'A-F-' 'a-f:')
+	while read -r card _; do
+		[ -e "/sys/class/net/$card/address" ] || continue
+		[ -n "$mac" ] || return 0
+		read -r address <"/sys/class/net/$card/address"
+		[ "$address" != "$mac" ] || return 0
+	done </proc/net/route
+	return 1
 }
 
 if [ ! -e /run/boottorrent/medium ] && boottorrent_online; then

@@ -11,6 +11,25 @@ boottorrent_wanted() {
 	return 1
 }
 
+# The address of the card that the firmware booted from (BOOTIF=01-52-54-…), as /sys has it; nothing without it.
+boottorrent_mac() {
+	bootif=$(getarg BOOTIF=) || return 0
+	echo "${bootif#01-}" | tr 'A-F-' 'a-f:'
+}
+
+# Whether the network is up: a route tells, whoever brought it up, but only on that card. dracut's hook
+# initqueue/online is not run with systemd-networkd.
+boottorrent_online() {
+	mac=$(boottorrent_mac)
+	while read -r card _; do
+		[ -e "/sys/class/net/$card/address" ] || continue
+		[ -n "$mac" ] || return 0
+		read -r address <"/sys/class/net/$card/address"
+		[ "$address" != "$mac" ] || return 0
+	done </proc/net/route
+	return 1
+}
+
 # Run the agent: what it says goes to the console, whatever dracut does with its own output.
 # args: those of `boottorrent-agent boot`
 boottorrent_boot() {

@@ -11,16 +11,26 @@ if boottorrent_wanted; then
 	off | none) ;;
 	*)
 		echo rd.neednet=1 >/etc/cmdline.d/95-boottorrent.conf
+		mkdir -p /run/systemd/network
 		# systemd's generator of networks reads the kernel's own command line only.
 		if ! getarg ip= >/dev/null; then
 			echo ip=dhcp >>/etc/cmdline.d/95-boottorrent.conf
-			mkdir -p /run/systemd/network
 			printf '[Match]\nType=ether\n[Network]\nDHCP=ipv4\n' >/run/systemd/network/zzzz-boottorrent.network
 		fi
-		# A route tells that the network is up, whoever brought it up: dracut's hook initqueue/online is
-		# not run with systemd-networkd. The first line is the table's head.
+		# Before systemd 258 that generator does not know BOOTIF=: it would bring every card up, and whichever answers
+		# first would be taken. A management card (iDRAC, iLO) is quick. Static addresses are somebody's own matter.
+		mac=$(boottorrent_mac)
+		case "$(getarg ip=)" in
+		'' | dhcp | on | any)
+			if [ -n "$mac" ]; then
+				printf '[Match]\nMACAddress=%s\n[Network]\nDHCP=ipv4\n' "$mac" \
+					>/run/systemd/network/10-boottorrent.network
+				printf '[Match]\nType=ether\n[Link]\nUnmanaged=yes\n' >/run/systemd/network/11-boottorrent.network
+			fi
+			;;
+		esac
 		# shellcheck disable=SC2154
-		echo '[ -e /run/boottorrent-offline ] || { read -r _ && read -r _; } </proc/net/route' \
+		printf '. /lib/boottorrent-lib.sh\n[ -e /run/boottorrent-offline ] || boottorrent_online\n' \
 			>"$hookdir/initqueue/finished/boottorrent.sh"
 		;;
 	esac

@@ -56,7 +56,7 @@ Examples:
   boottorrent host set group:room1 --subnet 10.0.1.0/24 --image lab
   boottorrent host set 52:54:00:12:34:56 --name pc1 --group room1
   boottorrent host set pc1 --param console=ttyS0
-  boottorrent host set pc1 --once memtest       the next boot, and only that one
+  boottorrent host set pc1 --once exam          the next boot, and only that one
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
     /// The machine or group
@@ -67,7 +67,7 @@ pub struct Set {
     /// One more kernel parameter; takes the place of what this entry says of NAME
     #[arg(long = "param", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     params: Vec<String>,
-    /// The machine's name
+    /// The machine's name in lists and messages (its host name comes from DHCP)
     #[arg(long)]
     name: Option<Name>,
     /// The group that the machine is in

@@ -42,6 +42,19 @@ pub fn mirror_host() -> Result<String> {
     host.map(str::to_owned).context("none of this machine's apt sources has an http:// URL")
 }
 
+/// Where Debian's archive is, as this machine's own apt has it, for tools that take one address.
+pub fn archive(suite: Suite) -> Result<String> {
+    for source in sources(suite)? {
+        let (Source::List(text) | Source::Deb822(text)) = source;
+        let of_suite = text.split_whitespace().any(|w| w == suite.as_str());
+        let url = text.split_whitespace().find(|w| w.starts_with("http://") || w.starts_with("https://"));
+        if let (true, Some(url)) = (of_suite, url) {
+            return Ok(url.to_owned());
+        }
+    }
+    anyhow::bail!("no apt source of this machine has an URL for {}", suite.as_str())
+}
+
 /// One source, in one of apt's two forms.
 pub enum Source {
     /// A line `deb …`.

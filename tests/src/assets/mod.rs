@@ -9,6 +9,7 @@ mod dracut;
 mod initrd;
 mod keys;
 pub mod live;
+pub mod livebuild;
 mod ltsp;
 pub mod managed;
 mod netboot;
