@@ -7,6 +7,7 @@ mod common;
 use common::{Server, World, until};
 use serde_json::{Value, json};
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     time::Duration,
@@ -156,4 +157,18 @@ fn hostile_heartbeats() {
     assert!(!clients.contains("u001b") && clients.contains("\"real\""));
     assert_eq!(serde_json::from_str::<Vec<Value>>(&clients).unwrap().len(), 4096);
     assert_eq!(stats(&server)["totals"]["heartbeats"], crowd + 1);
+}
+
+/// house.md D3: one answer to "is it the default?", by server.toml as by hosts.toml.
+#[test]
+fn images_and_figures_agree_on_the_default() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    let config = fs::read_to_string(w.path("server.toml")).unwrap();
+    w.write("server.toml", format!("{config}[boot]\ndefault = \"lab\"\n"));
+    let server = Server::start(&w, &["--no-seed"]);
+    let json = |path: &str| serde_json::from_slice::<Value>(&server.get(path).body).unwrap();
+    assert_eq!(json("/api/v1/images")[0]["default"], true);
+    assert_eq!(json("/api/v1/stats")["images"][0]["default"], true);
 }

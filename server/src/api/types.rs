@@ -16,7 +16,7 @@
 //! | `DELETE /api/v1/fetches/ID` | → nothing: one that runs is cancelled, one that has ended is forgotten |
 //! | `POST /api/v1/wake` | [`Wake`] → [`Woken`] |
 //!
-//! From `PUT` on they work over the local socket only. KEY is a [`HostKey`], percent-encoded where it must be.
+//! From `PUT` on they work over the local socket, or with a token. KEY is a [`HostKey`], percent-encoded where it must be.
 
 use crate::hosts::{Entry, HostKey};
 use bootspec::{ImageManifest, ImageName, Priority};

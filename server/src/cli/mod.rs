@@ -50,16 +50,16 @@ Exit codes:
 #[derive(Debug, Args)]
 pub struct Common {
     /// The settings [default: /etc/boottorrent/server.toml, where it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The folder with the images [default: /var/lib/boottorrent]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The folder with the keys that images are signed with [default: /etc/boottorrent/keys]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     keys: Option<PathBuf>,
     /// The server's local socket [default: /run/boottorrent-server/api.sock, or DIR/api.sock]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 

@@ -150,7 +150,13 @@ pub fn machines(config: &Config) -> Vec<Finding> {
     });
     let mut found: Vec<Finding> = lost.collect();
     if found.is_empty() {
-        found.push(Finding::good("machines", format!("{} entries in hosts.toml", hosts.entries.len())));
+        found.push(Finding::good(
+            "machines",
+            match hosts.entries.len() {
+                1 => "1 entry in hosts.toml".into(),
+                n => format!("{n} entries in hosts.toml"),
+            },
+        ));
     }
     found
 }

@@ -146,7 +146,7 @@ pub fn row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
     let runs = clients.iter().filter(|c| stats::runs(c, m.infohash));
     ImageRow {
         phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
-        default: state.hosts().default_image() == Some(&m.name),
+        default: state.default_image().as_ref() == Some(&m.name),
         machines: runs.map(|c| c.heartbeat.id.clone()).collect(),
         key: KeyId::of(&image.evidence.signature).map(|k| k.to_string()),
         manifest: m.clone(),

@@ -125,6 +125,11 @@ impl State {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The image that machines boot of which nothing else is set: by hosts.toml, else by server.toml.
+    pub fn default_image(&self) -> Option<ImageName> {
+        self.hosts().default_image().or(self.config.boot.default.as_ref()).cloned()
+    }
+
     /// From now on this was said of them.
     pub fn set_hosts(&self, hosts: Hosts) {
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);

@@ -92,7 +92,7 @@ pub fn stats(state: &State, clients: &[Client]) -> Stats {
 pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
     let library = state.library();
     let manifests: Vec<&ImageManifest> = library.values().map(|i| &i.manifest).collect();
-    let hosts = state.hosts();
+    let default = state.default_image();
     let mut tracker = state.tracker();
     let hashes: Vec<InfoHash> = manifests.iter().map(|m| m.infohash).collect();
     // No hashes would mean all, of images that are gone too.
@@ -108,7 +108,7 @@ pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
             size: m.size,
             boot_files: m.kernel.size + m.initrd.size,
             priority: m.priority.get(),
-            default: hosts.default_image().or(state.config.boot.default.as_ref()) == Some(&m.name),
+            default: default.as_ref() == Some(&m.name),
             added: m.added.clone(),
             seeding,
             complete: count.map_or(0, |c| c.complete),
