@@ -63,7 +63,7 @@ pub fn kept(fstab: &str, mounted: &[String]) -> Kept {
     };
     for line in lines(fstab) {
         let ours = mounted.iter().any(|m| m == line.at);
-        // Files and folders of the image itself can be mounted again (bind), and are no disks.
+        // Bind mounts of files and folders of the image itself stay.
         if ours || line.is_root() || line.is_disk() {
             if !ours && !line.is_usual() {
                 kept.dropped.push(line.at.to_owned());

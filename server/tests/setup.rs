@@ -140,6 +140,6 @@ fn what_is_replaced_and_what_is_gone() {
         ),
         "{note}"
     );
-    let gone = "bad it was written for 10.9.20.1, which is no address of this machine now";
+    let gone = "bad it was written for 10.9.20.1, which this machine does not have any more";
     assert!(says(&found, "setup").iter().any(|f| f == gone), "{:?}", says(&found, "setup"));
 }

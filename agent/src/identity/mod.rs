@@ -65,7 +65,7 @@ fn identify(tree: &Tree, net: &Net) -> anyhow::Result<()> {
     // Empty: systemd makes one for this boot.
     let id = machine_id::derive(Path::new("/sys"), &net.mac).map(|id| id + "\n").unwrap_or_default();
     tree.put("etc/machine-id", &id)?;
-    // D-Bus' own, where it is no link to the other.
+    // The one of D-Bus, unless it is a link to the other.
     match tree.read("var/lib/dbus/machine-id") {
         Some(_) => tree.put("var/lib/dbus/machine-id", &id),
         None => Ok(()),

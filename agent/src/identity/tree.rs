@@ -107,7 +107,7 @@ impl<'a> Tree<'a> {
     fn resolve(&self, file: &str) -> anyhow::Result<PathBuf> {
         let mut at = self.root.to_owned();
         for part in Path::new(file).components() {
-            let Component::Normal(part) = part else { bail!("{file} is no plain path") };
+            let Component::Normal(part) = part else { bail!("{file} is not a relative path without ..") };
             at.push(part);
             if at.is_symlink() && at != self.root.join(file) {
                 bail!("{} is a link, which boottorrent does not follow", at.display());

@@ -178,7 +178,7 @@ fn moved(snippet: &str) -> Option<Finding> {
     let gone = address.filter(|a| !networks.iter().any(|n| n.address == *a))?;
     Some(Finding::bad(
         "setup",
-        format!("it was written for {gone}, which is no address of this machine now"),
+        format!("it was written for {gone}, which this machine does not have any more"),
         "machines with UEFI HTTP boot are sent there",
         "boottorrent setup --write with the same options",
     ))

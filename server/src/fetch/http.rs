@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Over HTTP(S): a download that goes on where it was interrupted, by a cable, a server or a ^C.
 
-use super::{room::Room, watch::Watch};
+use super::{
+    part::{Part, beside, date, etag},
+    room::Room,
+    watch::Watch,
+};
 use anyhow::{Context, Result, anyhow};
 use bootspec::units::human_size;
 use reqwest::{
     Client, Response, StatusCode,
     header::{
-        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, IF_RANGE,
-        LAST_MODIFIED, RANGE, RETRY_AFTER,
+        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_RANGE, RANGE,
+        RETRY_AFTER,
     },
 };
-use serde::{Deserialize, Serialize};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 use tokio::{
     fs::{File, OpenOptions},
     io::{AsyncSeekExt, AsyncWriteExt, SeekFrom},
@@ -37,43 +37,6 @@ pub struct Http {
     tries: u32,
     /// A checksum or a signature of what was fetched follows.
     verified: bool,
-}
-
-/// What tells the file that a part is of from later ones of the same address.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Part {
-    url: String,
-    /// Where it came from: a redirector sends each request to another mirror, with other ETags.
-    at: Option<String>,
-    /// That mirror failed: the first address is asked again, and may name another one.
-    leave: bool,
-    /// A strong ETag.
-    etag: Option<String>,
-    /// Last-Modified.
-    date: Option<String>,
-    total: Option<u64>,
-}
-
-impl Part {
-    /// What the rest must be asked for with (RFC 9110 §13.1.5), at the address it came from or at the first one again,
-    /// where only the date is the same. `None`: the rest cannot be asked for.
-    fn condition(&self, moved: bool, verified: bool) -> Option<&str> {
-        match moved {
-            false => self.etag.as_deref().or(self.date.as_deref()),
-            true => self.date.as_deref().filter(|_| verified && self.total.is_some()),
-        }
-    }
-
-    /// Whether an answer is of the same file: its validators and its length, as far as it has them. Servers answer 206
-    /// although their file is another one now.
-    fn is_same(&self, answer: &Part, moved: bool) -> bool {
-        let same = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
-        let validated = (!moved && same(&self.etag, &answer.etag)) || (moved && answer.date.is_some());
-        let lengths = self.total.is_none() || answer.total.is_none() || self.total == answer.total;
-        let some = answer.etag.is_some() || answer.date.is_some() || answer.total.is_some();
-        validated && same(&self.date, &answer.date) && lengths && some
-    }
 }
 
 /// Why a try ended.
@@ -462,26 +425,6 @@ async fn open(to: &Path, from: u64) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Where it is written down what a part is of.
-pub fn beside(to: &Path) -> PathBuf {
-    let mut name = to.as_os_str().to_owned();
-    name.push(".json");
-    name.into()
-}
-
-/// A weak ETag is the same for files that differ.
-fn etag(headers: &HeaderMap) -> Option<String> {
-    word(headers, ETAG).filter(|e| !e.starts_with("W/"))
-}
-
-fn date(headers: &HeaderMap) -> Option<String> {
-    word(headers, LAST_MODIFIED)
-}
-
-fn word(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<String> {
-    headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
-}
-
 /// `bytes 5-9/10`: the first byte, and how many there are.
 fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let text = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
@@ -509,47 +452,9 @@ mod tests {
         let of = |pairs: &[(reqwest::header::HeaderName, &str)]| {
             pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect::<HeaderMap>()
         };
-        let both = of(&[(ETAG, "\"a\""), (LAST_MODIFIED, "d")]);
-        assert_eq!((etag(&both).as_deref(), date(&both).as_deref()), (Some("\"a\""), Some("d")));
-        assert_eq!(etag(&of(&[(ETAG, "W/\"a\"")])), None);
         assert_eq!(content_range(&of(&[(CONTENT_RANGE, "bytes 5-9/10")])), Some((5, Some(10))));
         assert_eq!(content_range(&of(&[(CONTENT_RANGE, "bytes 5-9/*")])), Some((5, None)));
         assert_eq!(content_range(&of(&[(CONTENT_RANGE, "lines 5-9/10")])), None);
-    }
-
-    #[test]
-    fn what_a_206_may_be() {
-        let some = |t: &str| Some(t.to_owned());
-        let noted = Part {
-            url: "u".into(),
-            at: None,
-            leave: false,
-            etag: some("a"),
-            date: some("d"),
-            total: Some(9),
-        };
-        let answer = |etag: Option<&str>, date: Option<&str>, total| Part {
-            etag: etag.map(str::to_owned),
-            date: date.map(str::to_owned),
-            total,
-            ..Part::default()
-        };
-        for (etag, date, total, same) in [
-            (Some("a"), Some("d"), Some(9), true),
-            (Some("a"), None, None, true),
-            (None, None, Some(9), true),
-            (Some("b"), Some("d"), Some(9), false),
-            (Some("a"), Some("e"), Some(9), false),
-            (Some("a"), Some("d"), Some(8), false),
-            (None, None, None, false),
-        ] {
-            assert_eq!(noted.is_same(&answer(etag, date, total), false), same, "{etag:?} {date:?} {total:?}");
-        }
-        // At another mirror only the date counts, and only where a checksum follows.
-        assert!(noted.is_same(&answer(Some("b"), Some("d"), Some(9)), true));
-        assert!(!noted.is_same(&answer(Some("b"), None, Some(9)), true));
-        assert_eq!((noted.condition(true, true), noted.condition(true, false)), (Some("d"), None));
-        assert_eq!(noted.condition(false, false), Some("a"));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 pub mod http;
 pub mod jobs;
+mod part;
 pub mod plan;
 pub mod room;
 pub mod signature;
@@ -481,7 +482,7 @@ fn clean(parts: &Path) {
         let old =
             path.metadata().and_then(|m| m.modified()).is_ok_and(|m| m.elapsed().is_ok_and(|a| a > OLD));
         if old && path.extension().is_some_and(|e| e == "part") {
-            let _ = fs::remove_file(http::beside(&path));
+            let _ = fs::remove_file(part::beside(&path));
             let _ = fs::remove_file(path);
         }
     }
@@ -490,7 +491,7 @@ fn clean(parts: &Path) {
 fn forget(parts: &Path, key: &str) {
     let part = parts.join(format!("{key}.part"));
     // What is not there need not go.
-    let _ = fs::remove_file(http::beside(&part));
+    let _ = fs::remove_file(part::beside(&part));
     let _ = fs::remove_file(part);
     let _ = fs::remove_dir_all(parts.join(key));
 }
