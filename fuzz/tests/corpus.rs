@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Every target over its corpus, and over changes of it for BOOTTORRENT_FUZZ_SECONDS (20) in all. With little memory,
-//! and no input takes long.
+//! Every target over its corpus, and over changes of it for BOOTTORRENT_FUZZ_SECONDS (20) in all; with
+//! BOOTTORRENT_FUZZ_ONLY one target. With little memory, and no input takes long.
 #![allow(missing_docs)]
 
 use boottorrent_fuzz::{TARGETS, Target, mutate::mutate};
@@ -46,11 +46,14 @@ fn every_target_over_its_corpus_and_changes_of_it() {
     let (_, hard) = getrlimit(Resource::RLIMIT_DATA).unwrap();
     setrlimit(Resource::RLIMIT_DATA, MEMORY, hard).unwrap();
     let seconds = std::env::var("BOOTTORRENT_FUZZ_SECONDS").map_or(20.0, |s| s.parse().expect("a number"));
-    let each = Duration::from_secs_f64(seconds / TARGETS.len() as f64);
+    let only = std::env::var("BOOTTORRENT_FUZZ_ONLY").ok();
+    let targets: Vec<&Target> =
+        TARGETS.iter().filter(|t| only.as_ref().is_none_or(|name| name == t.name)).collect();
+    let each = Duration::from_secs_f64(seconds / targets.len() as f64);
     let seed = rand::rng().next_u64();
     eprintln!("changes begin with {seed}");
     let mut failed = Vec::new();
-    for target in TARGETS {
+    for target in targets {
         let corpus = corpus(target.name);
         assert!(!corpus.is_empty(), "{} has no corpus", target.name);
         let mut random = SmallRng::seed_from_u64(seed);

@@ -17,7 +17,7 @@ pub fn host(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// So many places in all, and for each host.
+/// So many places in all, and for each address.
 pub struct Places {
     all: usize,
     each: usize,
@@ -27,25 +27,33 @@ pub struct Places {
 /// A place that is taken; it is free when dropped.
 pub struct Place {
     of: Arc<Places>,
-    host: IpAddr,
+    address: IpAddr,
 }
 
 impl Places {
-    /// `all` places, `each` of them for one host at most. What comes from this machine itself is not counted apart.
+    /// `all` places, `each` of them for one address at most. What comes from this machine itself is not counted apart.
     pub fn new(all: usize, each: usize) -> Arc<Self> {
         Arc::new(Self { all, each, taken: Mutex::default() })
     }
 
-    /// Take one. None: there is none for this host.
-    pub fn take(self: &Arc<Self>, host: IpAddr) -> Option<Place> {
-        let host = host.to_canonical();
+    /// Take one. None: there is none for this address, or none in its /64 of IPv6: that may be a room, and may be one host,
+    /// which has half of all places at most.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
         let mut taken = self.taken();
-        let each = if host.is_loopback() { self.all } else { self.each };
-        if taken.values().sum::<usize>() >= self.all || taken.get(&host).is_some_and(|n| *n >= each) {
+        let each = if address.is_loopback() { self.all } else { self.each };
+        let of =
+            |which: &dyn Fn(&IpAddr) -> bool| taken.iter().filter(|t| which(t.0)).map(|t| t.1).sum::<usize>();
+        let network = address.is_ipv6() && !address.is_loopback();
+        let half = (self.all / 2).max(each);
+        if of(&|_| true) >= self.all
+            || of(&|a| *a == address) >= each
+            || network && of(&|a| host(*a) == host(address)) >= half
+        {
             return None;
         }
-        *taken.entry(host).or_default() += 1;
-        Some(Place { of: self.clone(), host })
+        *taken.entry(address).or_default() += 1;
+        Some(Place { of: self.clone(), address })
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -56,10 +64,10 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.of.taken();
-        if let Some(n) = taken.get_mut(&self.host) {
+        if let Some(n) = taken.get_mut(&self.address) {
             *n -= 1;
             if *n == 0 {
-                taken.remove(&self.host);
+                taken.remove(&self.address);
             }
         }
     }
@@ -84,5 +92,21 @@ mod tests {
         assert!(places.taken().is_empty());
         let here: Vec<_> = (0..5).filter_map(|_| places.take(ip("127.0.0.1"))).collect();
         assert_eq!(here.len(), 3);
+    }
+
+    #[test]
+    fn a_network_of_addresses_has_half_of_all() {
+        let places = Places::new(10, 2);
+        let six = |n: usize| format!("fd00::{n:x}").parse::<IpAddr>().unwrap();
+        let held: Vec<_> = (0..100).filter_map(|n| places.take(six(n))).collect();
+        assert_eq!(held.len(), 5);
+        assert!(
+            places.take("fd00:0:0:1::1".parse().unwrap()).is_some()
+                && places.take([10, 0, 0, 1].into()).is_some()
+        );
+        drop(held);
+        assert!(places.take(six(1)).is_some());
+        assert_eq!(host(six(7)), host(six(99)));
+        assert_eq!(host("::ffff:10.0.0.1".parse().unwrap()), IpAddr::from([10, 0, 0, 1]));
     }
 }
