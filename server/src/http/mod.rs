@@ -10,7 +10,9 @@ pub mod host;
 pub mod listen;
 pub mod machine;
 mod page;
+pub mod places;
 pub mod range;
+mod shared;
 mod track;
 
 use crate::{
@@ -75,6 +77,21 @@ pub struct State {
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
     told: Mutex<Told>,
+    answers: Answers,
+    machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
+}
+
+/// So many machines are listed anew each time that somebody asks.
+const FEW: usize = 256;
+
+/// The answers that many ask for.
+#[derive(Default)]
+struct Answers {
+    clients: shared::Shared,
+    images: shared::Shared,
+    stats: shared::Shared,
+    metrics: shared::Shared,
+    hosts: shared::Shared,
 }
 
 /// What was wrong on the disk when it was last looked at: told once, not each time.
@@ -112,6 +129,8 @@ impl State {
             tracker,
             clients: Default::default(),
             told: Default::default(),
+            answers: Default::default(),
+            machines: Default::default(),
         }
     }
 
@@ -136,6 +155,20 @@ impl State {
         let hosts = self.hosts();
         clients.iter_mut().for_each(|client| name(client, &hosts));
         clients
+    }
+
+    /// What [`State::list_clients`] says, or said a second ago where there are many: all who ask share it.
+    pub fn machines(&self, now: Instant) -> Arc<Vec<Client>> {
+        let mut kept = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = |(at, list): &&(Instant, Arc<Vec<Client>>)| {
+            list.len() > FEW && now.saturating_duration_since(*at) < Duration::from_secs(1)
+        };
+        if let Some((_, list)) = kept.as_ref().filter(usable) {
+            return list.clone();
+        }
+        let list = Arc::new(self.list_clients(now));
+        *kept = Some((now, list.clone()));
+        list
     }
 
     /// The name that one machine has here, and what it will boot.
