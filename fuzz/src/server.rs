@@ -8,7 +8,7 @@ use bootspec::{
     heartbeat::{LOG_LINES, MAX_HEARTBEAT},
 };
 use boottorrent_server::{
-    clients::Clients,
+    clients::{Clients, Word},
     config,
     fetch::sums,
     grub,
@@ -132,12 +132,12 @@ pub fn heartbeat(data: &[u8]) {
     }
     let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(data) else { return };
     let (mut clients, start) = (Clients::default(), Instant::now());
-    let told = clients.hear(heartbeat.clone(), FROM, start).map(|(_, told)| told).expect("there is room");
+    let told = clients.hear(heartbeat.clone(), FROM, Word::Link, start).map(|(_, told)| told).expect("there is room");
     let words = [&told.hostname, &told.address, &told.image, &told.error];
     let words = words.into_iter().flatten().chain([&told.id, &told.version]).chain(&told.log);
     words.for_each(|w| shape::one_line(w));
     assert!(!told.id.is_empty() && told.phases.len() <= 32 && told.log.len() <= LOG_LINES);
-    let _ = clients.hear(heartbeat, FROM, start + Duration::from_secs(1));
+    let _ = clients.hear(heartbeat, FROM, Word::Link, start + Duration::from_secs(1));
     let list = clients.list(start + Duration::from_secs(2));
     assert_eq!(list.len(), 1);
     let shown = status::render(&list);

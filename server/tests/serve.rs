@@ -44,6 +44,8 @@ fn announce(server: &Server, hash: &[u8], id: u8, more: &str) -> Answer {
     ))
 }
 
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
 #[test]
 fn boot_files_with_ranges() {
     let w = World::new();
@@ -253,9 +255,9 @@ fn heartbeats_status_and_removal() {
         "52:54:00:00:00:01"
     );
 
-    let big = server.ask("POST", "/api/v1/heartbeat", &[], &[b' '; 20_000]);
+    let big = server.ask("POST", "/api/v1/heartbeat", JSON, &[b' '; 20_000]);
     assert_eq!((big.status, big.text().as_str()), (413, "a heartbeat has at most 16384 bytes\n"));
-    assert_eq!(server.ask("POST", "/api/v1/heartbeat", &[], b"{").status, 400);
+    assert_eq!(server.ask("POST", "/api/v1/heartbeat", JSON, b"{").status, 400);
 
     let remove = ["image", "remove", "lab", "--server", &url];
     w.run(&remove).refused("image 'lab' is in use by pc[1m: shut them down first, or give --force");

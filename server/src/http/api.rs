@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `/api/v1/…`: what machines report, and what programs may ask.
 
-use super::{From, Shared, machine, sentence};
+use super::{
+    From, Shared,
+    change::{NO_JSON, says_json},
+    machine, sentence,
+};
 use crate::{
     api::types::{FetchRow, Health, HostRow, ImageRow},
     clients::{Client, News, Refused, text},
@@ -16,7 +20,7 @@ use axum::{
     Json,
     body::Body,
     extract::{ConnectInfo, Path},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, trust::KeyId, units::human_size};
@@ -29,7 +33,10 @@ const DROPPED: usize = 32 << 20;
 /// How long a heartbeat's body may take.
 const BODY: Duration = Duration::from_secs(10);
 
-pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Response {
+pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, headers: HeaderMap, body: Body) -> Response {
+    if !says_json(&headers) {
+        return sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_JSON);
+    }
     let Ok(read) = timeout(BODY, bounded(body, MAX_HEARTBEAT)).await else {
         return sentence(StatusCode::REQUEST_TIMEOUT, "the heartbeat did not come");
     };
