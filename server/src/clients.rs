@@ -30,8 +30,10 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const CROWD: usize = 256;
 /// The longest name, and the longest sentence, in bytes.
 const MAX_WORD: usize = 100;
-const MAX_SENTENCE: usize = 600;
+const MAX_SENTENCE: usize = 500;
 const MAX_PHASES: usize = 16;
+/// Lines of log that are kept of a machine whose word nobody stands for.
+const SHORT_LOG: usize = 5;
 /// Changes of phase that may follow each other sooner than [`MIN_INTERVAL`].
 const QUICK: u32 = 16;
 /// Lines for the log that machines whose word nobody stands for have together, in a minute.
@@ -188,7 +190,12 @@ impl Clients {
         now: Instant,
     ) -> Result<(News, Heartbeat), Refused> {
         clean(&mut heartbeat, remote);
-        let log = std::mem::take(&mut heartbeat.log);
+        let mut log = std::mem::take(&mut heartbeat.log);
+        if !word.is_proven() {
+            // Anybody can make up thousands.
+            log.drain(..log.len().saturating_sub(SHORT_LOG));
+        }
+        log.iter_mut().for_each(String::shrink_to_fit);
         let quick = self.may_speak(&heartbeat, word, now).inspect_err(|_| self.totals.refused += 1)?;
         let full = self.make_room(&heartbeat.id, now)?;
         let known = self.machines.get(&heartbeat.id);
@@ -436,6 +443,7 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
     }
     h.error = h.error.as_deref().map(|e| text(e, MAX_SENTENCE));
     h.phases.truncate(MAX_PHASES);
+    h.phases.shrink_to_fit();
     h.log.truncate(LOG_LINES);
     for line in &mut h.log {
         *line = text(line, LOG_LINE);

@@ -59,6 +59,10 @@ pub struct Serve {
     pub seeder: SeederKind,
     /// Whether to give payloads over HTTP.
     pub payload: bool,
+    /// Who may read the list of machines over TCP.
+    pub machines: Listing,
+    /// Names of this server besides those that it finds itself.
+    pub names: Vec<String>,
     /// The local socket, over which things are changed.
     pub socket: PathBuf,
     /// Address and port for HTTP over TLS, where there is a certificate.
@@ -94,6 +98,17 @@ pub enum SeederKind {
     Dealing,
     /// Shows everything to everybody.
     Librqbit,
+}
+
+/// Who may read the list of machines: their names, addresses, serial numbers and logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listing {
+    /// Everybody on the network.
+    #[default]
+    Open,
+    /// Who has the token.
+    Token,
 }
 
 /// `[tracker]`
@@ -147,6 +162,8 @@ impl Default for Serve {
             seed: true,
             seeder: SeederKind::default(),
             payload: true,
+            machines: Listing::default(),
+            names: Vec::new(),
             socket: SOCKET.into(),
             tls_listen: (std::net::Ipv6Addr::UNSPECIFIED, HTTPS_PORT).into(),
             tls_cert: None,
@@ -264,7 +281,7 @@ mod tests {
         let config = parse(&text).unwrap_or_else(|e| panic!("{e}:\n{text}"));
         assert_eq!((config.serve.up, config.boot.default.is_some()), (Some(50_000_000), true));
         let shown = Config {
-            serve: Serve { up: None, tls_cert: None, tls_key: None, ..config.serve },
+            serve: Serve { up: None, tls_cert: None, tls_key: None, names: Vec::new(), ..config.serve },
             boot: Boot { default: None, append: String::new(), ..config.boot },
             keys: Keys { secret: None, ..config.keys },
             ..config
@@ -277,7 +294,7 @@ mod tests {
         for (text, why) in [
             (
                 "[serve]\nlisten-port = 1",
-                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`, `socket`, `tls-listen`, `tls-cert`, `tls-key`",
+                "line 2: unknown key `listen-port`, expected one of `listen`, `peer-port`, `up`, `seed`, `seeder`, `payload`, `machines`, `names`, `socket`, `tls-listen`, `tls-cert`, `tls-key`",
             ),
             (
                 "[serve]\nseeder = \"fair\"",

@@ -154,7 +154,13 @@ impl<'a> Script<'a> {
 
     fn file(&self, image: &ImageManifest, name: &str) -> String {
         match self.way {
-            Way::Http(_) => quoted(&format!("(http,{})/images/{}/{name}", self.menu.host, image.name)),
+            Way::Http(_) => quoted(&format!(
+                "(http,{})/images/{}/{name}?{}={}",
+                self.menu.host,
+                image.name,
+                ipxe::VERSION,
+                image.infohash
+            )),
             Way::Tftp { .. } => quoted(&format!("{FOLDER}/images/{}/{name}", image.name)),
         }
     }

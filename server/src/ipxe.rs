@@ -11,6 +11,9 @@ use bootspec::{
 };
 use std::fmt::Write;
 
+/// The parameter that asks for one version of a file: what was begun with a version goes on with it.
+pub const VERSION: &str = "infohash";
+
 /// What a machine tells of itself when it asks for its script. A serial number may have any character in it.
 pub const ASKED: &str = "mac=${mac}&platform=${platform}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
                          hostname=${hostname:uristring}";
@@ -168,7 +171,7 @@ fn line(s: &mut String, text: &str) {
 
 /// What loads and starts one image.
 fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
-    let (host, name) = (menu.host, &image.name);
+    let (host, name, hash) = (menu.host, &image.name, image.infohash);
     let phase_one = human_size(image.kernel.size + image.initrd.size + (menu.addon)(image.family));
     line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
     line(s, "imgfree");
@@ -184,9 +187,19 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
         line(s, &format!("echo BootTorrent: {name} cannot be booted: {why}"));
         return line(s, "goto failed");
     }
-    line(s, &format!("kernel http://{host}/images/{name}/vmlinuz {words} {cmdline} || goto failed"));
+    line(
+        s,
+        &format!(
+            "kernel http://{host}/images/{name}/vmlinuz?{VERSION}={hash} {words} {cmdline} || goto failed"
+        ),
+    );
     for archive in archives {
-        line(s, &format!("initrd --name {archive}.img http://{host}/images/{name}/{archive} || goto failed"));
+        line(
+            s,
+            &format!(
+                "initrd --name {archive}.img http://{host}/images/{name}/{archive}?{VERSION}={hash} || goto failed"
+            ),
+        );
     }
     line(s, "boot || goto failed");
 }

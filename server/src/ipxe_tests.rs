@@ -62,7 +62,10 @@ fn scripts() {
     golden("ipxe-one.ipxe", &render(&[&new], None));
     golden("ipxe-menu.ipxe", &render(&[&new, &old], None));
     golden("ipxe-unknown.ipxe", &render(&[&new, &old], Some("x\nshell\n#${y}")));
-    assert!(render(&[&new, &old], Some("old")).contains("kernel http://10.0.0.1:6980/images/old/vmlinuz "));
+    assert!(
+        render(&[&new, &old], Some("old"))
+            .contains("kernel http://10.0.0.1:6980/images/old/vmlinuz?infohash=")
+    );
 }
 
 #[test]

@@ -43,10 +43,12 @@ pub enum Link {
     Denies,
 }
 
+type Table = Vec<(IpAddr, Mac)>;
+
 /// The kernel's table of neighbours.
 #[derive(Default)]
 pub struct Neighbours {
-    table: Mutex<Option<(Instant, Vec<(IpAddr, Mac)>)>>,
+    table: Mutex<Option<(Instant, Table)>>,
     networks: Mutex<Option<(Instant, Vec<Subnet>)>>,
 }
 
@@ -63,9 +65,8 @@ impl Neighbours {
 
     fn table(&self, wanted: IpAddr) -> Vec<(IpAddr, Mac)> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |(at, all): &(Instant, Vec<(IpAddr, Mac)>)| {
-            at.elapsed() < FRESH && all.iter().any(|(ip, _)| *ip == wanted)
-        };
+        let usable =
+            |(at, all): &(Instant, Table)| at.elapsed() < FRESH && all.iter().any(|(ip, _)| *ip == wanted);
         if let Some((_, all)) = table.as_ref().filter(|t| usable(t)) {
             return all.clone();
         }

@@ -12,11 +12,15 @@ use crate::{
     tls::Tls,
 };
 use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     collections::HashSet,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
@@ -29,12 +33,16 @@ use tokio::{
 const POLL: Duration = Duration::from_secs(2);
 /// How long downloads under way may go on after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often SIGTERM is looked for, and how long everything may take then.
+const LOOK: Duration = Duration::from_millis(250);
+const AT_LAST: Duration = Duration::from_secs(6);
 
 /// Serve until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<()> {
     raise_file_limit();
     // Before READY: who is told that we are ready may stop us at once.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    end_at_last()?;
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
     let tls = Tls::configured(&config.serve, address.port())?;
@@ -99,6 +107,23 @@ pub async fn serve(config: Config) -> Result<()> {
     })
     .await;
     Ok(())
+}
+
+/// SIGTERM is heeded even where everything else stands: by a thread that does nothing else.
+fn end_at_last() -> Result<()> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for name in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(name, asked.clone()).context("catching SIGTERM")?;
+    }
+    let wait = move || {
+        while !asked.load(Relaxed) {
+            std::thread::sleep(LOOK);
+        }
+        std::thread::sleep(AT_LAST);
+        eprintln!("stopping: what was under way did not end");
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("sigterm".into()).spawn(wait).context("starting a thread").map(drop)
 }
 
 /// On `[::]`, IPv4 comes too; without IPv6 in the kernel it is the only one.

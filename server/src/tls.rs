@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The same HTTP over TLS, on a port of its own, when the settings name a certificate and its key.
 
-use crate::{config::Serve, files};
+use crate::{config::Serve, files, http::places::Host};
 use anyhow::{Context, Result, bail};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_rustls::{
     TlsAcceptor,
@@ -17,8 +22,13 @@ use tokio_rustls::{
 
 /// A client has this long for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at a time: each costs processor time and memory before anything is known of the client.
+/// Of that, so long from its first byte on.
+const SHAKING: Duration = Duration::from_secs(5);
+/// Handshakes at a time: each costs processor time and memory before anything is known of the client. Who has not
+/// begun has none.
 const AT_ONCE: usize = 64;
+/// Those of one host.
+const EACH: usize = 8;
 /// A certificate with those above it, and a key, are a few kilobytes.
 const MAX_FILE: usize = 1 << 20;
 
@@ -29,6 +39,7 @@ pub struct Tls {
     /// Our port for HTTP without it, which boot loaders and trackers' clients speak.
     pub plain: u16,
     room: Arc<Semaphore>,
+    rooms: Arc<Mutex<HashMap<Host, Arc<Semaphore>>>>,
 }
 
 fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
@@ -57,16 +68,28 @@ fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
 impl Tls {
     /// What the settings say; `plain`: our port without it. `None`: they name no certificate.
     pub fn configured(serve: &Serve, plain: u16) -> Result<Option<Tls>> {
-        let tls = |acceptor| Tls { acceptor, plain, room: Arc::new(Semaphore::new(AT_ONCE)) };
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        let tls = |acceptor| Tls { acceptor, plain, room, rooms: Arc::default() };
         Ok(acceptor(serve)?.map(tls))
     }
 
     /// A connection, once both sides have agreed. `None`: it came to nothing.
-    pub async fn shake_hands(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    pub async fn shake_hands(&self, stream: TcpStream, remote: IpAddr) -> Option<TlsStream<TcpStream>> {
         let shake = async {
+            // Who says nothing waits in nobody's way.
+            stream.peek(&mut [0]).await.ok()?;
+            let own = self.room_of(remote.into());
+            let _own = own.acquire().await.ok()?;
             let _room = self.room.acquire().await.ok()?;
-            self.acceptor.accept(stream).await.ok()
+            timeout(SHAKING, self.acceptor.accept(stream)).await.ok()?.ok()
         };
         timeout(HANDSHAKE, shake).await.ok()?
+    }
+
+    /// A host's share.
+    fn room_of(&self, host: Host) -> Arc<Semaphore> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.retain(|_, room| Arc::strong_count(room) > 1);
+        rooms.entry(host).or_insert_with(|| Arc::new(Semaphore::new(EACH))).clone()
     }
 }

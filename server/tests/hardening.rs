@@ -87,8 +87,13 @@ fn changes_need_the_token() {
     let server = Server::start(&w, &["--no-seed"]);
     let ask = |method: &str, path: &str, token: &str| {
         let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str())];
-        server.ask(method, path, if token.is_empty() { &[] } else { &headers }, br#"{"set":{"image":"lab"}}"#)
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        server.ask(
+            method,
+            path,
+            if token.is_empty() { &headers[..1] } else { &headers },
+            br#"{"set":{"image":"lab"}}"#,
+        )
     };
     let put = |token: &str| ask("PUT", "/api/v1/hosts/default", token);
     assert_eq!(put("").status, 403, "nobody has made a token");
@@ -116,6 +121,75 @@ fn changes_need_the_token() {
     assert!(!server.get("/api/v1/hosts").text().contains(&second));
     w.run(&["token", "remove"]).good();
     assert_eq!(put(&second).status, 403);
+}
+
+/// A name that somebody else's DNS points at us, and another site's page.
+#[test]
+fn other_names_and_other_pages() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    w.write("server.toml", "[catalogue]\nsources = []\n[serve]\nnames = [\"boot.example.org\"]\n");
+    let server = Server::start(&w, &["--no-seed"]);
+    let asked = |path: &str, host: &str| {
+        let mut stream = std::net::TcpStream::connect(server.http).unwrap();
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, ask.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        std::io::Read::read_to_end(&mut stream, &mut answer).unwrap();
+        String::from_utf8_lossy(&answer).split(' ').nth(1).unwrap().to_owned()
+    };
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for path in ["/", "/metrics", "/api/v1/clients", "/api/v1/health", "/api/v1/stats", "/api/v1/hosts"] {
+        for host in ["evil.example", "evil.example:6980", "127.0.0.1.evil.example"] {
+            assert_eq!(asked(path, host), "421", "{path} {host}");
+        }
+        for host in ["127.0.0.1", "[::1]:6980", "localhost:6980", "boot.example.org", machine.trim()] {
+            assert_eq!(asked(path, host), "200", "{path} {host}");
+        }
+    }
+    // Boot loaders and agents ask by whatever name there is.
+    for path in ["/boot.ipxe", "/grub.cfg", "/images/lab/lab.torrent", "/images/lab/vmlinuz"] {
+        assert_eq!(asked(path, "boot.lab.example:6980"), "200", "{path}");
+    }
+    let beat = br#"{"id":"52:54:00:00:00:01"}"#;
+    let post = |headers: &[(&str, &str)]| server.ask("POST", "/api/v1/heartbeat", headers, beat).status;
+    let json = ("content-type", "application/json");
+    assert_eq!((post(&[]), post(&[("content-type", "text/plain")])), (415, 415));
+    assert_eq!(post(&[json, ("origin", "http://evil.example")]), 403);
+    assert_eq!(post(&[json, ("sec-fetch-site", "cross-site")]), 403);
+    assert_eq!(post(&[json, ("content-type", "application/json; charset=utf-8")]), 204);
+    let own = format!("http://{}", server.http);
+    assert_eq!(
+        server.ask("PUT", "/api/v1/hosts/default", &[json, ("origin", &own)], b"{}").status,
+        403,
+        "no token"
+    );
+}
+
+/// Names, serial numbers and logs of machines are for those whom the admin wants to have them.
+#[test]
+fn the_list_of_machines_may_need_the_token() {
+    let w = World::new();
+    w.write("server.toml", "[catalogue]\nsources = []\n[serve]\nmachines = \"token\"\n");
+    let token = w.run(&["token", "new"]).good().trim().to_owned();
+    let server = Server::start(&w, &["--no-seed"]);
+    assert_eq!(server.heartbeat(r#"{"id":"52:54:00:00:00:01","hostname":"pc-07"}"#).status, 204);
+    let bearer = format!("Bearer {token}");
+    for path in ["clients", "clients/52:54:00:00:00:01", "images", "hosts", "events"] {
+        let path = format!("/api/v1/{path}");
+        assert_eq!(server.get(&path).status, 401, "{path}");
+        if !path.ends_with("events") {
+            assert_eq!(server.ask("GET", &path, &[("authorization", &bearer)], b"").status, 200, "{path}");
+        }
+    }
+    for path in ["/api/v1/health", "/api/v1/stats", "/metrics", "/"] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(!answer.text().contains("pc-07") && !answer.text().contains("52:54:00"), "{path}");
+    }
+    // Over the local socket it is as ever.
+    assert!(w.run(&["status"]).good().contains("pc-07"));
 }
 
 /// curl, with one authority.
@@ -162,6 +236,8 @@ fn tls_with_a_certificate() {
         "%{http_code}",
         "-X",
         "PUT",
+        "-H",
+        "Content-Type: application/json",
         "-d",
         r#"{"set":{"image":"lab"}}"#,
         &url("/api/v1/hosts/default"),

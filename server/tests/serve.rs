@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Answer, Server, World, tool, until};
+use common::{Answer, KERNEL, Server, World, tool, until};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -43,6 +43,8 @@ fn announce(server: &Server, hash: &[u8], id: u8, more: &str) -> Answer {
         7000 + u16::from(id)
     ))
 }
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
 #[test]
 fn boot_files_with_ranges() {
@@ -132,9 +134,9 @@ fn boot_script() {
     let one = format!("{head}{rest}");
     assert!(
         one.contains(&format!(
-            "\nkernel http://{host}/images/lab/vmlinuz initrd=initrd.img boot=boottorrent ip=dhcp BOOTIF=01-${{mac:hexhyp}} \
+            "\nkernel http://{host}/images/lab/vmlinuz?infohash={hash} initrd=initrd.img boot=boottorrent ip=dhcp BOOTIF=01-${{mac:hexhyp}} \
              boottorrent.server={host} boottorrent.image=lab boottorrent.infohash={hash} quiet || goto failed\n\
-             initrd --name initrd.img http://{host}/images/lab/initrd || goto failed\nboot || goto failed\n"
+             initrd --name initrd.img http://{host}/images/lab/initrd?infohash={hash} || goto failed\nboot || goto failed\n"
         )),
         "{one}"
     );
@@ -253,9 +255,9 @@ fn heartbeats_status_and_removal() {
         "52:54:00:00:00:01"
     );
 
-    let big = server.ask("POST", "/api/v1/heartbeat", &[], &[b' '; 20_000]);
+    let big = server.ask("POST", "/api/v1/heartbeat", JSON, &[b' '; 20_000]);
     assert_eq!((big.status, big.text().as_str()), (413, "a heartbeat has at most 16384 bytes\n"));
-    assert_eq!(server.ask("POST", "/api/v1/heartbeat", &[], b"{").status, 400);
+    assert_eq!(server.ask("POST", "/api/v1/heartbeat", JSON, b"{").status, 400);
 
     let remove = ["image", "remove", "lab", "--server", &url];
     w.run(&remove).refused("image 'lab' is in use by pc[1m: shut them down first, or give --force");
@@ -333,4 +335,81 @@ fn setup_by_the_program() {
     assert!(!w.path("tftp").exists() && w.path("dnsmasq.d/lan.conf").exists());
     args(&["--remove"])
         .refused("there is nothing to remove: `boottorrent setup --write` has written nothing here");
+}
+
+/// Boot loaders read HTTP by hand: the name of a header as the standard's examples write it, and no port in `Host`.
+#[test]
+fn what_grub_asks_and_reads() {
+    let w = World::new();
+    let server = seeding(&w, &["--no-seed"]);
+    let ask = |path: &str, host: &str| {
+        let mut stream = std::net::TcpStream::connect(server.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        std::io::Write::write_all(
+            &mut stream,
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: GRUB 2.12\r\n\r\n").as_bytes(),
+        )
+        .unwrap();
+        // The connection stays open: the length must be found.
+        let (mut bytes, mut buf) = (Vec::new(), [0; 4096]);
+        loop {
+            let n = std::io::Read::read(&mut stream, &mut buf).unwrap();
+            bytes.extend_from_slice(&buf[..n]);
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            let length = head.split_once("\r\nContent-Length: ").unwrap_or_else(|| panic!("{head}")).1;
+            if body.len() >= length.split("\r\n").next().unwrap().parse::<usize>().unwrap() {
+                return body.to_owned();
+            }
+        }
+    };
+    let port = server.http.port();
+    for host in ["10.0.0.1", &format!("10.0.0.1:{port}")] {
+        let config = ask("/grub.cfg", host);
+        assert!(config.contains(&format!("(http,10.0.0.1:{port})/images/lab/vmlinuz?infohash=")), "{config}");
+        assert!(config.contains(&format!("boottorrent.server=10.0.0.1:{port}")), "{config}");
+    }
+    assert!(ask("/grub.cfg", "x").contains(&format!("(http,127.0.0.1:{port})")));
+    // For others no port is port 80, as behind a redirection.
+    assert!(ask("/boot.ipxe", "10.0.0.1").contains("http://10.0.0.1:80/images/lab/vmlinuz"));
+    ask("/images/lab/vmlinuz", "10.0.0.1");
+}
+
+/// A boot goes on with the version that it began with, or begins again.
+#[test]
+fn kernel_and_initrd_of_one_version() {
+    let w = World::new();
+    let server = seeding(&w, &["--no-seed"]);
+    let script = server.get("/boot.ipxe").text();
+    let urls: Vec<String> = script
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix(&format!("http://{}", server.http)))
+        .filter(|path| path.starts_with("/images/"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(urls.len(), 2, "{script}");
+    let first: Vec<Vec<u8>> = urls.iter().map(|u| server.get(u).body).collect();
+    let old = infohash(&server);
+    w.write("lab-root/etc/new", "new");
+    w.write(&format!("lab-root/boot/vmlinuz-{KERNEL}"), "another kernel");
+    fs::remove_file(w.path("lab.squashfs")).unwrap();
+    common::tool("mksquashfs", &[&w.shown("lab-root"), &w.shown("lab.squashfs"), "-quiet", "-no-progress"]);
+    w.run(&["image", "add", "lab.squashfs", "--replace"]).good();
+    until("the new one", || (infohash(&server) != old).then_some(()));
+    let again: Vec<Vec<u8>> = urls.iter().map(|u| server.get(u).body).collect();
+    assert_eq!(again, first, "what was begun goes on");
+    assert_eq!(server.get("/images/lab/vmlinuz").text(), "another kernel");
+    // After a restart the old version is gone for good.
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&w, &["--no-seed"]);
+    for url in urls {
+        let gone = server.get(&url);
+        assert_eq!(gone.status, 410, "{url}");
+        assert!(
+            gone.text().ends_with(" is not here any more: ask for the boot script again\n"),
+            "{}",
+            gone.text()
+        );
+    }
 }

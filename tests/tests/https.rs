@@ -45,6 +45,7 @@ fn a_token_from_elsewhere_is_taken_over_https_only() -> Result<()> {
     let change = |host: &Host, url: &str| {
         let authorization = format!("Authorization: Bearer {}", token.trim());
         let put = Cmd::new("curl").args(["-sS", "--max-time", "20", "-w", "\n%{http_code}", "-X", "PUT"]);
+        let put = put.args(["-H", "Content-Type: application/json"]);
         let put = put.args(["-d", "{\"set\":{\"image\":\"debian\"}}", "-H", &authorization, "--cacert"]);
         let put = put.arg(lab.dir().join("ca.crt")).arg(format!("{url}/api/v1/hosts/group:a"));
         host.run(&put)

@@ -11,7 +11,8 @@ pub enum Command {
     #[command(after_help = "\
 The token stands for root's word to this server: whoever has it says which
 image machines boot. Only its hash is kept. It is sent as a header:
-  curl -H \"Authorization: Bearer $TOKEN\" -X PUT -d '{\"set\":{\"image\":\"lab\"}}' \\
+  curl -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
+       -X PUT -d '{\"set\":{\"image\":\"lab\"}}' \\
        https://SERVER:6982/api/v1/hosts/default")]
     New,
     /// Take the token back: the server's port only answers questions again

@@ -9,7 +9,6 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
@@ -22,6 +21,9 @@ const AT_ONCE: usize = 2;
 const MAX_ALIVE: usize = 50;
 /// Fetches that have ended and are remembered.
 const MAX_ENDED: usize = 50;
+
+/// All of them, with the longest that they may say.
+const MAX_FILE: usize = 4 << 20;
 
 struct Job {
     row: FetchRow,
@@ -40,7 +42,7 @@ impl Jobs {
     /// Those that were written down; what was under way is begun again, and goes on where it was.
     pub fn new(place: Place) -> Jobs {
         let jobs = Jobs { place, jobs: Mutex::default(), news: Notify::new() };
-        let rows: Vec<FetchRow> = match fs::read(jobs.file()) {
+        let rows: Vec<FetchRow> = match files::read(&jobs.file(), MAX_FILE, "list of fetches") {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|e| {
                 tracing::warn!(
                     "{} is damaged, and what was to be fetched is forgotten: {e}",
@@ -50,7 +52,8 @@ impl Jobs {
             }),
             Err(_) => Vec::new(),
         };
-        for mut row in rows {
+        let most = rows.len().saturating_sub(MAX_ALIVE + MAX_ENDED);
+        for mut row in rows.into_iter().skip(most) {
             if row.state.is_alive() {
                 row.state = FetchState::Queued;
             }

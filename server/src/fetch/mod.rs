@@ -45,7 +45,7 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use sums::Sum;
 
@@ -475,17 +475,43 @@ fn hold(parts: &Path, key: &str, plan: &Plan) -> Result<Held> {
     Ok(Held { _lock: lock, path })
 }
 
-/// What was begun a month ago is of a version that is gone.
+/// What was begun a month ago is of a version that is gone. Parts of torrents are in folders, whose time is that of the last
+/// file in them.
 fn clean(parts: &Path) {
     const OLD: Duration = Duration::from_secs(30 * 24 * 3600);
+    let newest = |path: &Path| -> Option<SystemTime> {
+        let own = path.symlink_metadata().and_then(|m| m.modified()).ok()?;
+        let inside = fs::read_dir(path).into_iter().flatten();
+        let times = inside.filter_map(|e| e.ok()?.metadata().ok()?.modified().ok());
+        times.chain([own]).max()
+    };
     for path in fs::read_dir(parts).into_iter().flatten().filter_map(|e| Some(e.ok()?.path())) {
-        let old =
-            path.metadata().and_then(|m| m.modified()).is_ok_and(|m| m.elapsed().is_ok_and(|a| a > OLD));
-        if old && path.extension().is_some_and(|e| e == "part") {
+        let old = newest(&path).is_some_and(|t| t.elapsed().is_ok_and(|age| age > OLD));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let of = name.strip_suffix(".part").unwrap_or(&name);
+        let key = is_key(&name);
+        // One at a time fetches the same, and holds its lock.
+        if !old || held(&parts.join(format!("{of}.lock"))) {
+            continue;
+        }
+        if path.extension().is_some_and(|e| e == "part") {
             let _ = fs::remove_file(part::beside(&path));
             let _ = fs::remove_file(path);
+        } else if key && path.is_dir() {
+            let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// Whether a name is one that [`key`] makes.
+fn is_key(name: &str) -> bool {
+    name.rsplit_once('-')
+        .is_some_and(|(_, sum)| sum.len() == 16 && sum.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Whether somebody holds this lock.
+fn held(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err())
 }
 
 fn forget(parts: &Path, key: &str) {
@@ -494,4 +520,43 @@ fn forget(parts: &Path, key: &str) {
     let _ = fs::remove_file(part::beside(&part));
     let _ = fs::remove_file(part);
     let _ = fs::remove_dir_all(parts.join(key));
+}
+
+#[cfg(test)]
+mod cleaning {
+    use super::*;
+    use std::fs::FileTimes;
+
+    #[test]
+    fn what_is_old_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let age = |path: &Path, days: u64| {
+            let time = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+            File::open(path).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
+        };
+        for (name, days) in [
+            ("old-0123456789abcdef", 40),
+            ("new-0123456789abcdef", 1),
+            ("held-1.2-0123456789abcdef", 40),
+            ("mine", 40),
+        ] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("x.iso"), "").unwrap();
+            age(&at(name).join("x.iso"), days);
+            age(&at(name), days);
+            fs::write(at(&format!("{name}.part")), "").unwrap();
+            age(&at(&format!("{name}.part")), days);
+        }
+        let lock = File::create(at("held-1.2-0123456789abcdef.lock")).unwrap();
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+        clean(dir.path());
+        let left = |name: &str| (at(name).exists(), at(&format!("{name}.part")).exists());
+        assert_eq!(left("old-0123456789abcdef"), (false, false));
+        assert_eq!(
+            (left("new-0123456789abcdef"), left("held-1.2-0123456789abcdef")),
+            ((true, true), (true, true))
+        );
+        assert_eq!(left("mine"), (true, false), "a folder of somebody else's");
+    }
 }

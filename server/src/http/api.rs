@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `/api/v1/…`: what machines report, and what programs may ask.
 
-use super::{From, Shared, machine, sentence};
+use super::{
+    From, Shared,
+    change::{NO_JSON, says_json},
+    machine, sentence,
+};
 use crate::{
     api::types::{FetchRow, Health, HostRow, ImageRow},
     clients::{Client, News, Refused, text},
@@ -9,14 +13,14 @@ use crate::{
     library::Image,
     watch::{
         metrics::{CONTENT_TYPE, render},
-        stats::{self, Stats},
+        stats,
     },
 };
 use axum::{
     Json,
     body::Body,
     extract::{ConnectInfo, Path},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, trust::KeyId, units::human_size};
@@ -29,7 +33,10 @@ const DROPPED: usize = 32 << 20;
 /// How long a heartbeat's body may take.
 const BODY: Duration = Duration::from_secs(10);
 
-pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, body: Body) -> Response {
+pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, headers: HeaderMap, body: Body) -> Response {
+    if !says_json(&headers) {
+        return sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_JSON);
+    }
     let Ok(read) = timeout(BODY, bounded(body, MAX_HEARTBEAT)).await else {
         return sentence(StatusCode::REQUEST_TIMEOUT, "the heartbeat did not come");
     };
@@ -119,8 +126,16 @@ fn tell(h: &Heartbeat) {
     }
 }
 
-pub async fn clients(state: Shared) -> Json<Vec<Client>> {
-    Json(state.list_clients(Instant::now()))
+/// JSON, for those who share it.
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("what is told is JSON")
+}
+
+const JSON: &str = "application/json";
+
+pub async fn clients(state: Shared) -> Response {
+    let of = state.0.clone();
+    state.answers.clients.get(0, JSON, move || json(&*of.machines(Instant::now()))).await
 }
 
 /// One machine, with the end of its log.
@@ -135,9 +150,15 @@ pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
     }
 }
 
-pub async fn images(state: Shared) -> Json<Vec<serde_json::Value>> {
-    let clients = state.clients().list(Instant::now());
-    Json(state.library().values().map(|i| row(&state, i, &clients).as_json()).collect())
+pub async fn images(state: Shared) -> Response {
+    let of = state.0.clone();
+    let rows = move || {
+        let clients = of.machines(Instant::now());
+        let rows: Vec<serde_json::Value> =
+            of.library().values().map(|i| row(&of, i, &clients).as_json()).collect();
+        json(&rows)
+    };
+    state.answers.images.get(0, JSON, rows).await
 }
 
 /// An image, and what else the server knows of it.
@@ -153,9 +174,17 @@ pub fn row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
     }
 }
 
-pub async fn hosts(state: Shared) -> Json<Vec<HostRow>> {
-    let hosts = state.hosts();
-    Json(hosts.entries.iter().map(|(k, e)| HostRow { key: k.clone(), entry: e.clone() }).collect())
+pub async fn hosts(state: Shared) -> Response {
+    let of = state.hosts();
+    let version = std::sync::Arc::as_ptr(&of).addr();
+    let rows = move || {
+        let row = |(k, e): (&crate::hosts::HostKey, &crate::hosts::Entry)| HostRow {
+            key: k.clone(),
+            entry: e.clone(),
+        };
+        json(&of.entries.iter().map(row).collect::<Vec<_>>())
+    };
+    state.answers.hosts.get(version, JSON, rows).await
 }
 
 pub async fn fetches(state: Shared) -> Json<Vec<FetchRow>> {
@@ -172,12 +201,14 @@ pub async fn health(state: Shared) -> Json<Health> {
     })
 }
 
-pub async fn stats(state: Shared) -> Json<Stats> {
-    let clients = state.list_clients(Instant::now());
-    Json(stats::stats(&state, &clients))
+pub async fn stats(state: Shared) -> Response {
+    let of = state.0.clone();
+    let made = move || json(&stats::stats(&of, &of.machines(Instant::now())));
+    state.answers.stats.get(0, JSON, made).await
 }
 
 pub async fn metrics(state: Shared) -> Response {
-    let clients = state.list_clients(Instant::now());
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&stats::stats(&state, &clients))).into_response()
+    let of = state.0.clone();
+    let made = move || render(&stats::stats(&of, &of.machines(Instant::now()))).into_bytes();
+    state.answers.metrics.get(0, CONTENT_TYPE, made).await
 }

@@ -2,7 +2,11 @@
 //! `GET /boot.ipxe?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, `GET /grub.cfg?mac=&image=`, and the
 //! loader for UEFI HTTP boot.
 
-use super::{Ends, From, Shared, host::host, machine, sentence};
+use super::{
+    Ends, From, Shared,
+    host::{host, host_of_grub},
+    machine, sentence,
+};
 use crate::{
     clients::text,
     grub::{self, Way},
@@ -48,7 +52,10 @@ fn rendered(
     let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
     let library = state.library();
     let images = library::bootable(&library);
-    let host = host(headers, ends);
+    let host = match file {
+        "grub.cfg" => host_of_grub(headers, ends),
+        _ => host(headers, ends),
+    };
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();

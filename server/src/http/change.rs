@@ -15,7 +15,7 @@ use axum::{
     Json, Router,
     body::{Body, to_bytes},
     extract::{ConnectInfo, Path, Query, Request},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{delete, post, put},
@@ -60,7 +60,7 @@ pub fn routes(state: &Arc<State>, over: Over) -> Router<Arc<State>> {
 }
 
 /// Nothing of a request is looked at before its token.
-async fn with_token(
+pub async fn with_token(
     state: Shared,
     ConnectInfo(ends): ConnectInfo<Ends>,
     request: Request,
@@ -91,11 +91,23 @@ async fn with_token(
     }
 }
 
+/// The refusal of what does not say that it is JSON.
+pub const NO_JSON: &str = "send the header `Content-Type: application/json`: only JSON is taken here";
+
+/// Whether a request says that its body is JSON.
+pub fn says_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    kind.and_then(|k| k.split(';').next()).is_some_and(|k| k.trim().eq_ignore_ascii_case("application/json"))
+}
+
 /// How long a body may take.
 const BODY: Duration = Duration::from_secs(10);
 
-/// A body as JSON.
-pub async fn json<T: DeserializeOwned>(body: Body) -> Answer<T> {
+/// A body as JSON, which must say that it is: other sites' forms cannot.
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Answer<T> {
+    if !says_json(headers) {
+        return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_JSON.into()));
+    }
     let read = tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await;
     let Ok(read) = read else {
         return Err(Refusal(StatusCode::REQUEST_TIMEOUT, "the request's body did not come".into()));
@@ -118,9 +130,14 @@ fn names(state: &State) -> Vec<ImageName> {
     state.library().keys().cloned().collect()
 }
 
-async fn set_host(state: Shared, Path(key): Path<String>, body: Body) -> Answer<Json<HostRow>> {
+async fn set_host(
+    state: Shared,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Json<HostRow>> {
     let key: HostKey = key.parse()?;
-    let change: HostChange = json(body).await?;
+    let change: HostChange = json(&headers, body).await?;
     let (store, images, to) = (state.store.clone(), names(&state), key.clone());
     let hosts = blocking(move || store.change(|hosts| change.apply(hosts, &to, &images))).await?;
     let entry = hosts.entries.get(&key).cloned().unwrap_or_default();
@@ -139,10 +156,11 @@ async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode
 async fn change_image(
     state: Shared,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<serde_json::Value>> {
     let name: ImageName = name.parse()?;
-    let change: ImageChange = json(body).await?;
+    let change: ImageChange = json(&headers, body).await?;
     let catalogue =
         Catalogue::at(&state.config.catalogue.dir).signed_by(Hand::Later(Folder::of(&state.config)));
     let (store, old) = (state.store.clone(), name.clone());
@@ -195,16 +213,16 @@ async fn remove_image(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn wake_up(state: Shared, body: Body) -> Answer<Json<Woken>> {
-    let wake: Wake = json(body).await?;
+async fn wake_up(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
+    let wake: Wake = json(&headers, body).await?;
     let macs = wake::resolve(&wake.target, &state.hosts(), &state.clients().list(Instant::now()))?;
     let sent = macs.iter().map(|m| m.to_string()).collect();
     blocking(move || wake::send(&macs)).await?;
     Ok(Json(Woken { sent }))
 }
 
-async fn fetch(state: Shared, body: Body) -> Answer<Json<FetchRow>> {
-    let request: FetchRequest = json(body).await?;
+async fn fetch(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
+    let request: FetchRequest = json(&headers, body).await?;
     let state = state.0.clone();
     Ok(Json(blocking(move || state.fetches.add(request)).await?))
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /api/v1/events`: images and machines as they change, as server-sent events.
 
-use super::{Shared, sentence};
-use crate::watch::live::{Listener, MAX_LISTENERS};
+use super::{From, Shared, sentence};
+use crate::watch::live::{EACH, Listener, MAX_LISTENERS};
 use axum::{
+    extract::ConnectInfo,
     http::{StatusCode, header},
     response::{
         IntoResponse, Response,
@@ -13,9 +14,11 @@ use axum::{
 use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 
-pub async fn events(state: Shared) -> Response {
-    let Some(Listener { all, news, place }) = state.live.listen(&state) else {
-        let text = format!("{MAX_LISTENERS} pages listen to this server already: close one");
+pub async fn events(state: Shared, ConnectInfo(ends): From) -> Response {
+    let Some(Listener { all, news, place }) = state.live.listen(&state, ends.remote.ip()) else {
+        let text = format!(
+            "{EACH} pages on your host, or {MAX_LISTENERS} in all, listen to this server already: close one"
+        );
         return sentence(StatusCode::SERVICE_UNAVAILABLE, text);
     };
     let first = VecDeque::from([all]);

@@ -37,7 +37,7 @@ const CHUNK: u64 = 64 * 1024;
 
 #[derive(Deserialize)]
 pub struct Asked {
-    /// The version; the newest if not given, or not here any more.
+    /// The version; the newest if not given. Of the payload and what belongs to it also if it is not here any more.
     infohash: Option<String>,
 }
 
@@ -53,6 +53,13 @@ pub async fn get(
     let Some(image) = name.parse().ok().and_then(|n| state.version(&n, asked)) else {
         return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &library));
     };
+    // Kernel, initrd and add-on of one boot belong together, and to the image that its command line names.
+    let together = matches!(file.as_str(), KERNEL | INITRD | ADDON);
+    if let Some(asked) = asked.filter(|a| together && *a != image.manifest.infohash) {
+        let text =
+            format!("version {asked} of image '{name}' is not here any more: ask for the boot script again");
+        return sentence(StatusCode::GONE, text);
+    }
     let etag = |what: &str| format!("\"{}-{what}\"", image.manifest.infohash);
     match file.as_str() {
         KERNEL | INITRD if image.manifest.kind == Kind::Ltsp => sentence(

@@ -18,6 +18,16 @@ pub fn host(headers: &HeaderMap, ends: Ends) -> String {
     host.to_string()
 }
 
+/// The same for GRUB, which leaves the port out of its `Host` header whichever port it has connected to.
+pub fn host_of_grub(headers: &HeaderMap, ends: Ends) -> String {
+    let asked = headers.get(HOST).and_then(|h| h.to_str().ok());
+    let bare = asked.and_then(|h| h.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok());
+    match bare {
+        Some(ip) => SocketAddr::new(ip, ends.plain.unwrap_or(ends.local.port())).to_string(),
+        None => host(headers, ends),
+    }
+}
+
 /// The address under which this client reaches us, for peers.
 pub fn seeder_ip(headers: &HeaderMap, ends: Ends) -> IpAddr {
     let asked = headers.get(HOST).and_then(|h| h.to_str().ok()).and_then(address);
@@ -61,6 +71,19 @@ mod tests {
         assert_eq!(host(&HeaderMap::new(), ends), "10.0.0.1:6980");
         let tls = Ends { local: "10.0.0.1:6982".parse().unwrap(), plain: Some(6980), ..ends };
         assert_eq!(host(&HeaderMap::new(), tls), "10.0.0.1:6980");
+        let grub = |header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, header.parse().unwrap());
+            host_of_grub(&headers, ends)
+        };
+        assert_eq!(
+            (grub("192.168.1.1"), grub("[fd00::1]")),
+            ("192.168.1.1:6980".into(), "[fd00::1]:6980".into())
+        );
+        assert_eq!(
+            (grub("192.168.1.1:80"), grub("boot.example")),
+            ("192.168.1.1:80".into(), "10.0.0.1:6980".into())
+        );
         assert_eq!((short("10.0.0.1:6980"), short("10.0.0.1:80")), ("10.0.0.1", "10.0.0.1:80"));
     }
 }

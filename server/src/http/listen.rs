@@ -1,20 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Connections over TCP, bounded: in number, in that of one host, and in the time that the head of a
+//! Connections over TCP, bounded: in number, in that of one host, and in the time and the bytes that the head of a
 //! request may take. So who opens many and says nothing, or says it slowly, keeps nobody else out.
 
-use super::Ends;
+use super::{
+    Ends,
+    places::{Busy, Place, Places},
+};
 use crate::tls::Tls;
-use axum::{Extension, Router, extract::ConnectInfo};
-use hyper::server::conn::http1;
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::ConnectInfo,
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use std::{
     net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
-use swarm::Places;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -24,12 +39,14 @@ use tokio::{
 };
 
 /// Connections at once.
-const ALL: usize = 16_384;
+const ALL: usize = 8192;
 /// Of one host: a room of machines may be behind one router.
-const EACH: usize = 512;
+const EACH: usize = 256;
 /// The head of a request comes within this time after the one before, or the connection is closed. Machines
 /// that have booted report every ten seconds, over one connection.
 const HEAD: Duration = Duration::from_secs(30);
+/// The head of a request, and what is read ahead of a body, in bytes.
+const MAX_HEAD: usize = 16 << 10;
 /// How often a host with too many connections is told of.
 const SAY: Duration = Duration::from_secs(60);
 
@@ -57,18 +74,25 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: Router, mut sto
             }
             continue;
         };
+        let place = Arc::new(place);
         let (tls, app, stopped) = (tls.clone(), app.clone(), stopped.clone());
         connections.spawn(async move {
-            match tls {
-                None => connection(stream, ends, app, stopped).await,
-                Some(tls) => {
-                    // Who does not speak TLS is not answered: it would not understand.
-                    if let Some(stream) = tls.shake_hands(stream).await {
-                        connection(stream, ends, app, stopped).await;
+            let serving = async {
+                match tls {
+                    None => connection(stream, ends, app, &place, stopped).await,
+                    Some(tls) => {
+                        // Who does not speak TLS is not answered: it would not understand.
+                        if let Some(stream) = tls.shake_hands(stream, ends.remote.ip()).await {
+                            connection(stream, ends, app, &place, stopped).await;
+                        }
                     }
                 }
+            };
+            // Idle, it may have to make room.
+            tokio::select! {
+                () = serving => {}
+                () = place.left() => {}
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -84,11 +108,23 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ends: Ends,
     app: Router,
+    place: &Arc<Place>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let app = TowerToHyperService::new(app.layer(Extension(ConnectInfo(ends))));
+    // The routes are the same for all connections. What is different goes with each request.
+    let (app, place) = (TowerToHyperService::new(app), place.clone());
+    let app = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(ends));
+        let (answering, busy) = (app.call(request), place.busy());
+        async move {
+            let answer = answering.await;
+            answer.map(|a| a.map(|body| Body::new(Answer { body, _busy: busy })))
+        }
+    });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(MAX_HEAD);
+    // GRUB and shim look for `Content-Length: ` as it is written in the standard's examples, and for nothing else.
+    server.title_case_headers(true);
     let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), app));
     let stop = async { drop(stopped.wait_for(|s| *s).await) };
     // How a connection ends is the client's business.
@@ -97,4 +133,30 @@ async fn connection(
         () = stop => serving.as_mut().graceful_shutdown(),
     }
     let _ = serving.await;
+}
+
+/// An answer; its connection is busy until it is sent or dropped.
+struct Answer {
+    body: Body,
+    _busy: Busy,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

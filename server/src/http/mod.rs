@@ -6,11 +6,14 @@ mod boot;
 mod change;
 mod events;
 mod files;
+mod front;
 pub mod host;
 pub mod listen;
 pub mod machine;
 mod page;
+pub mod places;
 pub mod range;
+mod shared;
 mod track;
 
 use crate::{
@@ -32,7 +35,7 @@ use axum::{
     Router,
     extract::{ConnectInfo, connect_info::Connected},
     http::{HeaderValue, StatusCode, Uri, header},
-    middleware::map_response,
+    middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::IncomingStream,
@@ -65,6 +68,8 @@ pub struct State {
     pub store: hosts::Store,
     /// What is being fetched.
     pub fetches: Arc<Jobs>,
+    /// What this server is called.
+    pub names: Vec<String>,
     /// The secrets of boots.
     pub tickets: Tickets,
     /// Who is on our links.
@@ -75,6 +80,21 @@ pub struct State {
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
     told: Mutex<Told>,
+    answers: Answers,
+    machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
+}
+
+/// So many machines are listed anew each time that somebody asks.
+const FEW: usize = 256;
+
+/// The answers that many ask for.
+#[derive(Default)]
+struct Answers {
+    clients: shared::Shared,
+    images: shared::Shared,
+    stats: shared::Shared,
+    metrics: shared::Shared,
+    hosts: shared::Shared,
 }
 
 /// What was wrong on the disk when it was last looked at: told once, not each time.
@@ -93,6 +113,7 @@ impl State {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::of(&config);
+        let names = [front::own_names(), config.serve.names.clone()].concat();
         let tickets = Tickets::at(&config.catalogue.dir);
         let fetches = Arc::new(Jobs::new(Place::of(&config)));
         State {
@@ -105,6 +126,7 @@ impl State {
             live: Live::default(),
             fetches,
             tickets,
+            names,
             neighbours: Default::default(),
             library: Default::default(),
             retired: Default::default(),
@@ -112,6 +134,8 @@ impl State {
             tracker,
             clients: Default::default(),
             told: Default::default(),
+            answers: Default::default(),
+            machines: Default::default(),
         }
     }
 
@@ -141,6 +165,20 @@ impl State {
         let hosts = self.hosts();
         clients.iter_mut().for_each(|client| name(client, &hosts));
         clients
+    }
+
+    /// What [`State::list_clients`] says, or said a second ago where there are many: all who ask share it.
+    pub fn machines(&self, now: Instant) -> Arc<Vec<Client>> {
+        let mut kept = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = |(at, list): &&(Instant, Arc<Vec<Client>>)| {
+            list.len() > FEW && now.saturating_duration_since(*at) < Duration::from_secs(1)
+        };
+        if let Some((_, list)) = kept.as_ref().filter(usable) {
+            return list.clone();
+        }
+        let list = Arc::new(self.list_clients(now));
+        *kept = Some((now, list.clone()));
+        list
     }
 
     /// The name that one machine has here, and what it will boot.
@@ -267,16 +305,26 @@ pub fn router(state: Arc<State>, over: Over) -> Router {
         .route("/announce", get(track::announce))
         .route("/scrape", get(track::scrape))
         .route("/api/v1/heartbeat", post(api::heartbeat))
+        .route("/api/v1/stats", get(api::stats))
+        .route("/api/v1/fetches", get(api::fetches))
+        .route("/api/v1/health", get(api::health));
+    let listing = Router::new()
         .route("/api/v1/clients", get(api::clients))
         .route("/api/v1/clients/{id}", get(api::client))
         .route("/api/v1/images", get(api::images))
-        .route("/api/v1/stats", get(api::stats))
         .route("/api/v1/events", get(events::events))
-        .route("/api/v1/hosts", get(api::hosts))
-        .route("/api/v1/fetches", get(api::fetches))
-        .route("/api/v1/health", get(api::health));
+        .route("/api/v1/hosts", get(api::hosts));
+    let listing = match over {
+        Over::Socket => listing,
+        Over::Tcp => listing.route_layer(from_fn_with_state(state.clone(), front::listing)),
+    };
     let changing = change::routes(&state, over);
-    routes.merge(changing).fallback(nowhere).layer(map_response(guarded)).with_state(state)
+    let all = routes.merge(listing).merge(changing).fallback(nowhere);
+    let all = match over {
+        Over::Socket => all,
+        Over::Tcp => all.layer(from_fn_with_state(state.clone(), front::guard)),
+    };
+    all.layer(map_response(guarded)).with_state(state)
 }
 
 /// What browsers are told with every answer: to take it for what it says that it is, to run nothing in it, and

@@ -3,20 +3,31 @@
 //! A listener gets everything first, then what has changed. All listeners share one message.
 
 use super::stats::{self, ImageStats};
-use crate::{clients::Client, http::State, watch::totals};
+use crate::{
+    clients::{Client, text},
+    http::{State, places::Host},
+    watch::totals,
+};
 use bootspec::Phase;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::broadcast;
 
 /// Listeners at once.
 pub const MAX_LISTENERS: usize = 64;
+/// Of one host.
+pub const EACH: usize = 8;
+/// Bytes that all listeners together may be told at first: each has a copy until it has read it.
+const FIRST: usize = 8 << 20;
 /// Messages that a slow listener may lag behind; then it gets everything anew.
 const BACKLOG: usize = 8;
+/// Bytes of an error in a row: all of it is told for one machine.
+const MAX_ERROR: usize = 200;
 /// Seconds of rates that are kept.
 const HISTORY: usize = 300;
 
@@ -65,7 +76,7 @@ impl From<&Client> for Row {
             machines: p.from_peers,
             peers: p.peers,
             boot: (h.phase == Phase::Seed).then(|| totals::boot_seconds(h) as u32),
-            error: h.error.clone(),
+            error: h.error.as_deref().map(|e| text(e, MAX_ERROR)),
         }
     }
 }
@@ -142,12 +153,14 @@ fn down(c: &Client) -> u64 {
 
 /// Who listens, and what they have been told.
 pub struct Live {
-    places: Arc<Semaphore>,
+    places: Arc<Mutex<HashMap<Host, usize>>>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     seen: Seen,
+    /// It, as it is told at first.
+    all: Option<Arc<str>>,
     history: VecDeque<Sample>,
     /// When the last sample was taken, and what had been sent by then.
     sampled: Option<(Instant, u64)>,
@@ -162,21 +175,39 @@ pub struct Listener {
     /// What changes.
     pub news: broadcast::Receiver<Arc<str>>,
     /// Its place, until it goes.
-    pub place: OwnedSemaphorePermit,
+    pub place: ListenersPlace,
+}
+
+/// See [`Listener`].
+pub struct ListenersPlace {
+    host: Host,
+    places: Arc<Mutex<HashMap<Host, usize>>>,
+}
+
+impl Drop for ListenersPlace {
+    fn drop(&mut self) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = places.get_mut(&self.host) {
+            *n -= 1;
+            if *n == 0 {
+                places.remove(&self.host);
+            }
+        }
+    }
 }
 
 impl Default for Live {
     fn default() -> Live {
         let news = Some(broadcast::channel(BACKLOG).0);
-        let inner = Inner { seen: Seen::default(), history: VecDeque::new(), sampled: None, news };
-        Live { places: Arc::new(Semaphore::new(MAX_LISTENERS)), inner: Mutex::new(inner) }
+        let inner = Inner { seen: Seen::default(), all: None, history: VecDeque::new(), sampled: None, news };
+        Live { places: Arc::default(), inner: Mutex::new(inner) }
     }
 }
 
 impl Live {
     /// A second has passed: take the rates, and tell who listens what has changed.
     pub fn tick(&self, state: &State, now: Instant) {
-        let clients = state.list_clients(now);
+        let clients = state.machines(now);
         let sent = state.sent.payloads();
         let mut inner = self.inner();
         if let Some((then, before)) = inner.sampled {
@@ -194,29 +225,43 @@ impl Live {
                 // Whoever has gone meanwhile misses nothing.
                 let _ = news.send(text);
             }
-            inner.seen = seen;
+            (inner.seen, inner.all) = (seen, None);
         }
     }
 
     /// Someone new listens. None: too many do already, or the server stops.
-    pub fn listen(&self, state: &State) -> Option<Listener> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+    pub fn listen(&self, state: &State, remote: IpAddr) -> Option<Listener> {
         let (all, news) = self.everything(state)?;
+        let place = self.place(remote.into(), all.len())?;
         Some(Listener { all, news, place })
+    }
+
+    /// A place for one more, who is told so many bytes at first.
+    fn place(&self, host: Host, length: usize) -> Option<ListenersPlace> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = places.values().sum();
+        let of = places.get(&host).copied().unwrap_or_default();
+        // One is always possible.
+        if all >= MAX_LISTENERS || of >= EACH || (all > 0 && all.saturating_mul(length) > FIRST) {
+            return None;
+        }
+        places.insert(host, of + 1);
+        Some(ListenersPlace { host, places: self.places.clone() })
     }
 
     /// Everything as it is, and what comes after it. None: the server stops.
     pub fn everything(&self, state: &State) -> Option<(Arc<str>, broadcast::Receiver<Arc<str>>)> {
-        let clients = state.list_clients(Instant::now());
         let mut inner = self.inner();
         let sender = inner.news.as_ref()?;
         let alone = sender.receiver_count() == 0;
         let news = sender.subscribe();
         if alone {
+            let clients = state.machines(Instant::now());
             // While nobody listened nothing was looked at.
-            inner.seen = Seen::now(state, &clients);
+            (inner.seen, inner.all) = (Seen::now(state, &clients), None);
         }
-        Some((inner.seen.all(), news))
+        let Inner { seen, all, .. } = &mut *inner;
+        Some((all.get_or_insert_with(|| seen.all()).clone(), news))
     }
 
     /// The rates of the last minutes, oldest first.
@@ -226,7 +271,7 @@ impl Live {
 
     /// How many listen.
     pub fn listeners(&self) -> usize {
-        MAX_LISTENERS - self.places.available_permits()
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
     /// The server stops: nobody hears anything more.

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is looked at before a request is: by which name it came, and from whose page. A name that somebody else can
+//! point at us (DNS rebinding) is not one of ours, and a page of another site changes nothing.
+
+use super::{Ends, Shared, change::with_token, sentence};
+use crate::config::Listing;
+use axum::{
+    extract::{ConnectInfo, Request},
+    http::{HeaderMap, Method, StatusCode, header, uri::Authority},
+    middleware::Next,
+    response::Response,
+};
+use bootspec::text::clean;
+use std::net::IpAddr;
+
+/// Names that this machine has by itself: its host name, and what /etc/hosts calls it.
+pub fn own_names() -> Vec<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let host = read("/proc/sys/kernel/hostname").trim().to_ascii_lowercase();
+    let hosts = read("/etc/hosts").to_ascii_lowercase();
+    let lines = hosts.lines().map(|l| l.split('#').next().unwrap_or_default());
+    let ours = lines.filter(|l| l.split_whitespace().skip(1).any(|name| name == host));
+    let mut names: Vec<String> =
+        ours.flat_map(|l| l.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()).collect();
+    names.push(host);
+    names
+}
+
+/// Whether a `Host` header names this server. A browser comes by a name with dots only if somebody's DNS has it.
+fn is_ours(host: &str, names: &[String]) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_ok()
+        || !name.contains('.')
+        || name.ends_with(".localhost")
+        || names.iter().any(|n| n.eq_ignore_ascii_case(&name))
+}
+
+/// What a browser could read or change for another site's page. Boot loaders and agents ask for the rest, by whatever
+/// name the admin gave us.
+fn is_for_people(path: &str) -> bool {
+    path == "/" || path == "/metrics" || (path.starts_with("/api/") && path != "/api/v1/heartbeat")
+}
+
+/// Whether a page of another site sends this.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let other = |origin: &str| {
+        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        !rest.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    };
+    text("origin").is_some_and(other)
+        || text("sec-fetch-site").is_some_and(|s| !matches!(s, "same-origin" | "none"))
+}
+
+/// Refuse what comes by another's name, or changes something for another's page.
+pub async fn guard(state: Shared, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let host = headers.get(header::HOST).map(|h| h.to_str().unwrap_or("?"));
+    if let Some(host) = host.filter(|h| is_for_people(request.uri().path()) && !is_ours(h, &state.names)) {
+        let host = clean(host, &[]).chars().take(100).collect::<String>();
+        return sentence(
+            StatusCode::MISDIRECTED_REQUEST,
+            format_args!(
+                "this server is not called '{host}': use its address, or put the name into names = [\"…\"] in [serve] of server.toml"
+            ),
+        );
+    }
+    let asks = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if !asks && is_foreign(headers) {
+        return sentence(StatusCode::FORBIDDEN, "pages of other sites change nothing here");
+    }
+    next.run(request).await
+}
+
+/// Who may read the list of machines is the admin's choice.
+pub async fn listing(state: Shared, ends: ConnectInfo<Ends>, request: Request, next: Next) -> Response {
+    match state.config.serve.machines {
+        Listing::Open => next.run(request).await,
+        Listing::Token => with_token(state, ends, request, next).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ours_and_of_others() {
+        let names = ["boot.lab".to_owned()];
+        for ours in [
+            "10.0.0.1",
+            "10.0.0.1:6980",
+            "[fd00::1]:6980",
+            "localhost:1",
+            "x.localhost",
+            "server",
+            "Boot.Lab:6980",
+            "boot.lab.",
+        ] {
+            assert!(is_ours(ours, &names), "{ours}");
+        }
+        for other in [
+            "evil.example",
+            "boot.lab.evil.example",
+            "10.0.0.1.evil.example:6980",
+            "",
+            "a b",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!is_ours(other, &names), "{other}");
+        }
+        let headers = |name: &'static str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "10.0.0.1:6980".parse().unwrap());
+            headers.insert(name, value.parse().unwrap());
+            is_foreign(&headers)
+        };
+        assert!(!headers("origin", "http://10.0.0.1:6980") && !headers("sec-fetch-site", "same-origin"));
+        assert!(
+            headers("origin", "http://evil.example")
+                && headers("origin", "null")
+                && headers("sec-fetch-site", "cross-site")
+        );
+    }
+}
