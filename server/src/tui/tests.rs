@@ -196,6 +196,20 @@ fn keys_ask_for_work() {
     }
 }
 
+/// Whatever a server says, a row of the machines is a machine: never everybody, nor a group.
+#[test]
+fn rows_are_machines() {
+    for id in ["default", "group:room1", "10.0.0.9"] {
+        for keys in ["2alab\n", "2olab\n", "2x", "2w"] {
+            let mut m = model();
+            m.now.machines = vec![machine(id, "pc-07", Phase::Failed, 0)];
+            // What is typed for a dialog that does not open only asks for the machine's log.
+            let asked = press(&mut m, keys);
+            assert!(asked.iter().all(|e| matches!(e, Effect::Log(_))), "{id}: {keys:?}: {asked:?}");
+        }
+    }
+}
+
 #[test]
 fn a_source_is_filtered_and_picked() {
     let mut m = model();
