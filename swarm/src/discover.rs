@@ -64,7 +64,7 @@ pub(crate) async fn call(shared: Arc<Shared>) {
             (more, since) = (more + 1, shared.now());
         }
         // Who is just being called counts: else the first to start call each other all, and later ones find no room.
-        // Who is silent does not: else whoever calls us and says nothing keeps us from calling others.
+        // Who has called us and is silent does not: else such keep us from calling others.
         let connected = shared.working() + shared.calling.load(Ordering::Relaxed);
         let at: HashSet<SocketAddr> = shared.state().conns.values().filter_map(|c| c.listens()).collect();
         let mix = shared.now() >= LISTENED && shared.mixed.load(Ordering::Relaxed) < MIXED;

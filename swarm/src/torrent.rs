@@ -298,9 +298,11 @@ impl Shared {
         }
     }
 
-    /// Connections on which something happens, or may soon.
+    /// Connections but those of others who have called us and are silent.
     pub(crate) fn working(&self) -> usize {
-        self.seats(&self.state()).iter().filter(|s| !s.is_silent()).count()
+        let now = self.now();
+        let counts = |c: &&Arc<Conn>| c.lives() && !(c.incoming && c.seat(now).is_silent());
+        self.state().conns.values().filter(counts).count()
     }
 
     /// Connections from one address at most: several machines may be behind one address.
