@@ -68,10 +68,10 @@ fn by_serial(dev: &Path, name: &DeviceName, serial: &str) -> anyhow::Result<Opti
     for entry in entries.flatten() {
         let link = entry.file_name().to_string_lossy().into_owned();
         let fits = link.strip_suffix(&wanted).is_some_and(|front| front.ends_with(['_', '-']));
-        if let Some(node) = fits.then(|| entry.path().canonicalize().ok()).flatten() {
-            if !found.contains(&node) {
-                found.push(node);
-            }
+        if let Some(node) = fits.then(|| entry.path().canonicalize().ok()).flatten()
+            && !found.contains(&node)
+        {
+            found.push(node);
         }
     }
     match found.as_slice() {

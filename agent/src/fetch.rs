@@ -98,15 +98,15 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let patience = params.timeout;
     let join = Join { metainfo, params: &params, patience, reach, client, port: args.port, image: &image };
     let (session, torrent) = join.fetch(&mut payload, report).await?;
-    if let Some((keys, vouched)) = &vouched {
-        if let Err(failure) = vouched.check(&mut payload, &image, keys, report).await {
-            session.stop();
-            // Else the next try would find it complete. A file that was there before is not ours to delete.
-            if here != Here::Whole {
-                let _ = fs::remove_file(&part);
-            }
-            return Err(failure);
+    if let Some((keys, vouched)) = &vouched
+        && let Err(failure) = vouched.check(&mut payload, &image, keys, report).await
+    {
+        session.stop();
+        // Else the next try would find it complete. A file that was there before is not ours to delete.
+        if here != Here::Whole {
+            let _ = fs::remove_file(&part);
         }
+        return Err(failure);
     }
     if here != Here::Whole {
         publish(&payload.file, &part, &file).step(Exit::Storage)?;

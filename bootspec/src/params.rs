@@ -466,10 +466,10 @@ impl Params {
             }
         }
         let root = words.iter().rev().find(|(n, _)| n == "root").and_then(|(_, value)| value.as_deref());
-        if let Some(torrent) = root.and_then(from_root) {
-            if let Err(why) = (TABLE[0].set)(&mut params, &torrent) {
-                remarks.push(Remark::Bad { name: "root".into(), why });
-            }
+        if let Some(torrent) = root.and_then(from_root)
+            && let Err(why) = (TABLE[0].set)(&mut params, &torrent)
+        {
+            remarks.push(Remark::Bad { name: "root".into(), why });
         }
         for (name, value) in words.iter().filter(|(n, _)| n.starts_with(PREFIX)) {
             let short = &name[PREFIX.len()..];

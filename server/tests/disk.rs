@@ -125,7 +125,7 @@ fn what_the_initrd_lacks_is_taken_from_the_image() {
     assert_eq!((&m["family"], &m["partition"]), (&"initramfs-tools".into(), &5.into()));
     let made = fs::read(w.path("cat/images/m/initrd")).unwrap();
     assert_eq!(m["initrd"]["size"], made.len());
-    assert!(made.ends_with(&stock) && (made.len() - stock.len()) % 4 == 0);
+    assert!(made.ends_with(&stock) && (made.len() - stock.len()).is_multiple_of(4));
     let mut gunzip = Command::new("sh")
         .args(["-c", "gzip -dcq | cpio -it --quiet"])
         .stdin(Stdio::piped())

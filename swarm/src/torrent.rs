@@ -397,7 +397,7 @@ impl Shared {
         };
         from.fetch_add(data.len() as u64, Ordering::Relaxed);
         let now = self.now();
-        if begin % BLOCK != 0 {
+        if !begin.is_multiple_of(BLOCK) {
             return false; // Never asked for.
         }
         let mut useful = false;

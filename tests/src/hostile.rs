@@ -133,7 +133,7 @@ fn talk(
     hello.extend(torrent.infohash);
     hello.extend(b"-XX0000-hostile00000");
     let mut bits = vec![0xff_u8; torrent.pieces.div_ceil(8)];
-    if torrent.pieces % 8 != 0 {
+    if !torrent.pieces.is_multiple_of(8) {
         *bits.last_mut().expect("there is a piece") <<= 8 - torrent.pieces % 8;
     }
     hello.extend((bits.len() as u32 + 1).to_be_bytes());

@@ -90,7 +90,8 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
         0o755,
     )?;
     // Debian's own, which `ltsp nfs` would have brought; ours is the real one.
-    for unit in ["nfs-kernel-server"] {
+    {
+        let unit = "nfs-kernel-server";
         let text = "[Service]\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n";
         server.write(&format!("/usr/local/lib/systemd/system/{unit}.service"), text, 0o644)?;
     }

@@ -212,7 +212,7 @@ pub fn archives<R: Read>(
 ) -> Result<End> {
     while let Some(magic) = from.skip_padding()? {
         // An archive that does not begin at a multiple of four is none for the kernel.
-        if !is_newc(&magic) || (from.at - magic.len() as u64) % 4 != 0 {
+        if !is_newc(&magic) || !(from.at - magic.len() as u64).is_multiple_of(4) {
             return Ok(End::Other(magic));
         }
         *count += 1;

@@ -100,7 +100,7 @@ fn archives_behind_compressed_ones_are_seen() {
             let parts = [&head[..], &packed(other, args, &second), &[0; 64]].concat();
             assert_eq!(verdict(&parts), Ok(()), "{program}, {other}");
         }
-        if packed(program, args, &first).len() % 4 != 0 {
+        if !packed(program, args, &first).len().is_multiple_of(4) {
             let misaligned = [&packed(program, args, &first)[..], &second].concat();
             assert!(verdict(&misaligned).is_err(), "{program}: the kernel does not see it either");
         }
