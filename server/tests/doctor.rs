@@ -62,7 +62,7 @@ fn images_machines_and_ports() {
     let running = Server::start(&w, &["--no-seed"]);
     let (found, _) = doctor();
     assert_eq!(says(&found, "images"), ["good 1 can be served"]);
-    assert_eq!(says(&found, "machines"), ["good 1 entries in hosts.toml"]);
+    assert_eq!(says(&found, "machines"), ["good 1 entry in hosts.toml"]);
     assert!(says(&found, "server")[0].starts_with("good it runs ("), "{found:?}");
     assert!(says(&found, "clock")[0].starts_with("good "), "{found:?}");
     drop(running);
