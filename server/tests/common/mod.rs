@@ -226,8 +226,11 @@ impl Server {
         let mut command = world.command(&["serve", "--listen", listen, "--peer-port", "0"]);
         let mut child = command.args(args).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = Vec::new();
         let http = loop {
-            let line = lines.next().expect("it ended without listening").unwrap();
+            let Some(line) = lines.next() else { panic!("it ended without listening: {said:?}") };
+            let line = line.unwrap();
+            said.push(line.clone());
             if let Some((_, rest)) = line.split_once("listening on http://") {
                 break rest.split(',').next().unwrap().parse().unwrap();
             }
