@@ -12,7 +12,7 @@ fn failed(panic: &str) -> Vec<String> {
         getarg() { echo "$PANIC"; }
         warn() { :; }
         emergency_shell() { echo shell; }
-        # As the real one, which does not take what is no number.
+        # The real one too refuses what is not a number.
         sleep() { echo "sleep $1"; case "$1" in *[!0-9]*) return 1 ;; esac; }
         reboot() { echo reboot; }
         . "$LIBRARY"

@@ -5,12 +5,7 @@ mod common;
 
 use common::{Said, Server, World, initrd};
 use serde_json::Value;
-use std::{
-    fs,
-    net::TcpListener,
-    os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
-};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
 
 /// The findings of a run, and its exit code.
 fn findings(said: Said) -> (Vec<Value>, Option<i32>) {
@@ -132,16 +127,7 @@ fn another_dhcp_server_and_a_firewall() {
     }
     let w = World::new();
     w.write("dnsmasq.d/boottorrent.conf", "interface=lan0\ndhcp-authoritative\n");
-    let doctor = w.command(&["doctor", "--json", "--dnsmasq-dir", "dnsmasq.d"]);
-    let out = Command::new("unshare")
-        .args(["--net", "sh", "-c", NETWORK, "sh"])
-        .arg(doctor.get_program())
-        .args(doctor.get_args())
-        .current_dir(w.dir.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said: Said = out.into();
+    let said = w.run_in_network(NETWORK, &[], &["doctor", "--json", "--dnsmasq-dir", "dnsmasq.d"]);
     let mut runs = serde_json::Deserializer::from_str(&said.out).into_iter::<Vec<Value>>();
     let mut next = || runs.next().unwrap_or_else(|| panic!("{}{}", said.out, said.err)).unwrap();
     let (first, second) = (next(), next());

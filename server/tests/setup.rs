@@ -4,9 +4,8 @@
 
 mod common;
 
-use common::{Said, World};
+use common::World;
 use serde_json::Value;
-use std::process::{Command, Stdio};
 
 /// Two networks, each with a cable to nowhere; dnsmasq as Debian's unit starts it; then doctor.
 /// $1: what is done before dnsmasq starts; $2: before doctor; the rest: doctor.
@@ -42,16 +41,11 @@ fn doctor(w: &World, conf: &str, before: &str, after: &str) -> Vec<Value> {
             &format!("{program} {} setup --dnsmasq-dir etc/dnsmasq.d --tftp-root $PWD/tftp", args.join(" ")),
         )
     };
-    let doctor = w.command(&["doctor", "--json", "--dnsmasq-dir", "etc/dnsmasq.d"]);
-    let out = Command::new("unshare")
-        .args(["--net", "sh", "-c", NETWORKS, "sh", &setup(before), &setup(after)])
-        .arg(doctor.get_program())
-        .args(doctor.get_args())
-        .current_dir(w.dir.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said: Said = out.into();
+    let said = w.run_in_network(
+        NETWORKS,
+        &[&setup(before), &setup(after)],
+        &["doctor", "--json", "--dnsmasq-dir", "etc/dnsmasq.d"],
+    );
     let json = said.out.lines().skip_while(|l| *l != "[").collect::<Vec<_>>().join("\n");
     let log = std::fs::read_to_string(w.path("dnsmasq.log")).unwrap_or_default();
     serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {}{}{log}", said.out, said.err))

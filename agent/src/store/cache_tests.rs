@@ -140,7 +140,10 @@ async fn the_last_version_is_not_deleted_for_one_that_does_not_come() {
         assert_eq!(cache.latest("lab").unwrap().infohash, torrent(&old).infohash());
     }
     let ready = next(serves("206 Partial Content", new[..PIECE].to_vec())).await;
-    assert!(ready.is_ok() && cache.latest("lab").is_none(), "it comes, and there is no other room");
+    assert!(
+        ready.is_ok() && cache.latest("lab").is_none(),
+        "the new image is ready, and the old one had to go"
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn serves(snippet: &str, network: &Interface) -> bool {
     addresses.any(|a| Subnet::of(a, network.subnet.prefix) == network.subnet)
 }
 
-/// The servers that gave an address. A proxy offers none: it is no other server.
+/// The servers that gave an address. A proxy offers none, so it is not among them.
 fn addresses(offers: &[Offer]) -> BTreeSet<Ipv4Addr> {
     offers.iter().filter(|o| o.address).map(|o| o.server).collect()
 }

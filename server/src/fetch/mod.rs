@@ -194,7 +194,7 @@ async fn promise(plan: &Plan, http: &Http, no_verify: bool, watch: &Watch) -> Re
     let Some((sum, name)) = found else {
         match sums::entries(&text).len() {
             0 => bail!(
-                "{list} has no SHA-256 or SHA-512 sum that can be read: it is no list as sha256sum writes it; give --sum"
+                "{list} has no SHA-256 or SHA-512 sum that can be read: sha256sum writes such lists; or give --sum"
             ),
             count => bail!(
                 "{list} has no checksum for '{pattern}' (it has {count} SHA-256 and SHA-512 sums): it is of another version, or --file is wrong"
@@ -385,7 +385,7 @@ async fn add(place: &Place, plan: &Plan, request: &FetchRequest, path: &Path) ->
 /// there twice.
 fn joined(folder: &str, file: &str) -> Result<String> {
     if file.split('/').any(|part| part == ".." || part.is_empty()) {
-        bail!("the list of checksums names '{}', which is no path in {folder}", file.escape_debug());
+        bail!("the list of checksums names '{}', which is not a path in {folder}", file.escape_debug());
     }
     let parts: Vec<&str> = file.split('/').collect();
     let overlap = (1..parts.len()).rev().find(|n| folder.ends_with(&format!("/{}/", parts[..*n].join("/"))));

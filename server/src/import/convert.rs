@@ -86,7 +86,7 @@ pub fn raw(from: &Path, format: Virtual, shown: &str, staging: &Staging) -> Resu
     }
     let size = virtual_size(from, format)?;
     if size > MAX {
-        bail!("'{shown}' is a disk of {}: more than {} is no image", human_size(size), human_size(MAX));
+        bail!("'{shown}' is a disk of {}; an image has at most {}", human_size(size), human_size(MAX));
     }
     let payload = staging.path(PAYLOAD);
     staging.create(PAYLOAD)?.set_len(size).with_context(|| format!("making {}", payload.display()))?;

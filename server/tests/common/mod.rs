@@ -105,6 +105,16 @@ impl World {
         self.command(args).output().unwrap().into()
     }
 
+    /// Runs a command at the end (`"$@"`) of a script that makes networks, in a namespace of its own. `given` is what
+    /// the script takes off its arguments first. Needs root.
+    pub fn run_in_network(&self, script: &str, given: &[&str], args: &[&str]) -> Said {
+        let command = self.command(args);
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "sh", "-c", script, "sh"]).args(given);
+        unshare.arg(command.get_program()).args(command.get_args());
+        unshare.current_dir(self.dir.path()).stdin(Stdio::null()).output().unwrap().into()
+    }
+
     /// A root directory with a kernel, an initrd, and what is hard to keep.
     pub fn root(&self, name: &str) -> PathBuf {
         let root = self.path(name);
