@@ -46,8 +46,10 @@ pub fn mirror_host() -> Result<String> {
 pub fn archive(suite: Suite) -> Result<String> {
     for source in sources(suite)? {
         let (Source::List(text) | Source::Deb822(text)) = source;
-        let of_suite = text.split_whitespace().any(|w| w == suite.as_str());
-        let url = text.split_whitespace().find(|w| w.starts_with("http://") || w.starts_with("https://"));
+        // A comment may have another address, as in Debian's container images.
+        let words = || text.lines().filter(|l| !l.starts_with('#')).flat_map(str::split_whitespace);
+        let of_suite = words().any(|w| w == suite.as_str());
+        let url = words().find(|w| w.starts_with("http://") || w.starts_with("https://"));
         if let (true, Some(url)) = (of_suite, url) {
             return Ok(url.to_owned());
         }

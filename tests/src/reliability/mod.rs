@@ -2,6 +2,7 @@
 //! What goes wrong in a room, each as a scenario with a name: `make reliability` runs them all and makes
 //! docs/reliability.md of how they ended, and tests/tests/reliability.rs fails when one ends otherwise.
 
+mod hostile;
 mod network;
 pub mod page;
 mod power;
@@ -84,5 +85,5 @@ impl Scenario {
 /// All of them, in the order of the table.
 pub fn all() -> Vec<Scenario> {
     let first = sources::ALL.into_iter().chain(network::ALL).chain(power::ALL);
-    first.chain(storage::ALL).chain(vm::ALL).collect()
+    first.chain(hostile::ALL).chain(storage::ALL).chain(vm::ALL).collect()
 }

@@ -12,7 +12,7 @@ use boottorrent_tests::{
 use clap::Parser;
 
 /// MiB of the images that most scenarios have.
-const MIB: [u32; 3] = [16, 24, 32];
+const MIB: [u32; 4] = [16, 24, 32, 48];
 
 /// Run what goes wrong in a room, and make docs/reliability.md of how it ended.
 #[derive(Parser)]

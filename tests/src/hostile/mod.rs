@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Peers that do what they should not, on a host of their own: a few lines of the protocol (BEP 3), no more.
 
+pub mod attack;
+
 use crate::{Host, Lab, Server, assets};
 use anyhow::{Context, Result};
 use std::{

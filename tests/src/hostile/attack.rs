@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Attacks of one host on a server and on machines: each needs no secret, and is repeated until dropped.
+//! What they are named after: shared/cases/hostile.md.
+
+use crate::Host;
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A running attack. It ends when dropped.
+pub struct Attack {
+    _host: Host,
+    over: Arc<AtomicBool>,
+    acts: Arc<AtomicUsize>,
+}
+
+/// What one thread of an attack needs.
+pub struct Attacker {
+    /// Its number, from 0.
+    pub number: usize,
+    over: Arc<AtomicBool>,
+    acts: Arc<AtomicUsize>,
+}
+
+/// An infohash.
+pub type Infohash = [u8; 20];
+
+impl Attack {
+    /// Start `threads` attackers on a host. Each repeats `act`; what fails is tried again.
+    pub fn start(
+        host: Host,
+        threads: usize,
+        act: impl Fn(&Attacker) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let (over, acts, act) = (Arc::default(), Arc::default(), Arc::new(act));
+        let attackers: Vec<Attacker> = (0..threads)
+            .map(|number| Attacker { number, over: Arc::clone(&over), acts: Arc::clone(&acts) })
+            .collect();
+        // Threads that this one starts are in its namespace too.
+        host.netns().run(move || {
+            for attacker in attackers {
+                let act = act.clone();
+                thread::spawn(move || {
+                    while !attacker.is_over() {
+                        let _ = act(&attacker);
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                });
+            }
+        });
+        Self { _host: host, over, acts }
+    }
+
+    /// Whether it has done something.
+    pub fn acted(&self) -> bool {
+        self.acts.load(Relaxed) > 0
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.over.store(true, Relaxed);
+    }
+}
+
+impl Attacker {
+    fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// Something was done.
+    fn acted(&self) {
+        self.acts.fetch_add(1, Relaxed);
+    }
+
+    /// Keep what is open until the other end closes it or the attack is over, and read nothing.
+    fn hold(&self, stream: &TcpStream, long: Duration) {
+        let begun = Instant::now();
+        let closed = || matches!(stream.peek(&mut [0]), Ok(0));
+        let _ = stream.set_nonblocking(true);
+        while !self.is_over() && begun.elapsed() < long && !closed() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn id(&self) -> [u8; 20] {
+        let text = format!("-XX0000-{:012}", self.number);
+        text.into_bytes().try_into().expect("8 and 12 characters")
+    }
+}
+
+/// A message of BEP 3 with these numbers.
+fn numbers(id: u8, numbers: &[u32]) -> Vec<u8> {
+    let body: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+    message(id, &body)
+}
+
+fn message(id: u8, body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32 + 1).to_be_bytes()[..], &[id], body].concat()
+}
+
+/// A message of BEP 10.
+fn extended(id: u8, dict: &[u8]) -> Vec<u8> {
+    message(20, &[&[id], dict].concat())
+}
+
+const REQUEST: u8 = 6;
+const CANCEL: u8 = 8;
+const BLOCK: u32 = 16 << 10;
+
+fn call(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+    Ok(stream)
+}
+
+/// Connect and shake hands. Gives the stream and the id of the other end.
+fn greet(to: SocketAddr, infohash: Infohash, id: [u8; 20]) -> io::Result<(TcpStream, [u8; 20])> {
+    let mut stream = call(to)?;
+    stream.write_all(&[&b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0"[..], &infohash, &id].concat())?;
+    let mut theirs = [0; 68];
+    stream.read_exact(&mut theirs)?;
+    Ok((stream, theirs[48..].try_into().expect("20 bytes")))
+}
+
+/// Read until a piece is shown, by HAVE or in a bitfield.
+fn shown(stream: &mut TcpStream) -> io::Result<u32> {
+    loop {
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut body = vec![0; u32::from_be_bytes(length).min(1 << 20) as usize];
+        stream.read_exact(&mut body)?;
+        match &body[..] {
+            &[4, a, b, c, d] => return Ok(u32::from_be_bytes([a, b, c, d])),
+            [5, bits @ ..] => {
+                if let Some(byte) = bits.iter().position(|b| *b != 0) {
+                    return Ok(byte as u32 * 8 + bits[byte].leading_zeros());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A1: 4000 requests of one block, and cancels that cut bytes out of them.
+pub fn cancels(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
+    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let piece = shown(&mut stream)?;
+    stream.write_all(&numbers(REQUEST, &[piece, 0, BLOCK]).repeat(4000))?;
+    let cuts: Vec<u8> = (0..12_000).flat_map(|n| numbers(CANCEL, &[piece, 2 * (n % 8000) + 1, 1])).collect();
+    a.acted();
+    stream.write_all(&cuts)?;
+    a.hold(&stream, Duration::from_secs(2));
+    Ok(())
+}
+
+/// A9: one piece, again and again, as fast as it comes.
+pub fn gorge(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
+    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let piece = shown(&mut stream)?;
+    let ask = numbers(REQUEST, &[piece, 0, BLOCK]);
+    stream.write_all(&ask.repeat(16))?;
+    let (mut came, mut asked, mut space) = (0, 16 * BLOCK as usize, vec![0; 64 << 10]);
+    while !a.is_over() {
+        came += match stream.read(&mut space)? {
+            0 => return Ok(()),
+            n => n,
+        };
+        a.acted();
+        while asked < came + 16 * BLOCK as usize {
+            stream.write_all(&ask)?;
+            asked += BLOCK as usize;
+        }
+    }
+    Ok(())
+}
+
+/// A11, B11: messages that are allowed and make the other end do something, without a pause. Nothing is read.
+pub fn floods(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
+    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let again = match a.number % 3 {
+        0 => extended(0, b"d1:md6:ut_pexi1ee1:pi7000ee"),
+        1 => message(5, &[0xff; 64]),
+        _ => extended(0, &[b'l'; 16_000]),
+    };
+    let again = again.repeat((64 << 10) / again.len() + 1);
+    while !a.is_over() {
+        stream.write_all(&again)?;
+        a.acted();
+    }
+    Ok(())
+}
+
+/// A7: call machines as the server's seeder, and stay.
+pub fn pretend(a: &Attacker, seeder: SocketAddr, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
+    let (_, theirs) = greet(seeder, infohash, a.id())?;
+    let (mut stream, _) = greet(to, infohash, theirs)?;
+    stream.write_all(&[0; 4])?;
+    a.acted();
+    a.hold(&stream, Duration::from_secs(3));
+    Ok(())
+}
+
+/// A8: connections that say that they are there, and then nothing.
+pub fn sit(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
+    let (stream, _) = greet(to, infohash, a.id())?;
+    a.acted();
+    a.hold(&stream, Duration::from_secs(120));
+    Ok(())
+}
+
+/// A6: 2200 addresses that are nobody's, by local discovery (BEP 14), by the tracker, and by gossip to a machine (BEP 11).
+pub fn addresses(a: &Attacker, tracker: SocketAddr, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
+    let hex: String = infohash.iter().map(|b| format!("{b:02x}")).collect();
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let group = SocketAddr::from(([239, 192, 152, 143], 6771));
+    for port in 10_000..12_200 {
+        let search = format!(
+            "BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\nPort: {port}\r\nInfohash: {hex}\r\n\r\n\r\n"
+        );
+        socket.send_to(search.as_bytes(), group)?;
+    }
+    let hash: String = infohash.iter().map(|b| format!("%{b:02x}")).collect();
+    for port in 20_000..20_064 {
+        let mut stream = call(tracker)?;
+        let query = format!("info_hash={hash}&peer_id=-XX0000-0000000{port}&port={port}&left=0&compact=1");
+        write!(stream, "GET /announce?{query} HTTP/1.0\r\nHost: {}\r\n\r\n", tracker.ip())?;
+        stream.read_to_end(&mut Vec::new())?;
+    }
+    a.acted();
+    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let junk: Vec<u8> =
+        (0..2000u16).flat_map(|n| [10, 77, 0, 100 + (n % 100) as u8, 0x30, n as u8]).collect();
+    stream.write_all(&extended(0, b"d1:md6:ut_pexi1eee"))?;
+    let list = [format!("d5:added{}:", junk.len()).as_bytes(), &junk, b"e"].concat();
+    stream.write_all(&extended(1, &list))?;
+    a.hold(&stream, Duration::from_secs(1));
+    Ok(())
+}
+
+/// A2: machines that there are not, as large as they can be; and a question of which the answer is never read.
+pub fn heartbeats(a: &Attacker, http: SocketAddr) -> io::Result<()> {
+    let mut stream = call(http)?;
+    for n in 0..256 {
+        stream.write_all(made_up(a.number * 256 + n, http).as_bytes())?;
+    }
+    a.acted();
+    let mut asks = call(http)?;
+    let ask = format!("GET /api/v1/clients HTTP/1.1\r\nHost: {http}\r\n\r\n");
+    asks.write_all(ask.repeat(20).as_bytes())?;
+    a.hold(&asks, Duration::from_secs(5));
+    Ok(())
+}
+
+fn made_up(n: usize, http: SocketAddr) -> String {
+    let wide = "\u{1f600}".repeat(60);
+    let log = vec![format!("\"{wide}\""); 20].join(",");
+    let body = format!(
+        "{{\"id\":\"52:54:00:fe:{:02x}:{:02x}\",\"hostname\":\"{wide}\",\"image\":\"{wide}\",\"error\":\"{wide}\",\"log\":[{log}]}}",
+        n / 256,
+        n % 256
+    );
+    format!(
+        "POST /api/v1/heartbeat HTTP/1.1\r\nHost: {http}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
