@@ -38,9 +38,12 @@ pub enum Command {
 
 /// The program: what was asked for, and its exit code.
 pub fn main() -> ExitCode {
+    if crate::init::is_init() {
+        crate::init::main();
+    }
     let code = match Cli::parse().command {
         Command::Boot(args) if args.child => crate::boot_child(&args),
-        Command::Boot(args) => crate::launch::boot(&args),
+        Command::Boot(args) => crate::launch::boot(&args, &std::env::args_os().skip(1).collect::<Vec<_>>()),
         Command::Status(args) => crate::status::run(&args),
         Command::Fetch(args) => crate::fetch::run(&args),
         Command::Vlan(args) => crate::vlan::run(&args),

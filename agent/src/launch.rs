@@ -12,6 +12,7 @@ use anyhow::Context;
 use bootspec::{Exit, MODULES_DIR, Params, params::OnFail};
 use nix::{sys::reboot::RebootMode, unistd};
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -23,9 +24,9 @@ use std::{
 /// Room for the agent, its log and its socket.
 const HOME_SIZE: u64 = 64 << 20;
 
-/// Start the process that stays; return when the root is mounted or the boot has failed.
-pub fn boot(args: &BootArgs) -> Exit {
-    let exit = match start(args) {
+/// Start the process that stays; return when the root is mounted or the boot has failed. `words`: `args` as they were given.
+pub fn boot(args: &BootArgs, words: &[OsString]) -> Exit {
+    let exit = match start(args, words) {
         Ok(exit) => exit,
         Err(e) => {
             eprintln!("boottorrent: {e:#}");
@@ -38,7 +39,7 @@ pub fn boot(args: &BootArgs) -> Exit {
     exit
 }
 
-fn start(args: &BootArgs) -> anyhow::Result<Exit> {
+fn start(args: &BootArgs, words: &[OsString]) -> anyhow::Result<Exit> {
     modules::load(Path::new(MODULES_DIR));
     // From the rescue shell the boot can be tried again: what the last try kept is given back first.
     root::detach(&args.run_dir);
@@ -46,7 +47,7 @@ fn start(args: &BootArgs) -> anyhow::Result<Exit> {
     let program = move_in(args)?;
     let mut child = Command::new(&program)
         .arg0("@boottorrent-agent")
-        .args(std::env::args_os().skip(1))
+        .args(words)
         .arg("--child")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

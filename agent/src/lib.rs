@@ -15,6 +15,7 @@ pub mod engine_log;
 pub mod fail;
 pub mod fetch;
 pub mod identity;
+pub mod init;
 pub mod iso;
 pub mod launch;
 pub mod lease;

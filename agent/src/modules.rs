@@ -16,15 +16,20 @@ pub fn load(folder: &Path) {
     let mut files: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.sort();
     for path in files {
-        let loaded = File::open(&path).map_err(|e| e.to_string()).and_then(|file| {
-            match finit_module(&file, c"", ModuleInitFlags::empty()) {
-                // There already, or built in.
-                Ok(()) | Err(Errno::EEXIST) => Ok(()),
-                Err(e) => Err(e.desc().to_owned()),
-            }
-        });
-        if let Err(e) = loaded {
-            eprintln!("boottorrent: loading the kernel module {}: {e}", path.display());
+        insert(&path);
+    }
+}
+
+/// Load one file.
+pub fn insert(path: &Path) {
+    let loaded = File::open(path).map_err(|e| e.to_string()).and_then(|file| {
+        match finit_module(&file, c"", ModuleInitFlags::empty()) {
+            // There already, or built in.
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(e) => Err(e.desc().to_owned()),
         }
+    });
+    if let Err(e) = loaded {
+        eprintln!("boottorrent: loading the kernel module {}: {e}", path.display());
     }
 }

@@ -28,6 +28,8 @@ pub struct Net {
     pub hostname: Option<String>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Time servers (NTP).
+    pub ntp: Vec<Ipv4Addr>,
     /// The domain of this machine.
     pub domain: Option<String>,
     /// The domains that names without a dot are looked up in, if DHCP named some (option 119).
@@ -70,7 +72,7 @@ pub fn read(net_dir: &Path, bootif: Option<&str>) -> anyhow::Result<Net> {
     }
     let tried: Vec<String> = found.iter().map(|n| n.interface.clone()).collect();
     found.retain(|n| n.address.is_some());
-    let bootif = bootif.map(|b| b.trim_start_matches("01-").replace('-', ":").to_lowercase());
+    let bootif = bootif.map(bootif_mac);
     // Stable, so that what DHCP said comes before what the kernel only knows an address of.
     found.sort_by_key(|n| bootif.as_ref() != Some(&n.mac));
     match found.into_iter().next() {
@@ -85,6 +87,11 @@ pub fn read(net_dir: &Path, bootif: Option<&str>) -> anyhow::Result<Net> {
 /// The `BOOTIF=` of a kernel command line.
 pub fn bootif(cmdline: &str) -> Option<String> {
     bootspec::cmdline::split(cmdline).into_iter().rev().find(|(n, _)| n == "BOOTIF")?.1
+}
+
+/// The address in it, lower case with colons: PXELINUX writes `01-`, the type of the hardware, in front.
+pub fn bootif_mac(bootif: &str) -> String {
+    bootif.trim_start_matches("01-").replace('-', ":").to_lowercase()
 }
 
 /// One net-*.conf: lines of `KEY='value'`, as ipconfig writes for the shell.
@@ -102,6 +109,7 @@ pub fn parse(text: &str) -> Option<Net> {
         hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
         domain: get("DNSDOMAIN").filter(|d| hostname_ok(d)).map(str::to_owned),
         dns: ["IPV4DNS0", "IPV4DNS1"].into_iter().filter_map(address).collect(),
+        ntp: addresses(get("IPV4NTP")),
         searched: domains(get("DOMAINSEARCH")),
         lease: get("DHCPLEASETIME").and_then(|t| t.parse().ok()),
         index: None,
@@ -125,9 +133,15 @@ pub fn lease(text: &str) -> Option<Net> {
         domain: get("DOMAINNAME").filter(|d| hostname_ok(d)).map(str::to_owned),
         searched: domains(get("DOMAIN_SEARCH_LIST")),
         lease: get("LIFETIME").map(|t| t.trim_end_matches('s')).and_then(|t| t.parse().ok()),
-        dns: get("DNS").unwrap_or_default().split(' ').filter_map(|a| a.parse().ok()).collect(),
+        dns: addresses(get("DNS")),
+        ntp: addresses(get("NTP")),
         ..Net::default()
     })
+}
+
+/// A list of addresses, without what is not one: networkd names IPv6 servers too.
+fn addresses(list: Option<&str>) -> Vec<Ipv4Addr> {
+    list.unwrap_or_default().split_whitespace().filter_map(|a| a.parse().ok()).collect()
 }
 
 /// A list of domains, without what is none.

@@ -34,7 +34,8 @@ pub fn run(args: &VlanArgs) -> Exit {
     }
 }
 
-fn make(cmdline: &Path) -> anyhow::Result<Option<String>> {
+/// Make it, once its card is there. `None`: none is asked for.
+pub fn make(cmdline: &Path) -> anyhow::Result<Option<String>> {
     let line = fs::read_to_string(cmdline).with_context(|| format!("reading {}", cmdline.display()))?;
     let Some(vlan) = Vlan::of(&line).map_err(|e| anyhow!(e))? else { return Ok(None) };
     let card = card(&vlan.card)?;

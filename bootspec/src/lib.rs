@@ -61,5 +61,7 @@ pub const KEYS_DIR: &str = "/etc/boottorrent/keys";
 pub const CA_DIR: &str = "/etc/boottorrent/ca";
 /// In the initramfs: kernel modules that its maker left out.
 pub const MODULES_DIR: &str = "/usr/share/boottorrent/modules";
+/// Where drivers of network cards are in an initrd that the server made: `NAME.driver`, and the modules that it names.
+pub const DRIVERS_DIR: &str = "/usr/share/boottorrent/drivers";
 /// Where the agent keeps everything that must outlive the initramfs.
 pub const RUN_DIR: &str = "/run/boottorrent";

@@ -20,7 +20,7 @@ const SESSION: &str = "lab: live session of user";
 
 /// What Debian's own tool makes, unchanged, added without any option: cases/boot.md 0.
 #[test]
-#[ignore = "live-build takes eight minutes: make test-full"]
+#[ignore = "live-build takes ten minutes: make test-full"]
 fn an_iso_by_live_build_boots_with_its_session() -> Result<()> {
     let lab = Lab::new("iso-livebuild")?;
     let mut server = Server::of(&lab, &livebuild::catalogue()?, &["--up", "20MB/s"])?;

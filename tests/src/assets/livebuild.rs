@@ -24,7 +24,7 @@ pub fn iso() -> Result<PathBuf> {
         }
         config
             .args(["--archive-areas", "main", "--security", "false", "--updates", "false"])
-            .args(["--debian-installer", "none", "--memtest", "none", "--apt-recommends", "false"])
+            .args(["--debian-installer", "none", "--memtest", "none"])
             .args(["--firmware-chroot", "false", "--firmware-binary", "false"])
             .args(["--binary-images", "iso-hybrid", "--bootappend-live", PARAMETERS])
             .run()?;

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent-agent` as `/init` of an initrd that has nothing else: the kernel's file systems, the card's driver, an
+//! address, the boot story of [`crate::story`], and the step into the root. No udev and no shell.
+//!
+//! What a boot script leaves for the story (`/run/net-IFACE.conf`, resolv.conf) is left here too, in the same form.
+
+mod card;
+mod dhcp;
+mod drivers;
+mod fixed;
+pub mod lease;
+mod mounts;
+mod names;
+
+use crate::{
+    cli::{Cli, Command},
+    launch, link, modules, net,
+    report::Report,
+    root, vlan,
+};
+use anyhow::{Context, bail};
+use bootspec::{Exit, MODULES_DIR, Params, cmdline};
+use card::Wanted;
+use clap::Parser;
+use fixed::Asked;
+use lease::Lease;
+use nix::sys::reboot::{RebootMode, reboot};
+use std::{fs, path::Path, thread::sleep, time::Duration};
+
+/// How long servers of DHCP may take: as initramfs-tools asks, all rounds together.
+const DHCP: Duration = Duration::from_secs(265);
+
+/// Whether this process is the init of an initramfs.
+pub fn is_init() -> bool {
+    std::process::id() == 1
+}
+
+/// Boot. Never returns: PID 1 must not.
+pub fn main() -> ! {
+    let error = match mounts::kernel() {
+        Ok(()) => boot(),
+        Err(e) => e,
+    };
+    give_up(&error)
+}
+
+/// The way from here to the image's init. What it returns is why it did not come to that.
+fn boot() -> anyhow::Error {
+    modules::load(Path::new(MODULES_DIR));
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let report = Report::new(Some(Path::new("/dev/kmsg")), None);
+    report.set_level(Params::parse(&line).0.log);
+    if let Err(e) = network(&line, &report) {
+        // The story says it once more to the server, where there is a way to it; a kept image boots without a network.
+        report.warn(&format!("{e:#}"));
+    }
+    let Command::Boot(args) = Cli::parse_from(["boottorrent-agent", "boot"]).command else {
+        unreachable!("it was asked for")
+    };
+    drop(report);
+    match launch::boot(&args, &["boot".into()]) {
+        Exit::Ok => {
+            let init = root::Asked::read(&line, &Params::parse(&line).0).init;
+            mounts::switch_root(&args.root_mnt, init.as_deref())
+        }
+        exit => anyhow::anyhow!(
+            "BootTorrent could not boot this machine (exit code {}): the line above says why",
+            exit.code()
+        ),
+    }
+}
+
+/// An address for the card that the machine boots over.
+fn network(line: &str, report: &Report) -> anyhow::Result<()> {
+    let asked = fixed::asked(line)?;
+    link::loopback_up()?;
+    let words = cmdline::split(line);
+    let says = |name: &str, value: &str| {
+        words.iter().rev().find(|(n, _)| n == name).is_some_and(|(_, v)| v.as_deref() == Some(value))
+    };
+    let rename = !says("net.ifnames", "0");
+    let device = match &asked {
+        Asked::Dhcp(device) | Asked::Fixed(device, _) => device.clone(),
+    };
+    let bootif = net::bootif(line).map(|b| net::bootif_mac(&b));
+    let wanted = match (device, bootif) {
+        (Some(name), _) => Wanted::Name(name),
+        (None, Some(mac)) => Wanted::Mac(mac),
+        (None, None) => Wanted::Any,
+    };
+    let mut drivers = drivers::Drivers::read(drivers::folder());
+    let mut cards = card::bring_up(&wanted, rename, &mut drivers, report)?;
+    if rename {
+        cards.iter().try_for_each(|c| card::keep_name(Path::new("/run"), c))?;
+    }
+    if let Some(tagged) = vlan::make(Path::new("/proc/cmdline"))? {
+        cards = vec![tagged];
+    }
+    let (card, lease) = match asked {
+        Asked::Fixed(_, lease) => (cards.swap_remove(0), *lease),
+        Asked::Dhcp(_) => ask(&cards, report)?,
+    };
+    configure(&card, &lease)?;
+    report.info(&format!("network: {card} has {}/{}", lease.address, lease.prefix));
+    Ok(())
+}
+
+fn ask(cards: &[String], report: &Report) -> anyhow::Result<(String, Lease)> {
+    let with_mac = |name: &String| {
+        let mac = net::mac(name);
+        let bytes: Vec<u8> = mac.split(':').filter_map(|b| u8::from_str_radix(b, 16).ok()).collect();
+        match bytes.try_into() {
+            Ok(bytes) => Ok((name.clone(), bytes)),
+            Err(_) => bail!("the card {name} has no Ethernet address ('{mac}')"),
+        }
+    };
+    let cards = cards.iter().map(with_mac).collect::<anyhow::Result<Vec<_>>>()?;
+    let names: Vec<&str> = cards.iter().map(|(name, _)| name.as_str()).collect();
+    let mut told = false;
+    dhcp::ask(&cards, DHCP, |since| {
+        if !told && since > Duration::from_secs(5) {
+            told = true;
+            report.warn(&format!("no answer from any DHCP server on {}; still asking", names.join(", ")));
+        }
+    })
+}
+
+/// Give a card what was lent, and leave it for others to read.
+fn configure(card: &str, lease: &Lease) -> anyhow::Result<()> {
+    if let Some(mtu) = lease.mtu {
+        link::set_mtu(card, mtu.into())?;
+    }
+    link::add_address(card, lease.address, lease.prefix)?;
+    // Routers may be behind other routes (RFC 3442), so links come first.
+    let mut routes = lease.routes.clone();
+    routes.sort_by_key(|(_, prefix, router)| (router.is_some(), std::cmp::Reverse(*prefix)));
+    for (to, prefix, router) in routes {
+        link::add_route(card, to, prefix, router)?;
+    }
+    let conf = format!("/run/net-{card}.conf");
+    fs::write(&conf, lease.conf(card)).with_context(|| format!("writing {conf}"))?;
+    let search =
+        if lease.search.is_empty() { lease.domain.iter().cloned().collect() } else { lease.search.clone() };
+    let mut text: String = lease.dns.iter().map(|a| format!("nameserver {a}\n")).collect();
+    if !search.is_empty() {
+        text += &format!("search {}\n", search.join(" "));
+    }
+    fs::create_dir_all("/etc")
+        .and_then(|()| fs::write("/etc/resolv.conf", text))
+        .context("writing /etc/resolv.conf")
+}
+
+/// `panic=` as initramfs-tools has it: seconds until a reboot, at once if negative; without it, wait for people.
+fn give_up(error: &anyhow::Error) -> ! {
+    eprintln!("boottorrent: {error:#}");
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let words = cmdline::split(&line);
+    let panic = words
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "panic")
+        .and_then(|(_, v)| v.as_ref()?.parse::<i64>().ok());
+    if let Some(seconds) = panic.filter(|s| *s != 0) {
+        eprintln!("boottorrent: rebooting (panic={seconds})");
+        sleep(Duration::from_secs(seconds.clamp(0, 3600) as u64));
+        nix::unistd::sync();
+        let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
+        eprintln!("boottorrent: rebooting failed: {}", e.desc());
+    }
+    eprintln!("boottorrent: press Ctrl-Alt-Del to reboot");
+    loop {
+        sleep(Duration::from_secs(3600));
+    }
+}
