@@ -27,8 +27,12 @@ fn an_iso_by_live_build_boots_with_its_session() -> Result<()> {
     let machines = [Vm::pxe("bios").memory(1536), Vm::pxe("uefi").memory(1536).uefi()];
     let mut machines = machines.map(|vm| vm.start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
     for vm in &mut machines {
-        // live-config's user is logged in.
-        vm.expect("user@debian:~$", BOOT)?;
+        // live-config's user can log in. (On screens it is: live-config-getty-generator leaves serial lines alone.)
+        vm.expect("debian login:", BOOT)?;
+        vm.send_line("user")?;
+        vm.expect("Password:", Duration::from_secs(60))?;
+        vm.send_line("live")?;
+        vm.expect("user@debian:~$", Duration::from_secs(60))?;
         let client = server.client(vm.mac())?;
         println!("{}: {:?}", vm.name(), client.progress);
         ensure!(client.phase == Phase::Seed, "{client:#?}");
