@@ -17,9 +17,6 @@ use std::{
     time::SystemTime,
 };
 
-/// Where the package boottorrent-agent puts the agent.
-pub const AGENT: &str = "/usr/libexec/boottorrent/boottorrent-agent";
-
 /// An agent is a few megabytes.
 const MAX_AGENT: u64 = 64 << 20;
 

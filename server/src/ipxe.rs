@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The iPXE script and the kernel command line, rendered from manifests. No I/O.
 
-use crate::{addon, config::harmless};
+use crate::addon;
 use bootspec::{
     HTTP_PORT, ImageManifest, ImageName, Params,
+    cmdline::harmless,
     manifest::{Family, Kind},
     params::KindParam,
     partition::PartitionName,

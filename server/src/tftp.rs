@@ -5,9 +5,9 @@
 use crate::{
     files,
     grub::{self, Way},
-    http::State,
     ipxe::Menu,
     library,
+    state::State,
 };
 use anyhow::Result;
 use std::{collections::BTreeMap, fs, path::Path};

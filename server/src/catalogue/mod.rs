@@ -12,16 +12,16 @@
 //! renamed. Readers need no lock. What root does here it does as the folders' owner ([`crate::owner`]); only a staging
 //! folder is root's own until the image is whole.
 
+mod change;
 mod sign;
 mod staging;
 
+pub use change::ImageChange;
 pub use sign::{Resigned, Sealed};
 use staging::Maker;
 pub use staging::Staging;
 
 use crate::{
-    api::types::ImageChange,
-    config::check_append,
     files::{self, Put},
     ipxe,
     keys::Hand,
@@ -29,6 +29,7 @@ use crate::{
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName,
+    cmdline::check_append,
     trust::{SIGNATURE, STATEMENT, Statement},
 };
 use nix::fcntl::{Flock, FlockArg};

@@ -3,7 +3,7 @@
 
 use crate::{
     api::{Api, types::*},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, ImageChange},
     clients::Client,
     config::Config,
     hosts::{HostChange, HostKey, Hosts, Store},

@@ -4,13 +4,14 @@
 use super::print_json;
 use crate::{
     addon::Addons,
-    api::{
-        Api,
-        types::{FetchRequest, FetchRow, FetchState},
-    },
+    api::Api,
     catalogue::as_json,
     config::Config,
-    fetch::{Place, Watch, fetch, watch::Seen},
+    fetch::{
+        Place, Watch, fetch,
+        request::{FetchRequest, FetchRow, FetchState},
+        watch::Seen,
+    },
     interrupt,
     keys::{Ask, Folder},
     meter,
@@ -339,7 +340,7 @@ fn table(rows: &[FetchRow]) -> String {
             dash(r.total.map(human_size)),
             dash(moving.then(|| human_rate(r.rate))),
             dash(left(r.have, r.total, r.rate).filter(|_| moving).map(human_time)),
-            crate::clients::text(&r.request.what, 60),
+            bootspec::text::printable(&r.request.what, 60),
             r.error.clone().or(r.verified.clone()).unwrap_or_default(),
         ]
     };

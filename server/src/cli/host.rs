@@ -7,7 +7,7 @@ use crate::{
     clients::Client,
     config::Config,
     hosts::{Entry, Field, HostChange, HostKey, Hosts, Name},
-    setup::net::Subnet,
+    net::Subnet,
     table::{Align, layout},
 };
 use anyhow::{Result, anyhow, bail};

@@ -4,10 +4,10 @@
 use super::{backend::Backend, print_json};
 use crate::{
     addon::Addons,
-    api::{self, Api, types::ImageChange},
-    catalogue::{Catalogue, as_json},
+    api::{self, Api},
+    catalogue::{Catalogue, ImageChange, as_json},
     clients::in_use,
-    config::{Config, check_append},
+    config::Config,
     hosts,
     http::host,
     import::{self, Added, Request, pack::Compress},
@@ -18,6 +18,7 @@ use crate::{
 use anyhow::{Result, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
+    cmdline::check_append,
     manifest::{BootFile, Kind},
     text::clean,
     units,
@@ -371,7 +372,7 @@ impl Show {
 
 /// The address by which machines are likely to reach us.
 fn own_address() -> String {
-    let addresses = crate::setup::net::interfaces().unwrap_or_default();
+    let addresses = crate::net::interfaces().unwrap_or_default();
     addresses.first().map_or("SERVER".into(), |i| i.address.to_string())
 }
 

@@ -3,9 +3,9 @@
 
 use crate::{
     config::Config,
+    net::{Subnet, interfaces},
     setup::{
         dnsmasq::MAIN,
-        net::{Subnet, interfaces},
         plan::{Content, Here, Plan, Wishes, plan},
         survey::Survey,
         write::{Removed, check, remove, write},

@@ -2,9 +2,9 @@
 //! Who answers a DHCPDISCOVER on each network (RFC 2131): asked as a machine that boots would, without taking an address.
 
 use super::{Finding, Where};
-use crate::setup::{
-    dnsmasq::MAIN,
+use crate::{
     net::{Interface, Subnet},
+    setup::dnsmasq::MAIN,
 };
 use anyhow::{Context, Result};
 use nix::sys::socket::{
@@ -33,7 +33,7 @@ pub fn look(at: &Where) -> Vec<Finding> {
     if !nix::unistd::geteuid().is_root() {
         return vec![Finding::skipped("dhcp", "only root may ask who else answers DHCP: run it as root")];
     }
-    let networks = crate::setup::net::interfaces().unwrap_or_default();
+    let networks = crate::net::interfaces().unwrap_or_default();
     // Virtual bridges of this machine's own have servers of their own, which is right.
     let snippet = fs::read_to_string(at.dnsmasq.join(MAIN)).unwrap_or_default();
     let named: Vec<&str> = snippet.lines().filter_map(|l| l.strip_prefix("interface=")).collect();

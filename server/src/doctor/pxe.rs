@@ -6,7 +6,7 @@ use super::{
     Finding,
     dhcp::{self, Offer},
 };
-use crate::setup::net::Interface;
+use crate::net::Interface;
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// The firmware that setup serves: its name, and its architecture (RFC 4578, option 93).

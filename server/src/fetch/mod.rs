@@ -15,6 +15,7 @@ pub mod http;
 pub mod jobs;
 mod part;
 pub mod plan;
+pub mod request;
 pub mod room;
 pub mod signature;
 pub mod sums;
@@ -24,9 +25,9 @@ pub mod watch;
 pub use watch::Watch;
 
 use crate::{
-    api::types::{FetchRequest, FetchState},
     catalogue::Catalogue,
     config::Config,
+    fetch::request::{FetchRequest, FetchState},
     files::{self, make_dirs},
     import::{self, Added, Request},
     keys::{Folder, Hand},

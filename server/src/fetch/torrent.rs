@@ -194,7 +194,7 @@ fn choose(files: &[(PathBuf, u64)], pattern: Option<&str>) -> Result<usize> {
 }
 
 fn shown(text: &str) -> String {
-    crate::clients::text(text, 120)
+    bootspec::text::printable(text, 120)
 }
 
 /// The infohash of a magnet link, where it is one that we know.

@@ -2,8 +2,7 @@
 //! What the admin changes in an entry, and what is refused.
 
 use super::{Entry, HostKey, Hosts};
-use crate::config::check_append;
-use bootspec::{ImageName, Params, smbios};
+use bootspec::{ImageName, Params, cmdline::check_append, smbios};
 use serde::{Deserialize, Serialize};
 
 /// Parameters of one entry, and bytes of one parameter, at most.
@@ -117,7 +116,7 @@ impl HostChange {
             }
         }
         if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::Name>().is_err()) {
-            let bad = crate::clients::text(bad, 80);
+            let bad = bootspec::text::printable(bad, 80);
             return Err(format!("'{bad}' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-"));
         }
         if set.params.len() > MAX_PARAMS || set.prefix.len() > MAX_PARAMS || set.subnet.len() > MAX_PARAMS {
@@ -141,7 +140,7 @@ fn param_name(param: &str) -> &str {
 
 /// One kernel parameter, whose meaning is checked where it is ours.
 fn check_param(param: &str) -> Result<(), String> {
-    let shown = crate::clients::text(param, 80);
+    let shown = bootspec::text::printable(param, 80);
     if param.is_empty() || param.len() > MAX_PARAM || param.contains(char::is_whitespace) {
         return Err(format!("'{shown}' is no kernel parameter: write NAME=VALUE without spaces"));
     }

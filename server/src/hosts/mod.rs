@@ -18,7 +18,7 @@ pub use choose::{Asker, Choice, choose};
 pub use key::{HostKey, Mac, Name};
 pub use store::Store;
 
-use crate::{api::types::ImageChange, setup::net::Subnet};
+use crate::{catalogue::ImageChange, net::Subnet};
 use bootspec::ImageName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How a client reaches us, for the URLs that we hand out.
 
-use super::Ends;
+use super::ends::Ends;
 use axum::http::{HeaderMap, header::HOST};
 use bootspec::HTTP_PORT;
 use std::net::{IpAddr, SocketAddr};

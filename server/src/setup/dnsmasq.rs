@@ -5,7 +5,8 @@
 //! dnsmasq's files: a second one and dnsmasq does not start. They go into
 //! [`BASE`], which is written only with those that nobody else sets.
 
-use super::{net::Subnet, plan::Network, survey::Survey};
+use super::{plan::Network, survey::Survey};
+use crate::{firmware::Loaders, net::Subnet};
 use std::{fmt::Write, net::Ipv4Addr, path::Path};
 
 /// The snippet with what may stand in several files.
@@ -39,17 +40,6 @@ pub struct Lease {
     pub dns: Vec<Ipv4Addr>,
     /// The router; none: dnsmasq names itself.
     pub router: Option<Ipv4Addr>,
-}
-
-/// The loaders, as paths below the TFTP root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaders {
-    /// iPXE for BIOS.
-    pub bios: Option<&'static str>,
-    /// iPXE for 64-bit UEFI, or shim.
-    pub efi: Option<&'static str>,
-    /// A URL for UEFI that boots over HTTP.
-    pub http: Option<String>,
 }
 
 /// The first iPXE script, below the TFTP root: the same for all machines.

@@ -3,11 +3,14 @@
 
 use super::{
     dnsmasq::{self, BASE, GRUB, Lease, MAIN, Mode, SCRIPT},
-    firmware, narrow,
-    net::{Interface, Subnet},
+    narrow,
     survey::Survey,
 };
-use crate::tftp;
+use crate::{
+    firmware::{self, OVER_HTTP},
+    net::{Interface, Subnet},
+    tftp,
+};
 use anyhow::{Result, bail};
 use bootspec::text::is_odd;
 use std::{
@@ -16,9 +19,6 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
-
-/// Where the daemon gives the loader for UEFI HTTP boot.
-pub const LOADER: &str = "boot/ipxe.efi";
 
 /// Where TFTP serves from when nobody says otherwise (FHS, and LTSP's choice).
 pub const TFTP_ROOT: &str = "/srv/tftp";
@@ -112,7 +112,7 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
         let subnets = || networks.iter().map(|n| n.subnet);
         let own = interfaces.iter().find(|i| subnets().any(|s| s == i.subnet)).map(|i| i.address);
         match own {
-            Some(own) => loaders.http = Some(format!("http://{own}:{}/{LOADER}", here.port)),
+            Some(own) => loaders.http = Some(format!("http://{own}:{}/{OVER_HTTP}", here.port)),
             None => {
                 let shown: Vec<String> = subnets().map(|s| s.to_string()).collect();
                 notes.push(format!(

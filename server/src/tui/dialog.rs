@@ -6,7 +6,7 @@ use super::{
     rows,
     update::{Effect, Errand, complain, look, say},
 };
-use crate::api::types::FetchRequest;
+use crate::fetch::request::FetchRequest;
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 

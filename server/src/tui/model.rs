@@ -2,8 +2,9 @@
 //! All that the screen shows.
 
 use crate::{
-    api::types::{FetchRow, HostRow, ImageRow},
+    api::types::{HostRow, ImageRow},
     clients::Client,
+    fetch::request::FetchRow,
     watch::stats::Stats,
 };
 

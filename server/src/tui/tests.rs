@@ -8,9 +8,10 @@ use super::{
     update::{Effect, Errand, Message, Ran, update},
 };
 use crate::{
-    api::types::{FetchRequest, FetchRow, FetchState, ImageRow},
+    api::types::ImageRow,
     clients::Client,
-    watch::{live::Sample, stats::ImageStats},
+    fetch::request::{FetchRequest, FetchRow, FetchState},
+    watch::stats::{ImageStats, Sample},
 };
 use bootspec::{
     Heartbeat, ImageManifest, InfoHash, Phase, Progress,

@@ -7,10 +7,7 @@ use super::{
     model::{Ask, Dialog, Item, Link, Model, Pick, Said, Setup, Snapshot, Source, VIEWS, View},
     rows::{self, Line},
 };
-use crate::{
-    api::types::{FetchRequest, ImageRow},
-    hosts::HostKey,
-};
+use crate::{api::types::ImageRow, fetch::request::FetchRequest, hosts::HostKey};
 use bootspec::{ImageName, SERVER_UNIT};
 use crossterm::event::{KeyCode, KeyEvent};
 

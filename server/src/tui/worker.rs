@@ -6,14 +6,11 @@ use super::{
     update::{Effect, Errand, Message, Ran},
 };
 use crate::{
-    api::{
-        Api,
-        types::{ImageChange, ImageRow},
-    },
-    catalogue::Catalogue,
+    api::{Api, types::ImageRow},
+    catalogue::{Catalogue, ImageChange},
     config::Config,
     hosts::{Field, HostChange, HostKey},
-    setup::net::interfaces,
+    net::interfaces,
     sources::{Folders, Found},
 };
 use anyhow::{Context, Result, anyhow};
