@@ -13,9 +13,11 @@
 //! folder is root's own until the image is whole.
 
 mod change;
+pub mod room;
 mod sign;
 mod staging;
 
+use crate::command_line::check_length;
 pub use change::ImageChange;
 pub use sign::{Resigned, Sealed};
 use staging::Maker;
@@ -23,7 +25,6 @@ pub use staging::Staging;
 
 use crate::{
     files::{self, Put},
-    ipxe,
     keys::Hand,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -196,7 +197,7 @@ impl Catalogue {
             let append = [own, extra].join(" ").trim().to_owned();
             ImageManifest { append, extra: extra.to_owned(), ..m.clone() }
         };
-        ipxe::check_length(&changed(&self.manifest(name)?))?;
+        check_length(&changed(&self.manifest(name)?))?;
         let manifest = self.change(name, |m| *m = changed(m))?;
         match Statement::of(&manifest) {
             Ok(statement) => self.put(name, &statement_name(name), statement.to_string().as_bytes()),

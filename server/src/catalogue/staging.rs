@@ -7,7 +7,7 @@
 
 use super::{Catalogue, Sealed, signature_name, statement_name, torrent_name};
 use crate::{
-    fetch::room::Room,
+    catalogue::room::Room,
     interrupt,
     owner::{self, Owner},
 };

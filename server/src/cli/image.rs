@@ -7,11 +7,11 @@ use crate::{
     api::{self, Api},
     catalogue::{Catalogue, ImageChange, as_json},
     clients::in_use,
+    command_line::{cmdline, short_host},
     config::Config,
     hosts,
-    http::host,
     import::{self, Added, Request, pack::Compress},
-    interrupt, ipxe,
+    interrupt,
     keys::{Ask, Folder},
     table::{Align, layout},
 };
@@ -322,7 +322,7 @@ impl Show {
             Some(server) => server,
             None => format!("{}:{}", own_address(), config.serve.listen.port()),
         };
-        let own = ipxe::cmdline(&m, host::short(&server), Some("${mac:hexhyp}"), &config.boot.append);
+        let own = cmdline(&m, short_host(&server), Some("${mac:hexhyp}"), &config.boot.append);
         let cmdline = match m.kind {
             Kind::Ltsp => format!("LTSP's own, and: boot=boottorrent boottorrent.infohash={}", m.infohash),
             _ => own,

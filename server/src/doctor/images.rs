@@ -4,9 +4,8 @@
 use super::Finding;
 use crate::{
     addon::Addons,
-    catalogue::{Catalogue, INITRD},
+    catalogue::{Catalogue, INITRD, room::Room},
     config::Config,
-    fetch::room::Room,
     hosts::Store,
     import::initrd,
     library::{self, Library},

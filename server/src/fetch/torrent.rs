@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Over BitTorrent, from the distribution's own swarm, by librqbit's session: not ours, which is made for a LAN.
 
-use super::{room::Room, watch::Watch};
-use crate::sources::glob;
+use super::watch::Watch;
+use crate::{catalogue::room::Room, sources::glob};
 use anyhow::{Context, Result, anyhow, bail};
 use librqbit::{
     AddTorrent, AddTorrentOptions, AddTorrentResponse, Magnet, Session, SessionOptions, dht::Id20,

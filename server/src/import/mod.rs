@@ -19,9 +19,9 @@ pub mod tarball;
 pub mod tree;
 
 use crate::{
-    catalogue::{Catalogue, PAYLOAD, SUMS, Sealed, Staging},
-    fetch::room::Room,
-    interrupt, ipxe,
+    catalogue::{Catalogue, PAYLOAD, SUMS, Sealed, Staging, room::Room},
+    command_line::check_length,
+    interrupt,
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -246,7 +246,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),
     };
-    ipxe::check_length(&manifest)?;
+    check_length(&manifest)?;
     let sealed = staging.publish(&manifest, torrent.bytes(), request.replace)?;
     Ok(Added { manifest, version: boot.version, notes, sealed })
 }

@@ -2,7 +2,7 @@
 //! Looking into a root filesystem, whatever it is stored in: only what is
 //! needed to find a kernel and an initrd. Nothing is mounted, so it needs no root.
 
-use crate::{fetch::room::keep, tool::Tool};
+use crate::{catalogue::room::keep, tool::Tool};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::manifest::Format;
 use nix::{
