@@ -15,6 +15,9 @@ use bootspec::{ImageManifest, cmdline::split, manifest::Family, units::human_siz
 /// The folder below the TFTP root that holds what [`Way::Tftp`] names.
 pub const FOLDER: &str = "/boottorrent";
 
+/// The folder in the catalogue in which they are kept.
+pub const IN_CATALOGUE: &str = "grub";
+
 /// How GRUB gets files from us.
 #[derive(Clone, Copy, Debug)]
 pub enum Way<'a> {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Statements and signatures in the catalogue.
 
-use super::{Catalogue, PAYLOAD, signature_name, statement_name, torrent_name};
+use super::{
+    names::{PAYLOAD, signature_name, statement_name, torrent_name},
+    store::Catalogue,
+};
 use crate::{
     files, interrupt,
     keys::{Hand, Signer},

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image fetch`
 
-use super::print_json;
+use super::{added::told, run::block_on};
 use crate::{
     addon::Addons,
     api::Api,
     catalogue::as_json,
+    cli::run::print_json,
     config::Config,
     fetch::{
         Place, Watch, fetch,
@@ -113,7 +114,7 @@ pub struct Fetch {
 impl Fetch {
     pub fn run(mut self, config: &Config) -> Result<()> {
         if let Some(id) = self.cancel {
-            super::block_on(server(config)?.cancel_fetch(id))?;
+            block_on(server(config)?.cancel_fetch(id))?;
             println!("fetch number {id}: cancelled, or forgotten if it had ended");
             return Ok(());
         }
@@ -143,7 +144,7 @@ impl Fetch {
     }
 
     fn listing(&self, config: &Config) -> Result<()> {
-        let rows = super::block_on(Api::connect(config)?.fetches())?;
+        let rows = block_on(Api::connect(config)?.fetches())?;
         if self.json {
             return print_json(&rows);
         }
@@ -173,7 +174,7 @@ fn server(config: &Config) -> Result<Api> {
 }
 
 fn background(config: &Config, request: &FetchRequest, json: bool) -> Result<()> {
-    let row = super::block_on(server(config)?.fetch(request))?;
+    let row = block_on(server(config)?.fetch(request))?;
     if json {
         return print_json(&row);
     }
@@ -230,7 +231,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
         return print_json(&value);
     }
     println!("verified: {}", verified.as_deref().unwrap_or("it is a file of this machine"));
-    print!("{}", super::image::told(&added, &Addons::of(config)));
+    print!("{}", told(&added, &Addons::of(config)));
     Ok(())
 }
 

@@ -5,9 +5,8 @@ use crate::{
     config::Config,
     net::{Subnet, interfaces},
     setup::{
-        dnsmasq::MAIN,
         plan::{Content, Here, Plan, Wishes, plan},
-        survey::Survey,
+        survey::{MAIN, Survey},
         write::{Removed, check, remove, write},
     },
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is on the disk: images, who boots them, room, and what time it is.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     addon::Addons,
     catalogue::{Catalogue, INITRD, room::Room},

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is between the server and machines: ports, interfaces, loaders.
 
-use super::{Finding, Where};
+use super::finding::{Finding, Where};
 use crate::{
     api::Api,
     config::Config,
-    setup::{dnsmasq::MAIN, write::Record},
+    setup::{survey::MAIN, write::Record},
 };
 use sha2::{Digest, Sha256};
 use std::{

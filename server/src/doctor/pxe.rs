@@ -3,8 +3,8 @@
 //! judged by the answer that really comes.
 
 use super::{
-    Finding,
-    dhcp::{self, Offer},
+    finding::Finding,
+    offers::{self, Offer},
 };
 use crate::net::Interface;
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -14,7 +14,7 @@ const FIRMWARE: [(&str, u16); 2] = [("BIOS", 0), ("UEFI", 7)];
 
 /// Ask on a network that setup serves, with each firmware.
 pub fn look(network: &Interface, own: &BTreeSet<Ipv4Addr>) -> Vec<Finding> {
-    let asked = FIRMWARE.map(|(name, arch)| (name, dhcp::ask(network, Some(arch))));
+    let asked = FIRMWARE.map(|(name, arch)| (name, offers::ask(network, Some(arch))));
     let mut found = Vec::new();
     let mut told = Vec::new();
     for (firmware, offers) in asked {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin changes in an entry, and what is refused.
 
-use super::{Entry, HostKey, Hosts};
+use super::{
+    entry::{Entry, Hosts},
+    key::HostKey,
+};
 use bootspec::{ImageName, Params, cmdline::check_append, smbios};
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +118,7 @@ impl HostChange {
                 return Err(format!("{other} has the name '{name}' already: give another one"));
             }
         }
-        if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::Name>().is_err()) {
+        if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::key::Name>().is_err()) {
             let bad = bootspec::text::printable(bad, 80);
             return Err(format!("'{bad}' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-"));
         }

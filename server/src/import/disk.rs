@@ -3,17 +3,17 @@
 //! kernel and initrd are taken from inside. Nothing is mounted, so it needs no root.
 
 use super::{
-    Request,
     boot::{self, Boot},
     fstab,
     initrd::{self, Foreign},
     modules, mountable,
-    source::whole,
+    request::Request,
     tree::{self, Tree},
 };
 use crate::{
     catalogue::{INITRD, Staging},
     family::spec,
+    import::whole::whole,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{

@@ -14,9 +14,14 @@ pub mod modules;
 mod mountable;
 pub mod pack;
 pub mod refers;
+mod request;
 pub mod source;
 pub mod tarball;
 pub mod tree;
+pub mod virtual_disk;
+mod whole;
+
+pub use request::Request;
 
 use crate::{
     catalogue::{Catalogue, PAYLOAD, SUMS, Sealed, Staging, room::Room},
@@ -30,54 +35,15 @@ use bootspec::{
     ImageManifest, ImageName, Priority, Sha256Sum,
     manifest::{self, Family, Format, MAGIC_BYTES},
 };
-use pack::Compress;
 use source::{Kind, Source};
 use std::{
     fs::File,
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
     time::SystemTime,
 };
 use swarm::sums::Sums;
-
-/// What `image add` was asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The image, root directory or root tarball.
-    pub source: PathBuf,
-    /// The image's name; from the source's if not given.
-    pub name: Option<ImageName>,
-    /// A kernel that is not in the source.
-    pub kernel: Option<PathBuf>,
-    /// An initrd that is not in the source.
-    pub initrd: Option<PathBuf>,
-    /// Kernel parameters for this image; those of the version that it replaces if not given.
-    pub append: Option<String>,
-    /// Its share of the server's link; likewise.
-    pub priority: Option<Priority>,
-    /// Whether to set the private flag.
-    pub private: bool,
-    /// The piece length; by size if not given.
-    pub piece_length: Option<u32>,
-    /// Whether an image of this name may be replaced.
-    pub replace: bool,
-    /// What directories and tarballs are packed into.
-    pub compress: Compress,
-    /// What the source must be; whatever it is if not given.
-    pub kind: Option<manifest::Kind>,
-    /// The source is nobody's: on the catalogue's own disk it need not be copied.
-    pub take: bool,
-    /// Where it came from, if that is not its path.
-    pub origin: Option<String>,
-}
-
-impl Request {
-    /// The kernel parameters that the admin gave.
-    pub fn extra(&self) -> String {
-        self.append.as_deref().unwrap_or_default().trim().to_owned()
-    }
-}
 
 /// What came of it.
 #[derive(Debug)]

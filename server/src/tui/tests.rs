@@ -3,9 +3,10 @@
 
 use super::{
     draw::draw,
+    effect::{Effect, Errand, Ran},
     model::{Ask, Dialog, Link, Model, Snapshot, Source, View},
     screen::{Look, clean},
-    update::{Effect, Errand, Message, Ran, update},
+    update::{Message, update},
 };
 use crate::{
     api::types::ImageRow,

@@ -3,7 +3,7 @@
 
 use super::{
     model::{Link, Snapshot, Source},
-    update::{Effect, Errand, Message, Ran},
+    update::Message,
 };
 use crate::{
     api::{Api, types::ImageRow},
@@ -12,6 +12,7 @@ use crate::{
     hosts::{Field, HostChange, HostKey},
     net::interfaces,
     sources::{Folders, Found},
+    tui::effect::{Effect, Errand, Ran},
 };
 use anyhow::{Context, Result, anyhow};
 use bootspec::{ImageName, units::human_size};

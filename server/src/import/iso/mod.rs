@@ -8,9 +8,9 @@ pub mod shell;
 mod volume;
 
 use super::{
-    Request,
     boot::{self, Boot},
     initrd::{self, Foreign},
+    request::Request,
 };
 use crate::{
     catalogue::{INITRD, KERNEL, Staging},
