@@ -65,6 +65,33 @@ fn is_dash(b: u8) -> bool {
     b == b'-' || b == b'_'
 }
 
+/// Kernel parameters pass through an iPXE script: what would end the command there is refused.
+pub fn check_append(text: &str) -> Result<(), String> {
+    if text.split(' ').any(ends_a_command) || text.chars().any(is_odd) {
+        return Err(format!(
+            "'{}' are not valid kernel parameters: write them in one line without the words && || ; and without words that begin with #",
+            text.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// Nothing that a kernel command line is made of: it could become the blank before a word, or its end, or
+/// show something else on the console than what is booted.
+fn is_odd(c: char) -> bool {
+    crate::text::is_odd(c) || (c.is_whitespace() && c != ' ')
+}
+
+fn ends_a_command(word: &str) -> bool {
+    matches!(word, "&&" | "||" | ";") || word.starts_with('#')
+}
+
+/// What [`check_append`] lets pass, of whatever a manifest that was changed by hand holds.
+pub fn harmless(text: &str) -> String {
+    let line = text.replace(is_odd, " ");
+    line.split(' ').filter(|w| !ends_a_command(w)).collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +119,13 @@ mod tests {
     fn names() {
         assert!(same_name("boottorrent.log-level", "boottorrent.log_level"));
         assert!(!same_name("a.b", "a-b"));
+    }
+
+    #[test]
+    fn what_looks_like_a_blank_is_no_way_round() {
+        assert!(check_append("a\u{2028}&&").is_err());
+        assert_eq!(harmless("\u{2028}&& quiet"), "quiet");
+        assert_eq!(harmless("a\u{2028}#b"), "a");
+        assert_eq!(harmless("root=\u{202e}x"), "root= x");
     }
 }

@@ -54,6 +54,8 @@ pub const HTTPS_PORT: u16 = 6982;
 pub const PEER_PORT: u16 = 6981;
 /// The server's systemd unit, as users type it.
 pub const SERVER_UNIT: &str = "boottorrent-server";
+/// Where the package boottorrent-agent puts the agent.
+pub const AGENT: &str = "/usr/libexec/boottorrent/boottorrent-agent";
 /// Where public keys are, on a server and in an initramfs, and a server's secret ones.
 pub const KEYS_DIR: &str = "/etc/boottorrent/keys";
 /// Where certificates of authorities are (`*.crt`, PEM) whose servers are believed over HTTPS; the hooks put them into every

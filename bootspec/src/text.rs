@@ -27,6 +27,16 @@ pub fn clean<'a>(text: &'a str, keep: &[char]) -> Cow<'a, str> {
     text.chars().map(shown).collect::<String>().into()
 }
 
+/// The text without its odd characters, and of at most `limit` bytes: for a word or a sentence of somebody else's.
+pub fn printable(text: &str, limit: usize) -> String {
+    let mut left = limit;
+    let fits = |c: &char| {
+        left = left.checked_sub(c.len_utf8()).unwrap_or(usize::MAX);
+        left != usize::MAX
+    };
+    text.chars().filter(|c| !is_odd(*c)).take_while(fits).collect()
+}
+
 /// JSON that means the same, with every odd character written as `\uXXXX`. They only stand in its strings.
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -12,8 +12,9 @@ use bootspec::ImageManifest;
 use boottorrent_server::{
     catalogue::{Catalogue, torrent_name},
     config::Config,
-    http::{Ends, Over, State, router},
+    http::{Ends, Over, router},
     library,
+    state::State,
 };
 use std::{
     fs,

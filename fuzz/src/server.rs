@@ -179,7 +179,7 @@ pub fn hosts(data: &[u8]) {
         let before = hosts.clone();
         match change.apply(&mut hosts, &key, &images) {
             // What was checked before it went in needs no more care.
-            Ok(()) => change.set.params.iter().for_each(|p| assert_eq!(config::harmless(p), *p)),
+            Ok(()) => change.set.params.iter().for_each(|p| assert_eq!(bootspec::cmdline::harmless(p), *p)),
             Err(why) => {
                 shape::one_line(&bootspec::text::clean(&why, &[]));
                 assert_eq!(hosts, before, "refused, and changed all the same");
@@ -227,7 +227,7 @@ pub fn iso(data: &[u8]) {
     for entry in languages.into_iter().flat_map(|l| loader::parse(&text, l)) {
         let (used, _) = loader::usable(&entry.words);
         let append = used.join(" ");
-        assert_eq!(config::harmless(&append), append, "nothing of it would be left out again");
+        assert_eq!(bootspec::cmdline::harmless(&append), append, "nothing of it would be left out again");
         shape::one_line(&append);
         shape::scripts(&[shape::image("lab")], Ask { wanted: None, append: &append, mac: None });
     }
@@ -258,12 +258,12 @@ pub fn source(data: &[u8]) {
         Ok(source) => {
             let addresses = [&source.url, &source.torrent, &source.checksums, &source.signature];
             addresses.into_iter().flatten().for_each(|a| assert!(!a.contains(char::is_control), "{a:?}"));
-            assert_eq!(config::harmless(&source.append), source.append.trim());
+            assert_eq!(bootspec::cmdline::harmless(&source.append), source.append.trim());
         }
         Err(why) => shape::one_line(&bootspec::text::clean(&why, &[])),
     }
     if let Ok(config) = config::parse(&text) {
-        assert_eq!(config::harmless(&config.boot.append), config.boot.append.trim());
+        assert_eq!(bootspec::cmdline::harmless(&config.boot.append), config.boot.append.trim());
     }
     let (pattern, list) = text.split_once('\n').unwrap_or(("x-*.iso", &text));
     if let Ok(Some((sum, name))) = sums::find(list, pattern, "") {

@@ -3,7 +3,7 @@
 //! hook, and brings into it the agent and a few lines of shell that call it. The kernel unpacks
 //! all archives that it is given into one tree (Documentation/driver-api/early-userspace/buffer-format.rst).
 
-use crate::{config::Config, keys::Folder};
+use crate::{config::Config, family::spec, keys::Folder};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{CA_DIR, KEYS_DIR, manifest::Family};
 use bytes::Bytes;
@@ -17,62 +17,8 @@ use std::{
     time::SystemTime,
 };
 
-/// Where the package boottorrent-agent puts the agent.
-pub const AGENT: &str = "/usr/libexec/boottorrent/boottorrent-agent";
-
 /// An agent is a few megabytes.
 const MAX_AGENT: u64 = 64 << 20;
-
-/// A file of the archive.
-struct Entry {
-    path: &'static str,
-    mode: u32,
-    text: &'static str,
-}
-
-macro_rules! hook {
-    ($path:literal, $mode:literal, $file:literal) => {
-        Entry { path: $path, mode: $mode, text: include_str!(concat!("../../initramfs-hooks/", $file)) }
-    };
-}
-
-const MEDIUM: [Entry; 2] = [
-    hook!("conf/conf.d/00-boottorrent.conf", 0o644, "addon/initramfs-tools/00-boottorrent.conf"),
-    hook!("scripts/boottorrent-medium", 0o644, "addon/initramfs-tools/boottorrent-medium"),
-];
-/// Never below /lib: that is a link in the initrd, and could not be made any more if a folder were there.
-const DRACUT: [Entry; 2] = [
-    hook!(
-        "usr/lib/dracut/hooks/initqueue/settled/50-boottorrent.sh",
-        0o755,
-        "addon/dracut/50-boottorrent.sh"
-    ),
-    // Since dracut 106.
-    hook!(
-        "var/lib/dracut/hooks/initqueue/settled/50-boottorrent.sh",
-        0o755,
-        "addon/dracut/50-boottorrent.sh"
-    ),
-];
-const ARCHISO: [Entry; 1] = [hook!("hooks/archiso_pxe_http", 0o755, "addon/archiso/archiso_pxe_http")];
-const INITRAMFS_TOOLS: [Entry; 1] =
-    [hook!("scripts/boottorrent", 0o644, "initramfs-tools/scripts/boottorrent")];
-
-/// The shell that a family needs.
-fn shell(family: Family) -> &'static [Entry] {
-    match family {
-        Family::LiveBoot | Family::Casper => &MEDIUM,
-        Family::Dracut => &DRACUT,
-        Family::Archiso => &ARCHISO,
-        Family::InitramfsTools => &INITRAMFS_TOOLS,
-    }
-}
-
-/// Whether the add-on comes behind the initrd. Of a file that both have, the later one counts: in
-/// front, the distribution's own files win. Only archiso needs one of them replaced.
-pub fn behind(family: Family) -> bool {
-    family == Family::Archiso
-}
 
 /// What of this server goes into every add-on.
 pub struct Parts {
@@ -90,7 +36,7 @@ impl Parts {
 
     /// The files of an add-on: path, mode, content.
     pub fn files(&self, family: Family) -> Vec<(&str, u32, &[u8])> {
-        let entries = shell(family).iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
+        let entries = spec(family).hook.iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
         let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
         entries.chain([("usr/bin/boottorrent-agent", 0o755, &*self.agent)]).chain(trust).collect()
     }
@@ -222,16 +168,14 @@ impl Addons {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::FAMILIES;
     use std::fs;
     use std::process::{Command, Stdio};
-
-    const ALL: [Family; 5] =
-        [Family::LiveBoot, Family::Casper, Family::Dracut, Family::Archiso, Family::InitramfsTools];
 
     /// cpio(1) lists and unpacks it.
     #[test]
     fn other_programs_read_it() {
-        for family in ALL {
+        for family in FAMILIES.iter().map(|s| s.family) {
             let dir = tempfile::tempdir().unwrap();
             let agent = [b"\x7fELF".as_slice(), &[7; 1001]].concat();
             let keys = vec![("etc/boottorrent/keys/lab.pub".to_owned(), b"a key".to_vec())];
@@ -249,7 +193,7 @@ mod tests {
             assert!(child.wait().unwrap().success(), "{family:?}");
             assert_eq!(fs::read(dir.path().join("usr/bin/boottorrent-agent")).unwrap(), agent);
             assert_eq!(fs::read(dir.path().join("etc/boottorrent/keys/lab.pub")).unwrap(), b"a key");
-            for entry in shell(family) {
+            for entry in spec(family).hook {
                 let path = dir.path().join(entry.path);
                 assert_eq!(fs::read_to_string(&path).unwrap(), entry.text);
                 let syntax = Command::new("sh").arg("-n").arg(&path).status().unwrap();

@@ -2,7 +2,7 @@
 //! `/etc/boottorrent/server.toml`: every key optional, unknown keys refused.
 
 use anyhow::{Context, Result, bail};
-use bootspec::{HTTP_PORT, HTTPS_PORT, ImageName, PEER_PORT, text, units};
+use bootspec::{HTTP_PORT, HTTPS_PORT, ImageName, PEER_PORT, cmdline::check_append, units};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{
     io::ErrorKind,
@@ -182,7 +182,7 @@ impl Default for Boot {
     fn default() -> Self {
         Self {
             append: String::new(),
-            agent: crate::addon::AGENT.into(),
+            agent: bootspec::AGENT.into(),
             default: None,
             timeout: Duration::from_secs(10),
             secure_boot: false,
@@ -202,33 +202,6 @@ fn append<'de, D: Deserializer<'de>>(d: D) -> Result<String, D::Error> {
     let text = String::deserialize(d)?;
     check_append(&text).map_err(D::Error::custom)?;
     Ok(text)
-}
-
-/// Kernel parameters pass through an iPXE script: what would end the command there is refused.
-pub fn check_append(text: &str) -> Result<(), String> {
-    if text.split(' ').any(ends_a_command) || text.chars().any(is_odd) {
-        return Err(format!(
-            "'{}' are not valid kernel parameters: write them in one line without the words && || ; and without words that begin with #",
-            text.escape_debug()
-        ));
-    }
-    Ok(())
-}
-
-/// Nothing that a kernel command line is made of: it could become the blank before a word, or its end, or
-/// show something else on the console than what is booted.
-fn is_odd(c: char) -> bool {
-    text::is_odd(c) || (c.is_whitespace() && c != ' ')
-}
-
-fn ends_a_command(word: &str) -> bool {
-    matches!(word, "&&" | "||" | ";") || word.starts_with('#')
-}
-
-/// What [`check_append`] lets pass, of whatever a manifest that was changed by hand holds.
-pub fn harmless(text: &str) -> String {
-    let line = text.replace(is_odd, " ");
-    line.split(' ').filter(|w| !ends_a_command(w)).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 /// Read a config's text.
@@ -311,13 +284,5 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(why.to_owned()));
         }
-    }
-
-    #[test]
-    fn what_looks_like_a_blank_is_no_way_round() {
-        assert!(check_append("a\u{2028}&&").is_err());
-        assert_eq!(harmless("\u{2028}&& quiet"), "quiet");
-        assert_eq!(harmless("a\u{2028}#b"), "a");
-        assert_eq!(harmless("root=\u{202e}x"), "root= x");
     }
 }

@@ -112,6 +112,12 @@ pub fn put(path: &Path, bytes: &[u8], how: &Put) -> Result<()> {
     write().with_context(|| format!("writing {}", path.display()))
 }
 
+/// What [`replace`] does with a text that everybody may read, in a folder that is made where it is not there.
+pub fn replace_text(path: &Path, text: &str) -> Result<()> {
+    make_dirs(path.parent().unwrap_or(Path::new("/")))?;
+    replace(path, text.as_bytes(), 0o644)
+}
+
 /// Open a lock's file, which is made if it is not there.
 pub fn lock_file(path: &Path) -> Result<File> {
     let _acting = acting(path)?;

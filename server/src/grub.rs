@@ -6,13 +6,17 @@
 //! bookworm has only TFTP, where one file must do for all machines: it tells them apart by variables.
 
 use crate::{
-    addon,
+    command_line::{cmdline, too_long},
+    family::spec,
     ipxe::{self, Chosen, Menu},
 };
 use bootspec::{ImageManifest, cmdline::split, manifest::Family, units::human_size};
 
 /// The folder below the TFTP root that holds what [`Way::Tftp`] names.
 pub const FOLDER: &str = "/boottorrent";
+
+/// The folder in the catalogue in which they are kept.
+pub const IN_CATALOGUE: &str = "grub";
 
 /// How GRUB gets files from us.
 #[derive(Clone, Copy, Debug)]
@@ -92,11 +96,11 @@ impl<'a> Script<'a> {
         let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
         let archives = match image.family {
             None => initrd,
-            Some(family) if addon::behind(family) => format!("{initrd} {}", self.addon(image, family)),
+            Some(family) if spec(family).behind => format!("{initrd} {}", self.addon(image, family)),
             Some(family) => format!("{} {initrd}", self.addon(image, family)),
         };
         let words = self.words(image);
-        if let Some(why) = ipxe::too_long(&words) {
+        if let Some(why) = too_long(&words) {
             let said = format!("BootTorrent: {} cannot be booted: {why}", image.name);
             return self.line(depth, &format!("echo {}", quoted(&said)));
         }
@@ -132,7 +136,7 @@ impl<'a> Script<'a> {
             Way::Http(mac) => (self.menu.host.to_owned(), mac.map(str::to_owned)),
             Way::Tftp { port } => (format!("{SERVER}:{port}"), Some(MAC.to_string())),
         };
-        let line = ipxe::cmdline(&image, &host, mac.as_deref(), &clean(self.menu.append));
+        let line = cmdline(&image, &host, mac.as_deref(), &clean(self.menu.append));
         let word = |(name, value): (String, Option<String>)| {
             let text = value.map_or(name.clone(), |value| format!("{name}={value}")).replace('"', "");
             self.filled(&text)

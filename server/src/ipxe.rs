@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The iPXE script and the kernel command line, rendered from manifests. No I/O.
+//! The iPXE script, rendered from manifests. No I/O.
 
-use crate::{addon, config::harmless};
-use bootspec::{
-    HTTP_PORT, ImageManifest, ImageName, Params,
-    manifest::{Family, Kind},
-    params::KindParam,
-    partition::PartitionName,
-    units::human_size,
+use crate::{
+    command_line::{cmdline, too_long},
+    family::spec,
 };
-use std::fmt::Write;
+use bootspec::{ImageManifest, ImageName, manifest::Family, units::human_size};
 
 /// The parameter that asks for one version of a file: what was begun with a version goes on with it.
 pub const VERSION: &str = "infohash";
@@ -34,72 +30,6 @@ pub struct Menu<'a> {
     pub append: &'a str,
     /// The size of the add-on for a family of initrds.
     pub addon: &'a dyn Fn(Option<Family>) -> u64,
-}
-
-/// The kernel's parameters for an image; `mac` is the boot interface's address
-/// in the form that BOOTIF takes (iPXE fills in its own).
-pub fn cmdline(image: &ImageManifest, host: &str, mac: Option<&str>, append: &str) -> String {
-    let params = Params {
-        server: Some(host.strip_suffix(&format!(":{HTTP_PORT}")).unwrap_or(host).to_owned()),
-        image: Some(image.name.clone()),
-        infohash: Some(image.infohash),
-        kind: match image.kind {
-            // Recognised by content as ever.
-            Kind::Filesystem => KindParam::Auto,
-            Kind::Iso => KindParam::Iso,
-            Kind::Disk => KindParam::Disk,
-            Kind::Ltsp => KindParam::Ltsp,
-        },
-        sector: image.sector.unwrap_or(Params::default().sector),
-        // What the admin says of the root, in either way, counts more than what was found.
-        partition: image.partition.filter(|_| !says_root(&image.append, append)).map(PartitionName::Number),
-        ..Params::default()
-    };
-    // The network first: every family has its own way to be told to bring it up.
-    let network = match image.family {
-        None | Some(Family::InitramfsTools) => "boot=boottorrent ip=dhcp",
-        // Our add-on brings it up by itself: these two would take ip= for an address in the booted system.
-        Some(Family::LiveBoot | Family::Casper) => "",
-        Some(Family::Dracut) => "rd.neednet=1 ip=dhcp",
-        // Else it may copy the ISO's content into RAM once more, and takes the network down then.
-        Some(Family::Archiso) => "ip=dhcp copytoram=n",
-    };
-    let bootif = mac.map(|mac| format!("BOOTIF=01-{mac}")).unwrap_or_default();
-    let words = [network, &bootif, &params.render()].map(str::to_owned);
-    let mut out = words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
-    for more in [harmless(&image.append), harmless(append)] {
-        if !more.is_empty() {
-            write!(out, " {more}").expect("a String");
-        }
-    }
-    out
-}
-
-/// What a kernel for x86 takes of a command line (COMMAND_LINE_SIZE is 2048, with the zero at its end). iPXE cuts the
-/// rest away without a word.
-pub const MAX_CMDLINE: usize = 2047;
-
-/// Refuse an image whose command line would be cut, whatever the server's address.
-pub fn check_length(image: &ImageManifest) -> Result<(), TooLong> {
-    let line = cmdline(image, "255.255.255.255:65535", Some("00-00-00-00-00-00"), "");
-    too_long(&line).map_or(Ok(()), Err)
-}
-
-/// A command line that a kernel would not take whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the kernel command line has {0} bytes, but a kernel reads at most {MAX_CMDLINE}: use fewer or shorter kernel parameters"
-)]
-pub struct TooLong(usize);
-
-/// Whether a command line would be cut.
-pub fn too_long(line: &str) -> Option<TooLong> {
-    // iPXE puts the address in the place of a setting that is as long.
-    (line.len() > MAX_CMDLINE).then_some(TooLong(line.len()))
-}
-
-fn says_root(image: &str, every: &str) -> bool {
-    image.split_whitespace().chain(every.split_whitespace()).any(|word| word.starts_with("root="))
 }
 
 /// What a machine is to do.
@@ -177,7 +107,7 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     line(s, "imgfree");
     let archives: &[&str] = match image.family {
         None => &["initrd"],
-        Some(family) if addon::behind(family) => &["initrd", "addon"],
+        Some(family) if spec(family).behind => &["initrd", "addon"],
         Some(_) => &["addon", "initrd"],
     };
     // UEFI finds the archives by the names on the command line; BIOS ignores the words.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
 use bootspec::{
-    InfoHash,
+    InfoHash, Params,
     manifest::{BootFile, Family, Format, Kind},
 };
 

@@ -4,7 +4,7 @@
 
 use crate::{
     hosts::Mac,
-    setup::net::{Subnet, interfaces},
+    net::{Subnet, interfaces},
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt, socket,

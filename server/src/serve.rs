@@ -2,19 +2,20 @@
 //! `boottorrent serve`: listen, follow the catalogue, until SIGTERM.
 
 use crate::{
-    catalogue::Catalogue,
+    clients::Client,
     config::Config,
-    http::{self, Ends, Over, State},
-    library,
+    figures,
+    http::{self, Ends, Over},
     notify::notify,
+    refresh::refresh,
     seed::{Engine, Seeder},
-    socket, tftp,
+    socket,
+    state::State,
     tls::Tls,
 };
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
-    collections::HashSet,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -53,12 +54,12 @@ pub async fn serve(config: Config) -> Result<()> {
     let peer_port = seeder.as_ref().map_or(config.serve.peer_port, Engine::port);
     let socket = socket::open(&config.serve.socket);
     let state = Arc::new(State::new(config, peer_port));
-    look_again(&state);
+    refresh(&state);
 
     let (stop, stopped) = watch::channel(false);
     let mut following = tokio::spawn(follow(state.clone(), stopped.clone()));
     let served = state.clone();
-    tokio::spawn(state.fetches.clone().run(move || look_again(&served)));
+    tokio::spawn(state.fetches.clone().run(move || refresh(&served)));
     let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
     let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
     let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
@@ -144,22 +145,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 /// Look at the catalogue from time to time.
 async fn follow(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
     while tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_err() {
-        look_again(&state);
-    }
-}
-
-/// Bring images and machines up to date with the disk.
-pub fn look_again(state: &State) {
-    let mut told = state.told();
-    look(&Catalogue::at(&state.config.catalogue.dir), state, &mut told.images);
-    let version = state.store.version();
-    if told.hosts != Some(version) {
-        // Damaged by hand: what was said before counts until it is mended.
-        match state.store.load() {
-            Ok(hosts) => state.set_hosts(hosts),
-            Err(e) => tracing::error!("machines and groups stay as they were: {e:#}"),
-        }
-        told.hosts = Some(version);
+        refresh(&state);
     }
 }
 
@@ -169,7 +155,10 @@ async fn watch_rates(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            now = tick.tick() => state.live.tick(&state, now.into_std()),
+            now = tick.tick() => {
+                let (now, images) = (now.into_std(), |clients: &[Client]| figures::images(&state, clients));
+                state.live.tick(state.machines(now), state.sent.payloads(), images, now);
+            }
             _ = stopped.wait_for(|s| *s) => break,
         }
     }
@@ -188,36 +177,6 @@ async fn seed(mut seeder: Seeder, state: Arc<State>, mut stopped: watch::Receive
         }
     }
     seeder.stop().await;
-}
-
-/// Bring the library up to date. What is wrong is told once.
-fn look(catalogue: &Catalogue, state: &State, told: &mut HashSet<String>) {
-    state.forget_retired();
-    let before = state.library();
-    match library::load(catalogue, &before) {
-        Ok(mut loaded) => {
-            for new in loaded.library.values().filter(|i| !before.values().any(|b| Arc::ptr_eq(i, b))) {
-                tracing::info!("image {} is served ({})", new.manifest.name, new.manifest.infohash);
-            }
-            for old in before.keys().filter(|n| !loaded.library.contains_key(n)) {
-                tracing::info!("image {old} is no longer served");
-            }
-            if loaded.changed {
-                state.set_library(loaded.library);
-            }
-            // Again and again, since `setup` may make the folder at any time.
-            let by_tftp = tftp::refresh(state).map_err(|e| format!("{e:#}"));
-            by_tftp.unwrap_or_else(|e| loaded.broken.push(e));
-            loaded.broken.iter().filter(|b| told.insert((*b).clone())).for_each(|b| tracing::error!("{b}"));
-            told.retain(|t| loaded.broken.contains(t));
-        }
-        Err(e) => {
-            let text = format!("{e:#}");
-            if told.insert(text.clone()) {
-                tracing::error!("{text}");
-            }
-        }
-    }
 }
 
 /// Every image keeps three files open, and every machine a connection.

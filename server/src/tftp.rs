@@ -5,19 +5,16 @@
 use crate::{
     files,
     grub::{self, Way},
-    http::State,
     ipxe::Menu,
     library,
+    state::State,
 };
 use anyhow::Result;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// The folder in the catalogue.
-pub const FOLDER: &str = "grub";
-
 /// Write what has changed, if the folder is there.
 pub fn refresh(state: &State) -> Result<()> {
-    let folder = state.config.catalogue.dir.join(FOLDER);
+    let folder = state.config.catalogue.dir.join(grub::IN_CATALOGUE);
     if !folder.is_dir() {
         return Ok(());
     }

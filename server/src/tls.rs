@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The same HTTP over TLS, on a port of its own, when the settings name a certificate and its key.
 
-use crate::{config::Serve, files, http::places::Host};
+use crate::{config::Serve, files, net::Host};
 use anyhow::{Context, Result, bail};
 use std::{
     collections::HashMap,

@@ -4,7 +4,7 @@
 use crate::{
     clients::Client,
     hosts::{Asker, HostKey, Hosts, Mac, choose},
-    setup::net::{Interface, interfaces},
+    net::{Interface, interfaces},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use std::{

@@ -282,7 +282,7 @@ fn refusals_leave_the_catalogue_as_it_was() {
         (
             vec!["data.iso"],
             "'data.iso' has no kernel that could be found: no boot loader's configuration on it names one, and none is in \
-             live/, casper/, images/pxeboot/, arch/boot/x86_64/, boot/x86_64/loader/ or isolinux/; give --kernel and --initrd"
+             casper/, arch/boot/x86_64/, live/, images/pxeboot/, boot/x86_64/loader/ or isolinux/; give --kernel and --initrd"
                 .into(),
         ),
         (

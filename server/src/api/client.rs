@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Asking a running server, and telling it what to change.
 
-use super::types::{FetchRequest, FetchRow, Health, HostRow, ImageChange, ImageRow, Wake, Woken};
-use crate::{clients::Client, config::Config, hosts::HostChange, hosts::HostKey};
+use super::types::{Health, HostRow, ImageRow, Wake, Woken};
+use crate::{
+    catalogue::ImageChange,
+    clients::Client,
+    config::Config,
+    fetch::request::{FetchRequest, FetchRow},
+    hosts::{HostChange, HostKey},
+};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName};
 use reqwest::Method;
@@ -191,7 +197,7 @@ impl Api {
             }
         }
         if status.is_client_error() || status.is_server_error() {
-            let sentence = crate::clients::text(&String::from_utf8_lossy(&body), 1000);
+            let sentence = bootspec::text::printable(&String::from_utf8_lossy(&body), 1000);
             return Err(match sentence.trim() {
                 "" => anyhow!("{} answers {status}", self.shown),
                 sentence => anyhow!("{sentence}"),

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Statements and signatures in the catalogue.
 
-use super::{Catalogue, PAYLOAD, signature_name, statement_name, torrent_name};
+use super::{
+    names::{PAYLOAD, signature_name, statement_name, torrent_name},
+    store::Catalogue,
+};
 use crate::{
-    config, files, interrupt,
+    files, interrupt,
     keys::{Hand, Signer},
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageManifest, ImageName, Sha256Sum,
+    cmdline::check_append,
     text::clean,
     trust::{
         Distrust, Evidence, KeyId, Keys, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted,
@@ -150,7 +154,7 @@ impl Catalogue {
             Some(_) => {}
         }
         // They were checked when the image was added, or in the settings.
-        config::check_append(&manifest.append).map_err(|why| {
+        check_append(&manifest.append).map_err(|why| {
             anyhow!("image '{name}' is not signed: its kernel parameters were changed by hand: {why}")
         })?;
         let statement =

@@ -5,10 +5,14 @@
 //! reached by its descriptor only: the catalogue's owner can rename it, but not change what is in it, nor put another
 //! folder in its place. What root gives away are files that it has made, and by their descriptors.
 
-use super::{Catalogue, Sealed, signature_name, statement_name, torrent_name};
+use super::{
+    names::{INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    room::Room,
+    sign::{Sealed, seal},
+    store::Catalogue,
+};
 use crate::{
-    fetch::room::Room,
-    interrupt,
+    files, interrupt,
     owner::{self, Owner},
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -155,10 +159,9 @@ impl Staging {
     /// Write manifest, torrent and statement, sign it if that can be, bring all to the disk, and make it visible under
     /// its name.
     pub fn publish(self, manifest: &ImageManifest, torrent: &[u8], replace: bool) -> Result<Sealed> {
-        let (sealed, proof) = super::sign::seal(manifest, &self.catalogue.hand)?;
+        let (sealed, proof) = seal(manifest, &self.catalogue.hand)?;
         let manifest = toml::to_string(manifest).context("writing the manifest as TOML")?;
-        let mut files =
-            vec![(super::MANIFEST.to_owned(), manifest.as_bytes()), (torrent_name(&self.name), torrent)];
+        let mut files = vec![(MANIFEST.to_owned(), manifest.as_bytes()), (torrent_name(&self.name), torrent)];
         if let Some(Evidence { statement, signature }) = &proof {
             files.push((statement_name(&self.name), statement));
             if !signature.is_empty() {
@@ -170,10 +173,10 @@ impl Staging {
                 .write_all(bytes)
                 .with_context(|| format!("writing {}", self.path(file).display()))?;
         }
-        let others = [super::PAYLOAD, super::SUMS, super::KERNEL, super::INITRD];
+        let others = [PAYLOAD, SUMS, KERNEL, INITRD];
         for file in files.iter().map(|(file, _)| file.as_str()).chain(others) {
             match self.give(file) {
-                Err(Errno::ENOENT) if file == super::SUMS => {}
+                Err(Errno::ENOENT) if file == SUMS => {}
                 given => given.with_context(|| format!("finishing {}", self.path(file).display()))?,
             }
         }
@@ -238,6 +241,19 @@ pub fn already_there(name: &ImageName) -> String {
 }
 
 impl Catalogue {
+    /// Make a folder for a new image, and clean away what killed runs left.
+    pub fn stage(&self, name: &ImageName) -> Result<Staging> {
+        self.stage_as(name, Maker::Us)
+    }
+
+    /// See [`Catalogue::stage`].
+    pub(super) fn stage_as(&self, name: &ImageName, maker: Maker) -> Result<Staging> {
+        files::make_dirs(&self.images)?;
+        let _lock = self.lock()?;
+        clean(&self.images)?;
+        Staging::new(self.clone(), name, maker)
+    }
+
     /// Refuse a name that is taken, before the long work.
     pub fn refuse_taken(&self, name: &ImageName) -> Result<()> {
         if self.dir(name).exists() {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
-use crate::keys::{self, Folder};
+use crate::keys::{self, Folder, Hand};
+use anyhow::Result;
 use bootspec::{
-    InfoHash,
+    ImageManifest, ImageName, InfoHash,
     manifest::{BootFile, Format, Kind},
 };
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::{fs, io::Read, os::unix::fs::PermissionsExt};
 
 fn manifest(name: &str, size: u64) -> ImageManifest {
     ImageManifest {

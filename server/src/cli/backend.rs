@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Changes go through the running server, so that they count at once and need no root; without one, to the disk.
 
+use super::run::block_on;
 use crate::{
     api::{Api, types::*},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, ImageChange},
     clients::Client,
     config::Config,
     hosts::{HostChange, HostKey, Hosts, Store},
@@ -43,7 +44,7 @@ impl Backend {
     pub fn hosts(&self) -> Result<Hosts> {
         match self {
             Backend::Server(api) => {
-                let rows = super::block_on(api.hosts())?;
+                let rows = block_on(api.hosts())?;
                 Ok(Hosts { entries: rows.into_iter().map(|r| (r.key, r.entry)).collect() })
             }
             Backend::Disk(_, store) => store.load(),
@@ -53,7 +54,7 @@ impl Backend {
     /// The machines that the server knows; none without a server.
     pub fn clients(&self) -> Result<Vec<Client>> {
         match self {
-            Backend::Server(api) => super::block_on(api.clients()),
+            Backend::Server(api) => block_on(api.clients()),
             Backend::Disk(..) => Ok(Vec::new()),
         }
     }
@@ -61,7 +62,7 @@ impl Backend {
     /// Say something of a machine or a group.
     pub fn set_host(&self, key: &HostKey, change: &HostChange) -> Result<HostRow> {
         match self {
-            Backend::Server(api) => super::block_on(api.set_host(key, change)),
+            Backend::Server(api) => block_on(api.set_host(key, change)),
             Backend::Disk(catalogue, store) => {
                 let images = catalogue.names()?;
                 let hosts = store.change(|hosts| change.apply(hosts, key, &images))?;
@@ -73,7 +74,7 @@ impl Backend {
     /// Forget what was said of a machine or a group.
     pub fn unset_host(&self, key: &HostKey) -> Result<()> {
         match self {
-            Backend::Server(api) => super::block_on(api.unset_host(key)),
+            Backend::Server(api) => block_on(api.unset_host(key)),
             Backend::Disk(_, store) => store.change(|hosts| hosts.forget(key)).map(drop),
         }
     }
@@ -81,7 +82,7 @@ impl Backend {
     /// Change an image.
     pub fn change_image(&self, name: &ImageName, change: &ImageChange) -> Result<()> {
         match self {
-            Backend::Server(api) => super::block_on(api.change_image(name, change)).map(drop),
+            Backend::Server(api) => block_on(api.change_image(name, change)).map(drop),
             Backend::Disk(catalogue, store) => {
                 catalogue.manifest(name)?;
                 catalogue.apply(name, change)?;
@@ -93,7 +94,7 @@ impl Backend {
     /// Wake a machine or a group; who was sent for.
     pub fn wake(&self, target: &str) -> Result<Vec<String>> {
         match self {
-            Backend::Server(api) => Ok(super::block_on(api.wake(target))?.sent),
+            Backend::Server(api) => Ok(block_on(api.wake(target))?.sent),
             Backend::Disk(_, store) => {
                 let macs = wake::resolve(target, &store.load()?, &[]).map_err(|e| anyhow!(e))?;
                 wake::send(&macs)?;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent doctor`
 
-use super::print_json;
 use crate::{
+    cli::run::print_json,
     config::Config,
     doctor::{State, Where, examine, render},
 };

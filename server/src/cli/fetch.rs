@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image fetch`
 
-use super::print_json;
+use super::{added::told, run::block_on};
 use crate::{
     addon::Addons,
-    api::{
-        Api,
-        types::{FetchRequest, FetchRow, FetchState},
-    },
+    api::Api,
     catalogue::as_json,
+    cli::run::print_json,
     config::Config,
-    fetch::{Place, Watch, fetch, watch::Seen},
+    fetch::{
+        Place, Watch, fetch,
+        request::{FetchRequest, FetchRow, FetchState},
+        watch::Seen,
+    },
     interrupt,
     keys::{Ask, Folder},
     meter,
@@ -112,7 +114,7 @@ pub struct Fetch {
 impl Fetch {
     pub fn run(mut self, config: &Config) -> Result<()> {
         if let Some(id) = self.cancel {
-            super::block_on(server(config)?.cancel_fetch(id))?;
+            block_on(server(config)?.cancel_fetch(id))?;
             println!("fetch number {id}: cancelled, or forgotten if it had ended");
             return Ok(());
         }
@@ -142,7 +144,7 @@ impl Fetch {
     }
 
     fn listing(&self, config: &Config) -> Result<()> {
-        let rows = super::block_on(Api::connect(config)?.fetches())?;
+        let rows = block_on(Api::connect(config)?.fetches())?;
         if self.json {
             return print_json(&rows);
         }
@@ -172,7 +174,7 @@ fn server(config: &Config) -> Result<Api> {
 }
 
 fn background(config: &Config, request: &FetchRequest, json: bool) -> Result<()> {
-    let row = super::block_on(server(config)?.fetch(request))?;
+    let row = block_on(server(config)?.fetch(request))?;
     if json {
         return print_json(&row);
     }
@@ -229,7 +231,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
         return print_json(&value);
     }
     println!("verified: {}", verified.as_deref().unwrap_or("it is a file of this machine"));
-    print!("{}", super::image::told(&added, &Addons::of(config)));
+    print!("{}", told(&added, &Addons::of(config)));
     Ok(())
 }
 
@@ -339,7 +341,7 @@ fn table(rows: &[FetchRow]) -> String {
             dash(r.total.map(human_size)),
             dash(moving.then(|| human_rate(r.rate))),
             dash(left(r.have, r.total, r.rate).filter(|_| moving).map(human_time)),
-            crate::clients::text(&r.request.what, 60),
+            bootspec::text::printable(&r.request.what, 60),
             r.error.clone().or(r.verified.clone()).unwrap_or_default(),
         ]
     };

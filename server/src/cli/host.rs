@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent host …`
 
-use super::{backend::Backend, print_json};
+use super::backend::Backend;
 use crate::{
     api::types::HostRow,
+    cli::run::print_json,
     clients::Client,
     config::Config,
     hosts::{Entry, Field, HostChange, HostKey, Hosts, Name},
-    setup::net::Subnet,
+    net::Subnet,
     table::{Align, layout},
 };
 use anyhow::{Result, anyhow, bail};

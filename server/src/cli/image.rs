@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image …`
 
-use super::{backend::Backend, print_json};
+use super::{added::told, backend::Backend, run::block_on};
 use crate::{
     addon::Addons,
-    api::{self, Api, types::ImageChange},
-    catalogue::{Catalogue, as_json},
+    api::{self, Api},
+    catalogue::{Catalogue, ImageChange, as_json},
+    cli::run::print_json,
     clients::in_use,
-    config::{Config, check_append},
+    command_line::{cmdline, short_host},
+    config::Config,
     hosts,
-    http::host,
-    import::{self, Added, Request, pack::Compress},
-    interrupt, ipxe,
+    import::{self, Request, pack::Compress},
+    interrupt,
     keys::{Ask, Folder},
     table::{Align, layout},
 };
 use anyhow::{Result, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
+    cmdline::check_append,
     manifest::{BootFile, Kind},
     text::clean,
     units,
@@ -235,54 +237,6 @@ fn json_of(catalogue: &Catalogue, manifest: &ImageManifest) -> serde_json::Value
     value
 }
 
-/// What was found and done.
-pub fn told(added: &Added, addons: &Addons) -> String {
-    let m = &added.manifest;
-    let size = units::human_size;
-    let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();
-    let mut text = format!(
-        "image '{}': {}, {} in pieces of {}, infohash {}\n\
-         kernel {version}from {}, initrd from {}\n",
-        m.name,
-        m.what(),
-        size(m.size),
-        size(m.piece_length.into()),
-        m.infohash,
-        m.kernel.from,
-        m.initrd.from,
-    );
-    let addon = addons.size(m.family);
-    if m.family.is_some() && !m.append.is_empty() {
-        text += &format!("kernel parameters: {}\n", m.append);
-    }
-    text += &match m.family {
-        None => format!(
-            "phase one (kernel and initrd, sent to each machine): {} + {} = {}\n",
-            size(m.kernel.size),
-            size(m.initrd.size),
-            size(m.kernel.size + m.initrd.size)
-        ),
-        Some(_) => format!(
-            "phase one (kernel, initrd and add-on, sent to each machine): {} + {} + {} = {}\n",
-            size(m.kernel.size),
-            size(m.initrd.size),
-            size(addon),
-            size(m.kernel.size + m.initrd.size + addon)
-        ),
-    };
-    text.extend(added.sealed.told().map(|line| line + "\n"));
-    for note in &added.notes {
-        text += &format!("note: {note}\n");
-    }
-    if let Some(Err(e)) = m.family.map(|f| addons.get(f)) {
-        text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
-    }
-    text +=
-        "next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n";
-    // The names of kernels come out of images.
-    clean(&text, &['\n']).into_owned()
-}
-
 fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let manifests = catalogue.names()?.iter().map(|n| catalogue.manifest(n)).collect::<Result<Vec<_>>>()?;
     if json {
@@ -321,7 +275,7 @@ impl Show {
             Some(server) => server,
             None => format!("{}:{}", own_address(), config.serve.listen.port()),
         };
-        let own = ipxe::cmdline(&m, host::short(&server), Some("${mac:hexhyp}"), &config.boot.append);
+        let own = cmdline(&m, short_host(&server), Some("${mac:hexhyp}"), &config.boot.append);
         let cmdline = match m.kind {
             Kind::Ltsp => format!("LTSP's own, and: boot=boottorrent boottorrent.infohash={}", m.infohash),
             _ => own,
@@ -371,7 +325,7 @@ impl Show {
 
 /// The address by which machines are likely to reach us.
 fn own_address() -> String {
-    let addresses = crate::setup::net::interfaces().unwrap_or_default();
+    let addresses = crate::net::interfaces().unwrap_or_default();
     addresses.first().map_or("SERVER".into(), |i| i.address.to_string())
 }
 
@@ -413,7 +367,7 @@ impl Remove {
         }
         match (self.server.as_deref(), Backend::open(config)) {
             // It knows who runs the image, and it may be allowed what this user is not.
-            (None, Ok(Backend::Server(api))) => super::block_on(api.remove_image(&self.name, self.force))?,
+            (None, Ok(Backend::Server(api))) => block_on(api.remove_image(&self.name, self.force))?,
             (server, _) => {
                 if let (Ok(m), false) = (&manifest, self.force) {
                     refuse_in_use(m, server, config)?;
@@ -429,7 +383,7 @@ impl Remove {
 /// Refuse while machines run it, or are to boot it.
 fn refuse_in_use(manifest: &ImageManifest, server: Option<&str>, config: &Config) -> Result<()> {
     // No server, no machines that it knows of. A server that was named must answer.
-    let clients = match super::block_on(Api::remote(&api::url(server, config))?.clients()) {
+    let clients = match block_on(Api::remote(&api::url(server, config))?.clients()) {
         Err(e) if server.is_some() => return Err(e),
         clients => clients.unwrap_or_default(),
     };

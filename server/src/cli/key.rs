@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent key …`
 
-use super::print_json;
 use crate::{
+    cli::run::print_json,
     config::Config,
     keys::{self, Ask, Folder, Hand, Made},
     table::{Align, layout},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent ltsp …`: what LTSP's drop-ins call. People call `ltsp boottorrent`.
 
+use super::run::block_on;
 use crate::{
     addon::Addons,
     api::{self, Api},
@@ -80,7 +81,7 @@ impl Ltsp {
             Command::Disable { images } => publish::disable(&site, &images),
             Command::Status => {
                 let asked = async { Api::remote(&api::url(None, config))?.clients().await };
-                let clients = super::block_on(asked);
+                let clients = block_on(asked);
                 print!("{}", report::report(&site, clients)?);
                 Ok(())
             }

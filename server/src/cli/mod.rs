@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line: what may be typed (here), and what each command does (beside).
 
+mod added;
 mod backend;
 mod doctor;
 mod fetch;
@@ -8,6 +9,7 @@ mod host;
 mod image;
 mod key;
 mod ltsp;
+mod run;
 mod serve;
 mod setup;
 mod sign;
@@ -18,7 +20,6 @@ mod tui;
 
 use crate::{catalogue::Catalogue, config, manual};
 use anyhow::Result;
-use bootspec::text;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -162,22 +163,6 @@ impl Cli {
             Command::Tui(tui) => tui.run(config, self.common.words()),
         }
     }
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    use anyhow::Context;
-    println!("{}", text::json(&serde_json::to_string_pretty(value).context("writing JSON")?));
-    Ok(())
-}
-
-/// One thread is enough to ask a server.
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    use anyhow::Context;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?
-        .block_on(work)
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 
 use crate::{
     config::Config,
+    net::{Subnet, interfaces},
     setup::{
-        dnsmasq::MAIN,
-        net::{Subnet, interfaces},
         plan::{Content, Here, Plan, Wishes, plan},
-        survey::Survey,
+        survey::{MAIN, Survey},
         write::{Removed, check, remove, write},
     },
 };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent source …`
 
-use super::print_json;
+use super::run::block_on;
 use crate::{
+    cli::run::print_json,
     config::Config,
     fetch::{http::Http, signature::Signer},
     sources::{Folders, Found, Source, parse::Signed},
@@ -287,7 +288,7 @@ fn check(folders: &Folders, names: &[String], online: bool, json: bool) -> Resul
                 let there = std::path::Path::new(address).exists();
                 problems.extend((!there).then(|| format!("there is nothing at {address}")));
             } else if online && address.starts_with("http") {
-                let asked = super::block_on(http.size(address));
+                let asked = block_on(http.size(address));
                 problems.extend(asked.err().map(|e| format!("{e:#}")));
             }
         }

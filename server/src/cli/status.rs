@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent status`
 
+use super::run::block_on;
 use crate::{
     api::{self, Api},
     clients::Client,
@@ -42,7 +43,7 @@ impl Status {
             None => Api::connect(config)?,
             server => Api::remote(&api::url(server, config))?,
         };
-        super::block_on(async {
+        block_on(async {
             if let Some(machine) = &self.machine {
                 return one(&api, machine, self.json).await;
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent tui`, and `boottorrent` alone on a terminal.
 
+use super::run::block_on;
 use crate::{config::Config, tui};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -26,7 +27,7 @@ impl Tui {
                 "the screen needs a terminal: for scripts there are commands with --json (boottorrent --help)"
             );
         }
-        super::block_on(tui::run(config, common))
+        block_on(tui::run(config, common))
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whether this machine's own firewall lets machines in: read from nft(8), which shows iptables' rules too.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{config::Config, tool::Tool};
 use serde_json::Value;
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is on the disk: images, who boots them, room, and what time it is.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     addon::Addons,
-    catalogue::{Catalogue, INITRD},
+    catalogue::{Catalogue, INITRD, room::Room},
     config::Config,
-    fetch::room::Room,
     hosts::Store,
     import::initrd,
     library::{self, Library},

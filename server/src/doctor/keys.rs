@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Keys and signatures: what machines with a key in their initrd would refuse.
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     catalogue::{Catalogue, INITRD},
     config::Config,

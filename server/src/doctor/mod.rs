@@ -2,88 +2,17 @@
 //! `boottorrent doctor`: what would stop a boot, what it means, and the command that mends it.
 
 pub mod dhcp;
+mod finding;
 pub mod firewall;
 mod images;
 mod keys;
 mod network;
+mod offers;
 mod pxe;
 
+pub use finding::{Finding, State, Where};
+
 use crate::config::Config;
-use serde::{Deserialize, Serialize};
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// As it should be.
-    Good,
-    /// It could not be looked at; `what` says why.
-    Skipped,
-    /// Some machines, or some day, may not boot.
-    Warning,
-    /// Machines do not boot.
-    Bad,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// What was looked at, in a word: `dhcp`, `firewall`, `ports`, …
-    pub check: String,
-    /// How it is.
-    pub state: State,
-    /// What was found.
-    pub what: String,
-    /// What comes of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub means: Option<String>,
-    /// A command that mends it, or what to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cure: Option<String>,
-}
-
-impl Finding {
-    fn new(check: &str, state: State, what: impl Into<String>) -> Finding {
-        Finding { check: check.into(), state, what: what.into(), means: None, cure: None }
-    }
-
-    /// As it should be.
-    pub fn good(check: &str, what: impl Into<String>) -> Finding {
-        Finding::new(check, State::Good, what)
-    }
-
-    /// It could not be looked at.
-    pub fn skipped(check: &str, why: impl Into<String>) -> Finding {
-        Finding::new(check, State::Skipped, why)
-    }
-
-    /// It may stop a boot.
-    pub fn warning(check: &str, what: impl Into<String>, means: &str, cure: impl Into<String>) -> Finding {
-        Finding {
-            means: Some(means.into()),
-            cure: Some(cure.into()),
-            ..Finding::new(check, State::Warning, what)
-        }
-    }
-
-    /// It stops a boot.
-    pub fn bad(check: &str, what: impl Into<String>, means: &str, cure: impl Into<String>) -> Finding {
-        Finding {
-            means: Some(means.into()),
-            cure: Some(cure.into()),
-            ..Finding::new(check, State::Bad, what)
-        }
-    }
-}
-
-/// Where things are that the settings do not name.
-#[derive(Clone, Debug)]
-pub struct Where {
-    /// dnsmasq's snippets.
-    pub dnsmasq: std::path::PathBuf,
-    /// Debian's loaders.
-    pub ipxe: std::path::PathBuf,
-}
 
 /// Look at everything. Takes a few seconds: an answer by a DHCP server is waited for.
 pub fn examine(config: &Config, at: &Where) -> Vec<Finding> {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is between the server and machines: ports, interfaces, loaders.
 
-use super::{Finding, Where};
+use super::finding::{Finding, Where};
 use crate::{
     api::Api,
     config::Config,
-    setup::{dnsmasq::MAIN, write::Record},
+    setup::{survey::MAIN, write::Record},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -69,7 +69,7 @@ fn taken(at: SocketAddr) -> Option<Finding> {
 
 /// The networks that machines are in.
 pub fn interfaces() -> Vec<Finding> {
-    let networks = crate::setup::net::interfaces().unwrap_or_default();
+    let networks = crate::net::interfaces().unwrap_or_default();
     if networks.is_empty() {
         return vec![Finding::bad(
             "network",
@@ -169,7 +169,7 @@ pub fn loaders(config: &Config, at: &Where) -> Vec<Finding> {
 
 /// What setup wrote for an address or a network that this machine no longer has.
 fn moved(snippet: &str) -> Option<Finding> {
-    let networks = crate::setup::net::interfaces().unwrap_or_default();
+    let networks = crate::net::interfaces().unwrap_or_default();
     let loader = snippet
         .lines()
         .find_map(|l| l.strip_prefix("dhcp-boot=")?.split_once("http://"))

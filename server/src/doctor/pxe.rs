@@ -3,10 +3,10 @@
 //! judged by the answer that really comes.
 
 use super::{
-    Finding,
-    dhcp::{self, Offer},
+    finding::Finding,
+    offers::{self, Offer},
 };
-use crate::setup::net::Interface;
+use crate::net::Interface;
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// The firmware that setup serves: its name, and its architecture (RFC 4578, option 93).
@@ -14,7 +14,7 @@ const FIRMWARE: [(&str, u16); 2] = [("BIOS", 0), ("UEFI", 7)];
 
 /// Ask on a network that setup serves, with each firmware.
 pub fn look(network: &Interface, own: &BTreeSet<Ipv4Addr>) -> Vec<Finding> {
-    let asked = FIRMWARE.map(|(name, arch)| (name, dhcp::ask(network, Some(arch))));
+    let asked = FIRMWARE.map(|(name, arch)| (name, offers::ask(network, Some(arch))));
     let mut found = Vec::new();
     let mut told = Vec::new();
     for (firmware, offers) in asked {

@@ -3,9 +3,9 @@
 
 use super::{
     part::{Part, beside, date, etag},
-    room::Room,
     watch::Watch,
 };
+use crate::catalogue::room::Room;
 use anyhow::{Context, Result, anyhow};
 use bootspec::units::human_size;
 use reqwest::{

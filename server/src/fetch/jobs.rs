@@ -3,7 +3,7 @@
 
 use super::{Place, Watch, fetch};
 use crate::{
-    api::types::{FetchRequest, FetchRow, FetchState},
+    fetch::request::{FetchRequest, FetchRow, FetchState},
     files,
 };
 use anyhow::{Context, Result, bail};
@@ -169,7 +169,7 @@ impl Jobs {
                 Some(_) if job.watch.is_cancelled() => FetchState::Cancelled,
                 Some(_) => FetchState::Failed,
             };
-            job.row.error = e.map(|e| crate::clients::text(&format!("{e:#}"), 1000));
+            job.row.error = e.map(|e| bootspec::text::printable(&format!("{e:#}"), 1000));
         }
         if let Err(e) = self.write(&jobs) {
             tracing::error!("{e:#}");

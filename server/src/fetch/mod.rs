@@ -5,7 +5,7 @@
 //! |---|---|
 //! | decide what, from where, and what will say that it is genuine | [`plan`](mod@plan) |
 //! | the list of checksums, and who signed it | [`sums`], [`signature`] |
-//! | the image, gone on with where it was interrupted | [`http`], [`torrent`], [`room`] |
+//! | the image, gone on with where it was interrupted | [`http`], [`torrent`] |
 //! | it is what was promised, or it goes | here |
 //! | it becomes an image | [`crate::import`] |
 //! | in the daemon, many of them | [`jobs`] |
@@ -15,7 +15,7 @@ pub mod http;
 pub mod jobs;
 mod part;
 pub mod plan;
-pub mod room;
+pub mod request;
 pub mod signature;
 pub mod sums;
 pub mod torrent;
@@ -24,9 +24,9 @@ pub mod watch;
 pub use watch::Watch;
 
 use crate::{
-    api::types::{FetchRequest, FetchState},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, room::Room},
     config::Config,
+    fetch::request::{FetchRequest, FetchState},
     files::{self, make_dirs},
     import::{self, Added, Request},
     keys::{Folder, Hand},
@@ -37,7 +37,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use http::Http;
 use nix::fcntl::{Flock, FlockArg};
 use plan::{From, Plan};
-use room::Room;
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},

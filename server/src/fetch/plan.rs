@@ -3,7 +3,7 @@
 
 use super::{signature::Signer, sums::Sum, torrent};
 use crate::{
-    api::types::FetchRequest,
+    fetch::request::FetchRequest,
     import::source::name_of,
     sources::{
         Folders, Source,
@@ -74,7 +74,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
         Some(hex) => Some(Sum::parse(hex).ok_or_else(|| {
             anyhow!(
                 "'{}' is no checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
-                crate::clients::text(hex, 140)
+                bootspec::text::printable(hex, 140)
             )
         })?),
         None => None,
@@ -96,7 +96,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
         None => name.parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
     };
     let append = [source.append.trim(), request.append.trim()].join(" ").trim().to_owned();
-    crate::config::check_append(&append).map_err(|e| anyhow!(e))?;
+    bootspec::cmdline::check_append(&append).map_err(|e| anyhow!(e))?;
     Ok(Plan {
         name,
         from: places(&source),

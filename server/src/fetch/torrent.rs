@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Over BitTorrent, from the distribution's own swarm, by librqbit's session: not ours, which is made for a LAN.
 
-use super::{room::Room, watch::Watch};
-use crate::sources::glob;
+use super::watch::Watch;
+use crate::{catalogue::room::Room, sources::glob};
 use anyhow::{Context, Result, anyhow, bail};
 use librqbit::{
     AddTorrent, AddTorrentOptions, AddTorrentResponse, Magnet, Session, SessionOptions, dht::Id20,
@@ -194,7 +194,7 @@ fn choose(files: &[(PathBuf, u64)], pattern: Option<&str>) -> Result<usize> {
 }
 
 fn shown(text: &str) -> String {
-    crate::clients::text(text, 120)
+    bootspec::text::printable(text, 120)
 }
 
 /// The infohash of a magnet link, where it is one that we know.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How a fetch is doing: told by who works, looked at by who waits.
 
-use crate::api::types::{FetchRow, FetchState};
+use crate::fetch::request::{FetchRow, FetchState};
 use anyhow::{Result, bail};
 use bootspec::ImageName;
 use std::{

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin changes in an entry, and what is refused.
 
-use super::{Entry, HostKey, Hosts};
-use crate::config::check_append;
-use bootspec::{ImageName, Params, smbios};
+use super::{
+    entry::{Entry, Hosts},
+    key::HostKey,
+};
+use bootspec::{ImageName, Params, cmdline::check_append, smbios};
 use serde::{Deserialize, Serialize};
 
 /// Parameters of one entry, and bytes of one parameter, at most.
@@ -116,8 +118,8 @@ impl HostChange {
                 return Err(format!("{other} has the name '{name}' already: give another one"));
             }
         }
-        if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::Name>().is_err()) {
-            let bad = crate::clients::text(bad, 80);
+        if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::key::Name>().is_err()) {
+            let bad = bootspec::text::printable(bad, 80);
             return Err(format!("'{bad}' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-"));
         }
         if set.params.len() > MAX_PARAMS || set.prefix.len() > MAX_PARAMS || set.subnet.len() > MAX_PARAMS {
@@ -141,7 +143,7 @@ fn param_name(param: &str) -> &str {
 
 /// One kernel parameter, whose meaning is checked where it is ours.
 fn check_param(param: &str) -> Result<(), String> {
-    let shown = crate::clients::text(param, 80);
+    let shown = bootspec::text::printable(param, 80);
     if param.is_empty() || param.len() > MAX_PARAM || param.contains(char::is_whitespace) {
         return Err(format!("'{shown}' is no kernel parameter: write NAME=VALUE without spaces"));
     }

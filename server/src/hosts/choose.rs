@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a machine that asks will boot. Decided from the entries alone: no I/O, and nothing of how it is rendered.
 
-use super::{Entry, HostKey, Hosts, Mac, Name};
+use super::{
+    entry::{Entry, Hosts},
+    key::{HostKey, Mac, Name},
+};
 use bootspec::ImageName;
 use std::net::IpAddr;
 

@@ -173,7 +173,7 @@ text_in_serde!(HostKey);
 
 /// What somebody typed, fit for a sentence.
 fn short(s: &str) -> String {
-    crate::clients::text(s, 80)
+    bootspec::text::printable(s, 80)
 }
 
 #[cfg(test)]

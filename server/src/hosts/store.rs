@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `hosts.toml` in the catalogue's folder: written by one at a time, read whole, edited by hand if somebody likes to.
 
-use super::Hosts;
-use crate::{api::types::ImageChange, config::toml_sentence, files};
+use super::entry::Hosts;
+use crate::{catalogue::ImageChange, config::toml_sentence, files};
 use anyhow::{Context, Result, anyhow};
 use bootspec::ImageName;
 use nix::fcntl::{Flock, FlockArg};

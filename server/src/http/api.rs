@@ -2,19 +2,16 @@
 //! `/api/v1/…`: what machines report, and what programs may ask.
 
 use super::{
-    From, Shared,
-    change::{NO_JSON, says_json},
-    machine, sentence,
+    answer::{NO_JSON, says_json, sentence},
+    machine,
+    site::{Caller, Kept, Shared},
 };
 use crate::{
-    api::types::{FetchRow, Health, HostRow, ImageRow},
-    clients::{Client, News, Refused, text},
-    http::State,
-    library::Image,
-    watch::{
-        metrics::{CONTENT_TYPE, render},
-        stats,
-    },
+    api::types::{Health, HostRow},
+    clients::{News, Refused},
+    fetch::request::FetchRow,
+    figures,
+    watch::metrics::{CONTENT_TYPE, render},
 };
 use axum::{
     Json,
@@ -23,7 +20,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, trust::KeyId, units::human_size};
+use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, text::printable, units::human_size};
 use futures::StreamExt;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -33,7 +30,7 @@ const DROPPED: usize = 32 << 20;
 /// How long a heartbeat's body may take.
 const BODY: Duration = Duration::from_secs(10);
 
-pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, headers: HeaderMap, body: Body) -> Response {
+pub async fn heartbeat(state: Shared, ConnectInfo(ends): Caller, headers: HeaderMap, body: Body) -> Response {
     if !says_json(&headers) {
         return sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_JSON);
     }
@@ -51,7 +48,7 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): From, headers: HeaderMa
         Err(e) => return sentence(StatusCode::BAD_REQUEST, format_args!("this is no heartbeat: {e}")),
     };
     let Some(id) = machine::id(&heartbeat.id, ends.remote.ip()) else {
-        let id = text(&heartbeat.id, 100);
+        let id = printable(&heartbeat.id, 100);
         return sentence(
             StatusCode::BAD_REQUEST,
             format_args!(
@@ -133,9 +130,9 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 
 const JSON: &str = "application/json";
 
-pub async fn clients(state: Shared) -> Response {
+pub async fn clients(state: Shared, kept: Kept) -> Response {
     let of = state.0.clone();
-    state.answers.clients.get(0, JSON, move || json(&*of.machines(Instant::now()))).await
+    kept.clients.get(0, JSON, move || json(&*of.machines(Instant::now()))).await
 }
 
 /// One machine, with the end of its log.
@@ -146,35 +143,24 @@ pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
             state.name(&mut client);
             Json(client).into_response()
         }
-        None => sentence(StatusCode::NOT_FOUND, format_args!("no machine '{}' has reported", text(&id, 100))),
+        None => {
+            sentence(StatusCode::NOT_FOUND, format_args!("no machine '{}' has reported", printable(&id, 100)))
+        }
     }
 }
 
-pub async fn images(state: Shared) -> Response {
+pub async fn images(state: Shared, kept: Kept) -> Response {
     let of = state.0.clone();
     let rows = move || {
         let clients = of.machines(Instant::now());
         let rows: Vec<serde_json::Value> =
-            of.library().values().map(|i| row(&of, i, &clients).as_json()).collect();
+            of.library().values().map(|i| figures::image_row(&of, i, &clients).as_json()).collect();
         json(&rows)
     };
-    state.answers.images.get(0, JSON, rows).await
+    kept.images.get(0, JSON, rows).await
 }
 
-/// An image, and what else the server knows of it.
-pub fn row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
-    let m = &image.manifest;
-    let runs = clients.iter().filter(|c| stats::runs(c, m.infohash));
-    ImageRow {
-        phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
-        default: state.default_image().as_ref() == Some(&m.name),
-        machines: runs.map(|c| c.heartbeat.id.clone()).collect(),
-        key: KeyId::of(&image.evidence.signature).map(|k| k.to_string()),
-        manifest: m.clone(),
-    }
-}
-
-pub async fn hosts(state: Shared) -> Response {
+pub async fn hosts(state: Shared, kept: Kept) -> Response {
     let of = state.hosts();
     let version = std::sync::Arc::as_ptr(&of).addr();
     let rows = move || {
@@ -184,7 +170,7 @@ pub async fn hosts(state: Shared) -> Response {
         };
         json(&of.entries.iter().map(row).collect::<Vec<_>>())
     };
-    state.answers.hosts.get(version, JSON, rows).await
+    kept.hosts.get(version, JSON, rows).await
 }
 
 pub async fn fetches(state: Shared) -> Json<Vec<FetchRow>> {
@@ -201,14 +187,14 @@ pub async fn health(state: Shared) -> Json<Health> {
     })
 }
 
-pub async fn stats(state: Shared) -> Response {
+pub async fn stats(state: Shared, kept: Kept) -> Response {
     let of = state.0.clone();
-    let made = move || json(&stats::stats(&of, &of.machines(Instant::now())));
-    state.answers.stats.get(0, JSON, made).await
+    let made = move || json(&figures::stats(&of, &of.machines(Instant::now())));
+    kept.stats.get(0, JSON, made).await
 }
 
-pub async fn metrics(state: Shared) -> Response {
+pub async fn metrics(state: Shared, kept: Kept) -> Response {
     let of = state.0.clone();
-    let made = move || render(&stats::stats(&of, &of.machines(Instant::now()))).into_bytes();
-    state.answers.metrics.get(0, CONTENT_TYPE, made).await
+    let made = move || render(&figures::stats(&of, &of.machines(Instant::now()))).into_bytes();
+    kept.metrics.get(0, CONTENT_TYPE, made).await
 }

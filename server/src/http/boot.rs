@@ -3,26 +3,27 @@
 //! loader for UEFI HTTP boot.
 
 use super::{
-    Ends, From, Shared,
+    answer::sentence,
+    ends::Ends,
     host::{host, host_of_grub},
-    machine, sentence,
+    machine,
+    site::{Caller, Shared},
 };
 use crate::{
-    clients::text,
+    firmware::{self, OVER_HTTP},
     grub::{self, Way},
     ipxe, library,
-    setup::{firmware, plan::LOADER},
 };
 use axum::{
     extract::{ConnectInfo, Path, Query},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::params::PREFIX;
+use bootspec::{params::PREFIX, text::printable};
 
 pub async fn script(
     state: Shared,
-    ConnectInfo(ends): From,
+    ConnectInfo(ends): Caller,
     headers: HeaderMap,
     asked: Query<machine::Asked>,
 ) -> Response {
@@ -31,7 +32,7 @@ pub async fn script(
 
 pub async fn grub(
     state: Shared,
-    ConnectInfo(ends): From,
+    ConnectInfo(ends): Caller,
     headers: HeaderMap,
     asked: Query<machine::Asked>,
 ) -> Response {
@@ -73,7 +74,7 @@ fn rendered(
         append: append.join(" ").trim(),
         addon: &|family| state.addons.size(family),
     });
-    let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| text(w, 40));
+    let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| printable(w, 40));
     let (mac, platform) = (word(&asked.mac), word(&asked.platform));
     let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
     tracing::info!("{mac}{name} ({}, {platform}) asks for {file}", ends.remote.ip());
@@ -81,13 +82,13 @@ fn rendered(
 }
 
 /// iPXE, for firmware that fetches over HTTP what others fetch by TFTP.
-pub async fn loader(ConnectInfo(ends): From, Path(file): Path<String>) -> Response {
+pub async fn loader(ConnectInfo(ends): Caller, Path(file): Path<String>) -> Response {
     let there = || firmware::for_http(std::path::Path::new(firmware::LIB));
-    let Some(path) = Some(()).filter(|()| LOADER.ends_with(&format!("/{file}"))).and_then(|()| there())
+    let Some(path) = Some(()).filter(|()| OVER_HTTP.ends_with(&format!("/{file}"))).and_then(|()| there())
     else {
         return sentence(StatusCode::NOT_FOUND, "there is no such loader here");
     };
-    tracing::info!("{} asks for {LOADER}", ends.remote.ip());
+    tracing::info!("{} asks for {OVER_HTTP}", ends.remote.ip());
     match tokio::fs::read(&path).await {
         // The firmware looks at the type, and not at all at the name.
         Ok(bytes) => ([(header::CONTENT_TYPE, "application/efi")], bytes).into_response(),

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /api/v1/events`: images and machines as they change, as server-sent events.
 
-use super::{From, Shared, sentence};
-use crate::watch::live::{EACH, Listener, MAX_LISTENERS};
+use super::{
+    answer::sentence,
+    site::{Caller, Shared},
+};
+use crate::{
+    figures::snapshot,
+    watch::live::{EACH, Listener, MAX_LISTENERS},
+};
 use axum::{
     extract::ConnectInfo,
     http::{StatusCode, header},
@@ -14,8 +20,8 @@ use axum::{
 use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 
-pub async fn events(state: Shared, ConnectInfo(ends): From) -> Response {
-    let Some(Listener { all, news, place }) = state.live.listen(&state, ends.remote.ip()) else {
+pub async fn events(state: Shared, ConnectInfo(ends): Caller) -> Response {
+    let Some(Listener { all, news, place }) = state.live.listen(ends.remote.ip(), || snapshot(&state)) else {
         let text = format!(
             "{EACH} pages on your host, or {MAX_LISTENERS} in all, listen to this server already: close one"
         );
@@ -29,7 +35,7 @@ pub async fn events(state: Shared, ConnectInfo(ends): From) -> Response {
                     Ok(text) => ready.push_back(text),
                     // It was too slow for single changes: everything again.
                     Err(RecvError::Lagged(_)) => {
-                        let (all, later) = state.live.everything(&state)?;
+                        let (all, later) = state.live.everything(|| snapshot(&state))?;
                         ready.push_back(all);
                         news = later;
                     }

@@ -3,10 +3,10 @@
 //! ranges (RFC 9110 §14).
 
 use super::{
-    From, Shared,
+    answer::sentence,
     host::host,
     range::{Wanted, wanted},
-    sentence,
+    site::{Caller, Shared},
 };
 use crate::{
     catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
@@ -43,7 +43,7 @@ pub struct Asked {
 
 pub async fn get(
     state: Shared,
-    ConnectInfo(ends): From,
+    ConnectInfo(ends): Caller,
     Path((name, file)): Path<(String, String)>,
     asked: Query<Asked>,
     headers: HeaderMap,
@@ -135,7 +135,7 @@ pub async fn get(
 }
 
 fn no_such_image(name: &str, library: &Library) -> String {
-    let name = crate::clients::text(name, 80);
+    let name = bootspec::text::printable(name, 80);
     let names: Vec<&str> = library.keys().map(|n| n.as_str()).take(20).collect();
     match names.as_slice() {
         [] => format!("no image '{name}' on this server: there are none"),

@@ -2,8 +2,14 @@
 //! What is looked at before a request is: by which name it came, and from whose page. A name that somebody else can
 //! point at us (DNS rebinding) is not one of ours, and a page of another site changes nothing.
 
-use super::{Ends, Shared, change::with_token, sentence};
-use crate::config::Listing;
+use super::{
+    answer::sentence,
+    site::{Caller, Shared},
+};
+use crate::{
+    config::Listing,
+    token::{self, Verdict},
+};
 use axum::{
     extract::{ConnectInfo, Request},
     http::{HeaderMap, Method, StatusCode, header, uri::Authority},
@@ -12,19 +18,6 @@ use axum::{
 };
 use bootspec::text::clean;
 use std::net::IpAddr;
-
-/// Names that this machine has by itself: its host name, and what /etc/hosts calls it.
-pub fn own_names() -> Vec<String> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let host = read("/proc/sys/kernel/hostname").trim().to_ascii_lowercase();
-    let hosts = read("/etc/hosts").to_ascii_lowercase();
-    let lines = hosts.lines().map(|l| l.split('#').next().unwrap_or_default());
-    let ours = lines.filter(|l| l.split_whitespace().skip(1).any(|name| name == host));
-    let mut names: Vec<String> =
-        ours.flat_map(|l| l.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()).collect();
-    names.push(host);
-    names
-}
 
 /// Whether a `Host` header names this server. A browser comes by a name with dots only if somebody's DNS has it.
 fn is_ours(host: &str, names: &[String]) -> bool {
@@ -75,8 +68,35 @@ pub async fn guard(state: Shared, request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// Nothing of a request is looked at before its token.
+pub async fn with_token(state: Shared, ConnectInfo(ends): Caller, request: Request, next: Next) -> Response {
+    let header = |r: &Request| r.headers().get(header::AUTHORIZATION)?.to_str().ok().map(str::to_owned);
+    let (dir, given) = (state.config.catalogue.dir.clone(), header(&request));
+    let judged = tokio::task::spawn_blocking(move || token::judge(&dir, given.as_deref())).await;
+    match judged.unwrap_or(Verdict::Wrong) {
+        Verdict::Right if ends.plain.is_none() && !ends.remote.ip().is_loopback() => sentence(
+            StatusCode::FORBIDDEN,
+            "a token is not taken over plain HTTP, where everybody on the way can read it: use https (tls-cert and tls-key in \
+             [serve] of server.toml) or an ssh tunnel, and make a new token",
+        ),
+        Verdict::Right => next.run(request).await,
+        Verdict::None => sentence(
+            StatusCode::FORBIDDEN,
+            "this port only answers questions: change things on the server itself, with `boottorrent` (it uses the local socket)",
+        ),
+        Verdict::Wrong => {
+            let text = "the token is missing or wrong: send the header `Authorization: Bearer TOKEN` with the one that \
+                        `boottorrent token new` has printed on the server";
+            let mut refusal = sentence(StatusCode::UNAUTHORIZED, text);
+            let bearer = header::HeaderValue::from_static("Bearer");
+            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+            refusal
+        }
+    }
+}
+
 /// Who may read the list of machines is the admin's choice.
-pub async fn listing(state: Shared, ends: ConnectInfo<Ends>, request: Request, next: Next) -> Response {
+pub async fn listing(state: Shared, ends: Caller, request: Request, next: Next) -> Response {
     match state.config.serve.machines {
         Listing::Open => next.run(request).await,
         Listing::Token => with_token(state, ends, request, next).await,

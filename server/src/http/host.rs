@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How a client reaches us, for the URLs that we hand out.
 
-use super::Ends;
+use super::ends::Ends;
 use axum::http::{HeaderMap, header::HOST};
-use bootspec::HTTP_PORT;
 use std::net::{IpAddr, SocketAddr};
 
 /// `HOST:PORT` for URLs. An address in the client's `Host` header is what it
@@ -39,11 +38,6 @@ fn address(host: &str) -> Option<SocketAddr> {
     let bare = || host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     // Without a port in it, it is HTTP's own.
     with_port.or_else(|| bare().map(|ip| SocketAddr::new(ip, 80)))
-}
-
-/// The host as an admin would type it: without the port when it is ours by default.
-pub fn short(host: &str) -> &str {
-    host.strip_suffix(&format!(":{HTTP_PORT}")).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -84,6 +78,5 @@ mod tests {
             (grub("192.168.1.1:80"), grub("boot.example")),
             ("192.168.1.1:80".into(), "10.0.0.1:6980".into())
         );
-        assert_eq!((short("10.0.0.1:6980"), short("10.0.0.1:80")), ("10.0.0.1", "10.0.0.1:80"));
     }
 }

@@ -3,7 +3,7 @@
 //! request may take. So who opens many and says nothing, or says it slowly, keeps nobody else out.
 
 use super::{
-    Ends,
+    ends::Ends,
     places::{Busy, Place, Places},
 };
 use crate::tls::Tls;

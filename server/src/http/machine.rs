@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A machine's boot loader asks what to boot: decided here, rendered elsewhere.
 
-use super::{Ends, State};
+use super::ends::Ends;
 use crate::{
-    clients::{Loader, Word, text},
+    clients::{Loader, Word},
     hosts::{Asker, Choice, Mac, choose, key},
     neighbours::Link,
+    state::State,
     ticket::Ticket,
     wake,
 };
-use bootspec::{params::BootSecret, smbios};
+use bootspec::{params::BootSecret, smbios, text::printable};
 use serde::Deserialize;
 use std::{
     net::IpAddr,
@@ -46,7 +47,7 @@ impl Asked {
             uuid: self.uuid.as_deref().and_then(key::uuid).filter(|u| smbios::is_uuid(u)),
             serial: self.serial.as_deref().and_then(key::serial).filter(|s| smbios::is_serial(s)),
             ip: Some(ip.unwrap_or(ends.remote.ip())),
-            hostname: self.hostname.as_deref().map(|h| text(h, 64)).filter(|h| !h.is_empty()),
+            hostname: self.hostname.as_deref().map(|h| printable(h, 64)).filter(|h| !h.is_empty()),
         }
     }
 }

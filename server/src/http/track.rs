@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /announce` and `GET /scrape`.
 
-use super::{From, Shared, host::seeder_ip};
+use super::{
+    host::seeder_ip,
+    site::{Caller, Shared},
+};
 use crate::tracker::{
     query::{self, Announce},
     reply,
@@ -15,7 +18,7 @@ use std::{net::SocketAddr, time::Instant};
 
 pub async fn announce(
     state: Shared,
-    ConnectInfo(ends): From,
+    ConnectInfo(ends): Caller,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {

@@ -2,21 +2,15 @@
 //! Kernel and initrd of an image: from the command line or from inside, and whether they belong together.
 
 use super::{
-    Request, fstab, initrd,
+    fstab, initrd,
     kernel::{self, Choice, Found, Wanted},
+    request::Request,
     tree::{self, Tree},
 };
 use crate::catalogue::{INITRD, KERNEL, Staging};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::BootFile;
-use std::{
-    fs::File,
-    io::{Read, Seek},
-    path::PathBuf,
-};
-
-/// A kernel's own configuration is a quarter of a megabyte.
-const MAX_CONFIG: u64 = 4 << 20;
+use std::path::PathBuf;
 
 /// Kernel and initrd, as they are in the staging folder.
 pub struct Boot {
@@ -164,22 +158,8 @@ pub fn fit(boot: &mut Boot, staging: &Staging, inside: Option<&dyn Tree>) -> Res
     }
     boot.version = header.or(boot.version.take());
     boot.config = match (inside, &boot.version) {
-        (Some(tree), Some(version)) => small_text(tree, &format!("boot/config-{version}"), staging)?,
+        (Some(tree), Some(version)) => tree::small_text(tree, &format!("boot/config-{version}"), staging)?,
         _ => None,
     };
     Ok(())
-}
-
-/// A small text file of the tree; `None` where there is none.
-pub fn small_text(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Option<String>> {
-    let (folder, name) = path.split_once('/').unwrap_or(("", path));
-    if !tree::plain(path) || !tree.names(folder)?.iter().any(|n| n == name) {
-        return Ok(None);
-    }
-    let mut file = tempfile::tempfile_in(staging.path("")).context("creating a temporary file")?;
-    tree.read(path, &mut file)?;
-    file.rewind().context("rewinding")?;
-    let mut bytes = Vec::new();
-    File::take(file, MAX_CONFIG).read_to_end(&mut bytes).with_context(|| format!("reading /{path}"))?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -3,15 +3,18 @@
 //! kernel and initrd are taken from inside. Nothing is mounted, so it needs no root.
 
 use super::{
-    Request,
     boot::{self, Boot},
     fstab,
     initrd::{self, Foreign},
     modules, mountable,
-    source::whole,
+    request::Request,
     tree::{self, Tree},
 };
-use crate::catalogue::{INITRD, Staging};
+use crate::{
+    catalogue::{INITRD, Staging},
+    family::spec,
+    import::whole::whole,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     manifest::{Family, Format, MAGIC_BYTES},
@@ -125,7 +128,7 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
         Ok(()) => None,
         Err(lacking) => {
             let Foreign { family, .. } = initrd::family(&staging.path(INITRD), &boot.initrd.from)?;
-            if family != Some(Family::InitramfsTools) {
+            if family.is_none_or(|f| spec(f).live) {
                 return Err(lacking.context(format!(
                     "the initrd {} was not made by initramfs-tools: the add-on for disk images cannot help it",
                     boot.initrd.from

@@ -2,7 +2,7 @@
 //! What machines do with the lines of an image's fstab, said when it is added: whoever separated /var or /home would
 //! find them empty otherwise, on all machines at once.
 
-use super::{boot::small_text, tree::Tree};
+use super::tree::{Tree, small_text};
 use crate::catalogue::Staging;
 use anyhow::{Result, bail};
 use bootspec::{

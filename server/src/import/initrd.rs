@@ -6,7 +6,7 @@
 //! read as streams; nothing is unpacked.
 
 use super::decompress::Compression;
-use crate::{interrupt, tool::Tool};
+use crate::{family::FAMILIES, interrupt, tool::Tool};
 use anyhow::{Context, Result, bail};
 use bootspec::{KEYS_DIR, manifest::Family};
 use std::{
@@ -39,55 +39,46 @@ pub struct Foreign {
     pub lacks: Option<&'static str>,
 }
 
-/// What tells a family: a file, by its path or by its name alone.
-const MARKS: [(&str, Family); 5] = [
-    ("scripts/casper", Family::Casper),
-    ("hooks/archiso", Family::Archiso),
-    ("scripts/live", Family::LiveBoot),
-    ("dmsquash-live-root", Family::Dracut),
-    ("scripts/local", Family::InitramfsTools),
-];
-
 /// Find out whose initrd it is. `shown` names it in errors.
 pub fn family(initrd: &Path, shown: &str) -> Result<Foreign> {
-    let mut found = [false; MARKS.len()];
-    // The parts that bring the network up, where a family has it as an option.
-    let (mut archiso_http, mut dracut_net) = (false, false);
+    // Whether its mark is there, and what the add-on needs of it.
+    let mut found = [(false, false); FAMILIES.len()];
     let archives = scan(initrd, &mut |name| {
         let file = name.rsplit('/').next().unwrap_or(name);
-        for (seen, (mark, _)) in found.iter_mut().zip(MARKS) {
-            *seen |= name == mark || file == mark;
+        let is = |known: &str| name == known || file == known;
+        for ((mark, needs), spec) in found.iter_mut().zip(&FAMILIES) {
+            *mark |= is(spec.mark);
+            *needs |= spec.needs.as_ref().is_none_or(|n| n.any.iter().any(|known| is(known)));
         }
-        archiso_http |= name == "hooks/archiso_pxe_http";
-        dracut_net |=
-            matches!(file, "ifup" | "nm-run.sh" | "nm-initrd-generator" | "systemd-networkd" | "cm-run.sh");
         true
     })
     .with_context(|| format!("reading the initrd {shown}"))?;
     if archives == 0 {
         bail!("{shown} is no initrd: there is no cpio archive in it");
     }
-    let family = MARKS.iter().zip(found).find(|(_, seen)| *seen).map(|((_, family), _)| *family);
-    let lacks = match family {
-        Some(Family::Archiso) if !archiso_http => {
-            Some("archiso's hook archiso_pxe_http, which the add-on takes the place of")
-        }
-        Some(Family::Dracut) if !dracut_net => Some("dracut's module for the network"),
-        _ => None,
+    let Some((spec, (_, has))) = FAMILIES.iter().zip(found).find(|(_, (mark, _))| *mark) else {
+        return Ok(Foreign::default());
     };
+    let (family, lacks) = (Some(spec.family), spec.needs.as_ref().filter(|_| !has).map(|n| n.what));
     Ok(Foreign { family, lacks })
 }
 
 /// The kernel modules in an initrd, by name.
 pub fn names(initrd: &Path, shown: &str) -> Result<HashSet<String>> {
     let mut found = HashSet::new();
-    let module = |name: &str| name.contains(".ko").then(|| super::modules::name(name));
+    let module = |name: &str| name.contains(".ko").then(|| module_name(name));
     scan(initrd, &mut |name| {
         found.extend(module(name));
         true
     })
     .with_context(|| format!("reading the initrd {shown}"))?;
     Ok(found)
+}
+
+/// `kernel/fs/overlayfs/overlay.ko.xz` is called `overlay`; in names `-` and `_` are the same.
+pub fn module_name(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
 /// The kernel versions for which there are modules in an initrd.

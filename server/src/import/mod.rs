@@ -14,14 +14,19 @@ pub mod modules;
 mod mountable;
 pub mod pack;
 pub mod refers;
+mod request;
 pub mod source;
 pub mod tarball;
 pub mod tree;
+pub mod virtual_disk;
+mod whole;
+
+pub use request::Request;
 
 use crate::{
-    catalogue::{Catalogue, PAYLOAD, SUMS, Sealed, Staging},
-    fetch::room::Room,
-    interrupt, ipxe,
+    catalogue::{Catalogue, PAYLOAD, SUMS, Sealed, Staging, room::Room},
+    command_line::check_length,
+    interrupt,
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -30,54 +35,15 @@ use bootspec::{
     ImageManifest, ImageName, Priority, Sha256Sum,
     manifest::{self, Family, Format, MAGIC_BYTES},
 };
-use pack::Compress;
 use source::{Kind, Source};
 use std::{
     fs::File,
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
     time::SystemTime,
 };
 use swarm::sums::Sums;
-
-/// What `image add` was asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The image, root directory or root tarball.
-    pub source: PathBuf,
-    /// The image's name; from the source's if not given.
-    pub name: Option<ImageName>,
-    /// A kernel that is not in the source.
-    pub kernel: Option<PathBuf>,
-    /// An initrd that is not in the source.
-    pub initrd: Option<PathBuf>,
-    /// Kernel parameters for this image; those of the version that it replaces if not given.
-    pub append: Option<String>,
-    /// Its share of the server's link; likewise.
-    pub priority: Option<Priority>,
-    /// Whether to set the private flag.
-    pub private: bool,
-    /// The piece length; by size if not given.
-    pub piece_length: Option<u32>,
-    /// Whether an image of this name may be replaced.
-    pub replace: bool,
-    /// What directories and tarballs are packed into.
-    pub compress: Compress,
-    /// What the source must be; whatever it is if not given.
-    pub kind: Option<manifest::Kind>,
-    /// The source is nobody's: on the catalogue's own disk it need not be copied.
-    pub take: bool,
-    /// Where it came from, if that is not its path.
-    pub origin: Option<String>,
-}
-
-impl Request {
-    /// The kernel parameters that the admin gave.
-    pub fn extra(&self) -> String {
-        self.append.as_deref().unwrap_or_default().trim().to_owned()
-    }
-}
 
 /// What came of it.
 #[derive(Debug)]
@@ -246,7 +212,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),
     };
-    ipxe::check_length(&manifest)?;
+    check_length(&manifest)?;
     let sealed = staging.publish(&manifest, torrent.bytes(), request.replace)?;
     Ok(Added { manifest, version: boot.version, notes, sealed })
 }

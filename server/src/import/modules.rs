@@ -2,7 +2,11 @@
 //! Kernel modules for an initrd that was made without our hook: Debian's has loop devices, filesystems and network
 //! cards, but no overlay. What it lacks is taken from the image, and stands in front of it.
 
-use super::{boot::Boot, initrd, tree::Tree};
+use super::{
+    boot::Boot,
+    initrd::{self, module_name},
+    tree::Tree,
+};
 use crate::{
     addon,
     catalogue::{INITRD, Staging},
@@ -56,21 +60,15 @@ pub fn complete(tree: &dyn Tree, root: Format, boot: &Boot, staging: &Staging) -
     }
     let mut files = Vec::new();
     for (n, path) in wanted.iter().enumerate() {
-        let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), name(path));
+        let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), module_name(path));
         files.push((to, module(tree, &format!("{}/{path}", kernel.folder), staging)?));
     }
     let files: Vec<_> = files.iter().map(|(path, bytes)| (path.as_str(), 0o644, bytes.as_slice())).collect();
     prepend(&addon::pack(&files), staging)?;
-    Ok(wanted.iter().map(|p| name(p)).collect())
+    Ok(wanted.iter().map(|p| module_name(p)).collect())
 }
 
 const MEND: &str = "install the package boottorrent-initramfs-tools in the image";
-
-/// `kernel/fs/overlayfs/overlay.ko.xz` is called `overlay`; in names `-` and `_` are the same.
-pub fn name(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    file.split(".ko").next().unwrap_or(file).replace('-', "_")
-}
 
 /// What modules a kernel has.
 struct Kernel {
@@ -91,7 +89,7 @@ impl Kernel {
             }
             let built_in = text(tree, &format!("{folder}/modules.builtin"), staging)?;
             let network = built_in.contains("/drivers/net/");
-            let built_in = built_in.lines().map(name).collect();
+            let built_in = built_in.lines().map(module_name).collect();
             return Ok(Kernel { folder, built_in, network, modules: parse(&dep) });
         }
         bail!("the image has no /lib/modules/{version}/modules.dep: its kernel has no modules; {MEND}")
@@ -110,7 +108,7 @@ fn parse(dep: &str) -> HashMap<String, (String, Vec<String>)> {
     let line = |line: &str| {
         let (file, before) = line.split_once(':')?;
         let before: Vec<String> = before.split_whitespace().map(str::to_owned).collect();
-        (fine(file) && before.iter().all(|b| fine(b))).then(|| (name(file), (file.to_owned(), before)))
+        (fine(file) && before.iter().all(|b| fine(b))).then(|| (module_name(file), (file.to_owned(), before)))
     };
     dep.lines().filter_map(line).collect()
 }
@@ -192,7 +190,7 @@ mod tests {
             kernel.files("ext4").unwrap(),
             ["kernel/lib/crc-32.ko", "kernel/fs/jbd2/jbd2.ko", "kernel/fs/ext4/ext4.ko"]
         );
-        assert_eq!(name("kernel/lib/crc-32.ko.zst"), "crc_32");
+        assert_eq!(module_name("kernel/lib/crc-32.ko.zst"), "crc_32");
         assert!(kernel.files("shadow").is_none() && kernel.files("x").is_none());
     }
 }

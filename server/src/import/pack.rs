@@ -3,9 +3,10 @@
 //! directory or a root tarball. Owners, device nodes, extended attributes and
 //! hard links are kept.
 
-use super::{convert::HOURS, tarball::Packing};
+use super::tarball::Packing;
 use crate::{
     catalogue::Staging,
+    import::tarball::HOURS,
     interrupt,
     meter::Meter,
     tool::{Running, Tool},

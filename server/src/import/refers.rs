@@ -2,7 +2,7 @@
 //! What a disk image of a virtual machine needs besides itself. It names other files itself, and could name any file
 //! of this machine, so an image that needs one is refused by what its structures say, before qemu-img sees it.
 
-use super::convert::Virtual;
+use crate::import::virtual_disk::Virtual;
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 /// A VMDK's sector.

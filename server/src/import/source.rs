@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin gave us: recognised by content, whole, or refused in one sentence.
 
-use super::{convert::Virtual, disk, iso::Volume, tarball::Packing};
+use super::{
+    disk,
+    iso::Volume,
+    tarball::{Packing, compression, is_tar},
+    whole::whole,
+};
+use crate::import::virtual_disk::Virtual;
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::{CONTENT_BYTES, Content, Format, Kind as Wanted, MAGIC_BYTES};
 use std::{
@@ -115,16 +121,14 @@ impl Source {
                 Kind::Image(format, meta.len())
             }
             Some(Content::Disk) if disk::is_one(&absolute, shown)? => Kind::Disk(meta.len()),
-            Some(Content::Disk) | None => {
-                match (Virtual::recognise(&head), Packing::recognise(&absolute, &head)?) {
-                    (Some(format), _) => Kind::Virtual(format),
-                    (None, Some(found)) => found,
-                    (None, None) => bail!(
-                        "'{shown}' is {}: give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball",
-                        guess(&head)
-                    ),
-                }
-            }
+            Some(Content::Disk) | None => match (Virtual::recognise(&head), packed(&absolute, &head)?) {
+                (Some(format), _) => Kind::Virtual(format),
+                (None, Some(found)) => found,
+                (None, None) => bail!(
+                    "'{shown}' is {}: give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball",
+                    guess(&head)
+                ),
+            },
         };
         Ok(Source { path: absolute, kind })
     }
@@ -173,6 +177,26 @@ pub fn name_of(file: &str) -> &str {
 /// Enough for every magic.
 const HEAD: usize = CONTENT_BYTES;
 
+/// Recognise a tarball, or a compressed image, by content; `head` is how the file begins.
+fn packed(path: &Path, head: &[u8]) -> Result<Option<Kind>> {
+    let Some(packing) = compression(head) else {
+        return Ok(is_tar(head).then_some(Kind::Tarball(Packing::Plain)));
+    };
+    let mut unpacked = Vec::new();
+    let mut running = packing.decompress(path)?.context("a compressed file")?;
+    let head = running.by_ref().take(CONTENT_BYTES as u64);
+    { head }.read_to_end(&mut unpacked).context("reading the head of what is compressed")?;
+    if unpacked.len() < CONTENT_BYTES {
+        // It has ended: perhaps because it could not go on.
+        running.wait_unread()?;
+    }
+    Ok(match Content::recognise(&unpacked) {
+        _ if is_tar(&unpacked) => Some(Kind::Tarball(packing)),
+        Some(_) => Some(Kind::Packed(packing)),
+        None => Virtual::recognise(&unpacked).map(|_| Kind::Packed(packing)),
+    })
+}
+
 /// What a file without a root filesystem is.
 fn guess(head: &[u8]) -> &'static str {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
@@ -192,41 +216,6 @@ fn text(head: &[u8]) -> bool {
         Err(e) => e.error_len().is_none(),
     };
     valid && !head.iter().any(|b| *b < b' ' && !b"\t\n\r\x0c\x1b".contains(b))
-}
-
-/// Whether the file holds all that its superblock says. `head`: at least [`MAGIC_BYTES`] where there are so many.
-pub fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
-    // A file too short for its superblock has fields of zeros here, and is caught by its length.
-    let bytes = |at: usize| {
-        head.get(at..at + 4).map_or(0, |b| u64::from(u32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-    };
-    let need = match format {
-        Format::Squashfs => {
-            let version = bytes(28) & 0xffff;
-            if head.len() >= 96 && version != 4 {
-                return Err(format!("is a squashfs of version {version}: only version 4 can be booted"));
-            }
-            (bytes(40) | bytes(44) << 32).max(96)
-        }
-        Format::Erofs => {
-            let bits = bytes(1024 + 12) & 0xff;
-            bytes(1024 + 36).checked_shl(bits as u32).unwrap_or(u64::MAX).max(1024 + 128)
-        }
-        Format::Ext4 => {
-            let incompat = bytes(1024 + 0x60);
-            if incompat & 0x4 != 0 {
-                return Err("was not unmounted cleanly: run `e2fsck -f` on it first".into());
-            }
-            let high = if incompat & 0x80 != 0 { bytes(1024 + 0x150) } else { 0 };
-            let blocks = bytes(1024 + 4) | high << 32;
-            let block = 1024u64.checked_shl(bytes(1024 + 24) as u32).unwrap_or(u64::MAX);
-            blocks.saturating_mul(block).max(2048)
-        }
-    };
-    if len < need {
-        return Err(format!("is truncated: its {} needs {need} bytes, the file has {len}", format.as_str()));
-    }
-    Ok(())
 }
 
 /// A mounted /proc or /dev in a root directory would go into the image.

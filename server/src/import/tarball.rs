@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is compressed: root tarballs, as mmdebstrap writes them, and images. How they are packed, and how their bytes are had.
 
-use super::{
-    convert::{HOURS, Virtual},
-    source::Kind,
-};
 use crate::tool::{Running, Tool};
 use anyhow::{Context, Result};
-use bootspec::manifest::{CONTENT_BYTES, Content};
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, path::Path};
+
+/// Seconds of processor time for a large image.
+pub const HOURS: u64 = 8 * 3600;
 
 /// How a tarball is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +26,6 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Recognise a tarball, or a compressed image, by content; `head` is how the file begins.
-    pub fn recognise(path: &Path, head: &[u8]) -> Result<Option<Kind>> {
-        let Some(packing) = compression(head) else {
-            return Ok(is_tar(head).then_some(Kind::Tarball(Packing::Plain)));
-        };
-        let mut unpacked = Vec::new();
-        let mut running = packing.decompress(path)?.context("a compressed file")?;
-        let head = running.by_ref().take(CONTENT_BYTES as u64);
-        { head }.read_to_end(&mut unpacked).context("reading the head of what is compressed")?;
-        if unpacked.len() < CONTENT_BYTES {
-            // It has ended: perhaps because it could not go on.
-            running.wait_unread()?;
-        }
-        Ok(match Content::recognise(&unpacked) {
-            _ if is_tar(&unpacked) => Some(Kind::Tarball(packing)),
-            Some(_) => Some(Kind::Packed(packing)),
-            None => Virtual::recognise(&unpacked).map(|_| Kind::Packed(packing)),
-        })
-    }
-
     /// A program that prints the tar archive; `None`: it is the file itself.
     pub fn decompress(self, path: &Path) -> Result<Option<Running>> {
         let (program, package) = match self {
@@ -66,7 +44,8 @@ impl Packing {
     }
 }
 
-fn compression(head: &[u8]) -> Option<Packing> {
+/// What compresses a file that begins so.
+pub fn compression(head: &[u8]) -> Option<Packing> {
     match head {
         [0x1f, 0x8b, ..] => Some(Packing::Gzip),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Packing::Xz),
@@ -78,6 +57,7 @@ fn compression(head: &[u8]) -> Option<Packing> {
 }
 
 /// POSIX and GNU archives both have "ustar" at 257.
-fn is_tar(head: &[u8]) -> bool {
+/// Whether it is a tarball that begins so.
+pub fn is_tar(head: &[u8]) -> bool {
     head.get(257..).is_some_and(|b| b.starts_with(b"ustar"))
 }

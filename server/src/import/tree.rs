@@ -2,7 +2,10 @@
 //! Looking into a root filesystem, whatever it is stored in: only what is
 //! needed to find a kernel and an initrd. Nothing is mounted, so it needs no root.
 
-use crate::{fetch::room::keep, tool::Tool};
+use crate::{
+    catalogue::{Staging, room::keep},
+    tool::Tool,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::manifest::Format;
 use nix::{
@@ -279,6 +282,23 @@ pub fn resolve(tree: &dyn Tree, path: &str) -> Result<String> {
 pub fn copy_file(from: &Path, to: &mut File) -> Result<()> {
     let mut file = File::open(from).with_context(|| format!("opening {}", from.display()))?;
     io::copy(&mut file, to).map(drop).with_context(|| format!("copying {}", from.display()))
+}
+
+/// A kernel's own configuration is a quarter of a megabyte.
+const MAX_TEXT: u64 = 4 << 20;
+
+/// A small text file of the tree; `None` where there is none.
+pub fn small_text(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Option<String>> {
+    let (folder, name) = path.split_once('/').unwrap_or(("", path));
+    if !plain(path) || !tree.names(folder)?.iter().any(|n| n == name) {
+        return Ok(None);
+    }
+    let mut file = tempfile::tempfile_in(staging.path("")).context("creating a temporary file")?;
+    tree.read(path, &mut file)?;
+    file.rewind().context("rewinding")?;
+    let mut bytes = Vec::new();
+    File::take(file, MAX_TEXT).read_to_end(&mut bytes).with_context(|| format!("reading /{path}"))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! New keys, and keys from elsewhere. Nothing is overwritten: a key that is gone is gone.
 
 use super::{
-    Folder, read,
+    folder::{Folder, read},
     secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, has_password, password},
 };
 use crate::files::make_dirs;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Secret keys: opened with a password, or without one, and used.
 
-use super::{Folder, read};
+use super::folder::{Folder, read};
 use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{

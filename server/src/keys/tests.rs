@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
 use bootspec::{ImageName, InfoHash, Sha256Sum, manifest::Kind, trust::Statement};
-use std::os::unix::fs::symlink;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 fn folder(dir: &tempfile::TempDir) -> Folder {
     Folder { dir: dir.path().join("keys"), secret: None }

@@ -15,9 +15,9 @@ pub mod publish;
 pub mod report;
 pub mod wishes;
 
-use crate::{catalogue::Catalogue, files, keys::Hand};
+use crate::{catalogue::Catalogue, keys::Hand};
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use wishes::Wishes;
 
 /// LTSP on this machine.
@@ -52,10 +52,4 @@ impl Site {
     pub fn pins(&self) -> PathBuf {
         self.tftp.join("ltsp").join(menu::PINS)
     }
-}
-
-/// Replace a file: whoever reads it gets the old text or the new one.
-pub fn replace(path: &Path, text: &str) -> Result<()> {
-    files::make_dirs(path.parent().unwrap_or(Path::new("/")))?;
-    files::replace(path, text.as_bytes(), 0o644)
 }

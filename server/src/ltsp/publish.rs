@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Publishing LTSP's images, and telling its menu.
 
-use super::{Site, menu, replace, wishes::Wish};
-use crate::import;
+use super::{Site, menu, wishes::Wish};
+use crate::{files::replace_text, import};
 use anyhow::{Context, Result, bail};
 use bootspec::{ImageManifest, ImageName, InfoHash, manifest::Kind};
 use std::{
@@ -176,10 +176,10 @@ pub fn tell_menu(site: &Site) -> Result<bool> {
     };
     // The script first: a menu that asks for it finds it.
     if wishes.in_menu() {
-        replace(&pins, &menu::pins(&wishes, &all_published(site)?))?;
+        replace_text(&pins, &menu::pins(&wishes, &all_published(site)?))?;
     }
     if let Some(text) = wired.filter(|w| Some(w) != menu.as_ref()) {
-        replace(&path, &text)?;
+        replace_text(&path, &text)?;
     }
     if !wishes.in_menu() {
         match fs::remove_file(&pins) {

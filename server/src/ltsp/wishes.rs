@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the admin wants of each image of LTSP: `ltsp.toml` in the catalogue's folder.
 
-use super::replace;
-use crate::files;
+use crate::files::{self, replace_text};
 use anyhow::{Context, Result};
 use bootspec::ImageName;
 use serde::{Deserialize, Serialize};
@@ -46,7 +45,7 @@ impl Wishes {
 
     /// Write them down.
     pub fn write(&self, state: &Path) -> Result<()> {
-        replace(&state.join(FILE), &toml::to_string(self).context("writing the wishes as TOML")?)
+        replace_text(&state.join(FILE), &toml::to_string(self).context("writing the wishes as TOML")?)
     }
 
     /// As if nothing had ever been said.

@@ -7,16 +7,13 @@ mod page;
 mod settings;
 
 pub use kernel::kernel;
-pub use page::clap_pages;
+pub use page::{Page, clap_pages};
 pub use settings::settings;
 
 use anyhow::{Context, Result};
 use clap::Command;
 use clap_complete::Shell;
 use std::{fs, path::Path};
-
-/// A page's file name and its text.
-pub type Page = (String, String);
 
 /// Every page of this program.
 pub fn pages(command: &Command) -> Vec<Page> {

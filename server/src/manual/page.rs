@@ -2,13 +2,15 @@
 //! Pages from a clap command: clap_mangen's sections, but what stands behind the options in
 //! `--help` (examples, tables) keeps its lines.
 
-use super::Page;
 use clap::Command;
 use clap_mangen::Man;
 use roff::{Roff, bold, roman};
 
 /// What stands at the bottom of each page.
 const SOURCE: &str = concat!("BootTorrent ", env!("CARGO_PKG_VERSION"));
+
+/// A page's file name and its text.
+pub type Page = (String, String);
 
 /// Pages of a command and all below it.
 pub fn clap_pages(command: &Command, section: &str) -> Vec<Page> {

@@ -4,21 +4,20 @@
 mod engine;
 mod librqbit_seeder;
 
-use crate::{http::State, library::Image};
+use crate::{
+    library::Image,
+    state::{KEEP, State},
+};
 use anyhow::{Context, Result};
 use bootspec::InfoHash;
 use engine::Seeded;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 pub use engine::Engine;
-
-/// How long a version is seeded after it was replaced or removed: machines that
-/// have begun with it finish with it. Its files are open, and take disk space as long.
-pub const KEEP: Duration = Duration::from_secs(600);
 
 /// What is seeded now.
 pub struct Seeder {

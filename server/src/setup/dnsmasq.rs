@@ -5,17 +5,23 @@
 //! dnsmasq's files: a second one and dnsmasq does not start. They go into
 //! [`BASE`], which is written only with those that nobody else sets.
 
-use super::{net::Subnet, plan::Network, survey::Survey};
+use super::survey::Survey;
+use crate::{firmware::Loaders, net::Subnet};
 use std::{fmt::Write, net::Ipv4Addr, path::Path};
 
-/// The snippet with what may stand in several files.
-pub const MAIN: &str = "boottorrent.conf";
-/// The snippet with what may not.
-pub const BASE: &str = "boottorrent-base.conf";
 /// The first line of all that we write as text.
 pub const MARK: &str = "# Written by `boottorrent setup`, removed by `boottorrent setup --remove`.";
 /// How long an address is lent.
 const LEASE_TIME: &str = "12h";
+
+/// A network of machines, and our interface in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The interface, where it is known.
+    pub interface: Option<String>,
+    /// The network.
+    pub subnet: Subnet,
+}
 
 /// Where machines get their addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,17 +45,6 @@ pub struct Lease {
     pub dns: Vec<Ipv4Addr>,
     /// The router; none: dnsmasq names itself.
     pub router: Option<Ipv4Addr>,
-}
-
-/// The loaders, as paths below the TFTP root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaders {
-    /// iPXE for BIOS.
-    pub bios: Option<&'static str>,
-    /// iPXE for 64-bit UEFI, or shim.
-    pub efi: Option<&'static str>,
-    /// A URL for UEFI that boots over HTTP.
-    pub http: Option<String>,
 }
 
 /// The first iPXE script, below the TFTP root: the same for all machines.

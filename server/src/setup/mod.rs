@@ -3,9 +3,7 @@
 //! Decided ([`plan`]), shown, checked by dnsmasq itself, written, and taken back again ([`write`](mod@write)).
 
 pub mod dnsmasq;
-pub mod firmware;
 mod narrow;
-pub mod net;
 pub mod plan;
 pub mod survey;
 pub mod write;

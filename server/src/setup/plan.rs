@@ -2,12 +2,16 @@
 //! What would be written, from what was asked for and what is there.
 
 use super::{
-    dnsmasq::{self, BASE, GRUB, Lease, MAIN, Mode, SCRIPT},
-    firmware, narrow,
-    net::{Interface, Subnet},
+    dnsmasq::{self, GRUB, Lease, Mode, Network, SCRIPT},
+    narrow,
     survey::Survey,
 };
-use crate::tftp;
+use crate::{
+    firmware::{self, OVER_HTTP},
+    grub,
+    net::{Interface, Subnet},
+    setup::survey::{BASE, MAIN},
+};
 use anyhow::{Result, bail};
 use bootspec::text::is_odd;
 use std::{
@@ -16,9 +20,6 @@ use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
-
-/// Where the daemon gives the loader for UEFI HTTP boot.
-pub const LOADER: &str = "boot/ipxe.efi";
 
 /// Where TFTP serves from when nobody says otherwise (FHS, and LTSP's choice).
 pub const TFTP_ROOT: &str = "/srv/tftp";
@@ -112,7 +113,7 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
         let subnets = || networks.iter().map(|n| n.subnet);
         let own = interfaces.iter().find(|i| subnets().any(|s| s == i.subnet)).map(|i| i.address);
         match own {
-            Some(own) => loaders.http = Some(format!("http://{own}:{}/{LOADER}", here.port)),
+            Some(own) => loaders.http = Some(format!("http://{own}:{}/{OVER_HTTP}", here.port)),
             None => {
                 let shown: Vec<String> = subnets().map(|s| s.to_string()).collect();
                 notes.push(format!(
@@ -150,8 +151,8 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
         }
         items.push(text(tftp_root.join(GRUB), dnsmasq::grub(here.port)));
         // What a GRUB without HTTP is given: the daemon writes it, and dnsmasq's TFTP follows the links.
-        items.push(Item { path: here.state.join(tftp::FOLDER), content: Content::Folder });
-        for name in ["images", tftp::FOLDER] {
+        items.push(Item { path: here.state.join(grub::IN_CATALOGUE), content: Content::Folder });
+        for name in ["images", grub::IN_CATALOGUE] {
             let (path, to) = (tftp_root.join("boottorrent").join(name), here.state.join(name));
             items.push(Item { path, content: Content::Link(to) });
         }
@@ -183,15 +184,6 @@ fn names_interface(name: &str) -> bool {
 /// Whether a path is the same in a line of dnsmasq's file, which knows quotes, comments and lists.
 fn fits_a_line(path: &Path) -> bool {
     path.to_str().is_some_and(|p| p.trim() == p && !p.contains(|c| is_odd(c) || ",\"\\#".contains(c)))
-}
-
-/// A network of machines, and our interface in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// The interface, where it is known.
-    pub interface: Option<String>,
-    /// The network.
-    pub subnet: Subnet,
 }
 
 fn networks(wishes: &Wishes, interfaces: &[Interface]) -> Result<Vec<Network>> {

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What dnsmasq is told already, by others.
 
-use super::dnsmasq::{BASE, MAIN};
 use anyhow::{Context, Result};
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+/// The snippet with what may not.
+pub const BASE: &str = "boottorrent-base.conf";
+/// The snippet with what may stand in several files.
+pub const MAIN: &str = "boottorrent.conf";
 
 /// The active lines of dnsmasq's other files.
 #[derive(Clone, Debug, Default)]

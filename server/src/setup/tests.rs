@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::{
-    net::{Interface, Subnet},
     plan::{Content, Here, Plan, Wishes, plan},
     survey::Survey,
     write::{Record, Removed, check, remove, write},
 };
+use crate::net::{Interface, Subnet};
 use anyhow::Result;
 use proptest::prelude::*;
 use std::{fs, path::PathBuf};

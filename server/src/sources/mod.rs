@@ -93,7 +93,7 @@ impl Folders {
         if let Some(why) = all.broken.into_iter().find(|b| b.contains(&format!("/{name}.toml: "))) {
             bail!("{why}");
         }
-        let shown = crate::clients::text(name, 80);
+        let shown = bootspec::text::printable(name, 80);
         let near = all.sources.keys().min_by_key(|n| strsim::levenshtein(n.as_str(), name));
         let guess = near.filter(|n| strsim::levenshtein(n.as_str(), name) <= 3);
         let guess = guess.map(|g| format!("; did you mean {g}?")).unwrap_or_default();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a source file says.
 
-use crate::config::{check_append, toml_sentence};
-use bootspec::units;
+use crate::config::toml_sentence;
+use bootspec::{cmdline::check_append, units};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use std::path::PathBuf;
 
@@ -96,7 +96,7 @@ impl Source {
         for (key, value, bits) in [("sha256", &self.sha256, 256), ("sha512", &self.sha512, 512)] {
             let hex = |v: &String| v.len() * 4 == bits && v.bytes().all(|b| b.is_ascii_hexdigit());
             if let Some(value) = value.as_ref().filter(|v| !hex(v)) {
-                let shown = crate::clients::text(value, 80);
+                let shown = bootspec::text::printable(value, 80);
                 return Err((
                     key,
                     format!("'{shown}' is no SHA-{bits} sum: write its {} hexadecimal digits", bits / 4),
@@ -113,7 +113,7 @@ impl Source {
         if let Some(file) =
             self.file.as_ref().filter(|f| f.is_empty() || f.contains('/') && self.torrent.is_none())
         {
-            return Err(("file", format!("'{}' is no file name", crate::clients::text(file, 80))));
+            return Err(("file", format!("'{}' is no file name", bootspec::text::printable(file, 80))));
         }
         if self.signature.is_some() != self.key.is_some() {
             return Err((
@@ -128,7 +128,7 @@ impl Source {
             ));
         }
         if let Some(f) = self.fingerprint.as_ref().filter(|f| plain_fingerprint(f).is_none()) {
-            let shown = crate::clients::text(f, 80);
+            let shown = bootspec::text::printable(f, 80);
             return Err((
                 "fingerprint",
                 format!("'{shown}' is no fingerprint: write its 40 or 64 hexadecimal digits"),
@@ -159,7 +159,7 @@ pub fn address(text: &str, torrent: bool) -> Result<(), String> {
         return Ok(());
     }
     let magnet = if torrent { ", a magnet link" } else { "" };
-    let shown = crate::clients::text(text, 80);
+    let shown = bootspec::text::printable(text, 80);
     Err(format!(
         "'{shown}' is no address: write an http:// or https:// URL{magnet}, or a path that begins with /"
     ))

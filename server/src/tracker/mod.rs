@@ -7,7 +7,7 @@ pub mod near;
 pub mod query;
 pub mod reply;
 
-use crate::setup::net::Subnet;
+use crate::net::Subnet;
 use bootspec::InfoHash;
 use query::{Announce, Event};
 use rand::Rng;

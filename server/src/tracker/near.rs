@@ -3,7 +3,7 @@
 //! pieces stay behind its switch, and always some of the others, so that a
 //! swarm never falls into parts that know nothing of each other.
 
-use crate::setup::net::Subnet;
+use crate::net::Subnet;
 use rand::{
     Rng,
     seq::{IndexedRandom, SliceRandom},

@@ -2,11 +2,11 @@
 //! What is in front of the views: a line that is typed, a list to choose from, a text to read. No I/O.
 
 use super::{
+    effect::{Effect, Errand},
     model::{Ask, Cursor, Dialog, Item, Model, Pick},
     rows,
-    update::{Effect, Errand, complain, look, say},
 };
-use crate::api::types::FetchRequest;
+use crate::fetch::request::FetchRequest;
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -90,7 +90,7 @@ fn in_pick(
 fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
     match pick {
         Pick::Source => {
-            say(model, format!("asking the server to fetch {key}"));
+            model.say(format!("asking the server to fetch {key}"));
             vec![Effect::Fetch(Box::new(FetchRequest { what: key, ..Default::default() }))]
         }
         Pick::Image(machine) => vec![Effect::Assign(machine, key)],
@@ -101,7 +101,7 @@ fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
                 wishes.drain(at..(at + 2).min(wishes.len()));
             }
             wishes.splice(0..0, ["--interface".into(), key]);
-            look(model)
+            model.setup.look()
         }
     }
 }
@@ -113,7 +113,7 @@ fn entered(model: &mut Model, ask: Ask, text: String) -> Vec<Effect> {
     }
     match ask {
         Ask::Add if model.running.is_some() => {
-            complain(model, "one file is being added already: wait for its end");
+            model.complain("one file is being added already: wait for its end");
             Vec::new()
         }
         Ask::Add => {
@@ -122,21 +122,21 @@ fn entered(model: &mut Model, ask: Ask, text: String) -> Vec<Effect> {
             vec![Effect::Run(Errand::Add, ["image", "add", "--", &word].map(String::from).to_vec())]
         }
         Ask::Fetch => {
-            say(model, format!("asking the server to fetch {word}"));
+            model.say(format!("asking the server to fetch {word}"));
             vec![Effect::Fetch(Box::new(FetchRequest { what: word, ..Default::default() }))]
         }
         Ask::Rename(old) => match word.parse::<ImageName>() {
             Ok(new) if new.as_str() == old => Vec::new(),
             Ok(new) => vec![Effect::Rename(old, new)],
             Err(e) => {
-                complain(model, e.to_string());
+                model.complain(e.to_string());
                 model.dialog = Some(Dialog::Input { ask: Ask::Rename(old), text });
                 Vec::new()
             }
         },
         Ask::Range => {
             model.setup.wishes.extend(["--mode", "authoritative", "--range", &word].map(String::from));
-            look(model)
+            model.setup.look()
         }
     }
 }

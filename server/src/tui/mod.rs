@@ -15,6 +15,7 @@
 
 mod dialog;
 pub mod draw;
+pub mod effect;
 pub mod keys;
 pub mod model;
 pub mod rows;
@@ -24,7 +25,7 @@ mod terminal;
 pub mod update;
 mod worker;
 
+pub use run::run;
+
 #[cfg(test)]
 mod tests;
-
-pub use run::run;

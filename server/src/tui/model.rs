@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All that the screen shows.
 
+use super::effect::{Effect, Errand};
 use crate::{
-    api::types::{FetchRow, HostRow, ImageRow},
+    api::types::{HostRow, ImageRow},
     clients::Client,
+    fetch::request::FetchRow,
     watch::stats::Stats,
 };
 
@@ -82,6 +84,19 @@ pub struct Setup {
     pub doctor: Vec<String>,
     /// Whether either runs now.
     pub busy: bool,
+}
+
+impl Setup {
+    /// Look at what the view shows.
+    pub fn look(&mut self) -> Vec<Effect> {
+        self.busy = true;
+        let plan = [&["setup".to_owned()], &self.wishes[..]].concat();
+        vec![
+            Effect::Networks,
+            Effect::Run(Errand::Plan, plan),
+            Effect::Run(Errand::Doctor, vec!["doctor".into()]),
+        ]
+    }
 }
 
 /// Where the cursor of a list is: at a row by its key, wherever it moves; and where it was, for when it goes.
@@ -163,7 +178,7 @@ pub enum Dialog {
         /// The first one that is shown.
         scroll: usize,
         /// What y does.
-        yes: Option<super::update::Effect>,
+        yes: Option<Effect>,
     },
     /// A line to type.
     Input {
@@ -227,4 +242,16 @@ pub struct Model {
     pub height: u16,
     /// Whether it is over.
     pub over: bool,
+}
+
+impl Model {
+    /// Say something at the bottom.
+    pub fn say(&mut self, text: impl Into<String>) {
+        self.said = Said { text: text.into(), bad: false };
+    }
+
+    /// Say what failed.
+    pub fn complain(&mut self, text: impl Into<String>) {
+        self.said = Said { text: text.into(), bad: true };
+    }
 }

@@ -3,8 +3,9 @@
 
 use super::model::{Item, Model};
 use crate::{
-    api::types::{FetchRow, FetchState, ImageRow},
+    api::types::ImageRow,
     clients::Client,
+    fetch::request::{FetchRow, FetchState},
     watch::stats::ImageStats,
 };
 use std::{cmp::Ordering, time::Duration};

@@ -3,14 +3,16 @@
 
 use super::{
     draw::draw,
+    effect::{Effect, Errand, Ran},
     model::{Ask, Dialog, Link, Model, Snapshot, Source, View},
     screen::{Look, clean},
-    update::{Effect, Errand, Message, Ran, update},
+    update::{Message, update},
 };
 use crate::{
-    api::types::{FetchRequest, FetchRow, FetchState, ImageRow},
+    api::types::ImageRow,
     clients::Client,
-    watch::{live::Sample, stats::ImageStats},
+    fetch::request::{FetchRequest, FetchRow, FetchState},
+    watch::stats::{ImageStats, Sample},
 };
 use bootspec::{
     Heartbeat, ImageManifest, InfoHash, Phase, Progress,

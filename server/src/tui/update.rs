@@ -3,15 +3,13 @@
 
 use super::{
     dialog::{ask, in_dialog, pick, typed},
+    effect::{Effect, Errand, Ran},
     keys::{self, Command},
     model::{Ask, Dialog, Item, Link, Model, Pick, Said, Setup, Snapshot, Source, VIEWS, View},
     rows::{self, Line},
 };
-use crate::{
-    api::types::{FetchRequest, ImageRow},
-    hosts::HostKey,
-};
-use bootspec::{ImageName, SERVER_UNIT};
+use crate::{api::types::ImageRow, fetch::request::FetchRequest, hosts::HostKey};
+use bootspec::SERVER_UNIT;
 use crossterm::event::{KeyCode, KeyEvent};
 
 /// Something has happened.
@@ -37,61 +35,6 @@ pub enum Message {
     Ran(Errand, Ran),
 }
 
-/// Work to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Have the server fetch.
-    Fetch(Box<FetchRequest>),
-    /// Have it cancel a fetch, or forget it.
-    Cancel(u64),
-    /// Have it remove an image, used or not.
-    Remove(String),
-    /// Have it rename one.
-    Rename(String, ImageName),
-    /// Have it make one the default.
-    Default(String),
-    /// Say of a machine or a group which image it boots.
-    Assign(String, String),
-    /// Say which image a machine boots the next time only.
-    Once(String, String),
-    /// Say nothing of it any more.
-    Unassign(String),
-    /// Wake a machine.
-    Wake(String),
-    /// Ask what this machine said last.
-    Log(String),
-    /// Read the catalogue of sources.
-    Sources,
-    /// Look at this machine's networks.
-    Networks,
-    /// Run one of our own commands.
-    Run(Errand, Vec<String>),
-}
-
-/// What a command is run for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
-    /// A file becomes an image.
-    Add,
-    /// What would be written?
-    Plan,
-    /// Write it.
-    Write,
-    /// What is wrong?
-    Doctor,
-}
-
-/// How a command ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ran {
-    /// Whether it did what it should.
-    pub good: bool,
-    /// What it said.
-    pub out: String,
-    /// What it complained about.
-    pub err: String,
-}
-
 /// The one way in which the model changes.
 pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
     match message {
@@ -110,22 +53,14 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             // It was closed meanwhile, or is another machine's.
             _ => {}
         },
-        Message::Did(Ok(text)) => say(model, text),
-        Message::Did(Err(text)) => complain(model, text),
+        Message::Did(Ok(text)) => model.say(text),
+        Message::Did(Err(text)) => model.complain(text),
         Message::Sources(sources) => return sources_came(model, sources),
         Message::Networks(networks) => model.setup.networks = networks,
         Message::Progress(line) => model.running = Some(line),
         Message::Ran(errand, ran) => return ran_to_its_end(model, errand, ran),
     }
     Vec::new()
-}
-
-pub(super) fn say(model: &mut Model, text: impl Into<String>) {
-    model.said = Said { text: text.into(), bad: false };
-}
-
-pub(super) fn complain(model: &mut Model, text: impl Into<String>) {
-    model.said = Said { text: text.into(), bad: true };
 }
 
 fn image_keys(model: &Model) -> Vec<String> {
@@ -196,7 +131,7 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
         }
         Command::Details => return details(model),
         Command::Add => ask(model, Ask::Add),
-        Command::Again => return look(model),
+        Command::Again => return model.setup.look(),
         Command::Interface => {
             let item = |(key, note): &(String, String)| Item { key: key.clone(), note: note.clone() };
             let items = model.setup.networks.iter().map(item).collect();
@@ -217,7 +152,7 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
                 ));
                 model.dialog = Some(Dialog::Text { title: "Write the setup?".into(), lines, scroll: 0, yes });
             } else {
-                complain(model, "there is nothing to write: the reason is above");
+                model.complain("there is nothing to write: the reason is above");
             }
         }
         change => return change_something(model, change),
@@ -230,13 +165,11 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
     match &model.link {
         Link::Full | Link::Asking => {}
         Link::ReadOnly => {
-            complain(model, "this user may look only: run it as root, or as a member of the socket's group");
+            model.complain("this user may look only: run it as root, or as a member of the socket's group");
             return Vec::new();
         }
         Link::Down(_) => {
-            complain(
-                model,
-                format!(
+            model.complain(format!(
                     "the server does not run: start it first (systemctl start {SERVER_UNIT}, or: boottorrent serve)"
                 ),
             );
@@ -245,7 +178,7 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
     }
     match command {
         Command::Fetch if model.sources.is_empty() => {
-            say(model, "looking for sources…");
+            model.say("looking for sources…");
             return vec![Effect::Sources];
         }
         Command::Fetch => pick_source(model),
@@ -267,7 +200,7 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
                 Some(group) => {
                     assign(model, Pick::Image(format!("group:{}", group.trim_start_matches("group:"))))
                 }
-                None => complain(model, "it is in no group: boottorrent host set MAC --group NAME"),
+                None => model.complain("it is in no group: boottorrent host set MAC --group NAME"),
             }
         }
         Command::Unassign => return machine(model).map(Effect::Unassign).into_iter().collect(),
@@ -283,7 +216,7 @@ fn machine(model: &mut Model) -> Option<String> {
     match id.parse::<HostKey>() {
         Ok(key) if key.is_machine() => Some(id),
         _ => {
-            complain(model, "it is not known by a MAC address: nothing can be assigned to it");
+            model.complain("it is not known by a MAC address: nothing can be assigned to it");
             None
         }
     }
@@ -364,20 +297,9 @@ fn go(model: &mut Model, view: View) -> Vec<Effect> {
     model.view = view;
     settle(model);
     match view == View::Setup && model.setup == Setup::default() {
-        true => look(model),
+        true => model.setup.look(),
         false => Vec::new(),
     }
-}
-
-/// Look at what the setup view shows.
-pub(super) fn look(model: &mut Model) -> Vec<Effect> {
-    model.setup.busy = true;
-    let plan = [&["setup".to_owned()], &model.setup.wishes[..]].concat();
-    vec![
-        Effect::Networks,
-        Effect::Run(Errand::Plan, plan),
-        Effect::Run(Errand::Doctor, vec!["doctor".into()]),
-    ]
 }
 
 fn step(model: &mut Model, by: isize) {
@@ -420,9 +342,9 @@ fn pick_source(model: &mut Model) {
 
 fn sources_came(model: &mut Model, sources: Result<Vec<Source>, String>) -> Vec<Effect> {
     match sources {
-        Err(why) => complain(model, why),
+        Err(why) => model.complain(why),
         Ok(sources) if sources.is_empty() => {
-            complain(model, "there are no sources: see boottorrent source add, or press u for a URL");
+            model.complain("there are no sources: see boottorrent source add, or press u for a URL");
         }
         Ok(sources) => {
             model.sources = sources;
@@ -441,7 +363,7 @@ fn mode(model: &mut Model) -> Vec<Effect> {
         Some(at) => {
             // Mode and range were put in together.
             wishes.drain(at..(at + 4).min(wishes.len()));
-            look(model)
+            model.setup.look()
         }
         None => {
             ask(model, Ask::Range);
@@ -459,8 +381,8 @@ fn ran_to_its_end(model: &mut Model, errand: Errand, ran: Ran) -> Vec<Effect> {
         Errand::Add => {
             model.running = None;
             match ran.good {
-                true => say(model, ran.out.lines().next().unwrap_or("added")),
-                false => complain(model, why),
+                true => model.say(ran.out.lines().next().unwrap_or("added")),
+                false => model.complain(why),
             }
         }
         Errand::Plan => {
@@ -469,10 +391,10 @@ fn ran_to_its_end(model: &mut Model, errand: Errand, ran: Ran) -> Vec<Effect> {
         }
         Errand::Write => {
             match ran.good {
-                true => say(model, last(&ran.out)),
-                false => complain(model, why),
+                true => model.say(last(&ran.out)),
+                false => model.complain(why),
             }
-            return look(model);
+            return model.setup.look();
         }
         Errand::Doctor => {
             model.setup.busy = false;

@@ -3,18 +3,16 @@
 
 use super::{
     model::{Link, Snapshot, Source},
-    update::{Effect, Errand, Message, Ran},
+    update::Message,
 };
 use crate::{
-    api::{
-        Api,
-        types::{ImageChange, ImageRow},
-    },
-    catalogue::Catalogue,
+    api::{Api, types::ImageRow},
+    catalogue::{Catalogue, ImageChange},
     config::Config,
     hosts::{Field, HostChange, HostKey},
-    setup::net::interfaces,
+    net::interfaces,
     sources::{Folders, Found},
+    tui::effect::{Effect, Errand, Ran},
 };
 use anyhow::{Context, Result, anyhow};
 use bootspec::{ImageName, units::human_size};

@@ -2,14 +2,13 @@
 //! What changes each second: for those who listen (the web page), and as rates of the last minutes.
 //! A listener gets everything first, then what has changed. All listeners share one message.
 
-use super::stats::{self, ImageStats};
+use super::stats::{ImageStats, Sample};
 use crate::{
-    clients::{Client, text},
-    http::{State, places::Host},
-    watch::totals,
+    clients::{Client, totals},
+    net::Host,
 };
-use bootspec::Phase;
-use serde::{Deserialize, Serialize};
+use bootspec::{Phase, text::printable};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::IpAddr,
@@ -31,13 +30,14 @@ const MAX_ERROR: usize = 200;
 /// Seconds of rates that are kept.
 const HISTORY: usize = 300;
 
-/// Rates of one second, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// What the server sent of payloads.
+/// The server at one moment, as far as those who listen are told of it.
+pub struct Snapshot {
+    /// The machines.
+    pub clients: Arc<Vec<Client>>,
+    /// The images' figures.
+    pub images: Vec<ImageStats>,
+    /// Bytes of payloads that the server has sent.
     pub sent: u64,
-    /// What all machines together received.
-    pub received: u64,
 }
 
 /// A machine in a line.
@@ -76,7 +76,7 @@ impl From<&Client> for Row {
             machines: p.from_peers,
             peers: p.peers,
             boot: (h.phase == Phase::Seed).then(|| totals::boot_seconds(h) as u32),
-            error: h.error.as_deref().map(|e| text(e, MAX_ERROR)),
+            error: h.error.as_deref().map(|e| printable(e, MAX_ERROR)),
         }
     }
 }
@@ -104,12 +104,12 @@ struct Seen {
 }
 
 impl Seen {
-    fn now(state: &State, clients: &[Client]) -> Seen {
+    fn of(now: Snapshot) -> Seen {
         Seen {
-            rows: clients.iter().map(|c| (c.heartbeat.id.clone(), Row::from(c))).collect(),
-            images: stats::images(state, clients),
-            sent: state.sent.payloads(),
-            received: received(clients),
+            rows: now.clients.iter().map(|c| (c.heartbeat.id.clone(), Row::from(c))).collect(),
+            images: now.images,
+            sent: now.sent,
+            received: received(&now.clients),
         }
     }
 
@@ -205,10 +205,15 @@ impl Default for Live {
 }
 
 impl Live {
-    /// A second has passed: take the rates, and tell who listens what has changed.
-    pub fn tick(&self, state: &State, now: Instant) {
-        let clients = state.machines(now);
-        let sent = state.sent.payloads();
+    /// A second has passed: take the rates, and tell who listens what has changed. `images` are only asked for when
+    /// somebody listens.
+    pub fn tick(
+        &self,
+        clients: Arc<Vec<Client>>,
+        sent: u64,
+        images: impl FnOnce(&[Client]) -> Vec<ImageStats>,
+        now: Instant,
+    ) {
         let mut inner = self.inner();
         if let Some((then, before)) = inner.sampled {
             let seconds = now.saturating_duration_since(then).as_secs_f64().max(0.1);
@@ -220,7 +225,8 @@ impl Live {
         }
         inner.sampled = Some((now, sent));
         if inner.news.as_ref().is_some_and(|n| n.receiver_count() > 0) {
-            let seen = Seen::now(state, &clients);
+            let images = images(&clients);
+            let seen = Seen::of(Snapshot { clients, images, sent });
             if let (Some(text), Some(news)) = (seen.news(&inner.seen), &inner.news) {
                 // Whoever has gone meanwhile misses nothing.
                 let _ = news.send(text);
@@ -230,8 +236,8 @@ impl Live {
     }
 
     /// Someone new listens. None: too many do already, or the server stops.
-    pub fn listen(&self, state: &State, remote: IpAddr) -> Option<Listener> {
-        let (all, news) = self.everything(state)?;
+    pub fn listen(&self, remote: IpAddr, now: impl FnOnce() -> Snapshot) -> Option<Listener> {
+        let (all, news) = self.everything(now)?;
         let place = self.place(remote.into(), all.len())?;
         Some(Listener { all, news, place })
     }
@@ -249,16 +255,19 @@ impl Live {
         Some(ListenersPlace { host, places: self.places.clone() })
     }
 
-    /// Everything as it is, and what comes after it. None: the server stops.
-    pub fn everything(&self, state: &State) -> Option<(Arc<str>, broadcast::Receiver<Arc<str>>)> {
+    /// Everything as it is, and what comes after it. `now` is only asked for where nobody has listened before. None:
+    /// the server stops.
+    pub fn everything(
+        &self,
+        now: impl FnOnce() -> Snapshot,
+    ) -> Option<(Arc<str>, broadcast::Receiver<Arc<str>>)> {
         let mut inner = self.inner();
         let sender = inner.news.as_ref()?;
         let alone = sender.receiver_count() == 0;
         let news = sender.subscribe();
         if alone {
-            let clients = state.machines(Instant::now());
             // While nobody listened nothing was looked at.
-            (inner.seen, inner.all) = (Seen::now(state, &clients), None);
+            (inner.seen, inner.all) = (Seen::of(now()), None);
         }
         let Inner { seen, all, .. } = &mut *inner;
         Some((all.get_or_insert_with(|| seen.all()).clone(), news))

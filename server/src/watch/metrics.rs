@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /metrics`: the figures in Prometheus' text format, version 0.0.4.
 
-use super::{stats::Stats, totals::CLASSES};
+use super::stats::Stats;
+use crate::clients::totals::CLASSES;
 use std::fmt::{Display, Write};
 
 /// The type to answer with.

@@ -3,7 +3,6 @@
 //!
 //! | module | what it has |
 //! |---|---|
-//! | [`totals`] | sums over all that machines have told |
 //! | [`sent`] | what this server has sent itself |
 //! | [`stats`] | both, and the state of each image, as `GET /api/v1/stats` tells it |
 //! | [`metrics`] | the same for Prometheus |
@@ -13,4 +12,3 @@ pub mod live;
 pub mod metrics;
 pub mod sent;
 pub mod stats;
-pub mod totals;

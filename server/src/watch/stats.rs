@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /api/v1/stats`: all figures of a running server, in one answer.
 
-use super::{live::Sample, totals::Totals};
-use crate::{clients::Client, http::State};
-use bootspec::{ImageManifest, ImageName, InfoHash, Phase};
+use crate::clients::totals::Totals;
+use bootspec::{ImageName, InfoHash};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Instant};
+use std::collections::BTreeMap;
 
 /// All figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,7 +14,7 @@ pub struct Stats {
     pub version: String,
     /// Seconds since it started.
     pub uptime: f64,
-    /// Machines by phase, as [`Client::phase`] names it.
+    /// Machines by phase, as [`Client::phase`](crate::clients::Client::phase) names it.
     pub machines: BTreeMap<String, usize>,
     /// Bytes of payloads that the server has sent.
     pub sent: u64,
@@ -29,6 +28,15 @@ pub struct Stats {
     pub history: Vec<Sample>,
     /// How many watch by server-sent events.
     pub listeners: usize,
+}
+
+/// Rates of one second, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// What the server sent of payloads.
+    pub sent: u64,
+    /// What all machines together received.
+    pub received: u64,
 }
 
 /// One image's figures.
@@ -67,61 +75,4 @@ impl ImageStats {
     pub fn copies(&self) -> f64 {
         if self.size == 0 { 0.0 } else { self.sent as f64 / self.size as f64 }
     }
-}
-
-/// All of it, now.
-pub fn stats(state: &State, clients: &[Client]) -> Stats {
-    let mut machines = BTreeMap::new();
-    for client in clients {
-        *machines.entry(client.phase().to_owned()).or_default() += 1;
-    }
-    Stats {
-        version: env!("CARGO_PKG_VERSION").into(),
-        uptime: state.started.elapsed().as_secs_f64(),
-        machines,
-        sent: state.sent.payloads(),
-        boot_files: state.sent.boot_files.load(Relaxed),
-        totals: state.clients().totals().clone(),
-        images: images(state, clients),
-        history: state.live.history(),
-        listeners: state.live.listeners(),
-    }
-}
-
-/// The images' figures, by name.
-pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
-    let library = state.library();
-    let manifests: Vec<&ImageManifest> = library.values().map(|i| &i.manifest).collect();
-    let default = state.default_image();
-    let mut tracker = state.tracker();
-    let hashes: Vec<InfoHash> = manifests.iter().map(|m| m.infohash).collect();
-    // No hashes would mean all, of images that are gone too.
-    let counts = if hashes.is_empty() { Vec::new() } else { tracker.scrape(&hashes, Instant::now()) };
-    let seeding: Vec<bool> = hashes.iter().map(|h| tracker.seeds(h)).collect();
-    drop(tracker);
-    let image = |(m, seeding): (&&ImageManifest, bool)| {
-        let count = counts.iter().find(|c| c.infohash == m.infohash);
-        ImageStats {
-            name: m.name.clone(),
-            infohash: m.infohash,
-            what: m.what(),
-            size: m.size,
-            boot_files: m.kernel.size + m.initrd.size,
-            priority: m.priority.get(),
-            default: default.as_ref() == Some(&m.name),
-            added: m.added.clone(),
-            seeding,
-            complete: count.map_or(0, |c| c.complete),
-            incomplete: count.map_or(0, |c| c.incomplete),
-            machines: clients.iter().filter(|c| runs(c, m.infohash)).count(),
-            sent: state.sent.of(m.infohash),
-        }
-    };
-    manifests.iter().zip(seeding).map(image).collect()
-}
-
-/// Whether a machine boots this image or runs it.
-pub fn runs(client: &Client, infohash: InfoHash) -> bool {
-    let h = &client.heartbeat;
-    !client.gone && h.phase != Phase::Failed && h.infohash == Some(infohash)
 }

@@ -8,11 +8,14 @@ pub mod shell;
 mod volume;
 
 use super::{
-    Request,
     boot::{self, Boot},
     initrd::{self, Foreign},
+    request::Request,
 };
-use crate::catalogue::{INITRD, KERNEL, Staging};
+use crate::{
+    catalogue::{INITRD, KERNEL, Staging},
+    family::{FAMILIES, Usual, spec},
+};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::{BootFile, Family};
 use config::{Entry, Language};
@@ -32,16 +35,6 @@ const MAX_TRIES: usize = 12;
 /// Neither is as large anywhere.
 const MAX_KERNEL: u64 = 256 << 20;
 const MAX_INITRD: u64 = 2 << 30;
-
-/// Where kernels and initrds are when no configuration says: folder, beginnings of the two names.
-const USUAL: [(&str, &str, &str); 6] = [
-    ("live", "vmlinuz", "initrd"),
-    ("casper", "vmlinuz", "initrd"),
-    ("images/pxeboot", "vmlinuz", "initrd.img"),
-    ("arch/boot/x86_64", "vmlinuz-linux", "initramfs-linux.img"),
-    ("boot/x86_64/loader", "linux", "initrd"),
-    ("isolinux", "vmlinuz", "initrd"),
-];
 
 /// What an ISO gave.
 pub struct Live {
@@ -83,9 +76,9 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
         }
     };
     let (used, mut left) = config::usable(&entry.words);
-    let mut words = needed(family, &used, &volume.label);
-    // What `needed` has written in another form is not left out.
-    left.retain(|w| !(family == Family::Dracut && w.starts_with("root=live:")));
+    let spec = spec(family);
+    let mut words = spec.missing(&used, &volume.label);
+    left.retain(|word| !spec.rewrites(word));
     words.extend(used);
     // Behind the ISO's own: of a parameter that is there twice, the last one counts.
     words.extend(Some(request.extra()).filter(|a| !a.is_empty()));
@@ -151,10 +144,10 @@ fn candidates(files: &Files) -> Candidates {
             }
         }
     }
-    for (folder, kernel, initrd) in USUAL {
+    for Usual { folder, kernel, initrd } in usual_places() {
         let first = |begin: &str| {
             let fits = |p: &&str| {
-                p.strip_prefix(folder).and_then(|r| r.strip_prefix('/')).is_some_and(|name| {
+                p.strip_prefix(*folder).and_then(|r| r.strip_prefix('/')).is_some_and(|name| {
                     name.starts_with(begin) && !name.contains('/') && !name.ends_with(".cfg")
                 })
             };
@@ -243,47 +236,29 @@ fn choose(
 /// The family of an initrd that can boot its ISO with our add-on.
 fn live(foreign: Foreign, initrd: &str, shown: &str) -> Result<Family> {
     match foreign {
-        Foreign { family: None | Some(Family::InitramfsTools), .. } => bail!(
+        Foreign { family, .. } if !family.is_some_and(|f| spec(f).live) => bail!(
             "'{shown}' is no live system that BootTorrent knows: its initrd {initrd} has neither live-boot, casper, \
              dracut's dmsquash-live nor archiso in it"
         ),
-        Foreign { family: Some(_), lacks: Some(what) } => {
+        Foreign { lacks: Some(what), .. } => {
             bail!("'{shown}' cannot be booted over the network: its initrd {initrd} lacks {what}")
         }
-        Foreign { family: Some(family), lacks: None } => Ok(family),
+        Foreign { family, lacks: None } => Ok(family.expect("it is a live one")),
     }
+}
+
+fn usual_places() -> impl Iterator<Item = &'static Usual> {
+    FAMILIES.iter().flat_map(|spec| spec.usual)
 }
 
 fn no_kernel(shown: &str) -> String {
+    let mut folders: Vec<String> = usual_places().map(|usual| format!("{}/", usual.folder)).collect();
+    let last = folders.pop().unwrap_or_default();
     format!(
         "'{shown}' has no kernel that could be found: no boot loader's configuration on it names one, and none is in \
-         live/, casper/, images/pxeboot/, arch/boot/x86_64/, boot/x86_64/loader/ or isolinux/; give --kernel and --initrd"
+         {} or {last}; give --kernel and --initrd",
+        folders.join(", ")
     )
-}
-
-/// What a family's scripts cannot do without, where the ISO's own parameters lack it.
-fn needed(family: Family, words: &[String], label: &str) -> Vec<String> {
-    let (key, words_needed) = match family {
-        Family::LiveBoot => ("boot=", "boot=live".to_owned()),
-        Family::Casper => ("boot=", "boot=casper".to_owned()),
-        Family::Dracut => ("root=", format!("root=live:CDLABEL={} rd.live.image", encoded(label))),
-        Family::Archiso => ("archisobasedir=", "archisobasedir=arch".to_owned()),
-        Family::InitramfsTools => return Vec::new(),
-    };
-    match words.iter().any(|w| w.starts_with(key)) {
-        true => Vec::new(),
-        false => {
-            let needed = words_needed.split(' ').filter(|n| !words.iter().any(|w| w == n));
-            needed.map(str::to_owned).collect()
-        }
-    }
-}
-
-/// A label as udev has it in the names of its links, and dracut on the kernel command line: one word, whatever is in it.
-fn encoded(label: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"#+-.:=@_".contains(&b);
-    let one = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("\\x{b:02x}") };
-    label.bytes().map(one).collect()
 }
 
 /// Archives that follow one another begin at multiples of four.
@@ -321,18 +296,5 @@ mod tests {
         ] {
             assert_eq!(rank(path), want, "{path}");
         }
-    }
-
-    #[test]
-    fn what_an_iso_cannot_do_without() {
-        let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(needed(Family::Casper, &words("quiet splash"), "U"), ["boot=casper"]);
-        assert_eq!(needed(Family::LiveBoot, &words("boot=live"), "D"), Vec::<String>::new());
-        assert_eq!(needed(Family::Dracut, &[], "F-40"), ["root=live:CDLABEL=F-40", "rd.live.image"]);
-        // The label is as somebody wrote it on the ISO: it is no place for more parameters.
-        assert_eq!(
-            needed(Family::Dracut, &[], "F 40\n&& shell init=/x"),
-            [r"root=live:CDLABEL=F\x2040\x0a\x26\x26\x20shell\x20init=\x2fx", "rd.live.image"]
-        );
     }
 }

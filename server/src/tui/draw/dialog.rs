@@ -7,12 +7,11 @@ use super::{
     style::{Tone, bar, rate},
 };
 use crate::{
-    clients::Client,
+    clients::{Client, totals::boot_seconds},
     tui::{
         model::{Ask, Cursor, Dialog, Item, Model, Pick},
         rows::{self, Line as ImageLine},
     },
-    watch::totals::boot_seconds,
 };
 use bootspec::{
     Phase,

@@ -6,7 +6,8 @@ use super::{
     style::{Tone, bar, rate},
 };
 use crate::{
-    api::types::{FetchRow, FetchState, ImageRow},
+    api::types::ImageRow,
+    fetch::request::{FetchRow, FetchState},
     tui::{
         model::{Link, Model},
         rows::{self, Line},

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     tui::model::Model,
-    watch::{live::Sample, stats::ImageStats},
+    watch::stats::{ImageStats, Sample},
 };
 use bootspec::units::human_size;
 use ratatui::{

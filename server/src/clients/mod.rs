@@ -3,15 +3,14 @@
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal. What is said by somebody who may not
 //! be the machine ([`Word::Nobodys`]) is shown, and decides and counts nothing.
 
-use crate::{
-    hosts::Hosts,
-    watch::{stats::runs, totals::Totals},
-};
+pub mod totals;
+
+use crate::{clients::totals::Totals, hosts::Hosts};
 use bootspec::{
-    Heartbeat, ImageManifest, Phase,
+    Heartbeat, ImageManifest, InfoHash, Phase,
     heartbeat::{LOG_LINE, LOG_LINES},
     manifest::Kind,
-    text::is_odd,
+    text::printable,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -275,7 +274,7 @@ impl Clients {
         word: Word,
         now: Instant,
     ) -> Result<(), Refused> {
-        loader.mac = text(&loader.mac, MAX_WORD);
+        loader.mac = printable(&loader.mac, MAX_WORD);
         let words = [
             &mut loader.uuid,
             &mut loader.serial,
@@ -284,7 +283,7 @@ impl Clients {
             &mut loader.image,
         ];
         for word in words {
-            *word = word.as_deref().map(|w| text(w, MAX_WORD)).filter(|w| !w.is_empty());
+            *word = word.as_deref().map(|w| printable(w, MAX_WORD)).filter(|w| !w.is_empty());
         }
         if !word.is_proven() && self.machines.contains_key(&loader.mac) {
             return Ok(());
@@ -401,7 +400,7 @@ pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Optio
         format!("{}{tail}", names.join(", "))
     };
     // Anybody may say of a machine that it runs an image.
-    let runs = clients.iter().filter(|c| c.proven && runs(c, image.infohash));
+    let runs = clients.iter().filter(|c| c.proven && c.runs(image.infohash));
     let machines: Vec<String> = runs
         .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
         .collect();
@@ -429,35 +428,30 @@ impl Client {
             phase => phase.as_str(),
         }
     }
+
+    /// Whether it boots this image or runs it.
+    pub fn runs(&self, infohash: InfoHash) -> bool {
+        !self.gone && self.heartbeat.phase != Phase::Failed && self.heartbeat.infohash == Some(infohash)
+    }
 }
 
 fn clean(h: &mut Heartbeat, remote: IpAddr) {
-    h.id = text(&h.id, MAX_WORD);
+    h.id = printable(&h.id, MAX_WORD);
     if h.id.is_empty() {
         h.id = remote.to_string();
     }
     h.secret = None;
-    h.version = text(&h.version, MAX_WORD);
+    h.version = printable(&h.version, MAX_WORD);
     for word in [&mut h.hostname, &mut h.address, &mut h.image] {
-        *word = word.as_deref().map(|w| text(w, MAX_WORD));
+        *word = word.as_deref().map(|w| printable(w, MAX_WORD));
     }
-    h.error = h.error.as_deref().map(|e| text(e, MAX_SENTENCE));
+    h.error = h.error.as_deref().map(|e| printable(e, MAX_SENTENCE));
     h.phases.truncate(MAX_PHASES);
     h.phases.shrink_to_fit();
     h.log.truncate(LOG_LINES);
     for line in &mut h.log {
-        *line = text(line, LOG_LINE);
+        *line = printable(line, LOG_LINE);
     }
-}
-
-/// Without what must not reach a terminal, and of at most `limit` bytes.
-pub fn text(s: &str, limit: usize) -> String {
-    let mut left = limit;
-    let fits = |c: &char| {
-        left = left.checked_sub(c.len_utf8()).unwrap_or(usize::MAX);
-        left != usize::MAX
-    };
-    s.chars().filter(|c| !is_odd(*c)).take_while(fits).collect()
 }
 
 #[cfg(test)]
@@ -633,7 +627,7 @@ mod tests {
         });
         assert_eq!(lines.count(), LINES as usize);
         assert_eq!(
-            (text("aäö€", 4), text("aäö€", 5), text("aäö€", 8)),
+            (printable("aäö€", 4), printable("aäö€", 5), printable("aäö€", 8)),
             ("aä".into(), "aäö".into(), "aäö€".into())
         );
     }

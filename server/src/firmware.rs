@@ -2,7 +2,6 @@
 //! What firmware is given to start with, from Debian's packages: which files are there, which package
 //! has those that are not, and what cannot boot without them.
 
-use super::dnsmasq::Loaders;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +27,17 @@ const GRUB: Loader = Loader {
     package: "grub-efi-amd64-signed",
 };
 
+/// The loaders, as paths below the TFTP root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaders {
+    /// iPXE for BIOS.
+    pub bios: Option<&'static str>,
+    /// iPXE for 64-bit UEFI, or shim.
+    pub efi: Option<&'static str>,
+    /// A URL for UEFI that boots over HTTP.
+    pub http: Option<String>,
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firmware {
@@ -51,6 +61,9 @@ impl Loader {
 
 /// Below which Debian's packages have their loaders.
 pub const LIB: &str = "/usr/lib";
+
+/// Where the daemon gives the loader for UEFI HTTP boot.
+pub const OVER_HTTP: &str = "boot/ipxe.efi";
 
 /// iPXE for UEFI HTTP boot, if it is there.
 pub fn for_http(lib: &Path) -> Option<PathBuf> {

@@ -3,7 +3,11 @@
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 /// An IPv4 network: `192.168.1.0/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +73,16 @@ impl From<Subnet> for String {
     }
 }
 
+/// What counts as one host: an IPv4 address, or the /64 that a host with IPv6 chooses its addresses from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Host(IpAddr);
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Host {
+        Host(swarm::host(address))
+    }
+}
+
 /// An interface with an IPv4 address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
@@ -92,6 +106,19 @@ pub fn interfaces() -> Result<Vec<Interface>> {
     Ok(all.filter_map(one).collect())
 }
 
+/// Names that this machine has by itself: its host name, and what /etc/hosts calls it.
+pub fn own_names() -> Vec<String> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let host = read("/proc/sys/kernel/hostname").trim().to_ascii_lowercase();
+    let hosts = read("/etc/hosts").to_ascii_lowercase();
+    let lines = hosts.lines().map(|l| l.split('#').next().unwrap_or_default());
+    let ours = lines.filter(|l| l.split_whitespace().skip(1).any(|name| name == host));
+    let mut names: Vec<String> =
+        ours.flat_map(|l| l.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()).collect();
+    names.push(host);
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +136,14 @@ mod tests {
         for bad in ["", "192.168.1.0", "192.168.1.0/", "192.168.1.0/33", "192.168.1/24", "10.0.0.0/7"] {
             assert!(bad.parse::<Subnet>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn addresses_of_one_host() {
+        let host = |a: &str| Host::from(a.parse::<IpAddr>().unwrap());
+        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:1:2:3"));
+        assert_ne!(host("2001:db8::1"), host("2001:db8:0:1::1"));
+        assert_eq!(host("::ffff:10.0.0.1"), host("10.0.0.1"));
+        assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
     }
 }

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the admin changes of an image that is there: its name, its priority, its parameters; and whether it is there.
+
+use super::{
+    names::{INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    staging::{Maker, new_name, sync_dir},
+    store::Catalogue,
+};
+use crate::{command_line::check_length, files};
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::{ImageManifest, ImageName, Priority, cmdline::check_append, trust::Statement};
+use serde::{Deserialize, Serialize};
+use std::{fs, io::ErrorKind};
+
+/// What changes of an image. Machines that run it notice nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageChange {
+    /// Its new name. What was said of machines goes along.
+    pub name: Option<ImageName>,
+    /// Whether machines of which nothing else was said boot it.
+    pub default: Option<bool>,
+    /// Its share of the server's link.
+    pub priority: Option<Priority>,
+    /// The kernel parameters that the admin adds; empty: none.
+    pub append: Option<String>,
+}
+
+impl Catalogue {
+    /// Give an image another name or another priority. Its torrent is the same: machines that run it notice nothing.
+    pub fn apply(&self, name: &ImageName, change: &ImageChange) -> Result<()> {
+        if let Some(new) = change.name.as_ref().filter(|n| *n != name) {
+            self.rename(name, new)?;
+        }
+        if let Some(priority) = change.priority {
+            self.change(change.name.as_ref().unwrap_or(name), |m| m.priority = priority)?;
+        }
+        if let Some(append) = &change.append {
+            self.set_extra(change.name.as_ref().unwrap_or(name), append)?;
+        }
+        Ok(())
+    }
+
+    /// Set the kernel parameters that the admin adds. They are part of what is signed.
+    fn set_extra(&self, name: &ImageName, extra: &str) -> Result<()> {
+        let signed = self.dir(name).join(signature_name(name));
+        if signed.exists() {
+            bail!(
+                "image '{name}' is signed, and its kernel parameters with it: delete {} first, and sign it again afterwards \
+                 with `boottorrent image sign {name}`",
+                signed.display()
+            );
+        }
+        let extra = extra.trim();
+        check_append(extra).map_err(|why| anyhow!(why))?;
+        let changed = |m: &ImageManifest| {
+            // Older manifests have no `extra`: all of a root's or a disk's parameters are the admin's.
+            let before = if m.family.is_none() { &m.append } else { &m.extra };
+            let own = m.append.strip_suffix(before.as_str()).unwrap_or(&m.append).trim();
+            let append = [own, extra].join(" ").trim().to_owned();
+            ImageManifest { append, extra: extra.to_owned(), ..m.clone() }
+        };
+        check_length(&changed(&self.manifest(name)?))?;
+        let manifest = self.change(name, |m| *m = changed(m))?;
+        match Statement::of(&manifest) {
+            Ok(statement) => self.put(name, &statement_name(name), statement.to_string().as_bytes()),
+            // There was none before either.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The same files under another name. For a moment there are both; the disk has the bytes once.
+    fn rename(&self, name: &ImageName, new: &ImageName) -> Result<()> {
+        let mut manifest = self.manifest(name)?;
+        self.refuse_taken(new)?;
+        self.refuse_to_lose_signature(name)?;
+        // Only links are made, to files that its owner has: root has no part in it.
+        let _acting = files::acting(&self.images)?;
+        let staging = self.stage_as(new, Maker::Owner)?;
+        for file in [PAYLOAD, KERNEL, INITRD, SUMS] {
+            let (from, to) = (self.dir(name).join(file), staging.path(file));
+            match fs::hard_link(&from, &to) {
+                Err(e) if file == SUMS && e.kind() == ErrorKind::NotFound => {}
+                linked => {
+                    linked.with_context(|| format!("linking {} to {}", from.display(), to.display()))?
+                }
+            }
+        }
+        let torrent = self.dir(name).join(torrent_name(name));
+        let torrent = files::read(&torrent, swarm::MAX_METAINFO, "torrent that machines take")?;
+        manifest.name = new.clone();
+        staging.publish(&manifest, &torrent, false).map(drop)?;
+        self.remove(name)
+    }
+
+    /// Take an image away. What is open of it stays readable for those who have it open.
+    pub fn remove(&self, name: &ImageName) -> Result<()> {
+        let _acting = files::acting(&self.images)?;
+        if !self.dir(name).exists() {
+            bail!("{}", self.no_such(name)?);
+        }
+        let lock = self.lock()?;
+        let away = self.images.join(new_name(name)?);
+        fs::rename(self.dir(name), &away)
+            .with_context(|| format!("renaming {}", self.dir(name).display()))?;
+        sync_dir(&self.images)?;
+        drop(lock);
+        fs::remove_dir_all(&away).with_context(|| format!("deleting {}", away.display()))
+    }
+}

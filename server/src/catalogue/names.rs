@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the files of an image are called, and its manifest for programs.
+
+use bootspec::{
+    ImageManifest, ImageName,
+    trust::{SIGNATURE, STATEMENT},
+};
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "manifest.toml";
+/// The payload's file name.
+pub const PAYLOAD: &str = "payload";
+/// The kernel's file name.
+pub const KERNEL: &str = "vmlinuz";
+/// The initrd's file name.
+pub const INITRD: &str = "initrd";
+/// Sums of the payload's blocks; images of older servers have none.
+pub const SUMS: &str = "sums";
+/// What the add-on is called over HTTP; it is made from the installed agent and is in no folder.
+pub const ADDON: &str = "addon";
+
+/// The torrent's file name.
+pub fn torrent_name(name: &ImageName) -> String {
+    format!("{name}.torrent")
+}
+
+/// The statement's file name: what is signed of an image.
+pub fn statement_name(name: &ImageName) -> String {
+    format!("{name}.{STATEMENT}")
+}
+
+/// The file name of the statement's signature.
+pub fn signature_name(name: &ImageName) -> String {
+    format!("{name}.{STATEMENT}.{SIGNATURE}")
+}
+
+/// A manifest for programs: with the priority also where it is the usual one, which manifest.toml leaves out.
+pub fn as_json(manifest: &ImageManifest) -> serde_json::Value {
+    let mut value = serde_json::to_value(manifest).expect("a manifest is JSON");
+    value["priority"] = manifest.priority.get().into();
+    value
+}

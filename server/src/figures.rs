@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The running server in figures and rows, as they are asked for: read from [`State`], told by whoever is asked.
+
+use crate::{
+    api::types::ImageRow,
+    clients::Client,
+    library::Image,
+    state::State,
+    watch::{
+        live::Snapshot,
+        stats::{ImageStats, Stats},
+    },
+};
+use bootspec::{ImageManifest, InfoHash, trust::KeyId};
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Instant};
+
+/// All of it, now.
+pub fn stats(state: &State, clients: &[Client]) -> Stats {
+    let mut machines = BTreeMap::new();
+    for client in clients {
+        *machines.entry(client.phase().to_owned()).or_default() += 1;
+    }
+    Stats {
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime: state.started.elapsed().as_secs_f64(),
+        machines,
+        sent: state.sent.payloads(),
+        boot_files: state.sent.boot_files.load(Relaxed),
+        totals: state.clients().totals().clone(),
+        images: images(state, clients),
+        history: state.live.history(),
+        listeners: state.live.listeners(),
+    }
+}
+
+/// The images' figures, by name.
+pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
+    let library = state.library();
+    let manifests: Vec<&ImageManifest> = library.values().map(|i| &i.manifest).collect();
+    let default = state.default_image();
+    let mut tracker = state.tracker();
+    let hashes: Vec<InfoHash> = manifests.iter().map(|m| m.infohash).collect();
+    // No hashes would mean all, of images that are gone too.
+    let counts = if hashes.is_empty() { Vec::new() } else { tracker.scrape(&hashes, Instant::now()) };
+    let seeding: Vec<bool> = hashes.iter().map(|h| tracker.seeds(h)).collect();
+    drop(tracker);
+    let image = |(m, seeding): (&&ImageManifest, bool)| {
+        let count = counts.iter().find(|c| c.infohash == m.infohash);
+        ImageStats {
+            name: m.name.clone(),
+            infohash: m.infohash,
+            what: m.what(),
+            size: m.size,
+            boot_files: m.kernel.size + m.initrd.size,
+            priority: m.priority.get(),
+            default: default.as_ref() == Some(&m.name),
+            added: m.added.clone(),
+            seeding,
+            complete: count.map_or(0, |c| c.complete),
+            incomplete: count.map_or(0, |c| c.incomplete),
+            machines: clients.iter().filter(|c| c.runs(m.infohash)).count(),
+            sent: state.sent.of(m.infohash),
+        }
+    };
+    manifests.iter().zip(seeding).map(image).collect()
+}
+
+/// What those who listen are told of: see [`Live`](crate::watch::live::Live).
+pub fn snapshot(state: &State) -> Snapshot {
+    let clients = state.machines(Instant::now());
+    Snapshot { images: images(state, &clients), sent: state.sent.payloads(), clients }
+}
+
+/// An image, and what else the server knows of it.
+pub fn image_row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
+    let m = &image.manifest;
+    let runs = clients.iter().filter(|c| c.runs(m.infohash));
+    ImageRow {
+        phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
+        default: state.default_image().as_ref() == Some(&m.name),
+        machines: runs.map(|c| c.heartbeat.id.clone()).collect(),
+        key: KeyId::of(&image.evidence.signature).map(|k| k.to_string()),
+        manifest: m.clone(),
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is said of machines, groups and everybody.
+
+use super::key::{HostKey, Name};
+use crate::{catalogue::ImageChange, net::Subnet};
+use bootspec::ImageName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What was said of a machine, a group, or everybody. What is missing comes from the group, then from `default`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Entry {
+    /// The machine's name. Machines only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// The group that the machine is in. Machines only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Name>,
+    /// The image that is booted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
+    /// The image that is booted the next time, and then no more. Machines only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub once: Option<ImageName>,
+    /// Whether there is a menu, in which `image` starts by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub menu: Option<bool>,
+    /// More kernel parameters: `NAME=VALUE`, or `NAME`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<String>,
+    /// Machines whose name begins so are in the group. Groups only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<String>,
+    /// Machines with an address in one of these are in the group. Groups only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subnet: Vec<Subnet>,
+}
+
+/// All entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hosts {
+    /// By whom they are for.
+    pub entries: BTreeMap<HostKey, Entry>,
+}
+
+impl Hosts {
+    /// What was said of everybody.
+    pub fn default_image(&self) -> Option<&ImageName> {
+        self.entries.get(&HostKey::Default)?.image.as_ref()
+    }
+
+    /// Forget what was said of somebody. The machines of a group are in no group then.
+    pub fn forget(&mut self, key: &HostKey) -> Result<(), String> {
+        if self.entries.remove(key).is_none() {
+            return Err(format!("nothing was said of '{key}': see `boottorrent host list`"));
+        }
+        if let HostKey::Group(name) = key {
+            self.entries.values_mut().filter(|e| e.group.as_ref() == Some(name)).for_each(|e| e.group = None);
+        }
+        Ok(())
+    }
+
+    /// An image has another name, or is the default now, or no longer.
+    pub fn image_changed(&mut self, old: &ImageName, change: &ImageChange) {
+        let new = change.name.as_ref().unwrap_or(old);
+        for entry in self.entries.values_mut() {
+            for image in [&mut entry.image, &mut entry.once].into_iter().filter(|i| i.as_ref() == Some(old)) {
+                *image = Some(new.clone());
+            }
+        }
+        match change.default {
+            Some(true) => self.entries.entry(HostKey::Default).or_default().image = Some(new.clone()),
+            Some(false) => {
+                let default = self.entries.get_mut(&HostKey::Default);
+                if let Some(entry) = default.filter(|e| e.image.as_ref() == Some(new)) {
+                    entry.image = None;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Who boots an image, as the entries say.
+    pub fn users(&self, image: &ImageName) -> Vec<String> {
+        let boots = |e: &Entry| e.image.as_ref() == Some(image) || e.once.as_ref() == Some(image);
+        let name = |k: &HostKey, e: &Entry| e.name.as_ref().map_or_else(|| k.to_string(), |n| n.to_string());
+        self.entries.iter().filter(|(_, e)| boots(e)).map(|(k, e)| name(k, e)).collect()
+    }
+
+    /// The key that a person means: a key as it is written, or the name of a machine or a group that is known.
+    pub fn find(&self, word: &str) -> Result<HostKey, String> {
+        let parsed = word.parse::<HostKey>();
+        if parsed.is_ok() {
+            return parsed;
+        }
+        let Ok(name) = word.parse::<Name>() else { return parsed };
+        let named = self.entries.iter().find(|(_, e)| e.name.as_ref() == Some(&name)).map(|(k, _)| k.clone());
+        let group = HostKey::Group(name);
+        match named {
+            Some(key) => Ok(key),
+            None if self.entries.contains_key(&group) => Ok(group),
+            None => Err(format!(
+                "no machine and no group is called '{word}': write a MAC address, a UUID, serial:NUMBER, or \
+                 group:{word} for a new group"
+            )),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the routes work on: the running server, and the long answers that many ask for.
+
+use super::{ends::Ends, shared};
+use crate::state::State;
+use axum::extract::{ConnectInfo, FromRef};
+use std::sync::Arc;
+
+/// The running server, as a handler asks for it.
+pub type Shared = axum::extract::State<Arc<State>>;
+/// The answers that are shared, as a handler asks for them.
+pub type Kept = axum::extract::State<Arc<Answers>>;
+/// Who asks.
+pub type Caller = ConnectInfo<Ends>;
+
+/// What [`Shared`] and [`Kept`] are taken from.
+#[derive(Clone)]
+pub struct Site {
+    state: Arc<State>,
+    answers: Arc<Answers>,
+}
+
+impl Site {
+    /// The routes over one door to this server.
+    pub fn of(state: Arc<State>) -> Site {
+        Site { state, answers: Arc::default() }
+    }
+}
+
+impl FromRef<Site> for Arc<State> {
+    fn from_ref(site: &Site) -> Arc<State> {
+        site.state.clone()
+    }
+}
+
+impl FromRef<Site> for Arc<Answers> {
+    fn from_ref(site: &Site) -> Arc<Answers> {
+        site.answers.clone()
+    }
+}
+
+/// The answers that many ask for.
+#[derive(Default)]
+pub struct Answers {
+    pub clients: shared::Shared,
+    pub images: shared::Shared,
+    pub stats: shared::Shared,
+    pub metrics: shared::Shared,
+    pub hosts: shared::Shared,
+}
+
+/// Whether a connection may change things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Over TCP anybody may come: it answers questions, and does what who has the token wants.
+    Tcp,
+    /// Who may write to the local socket may change things.
+    Socket,
+}

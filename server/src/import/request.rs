@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What `image add` was asked for.
+
+use super::pack::Compress;
+use bootspec::{ImageName, Priority, manifest};
+use std::path::PathBuf;
+
+/// What `image add` was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The image, root directory or root tarball.
+    pub source: PathBuf,
+    /// The image's name; from the source's if not given.
+    pub name: Option<ImageName>,
+    /// A kernel that is not in the source.
+    pub kernel: Option<PathBuf>,
+    /// An initrd that is not in the source.
+    pub initrd: Option<PathBuf>,
+    /// Kernel parameters for this image; those of the version that it replaces if not given.
+    pub append: Option<String>,
+    /// Its share of the server's link; likewise.
+    pub priority: Option<Priority>,
+    /// Whether to set the private flag.
+    pub private: bool,
+    /// The piece length; by size if not given.
+    pub piece_length: Option<u32>,
+    /// Whether an image of this name may be replaced.
+    pub replace: bool,
+    /// What directories and tarballs are packed into.
+    pub compress: Compress,
+    /// What the source must be; whatever it is if not given.
+    pub kind: Option<manifest::Kind>,
+    /// The source is nobody's: on the catalogue's own disk it need not be copied.
+    pub take: bool,
+    /// Where it came from, if that is not its path.
+    pub origin: Option<String>,
+}
+
+impl Request {
+    /// The kernel parameters that the admin gave.
+    pub fn extra(&self) -> String {
+        self.append.as_deref().unwrap_or_default().trim().to_owned()
+    }
+}

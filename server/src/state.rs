@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the running server is: its images, machines, tracker and counters, and the rules that hold for them whoever
+//! asks. HTTP, the seeder and TFTP read it; it knows none of them.
+
+use crate::{
+    addon::Addons,
+    clients::{Client, Clients},
+    config::Config,
+    fetch::{Place, jobs::Jobs},
+    hosts::{self, Hosts},
+    library::{Image, Library},
+    neighbours::Neighbours,
+    net::{interfaces, own_names},
+    ticket::Tickets,
+    tracker::Tracker,
+    wake,
+    watch::{live::Live, sent::Sent},
+};
+use bootspec::{ImageName, InfoHash};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+/// How long a version is seeded after it was replaced or removed: machines that
+/// have begun with it finish with it. Its files are open, and take disk space as long.
+pub const KEEP: Duration = Duration::from_secs(600);
+
+/// The running server.
+pub struct State {
+    /// The settings.
+    pub config: Config,
+    /// The port on which our seeder really listens.
+    pub peer_port: u16,
+    /// What goes with initrds that lack our agent.
+    pub addons: Arc<Addons>,
+    /// When the server started.
+    pub started: Instant,
+    /// What it has sent.
+    pub sent: Sent,
+    /// Who watches.
+    pub live: Live,
+    /// What was said of machines and groups, on disk.
+    pub store: hosts::Store,
+    /// What is being fetched.
+    pub fetches: Arc<Jobs>,
+    /// What this server is called.
+    pub names: Vec<String>,
+    /// The secrets of boots.
+    pub tickets: Tickets,
+    /// Who is on our links.
+    pub neighbours: Neighbours,
+    library: RwLock<Arc<Library>>,
+    hosts: RwLock<Arc<Hosts>>,
+    retired: Mutex<Vec<(Instant, Arc<Image>)>>,
+    tracker: Mutex<Tracker>,
+    clients: Mutex<Clients>,
+    told: Mutex<Told>,
+    machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
+}
+
+/// So many machines are listed anew each time that somebody asks.
+const FEW: usize = 256;
+
+/// What was wrong on the disk when it was last looked at: told once, not each time.
+#[derive(Default)]
+pub struct Told {
+    /// Of the images.
+    pub images: HashSet<String>,
+    /// Of hosts.toml: the version that was read.
+    pub hosts: Option<hosts::store::Version>,
+}
+
+impl State {
+    /// A server with no images yet.
+    pub fn new(config: Config, peer_port: u16) -> State {
+        // Asked for once: an interface that comes later only makes "near" a guess (/24).
+        let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
+        let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
+        let addons = Addons::of(&config);
+        let names = [own_names(), config.serve.names.clone()].concat();
+        let tickets = Tickets::at(&config.catalogue.dir);
+        let fetches = Arc::new(Jobs::new(Place::of(&config)));
+        State {
+            store: hosts::Store::at(&config.catalogue.dir),
+            config,
+            peer_port,
+            addons,
+            started: Instant::now(),
+            sent: Sent::default(),
+            live: Live::default(),
+            fetches,
+            tickets,
+            names,
+            neighbours: Default::default(),
+            library: Default::default(),
+            retired: Default::default(),
+            hosts: Default::default(),
+            tracker,
+            clients: Default::default(),
+            told: Default::default(),
+            machines: Default::default(),
+        }
+    }
+
+    /// What was wrong. While it is held, nobody else looks at the disk.
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was said of machines and groups.
+    pub fn hosts(&self) -> Arc<Hosts> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The image that machines boot of which nothing else is set: by hosts.toml, else by server.toml.
+    pub fn default_image(&self) -> Option<ImageName> {
+        self.hosts().default_image().or(self.config.boot.default.as_ref()).cloned()
+    }
+
+    /// From now on this was said of them.
+    pub fn set_hosts(&self, hosts: Hosts) {
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
+    }
+
+    /// The machines now, by id, with the names that they have here and the images that they will boot.
+    pub fn list_clients(&self, now: Instant) -> Vec<Client> {
+        let mut clients = self.clients().list(now);
+        let hosts = self.hosts();
+        clients.iter_mut().for_each(|client| name(client, &hosts));
+        clients
+    }
+
+    /// What [`State::list_clients`] says, or said a second ago where there are many: all who ask share it.
+    pub fn machines(&self, now: Instant) -> Arc<Vec<Client>> {
+        let mut kept = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = |(at, list): &&(Instant, Arc<Vec<Client>>)| {
+            list.len() > FEW && now.saturating_duration_since(*at) < Duration::from_secs(1)
+        };
+        if let Some((_, list)) = kept.as_ref().filter(usable) {
+            return list.clone();
+        }
+        let list = Arc::new(self.list_clients(now));
+        *kept = Some((now, list.clone()));
+        list
+    }
+
+    /// The name that one machine has here, and what it will boot.
+    pub fn name(&self, client: &mut Client) {
+        name(client, &self.hosts());
+    }
+
+    /// The images now.
+    pub fn library(&self) -> Arc<Library> {
+        self.library.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these are the images.
+    pub fn set_library(&self, library: Library) {
+        let torrents: HashSet<_> = library.values().map(|i| i.manifest.infohash).collect();
+        let gone = |i: &&Arc<Image>| !torrents.contains(&i.manifest.infohash);
+        let now = Instant::now();
+        self.retired().extend(self.library().values().filter(gone).map(|i| (now, i.clone())));
+        self.tracker().track(torrents);
+        *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(library);
+    }
+
+    /// The version of an image that is asked for, as long as it is seeded; the newest one otherwise.
+    pub fn version(&self, name: &ImageName, asked: Option<InfoHash>) -> Option<Arc<Image>> {
+        let is = |i: &Arc<Image>| i.manifest.name == *name && Some(i.manifest.infohash) == asked;
+        let newest = self.library().get(name).cloned();
+        if newest.as_ref().is_some_and(is) {
+            return newest;
+        }
+        let retired = self.retired().iter().map(|(_, i)| i.clone()).find(is);
+        retired.or(newest)
+    }
+
+    /// Let go of versions that are no longer seeded.
+    pub fn forget_retired(&self) {
+        self.retired().retain(|(since, _)| since.elapsed() < KEEP);
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<(Instant, Arc<Image>)>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tracker. Hold it shortly.
+    pub fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machines. Hold them shortly.
+    pub fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name(client: &mut Client, hosts: &Hosts) {
+    if hosts.entries.is_empty() {
+        return;
+    }
+    let choice = hosts::choose(hosts, &wake::asker(client));
+    client.name = choice.name.map(|n| n.to_string());
+    client.group = choice.group.map(|g| g.to_string());
+    client.next = choice.image.map(|i| i.to_string());
+}
