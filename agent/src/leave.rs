@@ -18,7 +18,7 @@ pub async fn leave(booted: Booted, then: Then, report: &Report) -> Failure {
     if booted.params.seed == Seed::Forever {
         beat::last(report).await;
     } else {
-        stay::seed(booted, report).await;
+        stay::seed(booted, stay::Memory::open(), report).await;
     }
     report.info(&format!("{what} (boottorrent.then)"));
     sync();

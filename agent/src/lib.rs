@@ -76,11 +76,11 @@ pub fn boot_child(args: &BootArgs) -> Exit {
             Ok(mut booted) => {
                 report.leave_console();
                 stay::expendable(&report);
-                let renewal = booted.renewal.take();
+                let (renewal, memory) = (booted.renewal.take(), stay::Memory::open());
                 launch::hand_over(Exit::Ok);
                 let told = report.clone();
                 let renewing = renewal.map(|r| std::thread::spawn(move || r.run(&told)));
-                stay::seed(booted, &report).await;
+                stay::seed(booted, memory, &report).await;
                 // The machine needs its address longer than its peers need the image.
                 if let Some(renewing) = renewing {
                     let _ = tokio::task::spawn_blocking(|| renewing.join()).await;

@@ -34,9 +34,8 @@ pub fn expendable(report: &Report) {
 }
 
 /// Returns when seeding is over.
-pub async fn seed(booted: Booted, report: &Report) {
+pub async fn seed(booted: Booted, memory: Option<Memory>, report: &Report) {
     let Booted { params, torrent, session, .. } = booted;
-    let memory = Memory::open();
     let why = until_over(params.seed, EVERY, &torrent, |progress| {
         report.note(|b| {
             b.progress = progress;
@@ -117,11 +116,11 @@ impl Stay {
 }
 
 /// The agent's own memory: what is not the payload, which lies in a tmpfs.
-struct Memory(File);
+pub struct Memory(File);
 
 impl Memory {
-    /// An open file: later there is no /proc.
-    fn open() -> Option<Self> {
+    /// An open file: after switch_root there is no /proc.
+    pub fn open() -> Option<Self> {
         File::open("/proc/self/status").ok().map(Self)
     }
 

@@ -10,6 +10,7 @@
 //! | [`manifest`] | what the server knows about an image |
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
+//! | [`modalias`] | which driver is for which device |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; identity of torrents and payloads |
 //! | [`text`] | other people's text, before it is shown |
 //! | [`trust`] | what is signed of an image, by which keys, and what is refused |
@@ -25,6 +26,7 @@ pub mod heartbeat;
 pub mod infohash;
 pub mod ltsp;
 pub mod manifest;
+pub mod modalias;
 pub mod name;
 pub mod params;
 pub mod partition;

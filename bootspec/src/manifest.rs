@@ -3,6 +3,7 @@
 
 use crate::{ImageName, InfoHash, Priority, Sha256Sum};
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// What a payload is, and so what the agent does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,43 @@ pub enum Format {
     Erofs,
     /// ext2, ext3 or ext4.
     Ext4,
+}
+
+/// Which initrd machines are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitrdFrom {
+    /// The image's, with the agent in it or beside it.
+    #[default]
+    Image,
+    /// One that the server makes: the agent as init, and the drivers of the machine's card.
+    Own,
+}
+
+impl InitrdFrom {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            InitrdFrom::Image => "image",
+            InitrdFrom::Own => "own",
+        }
+    }
+}
+
+impl FromStr for InitrdFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "image" => Ok(InitrdFrom::Image),
+            "own" => Ok(InitrdFrom::Own),
+            other => Err(format!("'{}' is not a valid initrd: use own or image", other.escape_debug())),
+        }
+    }
 }
 
 /// Whose scripts are in an initrd that is not made with our hook: they say where our add-on hooks in.
@@ -184,6 +222,9 @@ pub struct ImageManifest {
     pub kernel: BootFile,
     /// The initrd.
     pub initrd: BootFile,
+    /// Which initrd machines are sent.
+    #[serde(default, skip_serializing_if = "InitrdFrom::is_default")]
+    pub initrd_from: InitrdFrom,
     /// Kernel parameters for this image: those of its own boot menu, then `extra`.
     #[serde(default)]
     pub append: String,
@@ -260,6 +301,7 @@ mod tests {
             private: false,
             kernel: BootFile { size: 1, from: "/boot/vmlinuz-6.1".into() },
             initrd: BootFile { size: 2, from: "/boot/initrd.img-6.1".into() },
+            initrd_from: Default::default(),
             append: "quiet".into(),
             extra: String::new(),
             priority: Priority::default(),

@@ -34,6 +34,12 @@ impl Parts {
         pack(&self.files(family)).into()
     }
 
+    /// The agent as the init of an initrd that has nothing else, and whom it believes.
+    pub fn init(&self) -> Bytes {
+        let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
+        pack(&[(INIT, 0o755, &*self.agent)].into_iter().chain(trust).collect::<Vec<_>>()).into()
+    }
+
     /// The files of an add-on: path, mode, content.
     pub fn files(&self, family: Family) -> Vec<(&str, u32, &[u8])> {
         let entries = spec(family).hook.iter().map(|e| (e.path, e.mode, e.text.as_bytes()));
@@ -41,6 +47,9 @@ impl Parts {
         entries.chain([("usr/bin/boottorrent-agent", 0o755, &*self.agent)]).chain(trust).collect()
     }
 }
+
+/// Where the kernel looks for the first program of an initrd.
+const INIT: &str = "init";
 
 /// An archive of files (path, mode, content), gzipped, which every kernel can unpack.
 pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
@@ -52,7 +61,8 @@ pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn archive(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+/// An archive of files (path, mode, content), as cpio(5) has it in the form `newc`.
+pub fn archive(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     // The kernel makes no folder by itself.
     let folders: BTreeSet<&str> = files
         .iter()
@@ -91,7 +101,8 @@ type Stamp = (SystemTime, u64, Vec<(String, Vec<u8>)>);
 pub struct Addons {
     agent: PathBuf,
     keys: Folder,
-    made: Mutex<HashMap<Family, (Stamp, Bytes)>>,
+    /// For a family; without one, for an initrd of which the agent is the init.
+    made: Mutex<HashMap<Option<Family>, (Stamp, Bytes)>>,
 }
 
 impl Addons {
@@ -108,12 +119,22 @@ impl Addons {
 
     /// The add-on for a family; made again when the agent has changed.
     pub fn get(&self, family: Family) -> Result<Bytes> {
+        self.made(Some(family))
+    }
+
+    /// The agent as the init of an initrd that the server makes.
+    pub fn init(&self) -> Result<Bytes> {
+        self.made(None)
+    }
+
+    fn made(&self, family: Option<Family>) -> Result<Bytes> {
         let (file, stamp) = self.open()?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
             return Ok(bytes.clone());
         }
-        let bytes = Parts { agent: self.read(file)?, trust: stamp.2.clone() }.build(family);
+        let parts = Parts { agent: self.read(file)?, trust: stamp.2.clone() };
+        let bytes = family.map_or_else(|| parts.init(), |family| parts.build(family));
         made.insert(family, (stamp, bytes.clone()));
         Ok(bytes)
     }

@@ -6,11 +6,17 @@
 //! bookworm has only TFTP, where one file must do for all machines: it tells them apart by variables.
 
 use crate::{
+    catalogue::own::{self, OWN},
     command_line::{cmdline, too_long},
     family::spec,
     ipxe::{self, Chosen, Menu},
 };
-use bootspec::{ImageManifest, cmdline::split, manifest::Family, units::human_size};
+use bootspec::{
+    ImageManifest,
+    cmdline::split,
+    manifest::{Family, InitrdFrom},
+    units::human_size,
+};
 
 /// The folder below the TFTP root that holds what [`Way::Tftp`] names.
 pub const FOLDER: &str = "/boottorrent";
@@ -89,12 +95,16 @@ impl<'a> Script<'a> {
 
     /// What loads and starts one image.
     fn boot(&mut self, depth: usize, image: &ImageManifest) {
-        let phase_one = human_size(image.kernel.size + image.initrd.size + (self.menu.addon)(image.family));
+        let phase_one = human_size((self.menu.phase_one)(image));
         let told = format!("BootTorrent: {} from {SERVER}, kernel and initrd of {phase_one}", image.name);
         self.line(depth, &format!("echo {}", self.filled(&told)));
         let file = |name: &str| self.file(image, name);
         let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
         let archives = match image.family {
+            // GRUB cannot tell its card: all drivers. By TFTP it gets files only.
+            None if image.initrd_from == InitrdFrom::Own && matches!(self.way, Way::Http(_)) => {
+                format!("{}&{}", file(OWN), own::wanted(&self.words(image)))
+            }
             None => initrd,
             Some(family) if spec(family).behind => format!("{initrd} {}", self.addon(image, family)),
             Some(family) => format!("{} {initrd}", self.addon(image, family)),

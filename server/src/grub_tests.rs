@@ -17,7 +17,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>, append: &str, way: Wa
         default: Some(&default),
         timeout: 10_500,
         append,
-        addon: &|family| family.map_or(0, |_| 2 << 20),
+        phase_one: &|m| m.kernel.size + m.initrd.size + m.family.map_or(0, |_| 2 << 20),
     };
     config(&menu, way)
 }
@@ -167,7 +167,7 @@ proptest! {
                 default: None,
                 timeout: 1000,
                 append: every,
-                addon: &|_| 0,
+                phase_one: &|_| 0,
             })
         };
         let (hostile, harmless) = (script(&own, &every), script("quiet", "quiet"));

@@ -2,17 +2,18 @@
 //! The iPXE script, rendered from manifests. No I/O.
 
 use crate::{
+    catalogue::own::{self, OWN},
     command_line::{cmdline, too_long},
     family::spec,
 };
-use bootspec::{ImageManifest, ImageName, manifest::Family, units::human_size};
+use bootspec::{ImageManifest, ImageName, manifest::InitrdFrom, units::human_size};
 
 /// The parameter that asks for one version of a file: what was begun with a version goes on with it.
 pub const VERSION: &str = "infohash";
 
 /// What a machine tells of itself when it asks for its script. A serial number may have any character in it.
 pub const ASKED: &str = "mac=${mac}&platform=${platform}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
-                         hostname=${hostname:uristring}";
+                         hostname=${hostname:uristring}&card=${netX/busid}";
 
 /// What the script is rendered from.
 pub struct Menu<'a> {
@@ -28,8 +29,8 @@ pub struct Menu<'a> {
     pub timeout: u128,
     /// Kernel parameters for every image.
     pub append: &'a str,
-    /// The size of the add-on for a family of initrds.
-    pub addon: &'a dyn Fn(Option<Family>) -> u64,
+    /// Bytes of kernel and initrd, with all that belongs to it.
+    pub phase_one: &'a dyn Fn(&ImageManifest) -> u64,
 }
 
 /// What a machine is to do.
@@ -102,13 +103,14 @@ fn line(s: &mut String, text: &str) {
 /// What loads and starts one image.
 fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     let (host, name, hash) = (menu.host, &image.name, image.infohash);
-    let phase_one = human_size(image.kernel.size + image.initrd.size + (menu.addon)(image.family));
+    let phase_one = human_size((menu.phase_one)(image));
     line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
     line(s, "imgfree");
-    let archives: &[&str] = match image.family {
-        None => &["initrd"],
-        Some(family) if spec(family).behind => &["initrd", "addon"],
-        Some(_) => &["addon", "initrd"],
+    let archives: &[&str] = match (image.initrd_from, image.family) {
+        (InitrdFrom::Own, _) => &[OWN],
+        (InitrdFrom::Image, None) => &["initrd"],
+        (InitrdFrom::Image, Some(family)) if spec(family).behind => &["initrd", "addon"],
+        (InitrdFrom::Image, Some(_)) => &["addon", "initrd"],
     };
     // UEFI finds the archives by the names on the command line; BIOS ignores the words.
     let words: Vec<String> = archives.iter().map(|a| format!("initrd={a}.img")).collect();
@@ -124,10 +126,15 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
         ),
     );
     for archive in archives {
+        // The drivers of the card that iPXE itself has loaded this over.
+        let more = match *archive {
+            OWN => format!("&{}&card=${{netX/busid}}", own::wanted(&cmdline)),
+            _ => String::new(),
+        };
         line(
             s,
             &format!(
-                "initrd --name {archive}.img http://{host}/images/{name}/{archive}?{VERSION}={hash} || goto failed"
+                "initrd --name {archive}.img http://{host}/images/{name}/{archive}?{VERSION}={hash}{more} || goto failed"
             ),
         );
     }

@@ -20,6 +20,7 @@ pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         private: false,
         kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 30 << 20, from: "/boot/initrd.img-6".into() },
+        initrd_from: Default::default(),
         append: append.into(),
         extra: String::new(),
         priority: Default::default(),
@@ -37,7 +38,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
         default: Some(&default),
         timeout: 10_000,
         append: "console=ttyS0",
-        addon: &|family| family.map_or(0, |_| 2 << 20),
+        phase_one: &|m| m.kernel.size + m.initrd.size + m.family.map_or(0, |_| 2 << 20),
     })
 }
 

@@ -4,19 +4,30 @@
 //! no request ever names a path.
 
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, torrent_name},
+    catalogue::{
+        Catalogue, INITRD, KERNEL, PAYLOAD, SUMS,
+        own::{ARCHIVES, CARDS, Index, Slice},
+        signature_name, torrent_name,
+    },
     files,
 };
-use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, ImageName, manifest::Kind, trust::Evidence};
+use anyhow::{Context, Result, bail, ensure};
+use bootspec::{
+    ImageManifest, ImageName,
+    manifest::{InitrdFrom, Kind},
+    trust::Evidence,
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::Arc,
 };
 use swarm::{MAX_METAINFO, Metainfo};
+
+/// The aliases of all drivers of network cards are a quarter of a megabyte.
+const MAX_INDEX: usize = 16 << 20;
 
 /// An open file and its size.
 #[derive(Clone, Debug)]
@@ -25,6 +36,39 @@ pub struct Open {
     pub file: Arc<File>,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// What the server makes an initrd of.
+#[derive(Debug)]
+pub struct OwnInitrd {
+    /// The archives.
+    pub archives: Open,
+    /// Which is where.
+    pub index: Index,
+}
+
+impl OwnInitrd {
+    fn open(dir: &Path) -> Result<OwnInitrd> {
+        let text = files::read(&dir.join(CARDS), MAX_INDEX, "index of drivers")?;
+        let index = serde_json::from_slice(&text).with_context(|| format!("reading {CARDS}"))?;
+        Ok(OwnInitrd { archives: open(&dir.join(ARCHIVES))?, index })
+    }
+
+    /// The drivers for a machine: everything of its initrd but the agent.
+    pub fn read(&self, busid: Option<&str>, extra: &[&str]) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for Slice { at, size } in self.index.archives(busid, extra) {
+            let begin = all.len();
+            let end = at.checked_add(size).filter(|end| *end <= self.archives.size);
+            ensure!(end.is_some(), "{CARDS} names bytes that {ARCHIVES} does not have");
+            all.resize(begin + size as usize, 0);
+            self.archives
+                .file
+                .read_exact_at(&mut all[begin..], at)
+                .with_context(|| format!("reading {ARCHIVES}"))?;
+        }
+        Ok(all)
+    }
 }
 
 /// One version of one image.
@@ -37,6 +81,8 @@ pub struct Image {
     pub kernel: Open,
     /// The initrd.
     pub initrd: Open,
+    /// What the server makes an initrd of, where that is what machines are sent.
+    pub own: Option<OwnInitrd>,
     /// The payload.
     pub payload: Open,
     /// The sums of its blocks, if there are any.
@@ -101,6 +147,10 @@ impl Image {
         let image = Image {
             kernel: open(&dir.join(KERNEL))?,
             initrd: open(&dir.join(INITRD))?,
+            own: match manifest.initrd_from {
+                InitrdFrom::Own => Some(OwnInitrd::open(&dir)?),
+                InitrdFrom::Image => None,
+            },
             payload: open(&dir.join(PAYLOAD))?,
             sums: open(&dir.join(SUMS)).ok(),
             evidence: catalogue.evidence(name)?,

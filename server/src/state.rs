@@ -16,7 +16,7 @@ use crate::{
     wake,
     watch::{live::Live, sent::Sent},
 };
-use bootspec::{ImageName, InfoHash};
+use bootspec::{ImageManifest, ImageName, InfoHash};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -73,6 +73,19 @@ pub struct Told {
 }
 
 impl State {
+    /// Bytes that a machine loads before its agent runs. `card`: its network card, as iPXE's `busid`.
+    pub fn phase_one(&self, image: &ImageManifest, card: Option<&str>) -> u64 {
+        let library = self.library();
+        let initrd = match library.get(&image.name).and_then(|i| i.own.as_ref()) {
+            Some(own) => {
+                let agent = self.addons.init().map_or(0, |b| b.len() as u64);
+                agent + own.index.archives(card, &[]).iter().map(|s| s.size).sum::<u64>()
+            }
+            None => image.initrd.size + self.addons.size(image.family),
+        };
+        image.kernel.size + initrd
+    }
+
     /// A server with no images yet.
     pub fn new(config: Config, peer_port: u16) -> State {
         // Asked for once: an interface that comes later only makes "near" a guess (/24).

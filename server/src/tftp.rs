@@ -34,7 +34,7 @@ pub fn refresh(state: &State) -> Result<()> {
             default: boot.default.as_ref(),
             timeout: boot.timeout.as_millis(),
             append: &boot.append,
-            addon: &|family| state.addons.size(family),
+            phase_one: &|m| m.kernel.size + m.initrd.size + state.addons.size(m.family),
         },
         Way::Tftp { port: state.config.serve.listen.port() },
     );

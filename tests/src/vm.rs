@@ -29,6 +29,7 @@ pub struct VmConfig {
     disks: Vec<DiskConfig>,
     clock: Option<String>,
     mac: Option<String>,
+    card: Option<&'static str>,
 }
 
 /// A disk of a machine.
@@ -158,6 +159,12 @@ impl VmConfig {
         self
     }
 
+    /// Another network card than virtio's, with the ROM that QEMU has for it.
+    pub fn card(mut self, model: &'static str) -> Self {
+        self.card = Some(model);
+        self
+    }
+
     /// Switch the machine on.
     pub fn start(&self, lab: &Lab) -> Result<Vm> {
         let (tap, own) = lab.tap()?;
@@ -202,7 +209,10 @@ impl VmConfig {
         } else if !matches!(self.from, From::Disk) {
             cmd = cmd.args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")]);
         }
-        let card = format!("virtio-net-pci,netdev=net,mac={mac},romfile=");
+        let card = match self.card {
+            Some(model) => format!("{model},netdev=net,mac={mac}"),
+            None => format!("virtio-net-pci,netdev=net,mac={mac},romfile="),
+        };
         match &self.from {
             From::Direct(kernel, initrd, append) => {
                 let files =
@@ -212,6 +222,9 @@ impl VmConfig {
             }
             // The firmware's own driver and PXE: it fetches the loader that DHCP names.
             From::Network if self.firmware != Firmware::Bios => {
+                cmd = cmd.args(["-device", &format!("{card},bootindex=0")])
+            }
+            From::Network if self.card.is_some() => {
                 cmd = cmd.args(["-device", &format!("{card},bootindex=0")])
             }
             From::Network => cmd = cmd.args(["-device", &format!("{card}{},bootindex=0", rom()?)]),
@@ -292,6 +305,7 @@ impl Vm {
             disks: Vec::new(),
             clock: None,
             mac: None,
+            card: None,
         }
     }
 

@@ -56,6 +56,7 @@ impl Manager {
 /// Write what the image's network manager must know, and say who it is. `run`: what is /run in the booted system.
 pub fn write(tree: &Tree, net: &Net, run: &Path, networkd_asked: bool) -> anyhow::Result<Manager> {
     name_servers(tree, net)?;
+    time_servers(tree, net, run)?;
     if net.interface.is_empty() {
         return Ok(Manager::Nobody);
     }
@@ -110,6 +111,25 @@ fn name_servers(tree: &Tree, net: &Net) -> anyhow::Result<()> {
         // Another resolver's own (NetworkManager, resolvconf): it is told by the network manager.
         Some(_) => Ok(()),
     }
+}
+
+/// The time servers that DHCP named, for systemd-timesyncd and chrony, whichever the image has. (Where a network manager asks
+/// again, it tells them the same.)
+fn time_servers(tree: &Tree, net: &Net, run: &Path) -> anyhow::Result<()> {
+    if net.ntp.is_empty() {
+        return Ok(());
+    }
+    let servers: Vec<String> = net.ntp.iter().map(ToString::to_string).collect();
+    if tree.exists("usr/lib/systemd/systemd-timesyncd") || tree.exists("lib/systemd/systemd-timesyncd") {
+        let text = format!("{HEAD}[Time]\nNTP={}\n", servers.join(" "));
+        tree.put("etc/systemd/timesyncd.conf.d/boottorrent.conf", &text)?;
+    }
+    if tree.exists("usr/sbin/chronyd") {
+        // The folder that Debian's chrony.conf reads for what DHCP says.
+        let lines: String = servers.iter().map(|s| format!("server {s} iburst\n")).collect();
+        Tree::new(run).put("chrony-dhcp/boottorrent.sources", &format!("{HEAD}{lines}"))?;
+    }
+    Ok(())
 }
 
 /// A connection of its own, with the state file by which NetworkManager takes over a card that is up

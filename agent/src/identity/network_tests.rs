@@ -17,6 +17,7 @@ fn written(files: &[(&str, &str)], links: &[(&str, &str)]) -> (tempfile::TempDir
         interface: "ens3".into(),
         mac: "52:54:00:ab:cd:ef".into(),
         dns: vec![std::net::Ipv4Addr::new(10, 0, 0, 1), std::net::Ipv4Addr::new(10, 0, 0, 2)],
+        ntp: vec![std::net::Ipv4Addr::new(10, 0, 0, 5)],
         domain: Some("school.lan".into()),
         searched: vec!["school.lan".into(), "lab.school.lan".into()],
         index: Some(2),
@@ -122,4 +123,15 @@ fn files_of_networkd() {
     ] {
         assert_eq!(matches_card(text, &net), is, "{text:?}");
     }
+}
+
+#[test]
+fn time_servers_are_those_of_dhcp() {
+    let timesyncd = ("usr/lib/systemd/systemd-timesyncd", "");
+    let (dir, _) = written(&[timesyncd], &[]);
+    assert!(read(&dir, "etc/systemd/timesyncd.conf.d/boottorrent.conf").ends_with("[Time]\nNTP=10.0.0.5\n"));
+    let (dir, _) = written(&[("usr/sbin/chronyd", "")], &[]);
+    assert!(read(&dir, "run/chrony-dhcp/boottorrent.sources").ends_with("server 10.0.0.5 iburst\n"));
+    let (dir, _) = written(&[], &[]);
+    assert!(!dir.path().join("etc/systemd/timesyncd.conf.d").exists(), "nobody sets the clock there");
 }

@@ -14,6 +14,7 @@
 
 mod change;
 mod names;
+pub mod own;
 pub mod room;
 mod sign;
 mod staging;

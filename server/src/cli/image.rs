@@ -20,7 +20,7 @@ use anyhow::{Result, bail};
 use bootspec::{
     ImageManifest, ImageName, Priority,
     cmdline::check_append,
-    manifest::{BootFile, Kind},
+    manifest::{BootFile, InitrdFrom, Kind},
     text::clean,
     units,
 };
@@ -68,10 +68,10 @@ Examples:
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
 
-A root filesystem needs a kernel (linux-image-amd64) and an initrd with
-BootTorrent's hook in it (see docs/quickstart.md). They are found in /boot, or
-given with --kernel and --initrd. The initrd of a disk image may be as Debian
-makes it (see docs/disk.md).")]
+A root filesystem needs a kernel and its modules (linux-image-amd64). If its
+initrd has BootTorrent's hook in it, machines are sent that one; otherwise the
+server makes a small one for each machine (--initrd-from). The initrd of a disk
+image may be as Debian makes it (see docs/disk.md).")]
 pub struct Add {
     /// A live ISO, a disk image, a filesystem image, a root directory or a root tarball
     source: PathBuf,
@@ -84,6 +84,9 @@ pub struct Add {
     /// An initrd to boot instead of the one in SOURCE
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
+    /// Which initrd machines are sent: own (made by this server) or image [default: image if BootTorrent's hook is in it]
+    #[arg(long, value_name = "WHICH")]
+    initrd_from: Option<InitrdFrom>,
     /// More kernel parameters for this image
     #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
     append: Option<String>,
@@ -210,6 +213,7 @@ impl Add {
                 name: self.name,
                 kernel: self.kernel,
                 initrd: self.initrd,
+                initrd_from: self.initrd_from,
                 append: self.append,
                 priority: self.priority,
                 private: self.private,

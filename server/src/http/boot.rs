@@ -72,7 +72,7 @@ fn rendered(
         default: chosen.or(boot.default.as_ref()),
         timeout: boot.timeout.as_millis(),
         append: append.join(" ").trim(),
-        addon: &|family| state.addons.size(family),
+        phase_one: &|m| state.phase_one(m, asked.card.as_deref()),
     });
     let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| printable(w, 40));
     let (mac, platform) = (word(&asked.mac), word(&asked.platform));

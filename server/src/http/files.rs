@@ -9,7 +9,9 @@ use super::{
     site::{Caller, Shared},
 };
 use crate::{
-    catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    catalogue::{
+        ADDON, INITRD, KERNEL, PAYLOAD, SUMS, own::OWN, signature_name, statement_name, torrent_name,
+    },
     library::{Library, Open},
     watch::sent::Counter,
 };
@@ -39,6 +41,10 @@ const CHUNK: u64 = 64 * 1024;
 pub struct Asked {
     /// The version; the newest if not given. Of the payload and what belongs to it also if it is not here any more.
     infohash: Option<String>,
+    /// Of an initrd that is made here: the machine's card, as iPXE's `busid`; all drivers if not given.
+    card: Option<String>,
+    /// And what its kernel parameters ask for besides, with commas between.
+    with: Option<String>,
 }
 
 pub async fn get(
@@ -49,12 +55,13 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Response {
     let library = state.library();
-    let asked = asked.infohash.as_deref().and_then(|h| h.parse().ok());
+    let Asked { infohash, card, with } = asked.0;
+    let asked = infohash.as_deref().and_then(|h| h.parse().ok());
     let Some(image) = name.parse().ok().and_then(|n| state.version(&n, asked)) else {
         return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &library));
     };
     // Kernel, initrd and add-on of one boot belong together, and to the image that its command line names.
-    let together = matches!(file.as_str(), KERNEL | INITRD | ADDON);
+    let together = matches!(file.as_str(), KERNEL | INITRD | ADDON | OWN);
     if let Some(asked) = asked.filter(|a| together && *a != image.manifest.infohash) {
         let text =
             format!("version {asked} of image '{name}' is not here any more: ask for the boot script again");
@@ -91,6 +98,28 @@ pub async fn get(
                 }
                 Err(e) => {
                     let text = format!("the add-on of image '{name}' cannot be made: {e:#}");
+                    tracing::error!("{text}");
+                    sentence(StatusCode::SERVICE_UNAVAILABLE, text)
+                }
+            }
+        }
+        OWN => {
+            let Some(own) = &image.own else {
+                let text = format!("the initrd of image '{name}' is its own: ask for {INITRD}");
+                return sentence(StatusCode::NOT_FOUND, text);
+            };
+            tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
+            let with: Vec<&str> = with.as_deref().unwrap_or_default().split(',').collect();
+            let drivers = own.read(card.as_deref(), &with);
+            let addons = state.addons.clone();
+            let made = tokio::task::spawn_blocking(move || addons.init()).await;
+            match made.map_err(anyhow::Error::from).and_then(|made| Ok([made?, drivers?.into()].concat())) {
+                Ok(bytes) => {
+                    state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
+                    ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
+                }
+                Err(e) => {
+                    let text = format!("an initrd for image '{name}' cannot be made: {e:#}");
                     tracing::error!("{text}");
                     sentence(StatusCode::SERVICE_UNAVAILABLE, text)
                 }

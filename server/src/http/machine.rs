@@ -36,6 +36,8 @@ pub struct Asked {
     pub ip: Option<String>,
     /// The name that DHCP gave it.
     pub hostname: Option<String>,
+    /// The card that it boots from: iPXE's `busid`.
+    pub card: Option<String>,
 }
 
 impl Asked {

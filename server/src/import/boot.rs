@@ -4,12 +4,13 @@
 use super::{
     fstab, initrd,
     kernel::{self, Choice, Found, Wanted},
+    own,
     request::Request,
     tree::{self, Tree},
 };
 use crate::catalogue::{INITRD, KERNEL, Staging};
-use anyhow::{Context, Result, bail};
-use bootspec::manifest::BootFile;
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::manifest::{BootFile, Format, InitrdFrom};
 use std::path::PathBuf;
 
 /// Kernel and initrd, as they are in the staging folder.
@@ -18,6 +19,8 @@ pub struct Boot {
     pub kernel: BootFile,
     /// The initrd.
     pub initrd: BootFile,
+    /// Which of two initrds machines are sent.
+    pub from: InitrdFrom,
     /// The kernel's version: from its header, else from its name.
     pub version: Option<String>,
     /// The kernel's configuration (/boot/config-VERSION), where the image has it.
@@ -44,9 +47,11 @@ impl Boot {
     }
 }
 
-/// Those of a root filesystem with our hook in its initrd. `open` looks into it.
+/// Those of a root filesystem. With our hook in its initrd, that is sent to machines; without it, one that the server makes.
+/// `open` looks into the root.
 pub fn take_root(
     request: &Request,
+    format: Format,
     staging: &Staging,
     open: impl FnOnce() -> Result<Box<dyn Tree>>,
 ) -> Result<Boot> {
@@ -56,14 +61,91 @@ pub fn take_root(
             request.source.display()
         )
     };
-    let needed = request.kernel.is_none() || request.initrd.is_none();
+    let given = request.kernel.is_some() && request.initrd.is_some();
+    let needed = !given || request.initrd_from == Some(InitrdFrom::Own);
     let inside = if needed { Some(open().with_context(looking)?) } else { None };
-    let mut boot = take(request, staging, inside.as_deref())?;
-    initrd::check(&staging.path(INITRD), &boot.initrd.from)?;
+    let mut boot = match take(request, staging, inside.as_deref()) {
+        // Without one of its own, it may be sent one that the server makes.
+        Err(e) if request.initrd.is_none() && request.initrd_from != Some(InitrdFrom::Image) => {
+            take_kernel(request, staging, inside.as_deref()).map_err(|_| e)?
+        }
+        taken => taken?,
+    };
+    choose(&mut boot, request, format, inside.as_deref(), staging)?;
     if let Some(tree) = &inside {
         boot.notes.extend(fstab::of_root(tree.as_ref(), staging)?);
     }
     Ok(boot)
+}
+
+/// Which initrd machines are sent: the one that was asked for; else the image's if our hook is in it.
+fn choose(
+    boot: &mut Boot,
+    request: &Request,
+    format: Format,
+    inside: Option<&dyn Tree>,
+    staging: &Staging,
+) -> Result<()> {
+    let hook = match request.initrd_from {
+        _ if boot.initrd.size == 0 => Some(anyhow!("the image has no initrd")),
+        Some(InitrdFrom::Own) => None,
+        Some(InitrdFrom::Image) => return initrd::check(&staging.path(INITRD), &boot.initrd.from),
+        None => match initrd::check(&staging.path(INITRD), &boot.initrd.from) {
+            Ok(()) => return Ok(()),
+            Err(e) => Some(e),
+        },
+    };
+    let Some(tree) = inside else { return hook.map_or(Ok(()), Err) };
+    match (own::make(tree, format, boot, staging)?, hook) {
+        (Ok(()), hook) => {
+            if hook.is_some() {
+                let why = match boot.initrd.size {
+                    0 => "the image has no initrd".to_owned(),
+                    _ => format!("the initrd {} is not made with our hook", boot.initrd.from),
+                };
+                boot.notes.push(format!("{why}, so machines are sent one that this server makes"));
+            }
+            boot.from = InitrdFrom::Own;
+            Ok(())
+        }
+        (Err(why), Some(hook)) => Err(hook.context(format!("no initrd can be made for this image: {why}"))),
+        (Err(why), None) => bail!("no initrd can be made for this image: {why}; use --initrd-from image"),
+    }
+}
+
+/// The kernel of a root that has no initrd: an empty one stands in its place.
+fn take_kernel(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
+    let Some(tree) = inside else { bail!("nothing was looked into") };
+    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: false };
+    let Choice { kernel: found, others, .. } =
+        kernel::find(tree, wanted, &request.source.display().to_string())?;
+    let mut to = staging.create(KERNEL)?;
+    let from = match (&request.kernel, &found) {
+        (Some(path), _) => tree::copy_file(path, &mut to).map(|()| path.display().to_string())?,
+        (None, Some(found)) => tree.read(&found.path, &mut to).map(|()| format!("/{}", found.path))?,
+        (None, None) => bail!("no kernel was found"),
+    };
+    staging.create(INITRD)?;
+    let size = to.metadata().context("asking for the size of the kernel")?.len();
+    let mut boot = Boot {
+        kernel: BootFile { size, from },
+        initrd: BootFile { size: 0, from: NO_INITRD.into() },
+        from: InitrdFrom::Image,
+        version: found.and_then(|k| k.version),
+        config: None,
+        notes: others_told(&others),
+    };
+    fit(&mut boot, staging, inside)?;
+    Ok(boot)
+}
+
+/// Where an initrd is that the image does not have.
+const NO_INITRD: &str = "nowhere";
+
+fn others_told(others: &[String]) -> Vec<String> {
+    let more =
+        (!others.is_empty()).then(|| format!("the image has other kernels too: {}", others.join(", ")));
+    more.into_iter().collect()
 }
 
 /// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
@@ -101,6 +183,7 @@ pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> 
     let mut boot = Boot {
         kernel: one(KERNEL, &request.kernel, &kernel)?,
         initrd: one(INITRD, &request.initrd, &initrd)?,
+        from: InitrdFrom::Image,
         version: kernel.and_then(|k| k.version),
         config: None,
         notes: Vec::new(),
@@ -137,7 +220,10 @@ pub fn fit(boot: &mut Boot, staging: &Staging, inside: Option<&dyn Tree>) -> Res
     let header = kernel::version(&staging.path(KERNEL));
     let (kernel, initrd) = (&boot.kernel.from, &boot.initrd.from);
     if let Some(version) = &header {
-        let modules = initrd::module_versions(&staging.path(INITRD), initrd)?;
+        let modules = match boot.initrd.size {
+            0 => Default::default(),
+            _ => initrd::module_versions(&staging.path(INITRD), initrd)?,
+        };
         if !modules.is_empty() && !modules.contains(version) {
             bail!(
                 "the kernel {kernel} is version {version}, but the initrd {initrd} has modules for {}: a machine would \

@@ -87,7 +87,31 @@ pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<Choice> {
             });
         }
     }
+    if !wanted.initrd
+        && let Some(found) = with_modules(tree)?
+    {
+        return Ok(found);
+    }
     bail!(missing(&kernels, wanted, shown))
+}
+
+/// The newest kernel that lies beside its modules, as Fedora, Arch and mkosi have it.
+fn with_modules(tree: &dyn Tree) -> Result<Option<Choice>> {
+    for folder in ["usr/lib/modules", "lib/modules"] {
+        let mut versions = Vec::new();
+        for version in tree.names(folder)? {
+            if tree.names(&format!("{folder}/{version}"))?.iter().any(|n| n == "vmlinuz") {
+                versions.push(version);
+            }
+        }
+        versions.sort_by(|a, b| unusual(b).cmp(&unusual(a)).then(compare(a, b)));
+        if let Some(version) = versions.pop() {
+            let path = resolve(tree, &format!("{folder}/{version}/vmlinuz"))?;
+            let kernel = Some(Found { path, version: Some(version) });
+            return Ok(Some(Choice { kernel, initrd: None, others: versions }));
+        }
+    }
+    Ok(None)
 }
 
 /// The version that Debian's link to the newest kernel (linux-version(1), /etc/kernel-img.conf) means.

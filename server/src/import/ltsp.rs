@@ -81,6 +81,7 @@ fn make(
         private: request.private,
         kernel: tftp("vmlinuz"),
         initrd: tftp("initrd.img"),
+        initrd_from: Default::default(),
         append: before.map(|m| m.append.clone()).unwrap_or_default(),
         extra: before.map(|m| m.extra.clone()).unwrap_or_default(),
         priority: before.map(|m| m.priority).unwrap_or_default(),

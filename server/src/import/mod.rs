@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod ltsp;
 pub mod modules;
 mod mountable;
+pub mod own;
 pub mod pack;
 pub mod refers;
 mod request;
@@ -166,23 +167,25 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
             Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
             Kind::Image(format, size) => {
                 room(*size)?;
-                let boot =
-                    boot::take_root(request, &staging, || tree::open(&path, *format, &staging.path("tree")))?;
+                let boot = boot::take_root(request, *format, &staging, || {
+                    tree::open(&path, *format, &staging.path("tree"))
+                })?;
                 mountable::check(&path, *format, &boot, request)?;
                 forget_tree(&staging)?;
                 copy(*size)?;
                 Made::root(*format, boot, request)
             }
             Kind::Directory => {
-                let boot =
-                    boot::take_root(request, &staging, || Ok(Box::new(tree::Folder(source.path.clone()))))?;
+                let boot = boot::take_root(request, request.compress.format(), &staging, || {
+                    Ok(Box::new(tree::Folder(source.path.clone())))
+                })?;
                 let heard = pack::directory(&source.path, request.compress, &staging)?;
                 Made::root(request.compress.format(), boot, request).with(heard)
             }
             Kind::Tarball(packing) => {
                 let heard = pack::tarball(&source.path, *packing, request.compress, &staging)?;
                 let format = request.compress.format();
-                let boot = boot::take_root(request, &staging, || {
+                let boot = boot::take_root(request, format, &staging, || {
                     tree::open(&payload, format, &staging.path("tree"))
                 })?;
                 forget_tree(&staging)?;
@@ -206,6 +209,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
         private: request.private,
         kernel: boot.kernel,
         initrd: boot.initrd,
+        initrd_from: boot.from,
         append,
         extra: request.extra(),
         priority: request.priority.unwrap_or_default(),

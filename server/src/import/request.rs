@@ -2,7 +2,10 @@
 //! What `image add` was asked for.
 
 use super::pack::Compress;
-use bootspec::{ImageName, Priority, manifest};
+use bootspec::{
+    ImageName, Priority,
+    manifest::{self, InitrdFrom},
+};
 use std::path::PathBuf;
 
 /// What `image add` was asked for.
@@ -16,6 +19,8 @@ pub struct Request {
     pub kernel: Option<PathBuf>,
     /// An initrd that is not in the source.
     pub initrd: Option<PathBuf>,
+    /// Which initrd machines are sent; the image's if our hook is in it, if not given.
+    pub initrd_from: Option<InitrdFrom>,
     /// Kernel parameters for this image; those of the version that it replaces if not given.
     pub append: Option<String>,
     /// Its share of the server's link; likewise.

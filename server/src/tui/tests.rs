@@ -38,6 +38,7 @@ fn manifest(name: &str) -> ImageManifest {
         private: false,
         kernel: BootFile { size: 10 << 20, from: "vmlinuz".into() },
         initrd: BootFile { size: 30 << 20, from: "initrd".into() },
+        initrd_from: Default::default(),
         append: "quiet".into(),
         extra: String::new(),
         priority: Default::default(),

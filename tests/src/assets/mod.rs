@@ -165,6 +165,27 @@ pub fn catalogue(image: &Image) -> Result<PathBuf> {
     })
 }
 
+/// The same image, of which machines are sent an initrd that the server makes: the image's own is not used.
+pub fn own_initrd_catalogue(image: &Image) -> Result<PathBuf> {
+    let server = server_binary()?;
+    let key = key_of(&[&server], &[&image.dir.to_string_lossy(), APPEND])?;
+    cached(&format!("catalogue-own-{}", image.suite.as_str()), &key, |dir| {
+        let add =
+            Cmd::new(&server).args(["image", "add"]).arg(image.payload()).args(["--initrd-from", "own"]);
+        add.args(["--name", IMAGE, "--append", APPEND, "--dir"]).arg(dir).run().map(drop)
+    })
+}
+
+/// A root as mmdebstrap makes it, with nothing of ours and no initrd, added without any option.
+pub fn bare_catalogue(suite: Suite) -> Result<PathBuf> {
+    let (server, root) = (server_binary()?, root::base(suite)?);
+    let key = key_of(&[&server], &[&root.to_string_lossy(), APPEND])?;
+    cached(&format!("catalogue-bare-{}", suite.as_str()), &key, |dir| {
+        let add = Cmd::new(&server).args(["image", "add"]).arg(&root);
+        add.args(["--name", IMAGE, "--append", APPEND, "--dir"]).arg(dir).run().map(drop)
+    })
+}
+
 /// A catalogue with [`disk`], called [`IMAGE`] too, as real `boottorrent image add` imported it. Shared, like [`catalogue`].
 pub fn disk_catalogue() -> Result<PathBuf> {
     let (server, disk) = (server_binary()?, disk()?);

@@ -17,7 +17,7 @@ use crate::{
     family::{FAMILIES, Usual, spec},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::{BootFile, Family};
+use bootspec::manifest::{BootFile, Family, InitrdFrom};
 use config::{Entry, Language};
 use files::Files;
 use std::{
@@ -95,6 +95,7 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
         notes.push(format!("of its boot loader's kernel parameters these are left out: {}", left.join(" ")));
     }
     let mut boot = Boot {
+        from: InitrdFrom::Image,
         version: None,
         config: None,
         notes: Vec::new(),

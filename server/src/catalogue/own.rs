@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What an initrd that the server makes consists of: archives in one file of the image's folder, and their index.
+
+use bootspec::{Overlay, Params, Target, cmdline::split, modalias};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The archives, one after the other.
+pub const ARCHIVES: &str = "own.archives";
+/// Their index, JSON.
+pub const CARDS: &str = "own.json";
+
+/// The initrd that is made of them, as it is asked for.
+pub const OWN: &str = "own";
+
+/// What a command line needs besides, as a parameter of the question for the initrd: `with=NAME,…`.
+pub fn wanted(cmdline: &str) -> String {
+    let params = Params::parse(cmdline).0;
+    let kept = params.target.iter().any(|t| *t != Target::Ram) || matches!(params.overlay, Overlay::Kept(_));
+    let disk = Some("disk").filter(|_| kept || params.mkfs.is_some());
+    let vlan = Some("vlan").filter(|_| split(cmdline).iter().any(|(name, _)| name == "vlan"));
+    let words: Vec<&str> = disk.into_iter().chain(vlan).collect();
+    format!("with={}", words.join(","))
+}
+
+/// Which archive is where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// What every machine needs.
+    pub base: Slice,
+    /// The drivers of all wired cards.
+    pub general: Slice,
+    /// What kernel parameters of a machine may ask for besides.
+    pub extra: BTreeMap<String, Slice>,
+    /// Drivers of cards on PCI.
+    pub cards: Vec<Card>,
+}
+
+/// A part of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Its first byte.
+    pub at: u64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// The driver of some cards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The module's name.
+    pub driver: String,
+    /// Its archive.
+    pub archive: Slice,
+    /// The devices that it is for, as modules.alias of the kernel has them.
+    pub aliases: Vec<String>,
+}
+
+impl Index {
+    /// The archives for a machine. `busid`: its card, as iPXE says it; nothing, or a card that nobody knows: all drivers.
+    pub fn archives(&self, busid: Option<&str>, extra: &[&str]) -> Vec<Slice> {
+        let device = busid.and_then(modalias::of_busid);
+        let fits = |card: &&Card| {
+            device.as_ref().is_some_and(|d| card.aliases.iter().any(|alias| modalias::matches(alias, d)))
+        };
+        let mut drivers: Vec<Slice> = self.cards.iter().filter(fits).map(|c| c.archive).collect();
+        if drivers.is_empty() {
+            drivers.push(self.general);
+        }
+        let extra = extra.iter().filter_map(|name| self.extra.get(*name).copied());
+        [self.base].into_iter().chain(drivers).chain(extra).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_gets_the_driver_of_its_card() {
+        let slice = |at| Slice { at, size: 4 };
+        let card = |driver: &str, at, alias: &str| Card {
+            driver: driver.into(),
+            archive: slice(at),
+            aliases: vec![alias.into()],
+        };
+        let index = Index {
+            base: slice(0),
+            general: slice(4),
+            extra: BTreeMap::from([("disk".to_owned(), slice(16))]),
+            cards: vec![
+                card("e1000", 8, "pci:v00008086d0000100Esv*sd*bc*sc*i*"),
+                card("tg3", 12, "pci:v000014E4d00001600sv*"),
+            ],
+        };
+        assert_eq!(index.archives(Some("01:8086:100e"), &[]), [slice(0), slice(8)]);
+        assert_eq!(
+            index.archives(Some("01:14e4:1600"), &["disk", "nonsense"]),
+            [slice(0), slice(12), slice(16)]
+        );
+        for unknown in [None, Some("01:1234:5678"), Some("02:0411:00e8"), Some("'; reboot")] {
+            assert_eq!(index.archives(unknown, &[]), [slice(0), slice(4)], "{unknown:?}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The kernel modules of an initrd that the server makes: what a root from a network needs, and one archive for each driver
+//! of a network card, so that a machine is sent that of its own card alone. The agent, which is its init, is put in front of
+//! them when a machine asks (`crate::addon`).
+
+use super::{boot::Boot, initrd::module_name, modules::Kernel, tree::Tree};
+use crate::{
+    addon,
+    catalogue::{
+        Staging,
+        own::{ARCHIVES, CARDS, Card, Index, Slice},
+    },
+    tool::Tool,
+};
+use anyhow::{Context, Result};
+use bootspec::{DRIVERS_DIR, MODULES_DIR, manifest::Format};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{Seek, Write},
+};
+
+/// Drivers outside drivers/net/ethernet of cards that machines boot over: those of virtual machines.
+const VIRTUAL: [&str; 4] = ["virtio_net", "vmxnet3", "hv_netvsc", "xen_netfront"];
+/// A card that is a device on a bus of its own: the driver of the bus, by which boot loaders know the card, and the card's.
+const BUSES: [(&str, &str); 1] = [("virtio_pci", "virtio_net")];
+/// Host controllers that a card on USB is behind.
+const USB: [&str; 4] = ["xhci_pci", "ehci_pci", "ohci_pci", "uhci_hcd"];
+/// For disks that keep images (`boottorrent.target=LABEL=…`) or overlays.
+const DISKS: [&str; 10] = [
+    "ext4",
+    "nvme",
+    "ahci",
+    "ata_piix",
+    "sd_mod",
+    "virtio_blk",
+    "virtio_scsi",
+    "mptspi",
+    "megaraid_sas",
+    "usb_storage",
+];
+/// Tagged networks (`vlan=`).
+const TAGGED: [&str; 1] = ["8021q"];
+
+/// Make the archives for a kernel whose root is of this format. `None`: its modules are not in the image, so it cannot be done;
+/// the sentence says why.
+pub fn make(tree: &dyn Tree, format: Format, boot: &Boot, staging: &Staging) -> Result<Result<(), String>> {
+    let Some(version) = boot.version.as_deref() else {
+        return Ok(Err(format!("the version of the kernel {} is not known", boot.kernel.from)));
+    };
+    let kernel = match Kernel::read(tree, version, staging) {
+        Ok(kernel) => kernel,
+        Err(e) => return Ok(Err(format!("{e:#}"))),
+    };
+    let firmware = match tree.names("usr/lib/firmware")? {
+        names if names.is_empty() => ("lib/firmware", tree.names("lib/firmware")?),
+        names => ("usr/lib/firmware", names),
+    };
+    let firmware = (firmware.0, firmware.1.into_iter().collect());
+    let mut own = Own { kernel: &kernel, tree, staging, boot, read: BTreeMap::new(), firmware };
+    let mut base = vec!["af_packet", "loop", "overlay", format.as_str()];
+    if format == Format::Ext4 {
+        base.extend(["crc32c_intel", "crc32c_generic"]);
+    }
+    let mut files = Vec::new();
+    for module in base.iter().filter(|m| !kernel.has_built_in(m)) {
+        match kernel.files(module) {
+            Some(more) => more.into_iter().for_each(|f| {
+                if !files.contains(&f) {
+                    files.push(f)
+                }
+            }),
+            // The checksums of ext4 are built in, or there under one of the two names.
+            None if module.starts_with("crc32c") => {}
+            None => return Ok(Err(format!("the image has no kernel module {module} for {version}"))),
+        }
+    }
+    let drivers = wired(&kernel);
+    if drivers.is_empty() {
+        return Ok(Err(format!("the image has no drivers of network cards for {version}")));
+    }
+    own.write(&files, &drivers).map(Ok)
+}
+
+/// One driver: the files to load, in their order, and the aliases of the devices that it is for.
+struct Driver {
+    name: String,
+    files: Vec<String>,
+    aliases: Vec<String>,
+}
+
+impl Driver {
+    fn of(kernel: &Kernel, module: &str) -> Option<Driver> {
+        let files = kernel.files_soft(module)?;
+        Some(Driver { name: module.to_owned(), files, aliases: kernel.aliases_of(module) })
+    }
+
+    /// As the agent reads it.
+    fn text(&self) -> String {
+        let files: Vec<String> = self.files.iter().map(|f| format!("{}.ko", module_name(f))).collect();
+        let mut text = files.join(" ") + "\n";
+        self.aliases.iter().for_each(|a| text += &format!("{a}\n"));
+        text
+    }
+}
+
+/// Drivers of cards with a cable, and of their transceivers.
+fn wired(kernel: &Kernel) -> Vec<Driver> {
+    let is_wired = |module: &str, path: &str| {
+        let place = |folder: &str| path.contains(&format!("/drivers/net/{folder}/"));
+        place("ethernet") || place("phy") || place("usb") || VIRTUAL.contains(&module)
+    };
+    let own = kernel.named(is_wired);
+    let more = BUSES.iter().map(|(bus, _)| *bus).chain(USB).map(str::to_owned);
+    let all = own.into_iter().chain(more).filter_map(|m| Driver::of(kernel, &m));
+    all.filter(|d| !d.aliases.is_empty()).collect()
+}
+
+struct Own<'a> {
+    kernel: &'a Kernel,
+    tree: &'a dyn Tree,
+    staging: &'a Staging,
+    boot: &'a Boot,
+    /// Modules that were read, by their paths: many drivers share some.
+    read: BTreeMap<String, Vec<u8>>,
+    /// The image's folder of firmware, and what is in it: drivers name much that no image has.
+    firmware: (&'static str, BTreeSet<String>),
+}
+
+/// Files of an archive: path, content.
+type Files = BTreeMap<String, Vec<u8>>;
+
+impl Own<'_> {
+    fn write(&mut self, base: &[String], drivers: &[Driver]) -> Result<()> {
+        let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
+        let mut index = Index::default();
+        let mut files = Files::new();
+        for (n, path) in base.iter().enumerate() {
+            let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), module_name(path));
+            files.insert(to, self.module(path)?);
+        }
+        index.base = out.put(self.pack(&files)?)?;
+        let mut general = Files::new();
+        for driver in drivers {
+            general.extend(self.files(driver)?);
+        }
+        index.general = out.put(self.pack(&general)?)?;
+        for (name, modules) in [("disk", &DISKS[..]), ("vlan", &TAGGED)] {
+            let mut files = Files::new();
+            for driver in modules.iter().filter_map(|m| Driver::of(self.kernel, m)) {
+                files.extend(self.files(&driver)?);
+            }
+            index.extra.insert(name.to_owned(), out.put(self.pack(&files)?)?);
+        }
+        for driver in drivers {
+            let aliases: Vec<String> =
+                driver.aliases.iter().filter(|a| a.starts_with("pci:")).cloned().collect();
+            if aliases.is_empty() {
+                continue;
+            }
+            let mut files = self.files(driver)?;
+            for (_, on_it) in BUSES.iter().filter(|(bus, _)| *bus == driver.name) {
+                if let Some(card) = drivers.iter().find(|d| d.name == *on_it) {
+                    files.extend(self.files(card)?);
+                }
+            }
+            let archive = out.put(self.pack(&files)?)?;
+            index.cards.push(Card { driver: driver.name.clone(), archive, aliases });
+        }
+        let text = serde_json::to_string(&index).expect("an index is JSON");
+        self.staging.create(CARDS)?.write_all(text.as_bytes()).context("writing the index of drivers")
+    }
+
+    /// A driver, its modules, and the firmware that they name and the image has.
+    fn files(&mut self, driver: &Driver) -> Result<Files> {
+        let folder = DRIVERS_DIR.trim_start_matches('/');
+        let mut files =
+            Files::from([(format!("{folder}/{}.driver", driver.name), driver.text().into_bytes())]);
+        for path in &driver.files {
+            let module = self.module(path)?;
+            for name in firmware(&module) {
+                files.extend(self.firmware(&name)?);
+            }
+            files.insert(format!("{folder}/{}.ko", module_name(path)), module);
+        }
+        Ok(files)
+    }
+
+    fn module(&mut self, path: &str) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.read.get(path) {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.kernel.module(self.tree, path, self.staging)?;
+        self.read.insert(path.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+
+    /// A file of /lib/firmware; none where the image has none: many a driver does without.
+    fn firmware(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let (folder, there) = &self.firmware;
+        let first = name.split('/').next().unwrap_or(name);
+        for suffix in ["", ".xz", ".zst"] {
+            let top = if first == name { format!("{first}{suffix}") } else { first.to_owned() };
+            if !there.contains(&top) {
+                continue;
+            }
+            let bytes = super::modules::small(self.tree, &format!("{folder}/{name}{suffix}"), self.staging)?;
+            if !bytes.is_empty() {
+                return Ok(Some((format!("lib/firmware/{name}{suffix}"), bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn pack(&self, files: &Files) -> Result<Vec<u8>> {
+        let files: Vec<(&str, u32, &[u8])> =
+            files.iter().map(|(path, bytes)| (path.as_str(), 0o644, &bytes[..])).collect();
+        if !self.boot.has_option("RD_XZ") {
+            return Ok(addon::pack(&files));
+        }
+        let temporary = || tempfile::tempfile_in(self.staging.path("")).context("creating a temporary file");
+        let mut cpio = temporary()?;
+        cpio.write_all(&addon::archive(&files)).context("writing an archive")?;
+        cpio.rewind().context("rewinding")?;
+        // The kernel's decoder knows no other checksum (lib/xz).
+        let packed = temporary()?;
+        Tool::new("xz", "xz-utils").args(["-6", "--check=crc32", "-c"]).stdin(cpio).run_into(&packed)?;
+        let mut bytes = super::modules::whole(packed)?;
+        // What comes behind must begin at a multiple of four.
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        Ok(bytes)
+    }
+}
+
+/// Archives one after the other in one file.
+struct Archives {
+    file: File,
+    at: u64,
+}
+
+impl Archives {
+    fn put(&mut self, bytes: Vec<u8>) -> Result<Slice> {
+        self.file.write_all(&bytes).context("writing the archives of drivers")?;
+        let slice = Slice { at: self.at, size: bytes.len() as u64 };
+        self.at += slice.size;
+        Ok(slice)
+    }
+}
+
+/// The firmware that a module names, by `MODULE_FIRMWARE`: `firmware=NAME` in its section .modinfo, ended by a zero byte.
+fn firmware(module: &[u8]) -> BTreeSet<String> {
+    const KEY: &[u8] = b"\0firmware=";
+    let mut found = BTreeSet::new();
+    let mut rest = module;
+    while let Some(at) = rest.windows(KEY.len()).position(|w| w == KEY) {
+        rest = &rest[at + KEY.len()..];
+        let name: Vec<u8> = rest.iter().take(256).take_while(|b| **b != 0).copied().collect();
+        found.extend(String::from_utf8(name).ok().filter(|n| super::tree::plain(n) && !n.starts_with('/')));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firmware_that_a_module_names() {
+        let module = b"\x7fELF..\0license=GPL\0firmware=tigon/tg3.bin\0firmware=../../etc/shadow\0firmware=tigon/tg3_tso.bin\0";
+        assert_eq!(
+            firmware(module),
+            BTreeSet::from(["tigon/tg3.bin".to_owned(), "tigon/tg3_tso.bin".to_owned()])
+        );
+    }
+}

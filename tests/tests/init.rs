@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Machines that boot with an initrd that the server makes: the agent is its init, and there is nothing else in it but the
+//! drivers of their cards.
+
+use anyhow::{Result, ensure};
+use bootspec::Phase;
+use boottorrent_tests::{
+    BOOT, Lab, MULTI_USER, Server, Vm,
+    assets::{IMAGE, Suite, bare_catalogue, image, own_initrd_catalogue},
+    lives_on,
+};
+
+/// What an initrd for one card may have, and one for all.
+const ONE_CARD: usize = 2_000_000;
+const ALL_CARDS: usize = 10_000_000;
+
+#[test]
+fn a_machine_boots_with_the_driver_of_its_card() -> Result<()> {
+    let lab = Lab::new("init-card")?;
+    let catalogue = own_initrd_catalogue(&image(Suite::own()?)?)?;
+    let mut server = Server::of(&lab, &catalogue, &["--up", "20MB/s"])?;
+    for (what, most) in [("card=01:1af4:1000", ONE_CARD), ("card=01:8086:100e", ONE_CARD), ("", ALL_CARDS)] {
+        let bytes = server.get(&format!("/images/{IMAGE}/own?{what}"))?.len();
+        println!("initrd for '{what}': {bytes} bytes");
+        ensure!(bytes <= most, "{what}: {bytes} bytes");
+    }
+    let machines = [Vm::pxe("virtio"), Vm::pxe("e1000").card("e1000")];
+    let mut machines = machines.map(|vm| vm.start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        vm.expect(MULTI_USER, BOOT)?;
+        let client = server.client(vm.mac())?;
+        ensure!(client.phase == Phase::Seed, "{client:#?}");
+        vm.login()?;
+        // udev would call it so, and has left it.
+        let seen = vm.sh("ip -o link show up | cut -d' ' -f2; systemctl is-system-running")?;
+        ensure!(seen.contains("ens3:") && !seen.contains("eth0:") && seen.ends_with("running"), "{seen}");
+        let drivers = vm.sh("dmesg | grep -c 'boottorrent: loading the kernel module' || true")?;
+        ensure!(drivers == "0", "a driver was not loaded");
+        lives_on(vm)?;
+    }
+    server.check()
+}
+
+/// Nothing of ours is in the root, nor an initrd: its kernel and its modules are enough.
+#[test]
+fn a_root_without_any_initrd_boots() -> Result<()> {
+    let lab = Lab::new("init-bare")?;
+    let mut server = Server::of(&lab, &bare_catalogue(Suite::own()?)?, &["--up", "20MB/s"])?;
+    let machines = [Vm::pxe("bios"), Vm::pxe("uefi").uefi()];
+    let mut machines = machines.map(|vm| vm.start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
+    for vm in &mut machines {
+        // Of its own: the console on the kernel command line has a login.
+        vm.expect(" login:", BOOT)?;
+        let client = server.client(vm.mac())?;
+        ensure!(client.phase == Phase::Seed, "{client:#?}");
+    }
+    server.check()
+}
