@@ -11,6 +11,7 @@ use crate::{
     library::{Image, Library},
     neighbours::Neighbours,
     net::{interfaces, own_names},
+    operations::Disk,
     ticket::Tickets,
     tracker::Tracker,
     wake,
@@ -102,6 +103,11 @@ impl State {
             told: Default::default(),
             machines: Default::default(),
         }
+    }
+
+    /// Images and machines on the disk, to change them.
+    pub fn disk(&self) -> Disk {
+        Disk::of(&self.config)
     }
 
     /// What was wrong. While it is held, nobody else looks at the disk.

@@ -3,6 +3,7 @@
 
 use super::types::{Health, HostRow, ImageRow, Wake, Woken};
 use crate::{
+    body,
     catalogue::ImageChange,
     clients::Client,
     config::Config,
@@ -184,18 +185,12 @@ impl Api {
             let json = serde_json::to_vec(body).context("writing JSON")?;
             request = request.header("content-type", "application/json").body(json);
         }
-        let mut answer = request.send().await.with_context(asking)?;
+        let answer = request.send().await.with_context(asking)?;
         let status = answer.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.with_context(asking)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER {
-                bail!(
-                    "{}{path} answers more than {MAX_ANSWER} bytes: is it a BootTorrent server?",
-                    self.shown
-                );
-            }
-        }
+        let read = body::up_to(reqwest::Body::from(answer), MAX_ANSWER, 0);
+        let Some(body) = read.await.with_context(asking)? else {
+            bail!("{}{path} answers more than {MAX_ANSWER} bytes: is it a BootTorrent server?", self.shown);
+        };
         if status.is_client_error() || status.is_server_error() {
             let sentence = bootspec::text::printable(&String::from_utf8_lossy(&body), 1000);
             return Err(match sentence.trim() {

@@ -4,7 +4,7 @@
 use super::names::MANIFEST;
 
 use crate::{
-    files::{self, Put},
+    files::{self, Put, Whose},
     keys::Hand,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -104,7 +104,7 @@ impl Catalogue {
     /// Replace a small file of an image: readers see the old one or the new one. Call with the lock.
     pub(super) fn put(&self, name: &ImageName, file: &str, bytes: &[u8]) -> Result<()> {
         // Beside the images and not in the folder: so the folder changes once, when the new one is in it.
-        let how = Put { mode: 0o644, beside: Some(&self.images), replace: true, inherit: true };
+        let how = Put { mode: 0o644, beside: Some(&self.images), replace: true, whose: Whose::Folders };
         files::put(&self.dir(name).join(file), bytes, &how)
     }
 

@@ -7,13 +7,12 @@ use crate::{
     api::{self, Api},
     catalogue::{Catalogue, ImageChange, as_json},
     cli::run::print_json,
-    clients::in_use,
     command_line::{cmdline, short_host},
     config::Config,
-    hosts,
     import::{self, Request, pack::Compress},
     interrupt,
     keys::{Ask, Folder},
+    operations::Disk,
     table::{Align, layout},
 };
 use anyhow::{Result, bail};
@@ -361,7 +360,6 @@ impl Set {
 impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
-        // With --force even an image with a damaged manifest can go.
         if manifest.is_err() && (!self.force || !catalogue.dir(&self.name).exists()) {
             return manifest.map(drop);
         }
@@ -369,26 +367,15 @@ impl Remove {
             // It knows who runs the image, and it may be allowed what this user is not.
             (None, Ok(Backend::Server(api))) => block_on(api.remove_image(&self.name, self.force))?,
             (server, _) => {
-                if let (Ok(m), false) = (&manifest, self.force) {
-                    refuse_in_use(m, server, config)?;
-                }
-                catalogue.remove(&self.name)?;
+                // No server, no machines that it knows of. A server that was named must answer.
+                let clients = || match block_on(Api::remote(&api::url(server, config))?.clients()) {
+                    Err(e) if server.is_some() => Err(e),
+                    clients => Ok(clients.unwrap_or_default()),
+                };
+                Disk::of(config).remove_image(&self.name, self.force, clients)?;
             }
         }
         println!("image '{}' removed", self.name);
         Ok(())
-    }
-}
-
-/// Refuse while machines run it, or are to boot it.
-fn refuse_in_use(manifest: &ImageManifest, server: Option<&str>, config: &Config) -> Result<()> {
-    // No server, no machines that it knows of. A server that was named must answer.
-    let clients = match block_on(Api::remote(&api::url(server, config))?.clients()) {
-        Err(e) if server.is_some() => return Err(e),
-        clients => clients.unwrap_or_default(),
-    };
-    match in_use(manifest, &clients, &hosts::Store::at(&config.catalogue.dir).load()?) {
-        Some(why) => bail!("{why}"),
-        None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use super::{
     part::{Part, beside, date, etag},
     watch::Watch,
 };
-use crate::catalogue::room::Room;
+use crate::{body, catalogue::room::Room};
 use anyhow::{Context, Result, anyhow};
 use bootspec::units::human_size;
 use reqwest::{
@@ -92,16 +92,14 @@ impl Http {
     }
 
     async fn small_once(&self, url: &str, limit: usize, what: &str) -> Result<Vec<u8>, Stop> {
-        let mut answer = self.client.get(url).send().await.map_err(|e| Stop::again(told(e, url)))?;
+        let answer = self.client.get(url).send().await.map_err(|e| Stop::again(told(e, url)))?;
         refuse_status(&answer, url)?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| Stop::again(told(e, url)))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > limit {
-                return Err(Stop::Final(anyhow!("{url} has more than {limit} bytes: it is no {what}")));
-            }
-        }
-        if is_page(answer_type(answer.headers()), &bytes) {
+        let kind = answer_type(answer.headers()).to_owned();
+        let read = body::up_to(reqwest::Body::from(answer), limit, 0).await;
+        let Some(bytes) = read.map_err(|e| Stop::again(told(e, url)))? else {
+            return Err(Stop::Final(anyhow!("{url} has more than {limit} bytes: it is no {what}")));
+        };
+        if is_page(&kind, &bytes) {
             return Err(Stop::Final(anyhow!(
                 "{url} is a web page, and no {what}: look at the address in a browser"
             )));

@@ -2,21 +2,19 @@
 //! The routes that change something: over the local socket, and over TCP for who has the token.
 
 use super::{
-    answer::{Answer, Refusal, blocking, json},
+    answer::{Answer, CHANGE, blocking, json},
     front::with_token,
     site::{Over, Shared, Site},
 };
 use crate::{
     api::types::{HostRow, Wake, Woken},
-    catalogue::{Catalogue, ImageChange},
-    clients::in_use,
+    catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     figures::image_row,
     hosts::{HostChange, HostKey},
-    keys::{Folder, Hand},
+    operations,
     refresh::refresh,
     state::State,
-    wake,
 };
 use axum::{
     Json, Router,
@@ -55,9 +53,9 @@ async fn set_host(
     body: Body,
 ) -> Answer<Json<HostRow>> {
     let key: HostKey = key.parse()?;
-    let change: HostChange = json(&headers, body).await?;
-    let (store, images, to) = (state.store.clone(), names(&state), key.clone());
-    let hosts = blocking(move || store.change(|hosts| change.apply(hosts, &to, &images))).await?;
+    let change: HostChange = json(&headers, body, &CHANGE).await?;
+    let (disk, images, to) = (state.disk(), names(&state), key.clone());
+    let hosts = blocking(move || disk.set_host(&to, &change, &images)).await?;
     let entry = hosts.entries.get(&key).cloned().unwrap_or_default();
     state.set_hosts(hosts);
     Ok(Json(HostRow { key, entry }))
@@ -65,9 +63,8 @@ async fn set_host(
 
 async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode> {
     let key: HostKey = key.parse()?;
-    let store = state.store.clone();
-    let hosts = blocking(move || store.change(|hosts| hosts.forget(&key))).await?;
-    state.set_hosts(hosts);
+    let disk = state.disk();
+    state.set_hosts(blocking(move || disk.unset_host(&key)).await?);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -78,20 +75,12 @@ async fn change_image(
     body: Body,
 ) -> Answer<Json<serde_json::Value>> {
     let name: ImageName = name.parse()?;
-    let change: ImageChange = json(&headers, body).await?;
-    let catalogue =
-        Catalogue::at(&state.config.catalogue.dir).signed_by(Hand::Later(Folder::of(&state.config)));
-    let (store, old) = (state.store.clone(), name.clone());
+    let change: ImageChange = json(&headers, body, &CHANGE).await?;
     let new = change.name.clone().unwrap_or_else(|| name.clone());
-    let hosts = blocking(move || {
-        catalogue.apply(&old, &change)?;
-        store.image_changed(&old, &change)
-    })
-    .await?;
-    state.set_hosts(hosts);
-    let follow = state.0.clone();
+    let running = state.0.clone();
     blocking(move || {
-        refresh(&follow);
+        running.set_hosts(running.disk().change_image(&name, &change)?);
+        refresh(&running);
         Ok(())
     })
     .await?;
@@ -114,17 +103,11 @@ async fn remove_image(
     Query(how): Query<Force>,
 ) -> Answer<StatusCode> {
     let name: ImageName = name.parse()?;
-    if let (Some(image), false) = (state.library().get(&name), how.force) {
-        let clients = state.list_clients(Instant::now());
-        if let Some(who) = in_use(&image.manifest, &clients, &state.hosts()) {
-            return Err(Refusal(StatusCode::CONFLICT, who));
-        }
-    }
-    let catalogue = Catalogue::at(&state.config.catalogue.dir);
-    let follow = state.0.clone();
+    let running = state.0.clone();
     blocking(move || {
-        catalogue.remove(&name)?;
-        refresh(&follow);
+        let clients = || Ok(running.list_clients(Instant::now()));
+        running.disk().remove_image(&name, how.force, clients)?;
+        refresh(&running);
         Ok(())
     })
     .await?;
@@ -132,15 +115,14 @@ async fn remove_image(
 }
 
 async fn wake_up(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
-    let wake: Wake = json(&headers, body).await?;
-    let macs = wake::resolve(&wake.target, &state.hosts(), &state.clients().list(Instant::now()))?;
-    let sent = macs.iter().map(|m| m.to_string()).collect();
-    blocking(move || wake::send(&macs)).await?;
+    let wake: Wake = json(&headers, body, &CHANGE).await?;
+    let (hosts, clients) = (state.hosts(), state.clients().list(Instant::now()));
+    let sent = blocking(move || operations::wake(&wake.target, &hosts, &clients)).await?;
     Ok(Json(Woken { sent }))
 }
 
 async fn fetch(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
-    let request: FetchRequest = json(&headers, body).await?;
+    let request: FetchRequest = json(&headers, body, &CHANGE).await?;
     let state = state.0.clone();
     Ok(Json(blocking(move || state.fetches.add(request)).await?))
 }

@@ -5,19 +5,14 @@ use super::{
     folder::{Folder, read},
     secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, has_password, password},
 };
-use crate::files::make_dirs;
+use crate::files::{Put, Whose, make_dirs, put};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageName,
     trust::{KeyId, Keys},
 };
 use minisign::KeyPair;
-use std::{
-    fs::Permissions,
-    io::Write,
-    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// What was written.
 #[derive(Debug)]
@@ -122,31 +117,17 @@ impl Folder {
             secret: secret.map(|_| self.path(name, "key")),
             password: secret.is_some_and(has_password),
         };
+        let new = |mode, owner: Option<_>| Put {
+            mode,
+            beside: None,
+            replace: false,
+            whose: owner.map_or(Whose::Ours, Whose::LikeThat),
+        };
         // The secret one first: a public key whose other half is lost would refuse what nobody can sign.
         if let (Some(to), Some(text)) = (&made.secret, secret) {
-            put(to, text, 0o600, owner)?;
+            put(to, text.as_bytes(), &new(0o600, owner))?;
         }
-        put(&path, public, 0o644, None)?;
+        put(&path, public.as_bytes(), &new(0o644, None))?;
         Ok(made)
     }
-}
-
-/// A new file, whole or not at all.
-fn put(to: &Path, text: &str, mode: u32, owner: Option<&Path>) -> Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("/"));
-    let write = || -> Result<()> {
-        // It is 0600 from the beginning.
-        let mut file = tempfile::Builder::new().prefix(".key-").tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        if let Some(owner) = owner {
-            let of =
-                owner.metadata().with_context(|| format!("asking for the owner of {}", owner.display()))?;
-            fchown(file.as_file(), Some(of.uid()), Some(of.gid()))?;
-        }
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist_noclobber(to)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {}", to.display()))
 }

@@ -3,15 +3,18 @@
 //! record in the state folder says which files are ours and what was in them.
 
 use super::plan::{Content, Item, Plan};
-use crate::{files, tool::Tool};
+use crate::{
+    files::{self, Put, Whose},
+    tool::Tool,
+};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Permissions},
-    io::{self, Read, Write},
+    fs::{self, Permissions},
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -212,17 +215,8 @@ fn put(path: &Path, content: &Content, bytes: &[u8], made: &mut Vec<PathBuf>) ->
         let linked = std::os::unix::fs::symlink(to, &link).and_then(|()| fs::rename(&link, path));
         return linked.with_context(|| format!("linking {}", path.display()));
     }
-    let mut file = tempfile::Builder::new()
-        // dnsmasq does not read names that begin with a dot.
-        .prefix(".boottorrent-")
-        .tempfile_in(folder)
-        .with_context(|| format!("creating a file in {}", folder.display()))?;
-    let shown = || format!("writing {}", path.display());
-    file.write_all(bytes).with_context(shown)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o644)).with_context(shown)?;
-    file.as_file().sync_all().with_context(shown)?;
-    file.persist(path).with_context(shown)?;
-    File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("syncing {}", folder.display()))
+    // dnsmasq does not read names that begin with a dot.
+    files::put(path, bytes, &Put { mode: 0o644, beside: None, replace: true, whose: Whose::Ours })
 }
 
 fn sha256(bytes: &[u8]) -> String {
