@@ -3,8 +3,7 @@
 
 use super::{
     answer::{Answer, CHANGE, blocking, json},
-    front::with_token,
-    site::{Over, Shared, Site},
+    site::Shared,
 };
 use crate::{
     api::types::{HostRow, Wake, Woken},
@@ -17,36 +16,20 @@ use crate::{
     state::State,
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Body,
     extract::{Path, Query},
     http::{HeaderMap, StatusCode},
-    middleware::from_fn_with_state,
-    routing::{delete, post, put},
 };
 use bootspec::ImageName;
 use serde::Deserialize;
-use std::{sync::Arc, time::Instant};
-
-/// The routes. Over TCP they need the token.
-pub fn routes(state: &Arc<State>, over: Over) -> Router<Site> {
-    let routes = Router::new()
-        .route("/api/v1/hosts/{key}", put(set_host).delete(unset_host))
-        .route("/api/v1/images/{name}", post(change_image).delete(remove_image))
-        .route("/api/v1/fetches", post(fetch))
-        .route("/api/v1/fetches/{id}", delete(cancel_fetch))
-        .route("/api/v1/wake", post(wake_up));
-    match over {
-        Over::Socket => routes,
-        Over::Tcp => routes.route_layer(from_fn_with_state(state.clone(), with_token)),
-    }
-}
+use std::time::Instant;
 
 fn names(state: &State) -> Vec<ImageName> {
     state.library().keys().cloned().collect()
 }
 
-async fn set_host(
+pub async fn set_host(
     state: Shared,
     Path(key): Path<String>,
     headers: HeaderMap,
@@ -61,14 +44,14 @@ async fn set_host(
     Ok(Json(HostRow { key, entry }))
 }
 
-async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode> {
+pub async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode> {
     let key: HostKey = key.parse()?;
     let disk = state.disk();
     state.set_hosts(blocking(move || disk.unset_host(&key)).await?);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn change_image(
+pub async fn change_image(
     state: Shared,
     Path(name): Path<String>,
     headers: HeaderMap,
@@ -91,13 +74,14 @@ async fn change_image(
     Ok(Json(image_row(&state, image, &clients).as_json()))
 }
 
+/// The query of a removal.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Force {
+pub struct Force {
     force: bool,
 }
 
-async fn remove_image(
+pub async fn remove_image(
     state: Shared,
     Path(name): Path<String>,
     Query(how): Query<Force>,
@@ -114,20 +98,20 @@ async fn remove_image(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn wake_up(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
+pub async fn wake_up(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
     let wake: Wake = json(&headers, body, &CHANGE).await?;
     let (hosts, clients) = (state.hosts(), state.clients().list(Instant::now()));
     let sent = blocking(move || operations::wake(&wake.target, &hosts, &clients)).await?;
     Ok(Json(Woken { sent }))
 }
 
-async fn fetch(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
+pub async fn fetch(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
     let request: FetchRequest = json(&headers, body, &CHANGE).await?;
     let state = state.0.clone();
     Ok(Json(blocking(move || state.fetches.add(request)).await?))
 }
 
-async fn cancel_fetch(state: Shared, Path(id): Path<u64>) -> Answer<StatusCode> {
+pub async fn cancel_fetch(state: Shared, Path(id): Path<u64>) -> Answer<StatusCode> {
     let state = state.0.clone();
     blocking(move || state.fetches.cancel(id)).await?;
     Ok(StatusCode::NO_CONTENT)
