@@ -6,7 +6,7 @@ use crate::{
     addon::Addons,
     clients::{Client, Clients},
     config::Config,
-    fetch::{Place, jobs::Jobs},
+    fetch::{FetchDirs, jobs::Jobs},
     hosts::{self, Hosts},
     library::{Image, Library},
     neighbours::Neighbours,
@@ -82,7 +82,7 @@ impl State {
         let addons = Addons::of(&config);
         let names = [own_names(), config.serve.names.clone()].concat();
         let tickets = Tickets::at(&config.catalogue.dir);
-        let fetches = Arc::new(Jobs::new(Place::of(&config)));
+        let fetches = Arc::new(Jobs::new(FetchDirs::of(&config)));
         State {
             store: hosts::Store::at(&config.catalogue.dir),
             config,

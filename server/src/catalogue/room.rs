@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whether what comes fits on the disk: asked before the first byte.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageName, units::human_size};
 use std::{io, path::Path};
 
@@ -41,6 +41,15 @@ impl Room<'_> {
     /// See [`keep`].
     pub fn keep(&self) -> Result<()> {
         keep(self.dir)
+    }
+
+    /// The sentence for a disk that is full.
+    pub fn full(&self) -> anyhow::Error {
+        anyhow!(
+            "no room for '{}' in the catalogue: the disk with {} is full; free some, or choose another one with --dir",
+            self.name,
+            self.dir.display()
+        )
     }
 
     /// Refuse what does not fit.

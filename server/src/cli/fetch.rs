@@ -9,7 +9,7 @@ use crate::{
     cli::run::print_json,
     config::Config,
     fetch::{
-        Place, Watch, fetch,
+        FetchDirs, Watch, fetch,
         request::{FetchRequest, FetchRow, FetchState},
         watch::Seen,
     },
@@ -188,7 +188,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     if json {
         meter::be_quiet();
     }
-    let (mut place, watch) = (Place::of(config), Arc::new(Watch::default()));
+    let (mut place, watch) = (FetchDirs::of(config), Arc::new(Watch::default()));
     let _ours = place.for_root()?;
     // A password is asked for before the long work.
     place.catalogue = place.catalogue.signed_by(Folder::of(config).hand(Ask::Terminal)?);

@@ -357,10 +357,7 @@ fn no_room(e: anyhow::Error, catalogue: &Catalogue, name: &ImageName) -> anyhow:
     let ours = e.chain().any(|c| c.downcast_ref::<io::Error>().is_some_and(full));
     // mksquashfs, tar and the like say it in words.
     if ours || format!("{e:#}").contains("No space left on device") {
-        return anyhow!(
-            "no room for '{name}' in the catalogue: the disk with {} is full; free some, or choose another one with --dir",
-            catalogue.images_dir().display()
-        );
+        return Room { dir: catalogue.images_dir(), name }.full();
     }
     e
 }
