@@ -52,6 +52,18 @@ impl Room<'_> {
         )
     }
 
+    /// A full disk is one sentence, whoever met it.
+    pub fn or_full(&self, e: anyhow::Error) -> anyhow::Error {
+        let full =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let ours = e.chain().any(|c| c.downcast_ref::<io::Error>().is_some_and(full));
+        // mksquashfs, tar and the like say it in words.
+        match ours || format!("{e:#}").contains("No space left on device") {
+            true => self.full(),
+            false => e,
+        }
+    }
+
     /// Refuse what does not fit.
     pub fn refuse_without(&self, need: u64) -> Result<()> {
         let free = self.free()?;

@@ -3,7 +3,7 @@
 
 use super::{
     folder::{Folder, read},
-    secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, has_password, password},
+    secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, WrongPassword, has_password, password},
 };
 use crate::files::{Put, Whose, make_dirs, put};
 use anyhow::{Context, Result, anyhow, bail};
@@ -78,9 +78,9 @@ pub fn import(folder: &Folder, file: &Path, name: Option<&ImageName>, owner: Opt
     }
     folder.refuse_taken(&name, &["pub", "key"])?;
     let signer = Signer::open(text.as_bytes(), file, Ask::Terminal)
-        .map_err(|e| match e.to_string() {
-            wrong if wrong.contains("wrong password") => e,
-            _ => anyhow!("{} is no key of minisign, neither a public one nor a secret one", file.display()),
+        .map_err(|e| match e.is::<WrongPassword>() {
+            true => e,
+            false => anyhow!("{} is no key of minisign, neither a public one nor a secret one", file.display()),
         })?
         .ok_or_else(|| {
             anyhow!("{} has a password, and there is no terminal to ask for it on: set {PASSWORD} or {PASSWORD_FILE}", file.display())

@@ -12,7 +12,7 @@ use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use std::{
     env, fmt,
     io::{IsTerminal, stdin},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -108,6 +108,11 @@ pub fn has_password(text: &str) -> bool {
     !text.lines().nth(1).unwrap_or_default().starts_with("RWQA")
 }
 
+/// A password that does not open a key.
+#[derive(Debug, thiserror::Error)]
+#[error("wrong password for {}", .0.display())]
+pub struct WrongPassword(PathBuf);
+
 impl Signer {
     /// Open a secret key's file. `None`: it has a password, and nobody can be asked for it.
     pub fn open(text: &[u8], path: &Path, ask: Ask) -> Result<Option<Signer>> {
@@ -139,7 +144,7 @@ impl Signer {
                     bail!("{shown} is no secret key of minisign")
                 }
                 Err(_) if typed && tries < TRIES => eprintln!("That is not the password."),
-                Err(_) => bail!("wrong password for {shown}"),
+                Err(_) => return Err(WrongPassword(path.to_owned()).into()),
             }
         }
     }
