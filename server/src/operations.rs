@@ -6,8 +6,8 @@ use crate::{
     catalogue::{Catalogue, ImageChange},
     clients::Client,
     config::Config,
-    hosts::{self, HostChange, HostKey, Hosts},
-    keys::{Folder, Hand},
+    hosts::{self, EntryKey, HostChange, Hosts},
+    keys::{CatalogueSigner, Folder},
     wake,
 };
 use anyhow::{Result, anyhow};
@@ -19,7 +19,7 @@ pub struct Disk {
     /// The images.
     pub catalogue: Catalogue,
     /// What is said of machines and groups.
-    pub hosts: hosts::Store,
+    pub hosts: hosts::HostsFile,
 }
 
 /// Why an image is not removed.
@@ -31,17 +31,17 @@ impl Disk {
     /// As the settings say.
     pub fn of(config: &Config) -> Disk {
         let dir = &config.catalogue.dir;
-        let catalogue = Catalogue::at(dir).signed_by(Hand::Later(Folder::of(config)));
-        Disk { catalogue, hosts: hosts::Store::at(dir) }
+        let catalogue = Catalogue::at(dir).signed_by(CatalogueSigner::Later(Folder::of(config)));
+        Disk { catalogue, hosts: hosts::HostsFile::at(dir) }
     }
 
     /// Say something of a machine or a group. `images`: those that it may boot.
-    pub fn set_host(&self, key: &HostKey, change: &HostChange, images: &[ImageName]) -> Result<Hosts> {
+    pub fn set_host(&self, key: &EntryKey, change: &HostChange, images: &[ImageName]) -> Result<Hosts> {
         self.hosts.change(|hosts| change.apply(hosts, key, images))
     }
 
     /// Forget what was said of a machine or a group.
-    pub fn unset_host(&self, key: &HostKey) -> Result<Hosts> {
+    pub fn unset_host(&self, key: &EntryKey) -> Result<Hosts> {
         self.hosts.change(|hosts| hosts.forget(key))
     }
 

@@ -10,7 +10,7 @@ use crate::{
     refresh::refresh,
     seed::{Engine, Seeder},
     socket::{self, Socket},
-    state::State,
+    state::ServerState,
     tls::Tls,
 };
 use anyhow::{Context, Result, bail};
@@ -59,7 +59,7 @@ pub async fn serve(config: Config) -> Result<()> {
     };
     let peer_port = engine.as_ref().map_or(config.serve.peer_port, Engine::port);
     let socket = socket::open(&config.serve.socket);
-    let state = Arc::new(State::new(config, peer_port));
+    let state = Arc::new(ServerState::new(config, peer_port));
     refresh(&state);
 
     // Each part works until `stop`. One that ends before ends the server.
@@ -141,20 +141,20 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Look at the catalogue from time to time.
-async fn follow(state: Arc<State>, stop: CancellationToken) {
+async fn follow(state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
         refresh(&state);
     }
 }
 
 /// Fetch what is asked for. What is under way is gone on with when the server starts again.
-async fn fetch(state: Arc<State>, stop: CancellationToken) {
+async fn fetch(state: Arc<ServerState>, stop: CancellationToken) {
     let served = state.clone();
     stop.run_until_cancelled(state.fetches.clone().run(move || refresh(&served))).await;
 }
 
 /// Take the rates each second, and tell who watches.
-async fn watch_rates(state: Arc<State>, stop: CancellationToken) {
+async fn watch_rates(state: Arc<ServerState>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while let Some(now) = stop.run_until_cancelled(tick.tick()).await {
@@ -166,7 +166,7 @@ async fn watch_rates(state: Arc<State>, stop: CancellationToken) {
 }
 
 /// Seed what is in the library. Apart from [`follow`], since hashing a new payload takes its time.
-async fn seed(mut seeder: Seeder, state: Arc<State>, stop: CancellationToken) {
+async fn seed(mut seeder: Seeder, state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(seeder.follow(&state)).await.is_some() {
         if stop.run_until_cancelled(sleep(POLL)).await.is_none() {
             break;
@@ -176,7 +176,7 @@ async fn seed(mut seeder: Seeder, state: Arc<State>, stop: CancellationToken) {
 }
 
 /// Answer whoever may write to the local socket. Its file goes with this.
-async fn serve_socket(socket: Socket, state: Arc<State>, stop: CancellationToken) {
+async fn serve_socket(socket: Socket, state: Arc<ServerState>, stop: CancellationToken) {
     let Socket { listener, file: _file } = socket;
     let app = http::router(state, Over::Socket).into_make_service_with_connect_info::<Ends>();
     let serving = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());

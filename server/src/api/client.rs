@@ -8,7 +8,7 @@ use crate::{
     clients::Client,
     config::Config,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{HostChange, HostKey},
+    hosts::{EntryKey, HostChange},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName};
@@ -123,12 +123,12 @@ impl Api {
     }
 
     /// Say something of a machine or a group.
-    pub async fn set_host(&self, key: &HostKey, change: &HostChange) -> Result<HostRow> {
+    pub async fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<HostRow> {
         self.ask(Method::PUT, &format!("/api/v1/hosts/{}", escaped(&key.to_string())), Some(change)).await
     }
 
     /// Forget what was said of a machine or a group.
-    pub async fn unset_host(&self, key: &HostKey) -> Result<()> {
+    pub async fn unset_host(&self, key: &EntryKey) -> Result<()> {
         self.delete(&format!("/api/v1/hosts/{}", escaped(&key.to_string()))).await
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What crosses the API, as JSON, and belongs to no part of the server: see `http::routes` for who asks what.
 
-use crate::hosts::{Entry, HostKey};
+use crate::hosts::{EntryKey, HostEntry};
 use bootspec::ImageManifest;
 use serde::{Deserialize, Serialize};
 
@@ -56,10 +56,10 @@ impl ImageRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
     /// Whom it is for.
-    pub key: HostKey,
+    pub key: EntryKey,
     /// What it says.
     #[serde(flatten)]
-    pub entry: Entry,
+    pub entry: HostEntry,
 }
 
 /// Who is to be woken.

@@ -13,8 +13,8 @@
 //! folder is root's own until the image is whole.
 
 mod change;
+pub mod free_space;
 mod names;
-pub mod room;
 mod sign;
 mod staging;
 mod store;

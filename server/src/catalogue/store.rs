@@ -5,7 +5,7 @@ use super::names::MANIFEST;
 
 use crate::{
     files::{self, Put, Whose},
-    keys::Hand,
+    keys::CatalogueSigner,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageManifest, ImageName};
@@ -25,17 +25,17 @@ pub struct Catalogue {
     /// The folder with the images.
     pub(super) images: PathBuf,
     /// Who signs them.
-    pub(super) hand: Hand,
+    pub(super) hand: CatalogueSigner,
 }
 
 impl Catalogue {
     /// The catalogue at `root`; nothing is made until an image is added.
     pub fn at(root: &Path) -> Catalogue {
-        Catalogue { images: root.join("images"), hand: Hand::None }
+        Catalogue { images: root.join("images"), hand: CatalogueSigner::None }
     }
 
     /// The same, and what is added from now on is signed by this hand.
-    pub fn signed_by(self, hand: Hand) -> Catalogue {
+    pub fn signed_by(self, hand: CatalogueSigner) -> Catalogue {
         Catalogue { hand, ..self }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     catalogue::ImageChange,
     clients::Client,
     config::Config,
-    hosts::{HostChange, HostKey, Hosts},
+    hosts::{EntryKey, HostChange, Hosts},
     operations::{self, Disk},
 };
 use anyhow::Result;
@@ -53,7 +53,7 @@ impl Backend {
     }
 
     /// Say something of a machine or a group.
-    pub fn set_host(&self, key: &HostKey, change: &HostChange) -> Result<HostRow> {
+    pub fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<HostRow> {
         match self {
             Backend::Server(api) => block_on(api.set_host(key, change)),
             Backend::Disk(disk) => {
@@ -64,7 +64,7 @@ impl Backend {
     }
 
     /// Forget what was said of a machine or a group.
-    pub fn unset_host(&self, key: &HostKey) -> Result<()> {
+    pub fn unset_host(&self, key: &EntryKey) -> Result<()> {
         match self {
             Backend::Server(api) => block_on(api.unset_host(key)),
             Backend::Disk(disk) => disk.unset_host(key).map(drop),

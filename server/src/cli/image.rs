@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     import::{self, Request, pack::Compress},
     interrupt,
-    keys::{Ask, Folder},
+    keys::{AskPassword, Folder},
     operations::Disk,
     table::{Align, layout},
 };
@@ -27,7 +27,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ImageCommand {
     /// Make an image from an ISO, a disk image, a filesystem image, a root directory or a tarball
     Add(Add),
     /// Fetch an image from the internet or another place, verify and add it
@@ -181,17 +181,17 @@ fn piece_length(text: &str) -> Result<u32, String> {
     }
 }
 
-impl Command {
+impl ImageCommand {
     pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         match self {
-            Command::Add(add) => add.run(catalogue, config),
-            Command::Fetch(fetch) => fetch.run(config),
-            Command::List { json } => list(catalogue, json),
-            Command::Show(show) => show.run(catalogue, config),
-            Command::Set(set) => set.run(config),
-            Command::Sign(sign) => sign.run(catalogue, config),
-            Command::Verify(verify) => verify.run(catalogue, config),
-            Command::Remove(remove) => remove.run(catalogue, config),
+            ImageCommand::Add(add) => add.run(catalogue, config),
+            ImageCommand::Fetch(fetch) => fetch.run(config),
+            ImageCommand::List { json } => list(catalogue, json),
+            ImageCommand::Show(show) => show.run(catalogue, config),
+            ImageCommand::Set(set) => set.run(config),
+            ImageCommand::Sign(sign) => sign.run(catalogue, config),
+            ImageCommand::Verify(verify) => verify.run(catalogue, config),
+            ImageCommand::Remove(remove) => remove.run(catalogue, config),
         }
     }
 }
@@ -201,7 +201,7 @@ impl Add {
         interrupt::catch()?;
         let json = self.json;
         // A password is asked for before the long work.
-        let catalogue = &catalogue.clone().signed_by(Folder::of(config).hand(Ask::Terminal)?);
+        let catalogue = &catalogue.clone().signed_by(Folder::of(config).hand(AskPassword::Terminal)?);
         let added = import::add(
             catalogue,
             &Request {

@@ -45,7 +45,7 @@ pub struct Client {
 
 /// What a machine's boot loader tells when it asks what to boot.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Loader {
+pub struct BootLoaderReport {
     /// The address of the interface that it boots from: what the machine is known by.
     pub mac: String,
     /// Its address.
@@ -75,7 +75,7 @@ pub enum Refused {
 
 /// What stands behind a machine's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum MachineProof {
     /// The secret of a boot that was made at this time.
     Secret(u64),
     /// The link: the address is that of the machine's card.
@@ -84,24 +84,24 @@ pub enum Word {
     Nobodys,
 }
 
-impl Word {
+impl MachineProof {
     /// Whether anything does.
     pub fn is_proven(self) -> bool {
-        self != Word::Nobodys
+        self != MachineProof::Nobodys
     }
 
     /// What stands behind a machine now. A secret of an earlier boot does not become good again.
-    pub fn after(self, before: Word) -> Word {
+    pub fn after(self, before: MachineProof) -> MachineProof {
         match (before, self) {
-            (Word::Secret(then), Word::Link) => Word::Secret(then),
+            (MachineProof::Secret(then), MachineProof::Link) => MachineProof::Secret(then),
             _ => self,
         }
     }
 
     /// Whether who has shown `self` may speak after who has shown `before`.
-    pub fn follows(self, before: Word) -> bool {
+    pub fn follows(self, before: MachineProof) -> bool {
         match (before, self) {
-            (Word::Secret(then), Word::Secret(now)) => now >= then,
+            (MachineProof::Secret(then), MachineProof::Secret(now)) => now >= then,
             (before, now) => now.is_proven() || !before.is_proven(),
         }
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The machines, as their heartbeats tell: what `status` shows. What machines
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal. What is said by somebody who may not
-//! be the machine ([`Word::Nobodys`]) is shown, and decides and counts nothing.
+//! be the machine ([`MachineProof::Nobodys`]) is shown, and decides and counts nothing.
 
 mod client;
 pub mod totals;
 
-pub use client::{Client, Loader, News, Refused, Word};
+pub use client::{BootLoaderReport, Client, MachineProof, News, Refused};
 
 use crate::clients::totals::Totals;
 use bootspec::{
@@ -43,11 +43,11 @@ struct Heard {
     /// Without its log: what is told of all machines should stay short.
     heartbeat: Heartbeat,
     log: Vec<String>,
-    loader: Loader,
+    loader: BootLoaderReport,
     remote: IpAddr,
     first: Instant,
     last: Instant,
-    word: Word,
+    word: MachineProof,
     /// Heartbeats that came sooner than they should, one after the other.
     quick: u32,
 }
@@ -76,7 +76,7 @@ impl Clients {
         &mut self,
         mut heartbeat: Heartbeat,
         remote: IpAddr,
-        word: Word,
+        word: MachineProof,
         now: Instant,
     ) -> Result<(News, Heartbeat), Refused> {
         clean(&mut heartbeat, remote);
@@ -114,7 +114,7 @@ impl Clients {
     }
 
     /// Whether this may be a machine's next word; how many have come too soon, with it.
-    fn may_speak(&self, heartbeat: &Heartbeat, word: Word, now: Instant) -> Result<u32, Refused> {
+    fn may_speak(&self, heartbeat: &Heartbeat, word: MachineProof, now: Instant) -> Result<u32, Refused> {
         let Some(known) = self.machines.get(&heartbeat.id) else { return Ok(0) };
         let silent = now.saturating_duration_since(known.last);
         if !word.follows(known.word) && silent <= GONE_AFTER {
@@ -131,7 +131,7 @@ impl Clients {
     }
 
     /// What stands behind the last word of a machine.
-    pub fn word(&self, id: &str) -> Option<Word> {
+    pub fn word(&self, id: &str) -> Option<MachineProof> {
         self.machines.get(id).map(|e| e.word)
     }
 
@@ -160,9 +160,9 @@ impl Clients {
     /// nothing changes, but that a machine is listed that was not known.
     pub fn asked(
         &mut self,
-        mut loader: Loader,
+        mut loader: BootLoaderReport,
         remote: IpAddr,
-        word: Word,
+        word: MachineProof,
         now: Instant,
     ) -> Result<(), Refused> {
         loader.mac = printable(&loader.mac, MAX_WORD);

@@ -5,7 +5,7 @@ use crate::{
     catalogue::Catalogue,
     config::Config,
     files::make_dirs,
-    keys::{Folder, Hand},
+    keys::{CatalogueSigner, Folder},
     owner::{self, Owner},
     sources::Folders,
 };
@@ -28,7 +28,7 @@ impl FetchDirs {
     pub fn of(config: &Config) -> FetchDirs {
         let dir = &config.catalogue.dir;
         FetchDirs {
-            catalogue: Catalogue::at(dir).signed_by(Hand::Later(Folder::of(config))),
+            catalogue: Catalogue::at(dir).signed_by(CatalogueSigner::Later(Folder::of(config))),
             sources: Folders { dirs: config.catalogue.sources.clone() },
             parts: dir.join("fetch"),
         }

@@ -6,7 +6,7 @@ use super::{
     part::{Part, beside, date, etag},
     watch::Watch,
 };
-use crate::catalogue::room::Room;
+use crate::catalogue::free_space::FreeSpace;
 use anyhow::{Result, anyhow};
 use bootspec::units::human_size;
 use reqwest::{
@@ -31,7 +31,7 @@ pub struct Download<'a> {
     /// Where it goes.
     pub to: &'a Path,
     /// The disk that it goes to.
-    pub room: Room<'a>,
+    pub room: FreeSpace<'a>,
     /// Who watches.
     pub watch: &'a Watch,
 }

@@ -3,7 +3,7 @@
 
 use super::{
     http::{decoded, file_name},
-    signature::Signer,
+    signature::OpenPgpSigner,
     sums::Sum,
     torrent,
 };
@@ -11,7 +11,7 @@ use crate::{
     fetch::request::FetchRequest,
     import::source::name_of,
     sources::{
-        Folders, Source,
+        Folders, ImageSource,
         parse::{Signed, address},
     },
 };
@@ -25,7 +25,7 @@ pub struct FetchPlan {
     /// The image that it becomes.
     pub name: ImageName,
     /// Where it comes from: the first one that works.
-    pub from: Vec<Address>,
+    pub from: Vec<ImageAddress>,
     /// What its name is in a list of checksums, `*` for the version.
     pub pattern: Option<String>,
     /// Its sum, where that was said.
@@ -35,14 +35,14 @@ pub struct FetchPlan {
     /// Where the signature is, and of what.
     pub signature: Option<(String, Signed)>,
     /// Who must have signed.
-    pub signer: Option<Signer>,
+    pub signer: Option<OpenPgpSigner>,
     /// Kernel parameters.
     pub append: String,
 }
 
 /// An address of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum ImageAddress {
     /// A file, over HTTP(S).
     Url(String),
     /// A file in a folder, over HTTP(S): the checksums tell which.
@@ -56,25 +56,25 @@ pub enum Address {
 impl FetchPlan {
     /// Whether it is a file of this machine.
     pub fn is_local(&self) -> bool {
-        matches!(self.from.as_slice(), [Address::Local(_)])
+        matches!(self.from.as_slice(), [ImageAddress::Local(_)])
     }
 
     /// The image as the admin knows it.
     pub fn shown(&self) -> String {
         match self.from.last() {
-            Some(Address::Url(at) | Address::Folder(at) | Address::Torrent(at)) => at.clone(),
-            Some(Address::Local(path)) => path.display().to_string(),
+            Some(ImageAddress::Url(at) | ImageAddress::Folder(at) | ImageAddress::Torrent(at)) => at.clone(),
+            Some(ImageAddress::Local(path)) => path.display().to_string(),
             None => self.name.to_string(),
         }
     }
 }
 
-impl Address {
+impl ImageAddress {
     /// The name of its file.
     pub fn file_name(&self) -> Option<String> {
         let name = match self {
-            Address::Url(url) => file_name(url),
-            Address::Local(path) if !path.is_dir() => path.file_name()?.to_string_lossy().into_owned(),
+            ImageAddress::Url(url) => file_name(url),
+            ImageAddress::Local(path) if !path.is_dir() => path.file_name()?.to_string_lossy().into_owned(),
             _ => return None,
         };
         Some(name).filter(|n| !n.is_empty())
@@ -83,9 +83,9 @@ impl Address {
     /// The path at the end of its address, by which a list of checksums may name it.
     pub fn path(&self) -> String {
         match self {
-            Address::Url(url) => decoded(url.split(['?', '#']).next().unwrap_or_default()),
-            Address::Local(path) => path.display().to_string(),
-            Address::Folder(_) | Address::Torrent(_) => String::new(),
+            ImageAddress::Url(url) => decoded(url.split(['?', '#']).next().unwrap_or_default()),
+            ImageAddress::Local(path) => path.display().to_string(),
+            ImageAddress::Folder(_) | ImageAddress::Torrent(_) => String::new(),
         }
     }
 }
@@ -122,7 +122,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<FetchPlan> {
         None => None,
     };
     let signer = match (&source.signature, &source.key) {
-        (Some(_), Some(key)) => Some(Signer {
+        (Some(_), Some(key)) => Some(OpenPgpSigner {
             key: key.clone(),
             package: source.key_package.clone(),
             fingerprint: source.fingerprint.clone(),
@@ -151,32 +151,32 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<FetchPlan> {
     })
 }
 
-fn places(source: &Source) -> Vec<Address> {
-    let torrent = source.torrent.clone().map(Address::Torrent);
+fn places(source: &ImageSource) -> Vec<ImageAddress> {
+    let torrent = source.torrent.clone().map(ImageAddress::Torrent);
     let url = source.url.clone().map(|url| match url {
-        path if path.starts_with('/') => Address::Local(path.into()),
-        url if url.ends_with('/') => Address::Folder(url),
-        url => Address::Url(url),
+        path if path.starts_with('/') => ImageAddress::Local(path.into()),
+        url if url.ends_with('/') => ImageAddress::Folder(url),
+        url => ImageAddress::Url(url),
     });
     torrent.into_iter().chain(url).collect()
 }
 
 /// A source that was typed, and not named. `None`: it is a name.
-fn kind(what: &str) -> Option<Source> {
+fn kind(what: &str) -> Option<ImageSource> {
     let is_torrent = || what.split(['?', '#']).next().is_some_and(|w| w.ends_with(".torrent"));
     let url = what.starts_with("http://") || what.starts_with("https://");
     let some = || Some(what.to_owned());
     match what {
         _ if what.starts_with("magnet:?") || is_torrent() => {
-            Some(Source { torrent: some(), ..Source::default() })
+            Some(ImageSource { torrent: some(), ..ImageSource::default() })
         }
-        _ if url || what.starts_with('/') => Some(Source { url: some(), ..Source::default() }),
+        _ if url || what.starts_with('/') => Some(ImageSource { url: some(), ..ImageSource::default() }),
         _ => None,
     }
 }
 
 /// The image's name when nobody gives one.
-fn default_name(what: &str, source: &Source) -> String {
+fn default_name(what: &str, source: &ImageSource) -> String {
     if what.starts_with("magnet:?") {
         let named = what.split(['?', '&']).find_map(|p| p.strip_prefix("dn="));
         return match named {
@@ -199,14 +199,14 @@ mod tests {
 
     #[test]
     fn what_is_typed() {
-        let torrent = |t: &str| vec![Address::Torrent(t.into())];
+        let torrent = |t: &str| vec![ImageAddress::Torrent(t.into())];
         for (what, name, from) in [
             (
                 "https://x.org/a/live-13.iso?x=1",
                 "live-13",
-                vec![Address::Url("https://x.org/a/live-13.iso?x=1".into())],
+                vec![ImageAddress::Url("https://x.org/a/live-13.iso?x=1".into())],
             ),
-            ("/srv/x.iso.xz", "x", vec![Address::Local("/srv/x.iso.xz".into())]),
+            ("/srv/x.iso.xz", "x", vec![ImageAddress::Local("/srv/x.iso.xz".into())]),
             ("https://x.org/live.iso.torrent", "live", torrent("https://x.org/live.iso.torrent")),
             ("/srv/live.torrent", "live", torrent("/srv/live.torrent")),
             (

@@ -3,7 +3,7 @@
 
 use super::{
     http::Http,
-    plan::{Address, FetchPlan},
+    plan::{FetchPlan, ImageAddress},
     sums::{self, Sum},
     watch::Watch,
 };
@@ -77,14 +77,14 @@ pub async fn promise(plan: &FetchPlan, http: &Http, no_verify: bool, watch: &Wat
             }
         };
     }
-    let pattern = match (&plan.pattern, plan.from.iter().find_map(Address::file_name)) {
+    let pattern = match (&plan.pattern, plan.from.iter().find_map(ImageAddress::file_name)) {
         (Some(pattern), _) => pattern.clone(),
         (None, Some(name)) => name,
         (None, None) => {
             bail!("{list} is a list of checksums, and nobody says which one is the image's: give --file")
         }
     };
-    let path = plan.from.first().map(Address::path).unwrap_or_default();
+    let path = plan.from.first().map(ImageAddress::path).unwrap_or_default();
     let found = sums::find(&text, &pattern, &path).map_err(|e| anyhow!("{list} {e}"))?;
     let Some((sum, name)) = found else {
         match sums::entries(&text).len() {

@@ -6,7 +6,7 @@ use super::{
     download::Download,
     http::Http,
     parts::{self, forget, hold},
-    plan::{Address, FetchPlan, plan},
+    plan::{FetchPlan, ImageAddress, plan},
     promise::{MAX_LIST, Promise, promise, small, temporary},
     request::{FetchRequest, FetchState},
     sums::Sum,
@@ -14,7 +14,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    catalogue::room::Room,
+    catalogue::free_space::FreeSpace,
     files::make_dirs,
     import::{self, Added, Request},
     sources::{glob, parse::Signed},
@@ -88,7 +88,8 @@ impl<'a> Fetching<'a> {
     fn refuse_unverifiable(&self, promise: &Promise) -> Result<()> {
         let known = promise.sum.is_some() || self.plan.signature.is_some();
         // What is on this machine is the admin's own; a torrent is looked at piece by piece.
-        let pinned = self.plan.from.iter().all(|f| matches!(f, Address::Local(_) | Address::Torrent(_)));
+        let pinned =
+            self.plan.from.iter().all(|f| matches!(f, ImageAddress::Local(_) | ImageAddress::Torrent(_)));
         if self.request.no_verify {
             self.watch.note("NOT VERIFIED, as --no-verify says: nobody knows whether this image is genuine, and machines run it as root".into());
             return Ok(());
@@ -119,17 +120,17 @@ impl<'a> Fetching<'a> {
         bail!("'{}' has no address", self.request.what)
     }
 
-    async fn image_from(&self, from: &Address, promise: &Promise) -> Result<(PathBuf, Vec<String>)> {
+    async fn image_from(&self, from: &ImageAddress, promise: &Promise) -> Result<(PathBuf, Vec<String>)> {
         match from {
-            Address::Local(path) => Ok((self.local(path, promise)?, Vec::new())),
-            Address::Url(url) => self.download(url).await,
-            Address::Folder(url) => match &promise.file {
+            ImageAddress::Local(path) => Ok((self.local(path, promise)?, Vec::new())),
+            ImageAddress::Url(url) => self.download(url).await,
+            ImageAddress::Folder(url) => match &promise.file {
                 Some(file) => self.download(&joined(url, file)?).await,
                 None => Err(anyhow!(
                     "{url} is a folder, and no list of checksums tells the file's name: give --checksums"
                 )),
             },
-            Address::Torrent(what) => {
+            ImageAddress::Torrent(what) => {
                 let pattern = promise.file.as_deref().or(self.plan.pattern.as_deref());
                 self.by_torrent(what, pattern).await
             }
@@ -150,7 +151,7 @@ impl<'a> Fetching<'a> {
         };
         let dir = self.dirs.parts.join(&self.key);
         make_dirs(&dir)?;
-        let wanted = torrent::Wanted { torrent, pattern, dht: self.request.dht };
+        let wanted = torrent::TorrentRequest { torrent, pattern, dht: self.request.dht };
         let got = torrent::download(&wanted, &dir, self.room(), self.watch).await?;
         Ok((got.path, vec![format!("piece by piece as in the torrent {}", got.infohash)]))
     }
@@ -236,8 +237,8 @@ impl<'a> Fetching<'a> {
         })
     }
 
-    fn room(&self) -> Room<'_> {
-        Room { dir: &self.dirs.parts, name: &self.plan.name }
+    fn room(&self) -> FreeSpace<'_> {
+        FreeSpace { dir: &self.dirs.parts, name: &self.plan.name }
     }
 
     /// Delete what came; what is the admin's own stays.

@@ -2,7 +2,7 @@
 //! Over BitTorrent, from the distribution's own swarm, by librqbit's session: not ours, which is made for a LAN.
 
 use super::watch::Watch;
-use crate::{catalogue::room::Room, sources::glob};
+use crate::{catalogue::free_space::FreeSpace, sources::glob};
 use anyhow::{Context, Result, anyhow, bail};
 use librqbit::{
     AddTorrent, AddTorrentOptions, AddTorrentResponse, ListOnlyResponse, Magnet, ManagedTorrent, Session,
@@ -40,7 +40,7 @@ pub struct Fetched {
 }
 
 /// What is wanted of a torrent.
-pub struct Wanted<'a> {
+pub struct TorrentRequest<'a> {
     /// The torrent.
     pub torrent: What,
     /// The one of its files; the one that is an image if not given.
@@ -50,7 +50,12 @@ pub struct Wanted<'a> {
 }
 
 /// Fetch one file of a torrent below `dir`. What is there of an earlier try is hashed and gone on with.
-pub async fn download(wanted: &Wanted<'_>, dir: &Path, room: Room<'_>, watch: &Watch) -> Result<Fetched> {
+pub async fn download(
+    wanted: &TorrentRequest<'_>,
+    dir: &Path,
+    room: FreeSpace<'_>,
+    watch: &Watch,
+) -> Result<Fetched> {
     wanted.refuse_useless()?;
     let session = session(dir, wanted.dht).await?;
     // Peers and trackers are left behind in whatever way this ends.
@@ -81,7 +86,7 @@ pub async fn download(wanted: &Wanted<'_>, dir: &Path, room: Room<'_>, watch: &W
     Ok(Fetched { path, infohash })
 }
 
-impl Wanted<'_> {
+impl TorrentRequest<'_> {
     /// What nobody could fetch.
     fn refuse_useless(&self) -> Result<()> {
         match &self.torrent {

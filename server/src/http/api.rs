@@ -4,7 +4,7 @@
 use super::{
     answer::{Answer, HEARTBEAT, Refusal, json, sentence},
     machine,
-    site::{Caller, Kept, Shared},
+    site::{Caller, SharedAnswers, SharedState},
 };
 use crate::{
     api::types::{Health, HostRow},
@@ -24,7 +24,7 @@ use bootspec::{Heartbeat, Phase, text::printable, units::human_size};
 use std::time::Instant;
 
 pub async fn heartbeat(
-    state: Shared,
+    state: SharedState,
     ConnectInfo(ends): Caller,
     headers: HeaderMap,
     body: Body,
@@ -92,13 +92,13 @@ fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
 
 const JSON: &str = "application/json";
 
-pub async fn clients(state: Shared, kept: Kept) -> Response {
+pub async fn clients(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
     kept.clients.get(0, JSON, move || to_json(&*of.machines(Instant::now()))).await
 }
 
 /// One machine, with the end of its log.
-pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
+pub async fn client(state: SharedState, Path(id): Path<String>) -> Response {
     let found = state.clients().one(&id, Instant::now());
     match found {
         Some(mut client) => {
@@ -111,7 +111,7 @@ pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
     }
 }
 
-pub async fn images(state: Shared, kept: Kept) -> Response {
+pub async fn images(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
     let rows = move || {
         let clients = of.machines(Instant::now());
@@ -122,11 +122,11 @@ pub async fn images(state: Shared, kept: Kept) -> Response {
     kept.images.get(0, JSON, rows).await
 }
 
-pub async fn hosts(state: Shared, kept: Kept) -> Response {
+pub async fn hosts(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.hosts();
     let version = std::sync::Arc::as_ptr(&of).addr();
     let rows = move || {
-        let row = |(k, e): (&crate::hosts::HostKey, &crate::hosts::Entry)| HostRow {
+        let row = |(k, e): (&crate::hosts::EntryKey, &crate::hosts::HostEntry)| HostRow {
             key: k.clone(),
             entry: e.clone(),
         };
@@ -135,11 +135,11 @@ pub async fn hosts(state: Shared, kept: Kept) -> Response {
     kept.hosts.get(version, JSON, rows).await
 }
 
-pub async fn fetches(state: Shared) -> Json<Vec<FetchRow>> {
+pub async fn fetches(state: SharedState) -> Json<Vec<FetchRow>> {
     Json(state.fetches.list())
 }
 
-pub async fn health(state: Shared) -> Json<Health> {
+pub async fn health(state: SharedState) -> Json<Health> {
     Json(Health {
         status: "ok".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -149,13 +149,13 @@ pub async fn health(state: Shared) -> Json<Health> {
     })
 }
 
-pub async fn stats(state: Shared, kept: Kept) -> Response {
+pub async fn stats(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
     let made = move || to_json(&figures::stats(&of, &of.machines(Instant::now())));
     kept.stats.get(0, JSON, made).await
 }
 
-pub async fn metrics(state: Shared, kept: Kept) -> Response {
+pub async fn metrics(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
     let made = move || render(&figures::stats(&of, &of.machines(Instant::now()))).into_bytes();
     kept.metrics.get(0, CONTENT_TYPE, made).await

@@ -3,17 +3,17 @@
 
 use super::{
     answer::{Answer, CHANGE, blocking, json},
-    site::Shared,
+    site::SharedState,
 };
 use crate::{
     api::types::{HostRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     figures::image_row,
-    hosts::{HostChange, HostKey},
+    hosts::{EntryKey, HostChange},
     operations,
     refresh::refresh,
-    state::State,
+    state::ServerState,
 };
 use axum::{
     Json,
@@ -25,17 +25,17 @@ use bootspec::ImageName;
 use serde::Deserialize;
 use std::time::Instant;
 
-fn names(state: &State) -> Vec<ImageName> {
+fn names(state: &ServerState) -> Vec<ImageName> {
     state.library().keys().cloned().collect()
 }
 
 pub async fn set_host(
-    state: Shared,
+    state: SharedState,
     Path(key): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<HostRow>> {
-    let key: HostKey = key.parse()?;
+    let key: EntryKey = key.parse()?;
     let change: HostChange = json(&headers, body, &CHANGE).await?;
     let (disk, images, to) = (state.disk(), names(&state), key.clone());
     let hosts = blocking(move || disk.set_host(&to, &change, &images)).await?;
@@ -44,15 +44,15 @@ pub async fn set_host(
     Ok(Json(HostRow { key, entry }))
 }
 
-pub async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode> {
-    let key: HostKey = key.parse()?;
+pub async fn unset_host(state: SharedState, Path(key): Path<String>) -> Answer<StatusCode> {
+    let key: EntryKey = key.parse()?;
     let disk = state.disk();
     state.set_hosts(blocking(move || disk.unset_host(&key)).await?);
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub async fn change_image(
-    state: Shared,
+    state: SharedState,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -82,7 +82,7 @@ pub struct Force {
 }
 
 pub async fn remove_image(
-    state: Shared,
+    state: SharedState,
     Path(name): Path<String>,
     Query(how): Query<Force>,
 ) -> Answer<StatusCode> {
@@ -98,20 +98,20 @@ pub async fn remove_image(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn wake_up(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
+pub async fn wake_up(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
     let wake: Wake = json(&headers, body, &CHANGE).await?;
     let (hosts, clients) = (state.hosts(), state.clients().list(Instant::now()));
     let sent = blocking(move || operations::wake(&wake.target, &hosts, &clients)).await?;
     Ok(Json(Woken { sent }))
 }
 
-pub async fn fetch(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
+pub async fn fetch(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
     let request: FetchRequest = json(&headers, body, &CHANGE).await?;
     let state = state.0.clone();
     Ok(Json(blocking(move || state.fetches.add(request)).await?))
 }
 
-pub async fn cancel_fetch(state: Shared, Path(id): Path<u64>) -> Answer<StatusCode> {
+pub async fn cancel_fetch(state: SharedState, Path(id): Path<u64>) -> Answer<StatusCode> {
     let state = state.0.clone();
     blocking(move || state.fetches.cancel(id)).await?;
     Ok(StatusCode::NO_CONTENT)

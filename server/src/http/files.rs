@@ -5,13 +5,13 @@
 use super::{
     answer::sentence,
     host::host,
-    range::{Wanted, wanted},
-    site::{Caller, Shared},
+    range::{ByteRange, wanted},
+    site::{Caller, SharedState},
 };
 use crate::{
     catalogue::{ADDON, INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
-    library::{Image, Library, Open},
-    state::State,
+    library::{Library, Open, ServedImage},
+    state::ServerState,
     watch::sent::Counter,
 };
 use axum::{
@@ -38,7 +38,7 @@ const CHUNK: u64 = 64 * 1024;
 
 /// The query.
 #[derive(Deserialize)]
-pub struct Asked {
+pub struct FileQuery {
     /// The version; the newest if not given. Of the payload and what belongs to it also if it is not here any more.
     infohash: Option<String>,
 }
@@ -92,10 +92,10 @@ impl File {
 }
 
 pub async fn get(
-    state: Shared,
+    state: SharedState,
     ConnectInfo(ends): Caller,
     Path((name, file)): Path<(String, String)>,
-    asked: Query<Asked>,
+    asked: Query<FileQuery>,
     headers: HeaderMap,
 ) -> Response {
     let asked = asked.infohash.as_deref().and_then(|h| h.parse().ok());
@@ -139,12 +139,18 @@ pub async fn get(
     }
 }
 
-fn etag(image: &Image, what: &str) -> String {
+fn etag(image: &ServedImage, what: &str) -> String {
     format!("\"{}-{what}\"", image.manifest.infohash)
 }
 
 /// A kernel or an initrd.
-fn boot_file(state: &State, image: &Image, file: File, open: &Open, headers: &HeaderMap) -> Response {
+fn boot_file(
+    state: &ServerState,
+    image: &ServedImage,
+    file: File,
+    open: &Open,
+    headers: &HeaderMap,
+) -> Response {
     let ImageManifest { name, kind, added, .. } = &image.manifest;
     if *kind == Kind::Ltsp {
         return sentence(
@@ -157,7 +163,7 @@ fn boot_file(state: &State, image: &Image, file: File, open: &Open, headers: &He
     answer(open, headers, &etag, &state.sent.boot_files)
 }
 
-async fn addon(state: &State, image: &Image) -> Response {
+async fn addon(state: &ServerState, image: &ServedImage) -> Response {
     let name = &image.manifest.name;
     let Some(family) = image.manifest.family else {
         let text = format!("image '{name}' needs no add-on: the agent is in its initrd");
@@ -180,7 +186,7 @@ async fn addon(state: &State, image: &Image) -> Response {
 }
 
 /// A statement or a signature.
-fn evidence(image: &Image, bytes: &[u8]) -> Response {
+fn evidence(image: &ServedImage, bytes: &[u8]) -> Response {
     match bytes.is_empty() {
         true => {
             sentence(StatusCode::NOT_FOUND, format_args!("image '{}' is not signed", image.manifest.name))
@@ -209,10 +215,10 @@ fn answer(open: &Open, headers: &HeaderMap, etag: &str, counter: &Counter) -> Re
     // A range of another version would be of no use.
     let same = headers.get(IF_RANGE).is_none_or(|v| v.as_bytes() == etag.as_bytes());
     let asked = headers.get(RANGE).filter(|_| same).and_then(|v| v.to_str().ok());
-    let (status, range) = match asked.map_or(Wanted::All, |r| wanted(r, size)) {
-        Wanted::All => (StatusCode::OK, 0..size),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Nothing => {
+    let (status, range) = match asked.map_or(ByteRange::All, |r| wanted(r, size)) {
+        ByteRange::All => (StatusCode::OK, 0..size),
+        ByteRange::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        ByteRange::Nothing => {
             let mut refusal =
                 sentence(StatusCode::RANGE_NOT_SATISFIABLE, format_args!("the file has {size} bytes"));
             put(refusal.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));

@@ -4,7 +4,7 @@
 
 use super::{
     ends::Ends,
-    places::{Busy, Place, Places},
+    places::{Busy, ConnectionSlot, ConnectionSlots},
 };
 use crate::tls::Tls;
 use axum::{
@@ -52,7 +52,7 @@ const SAY: Duration = Duration::from_secs(60);
 
 /// Serve until `stop`, then only what has begun. With `tls`, nobody is heard without it.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: Router, stop: CancellationToken) {
-    let (places, mut connections) = (Places::new(ALL, EACH), JoinSet::new());
+    let (places, mut connections) = (ConnectionSlots::new(ALL, EACH), JoinSet::new());
     let mut said: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
@@ -108,7 +108,7 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ends: Ends,
     app: Router,
-    place: &Arc<Place>,
+    place: &Arc<ConnectionSlot>,
     stop: CancellationToken,
 ) {
     // The routes are the same for all connections. What is different goes with each request.

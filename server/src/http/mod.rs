@@ -23,7 +23,7 @@ mod track;
 pub use ends::Ends;
 pub use site::Over;
 
-use crate::state::State;
+use crate::state::ServerState;
 use answer::{guarded, sentence};
 use axum::{
     Router,
@@ -37,7 +37,7 @@ use site::Site;
 use std::sync::Arc;
 
 /// All routes, as they may be asked for over this door.
-pub fn router(state: Arc<State>, over: Over) -> Router {
+pub fn router(state: Arc<ServerState>, over: Over) -> Router {
     let mut all = Router::new();
     for route in ROUTES {
         all = all.route(

@@ -7,7 +7,7 @@ use crate::{
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     hosts::HostChange,
-    state::State,
+    state::ServerState,
 };
 use Who::{Changing, Everybody, Listing};
 use axum::{
@@ -97,7 +97,7 @@ pub const ROUTES: &[Route] = &[
 
 impl Route {
     /// What answers it over TCP.
-    pub fn guarded(&self, state: &Arc<State>) -> MethodRouter<Site> {
+    pub fn guarded(&self, state: &Arc<ServerState>) -> MethodRouter<Site> {
         let handler = self.handler();
         match self.who {
             Everybody => handler,

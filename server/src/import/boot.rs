@@ -3,7 +3,7 @@
 
 use super::{
     fstab, initrd,
-    kernel::{self, Choice, Found, Wanted},
+    kernel::{self, BootFileChoice, FoundBootFile, WantedBootFiles},
     request::Request,
     tree::{self, Tree},
 };
@@ -68,8 +68,8 @@ pub fn take_root(
 
 /// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
 pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
-    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
-    let Choice { kernel, initrd, others } = match inside {
+    let wanted = WantedBootFiles { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
+    let BootFileChoice { kernel, initrd, others } = match inside {
         Some(tree) => match kernel::find(tree, wanted, &request.source.display().to_string()) {
             Ok(choice) => choice,
             Err(e) => match elsewhere(tree)? {
@@ -77,9 +77,9 @@ pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> 
                 None => return Err(e),
             },
         },
-        None => Choice::default(),
+        None => BootFileChoice::default(),
     };
-    let one = |file: &str, given: &Option<PathBuf>, found: &Option<Found>| -> Result<BootFile> {
+    let one = |file: &str, given: &Option<PathBuf>, found: &Option<FoundBootFile>| -> Result<BootFile> {
         let mut to = staging.create(file)?;
         let from = match (given, found, inside) {
             (Some(path), ..) => {

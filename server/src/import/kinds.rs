@@ -6,7 +6,7 @@ use super::{
     boot::{self, Boot},
     disk, iso, mountable, pack,
     request::Request,
-    source::{Kind, Source},
+    source::{ImportSource, SourceKind},
     tarball::Packing,
     tree,
 };
@@ -26,13 +26,14 @@ pub struct PayloadFile<'a> {
 impl<'a> PayloadFile<'a> {
     /// The file of a source. What may be taken is linked: the disk has its bytes once.
     pub fn of(
-        source: &'a Source,
+        source: &'a ImportSource,
         is_unpacked: bool,
         request: &Request,
         staging: &'a Staging,
     ) -> PayloadFile<'a> {
         let path = source.path.as_path();
-        let is_whole = matches!(source.kind, Kind::Iso(..) | Kind::Disk(_) | Kind::Image(..));
+        let is_whole =
+            matches!(source.kind, SourceKind::Iso(..) | SourceKind::Disk(_) | SourceKind::Image(..));
         let is_placed = is_unpacked || (request.take && is_whole && staging.take(path, PAYLOAD));
         PayloadFile { path, is_placed, staging }
     }
@@ -53,52 +54,52 @@ impl<'a> PayloadFile<'a> {
 }
 
 /// A live ISO stays as it is.
-pub fn iso(file: &PayloadFile, volume: &iso::Volume, size: u64, request: &Request) -> Result<Made> {
+pub fn iso(file: &PayloadFile, volume: &iso::Volume, size: u64, request: &Request) -> Result<ImportedImage> {
     file.refuse_without_room(size)?;
     let live = iso::extract(file.path, volume, request, file.staging)?;
     file.copy(size)?;
     let iso::Live { boot, family, append, notes } = live;
     let (kind, family) = (manifest::Kind::Iso, Some(family));
-    Ok(Made { kind, format: None, family, partition: None, sector: None, boot, append, notes })
+    Ok(ImportedImage { kind, format: None, family, partition: None, sector: None, boot, append, notes })
 }
 
 /// A disk image likewise.
-pub fn disk(file: &PayloadFile, size: u64, request: &Request) -> Result<Made> {
+pub fn disk(file: &PayloadFile, size: u64, request: &Request) -> Result<ImportedImage> {
     file.refuse_without_room(used(file.path)?)?;
     let disk = disk::extract(file.path, request, file.staging)?;
     forget_tree(file.staging)?;
     file.copy(size)?;
     let disk::Installed { boot, family, partition, sector, notes } = disk;
     let (kind, append) = (manifest::Kind::Disk, request.extra());
-    Ok(Made { kind, format: None, family, partition: Some(partition), sector, boot, append, notes })
+    Ok(ImportedImage { kind, format: None, family, partition: Some(partition), sector, boot, append, notes })
 }
 
 /// A filesystem likewise, when its kernel can mount it.
-pub fn filesystem(file: &PayloadFile, format: Format, size: u64, request: &Request) -> Result<Made> {
+pub fn filesystem(file: &PayloadFile, format: Format, size: u64, request: &Request) -> Result<ImportedImage> {
     file.refuse_without_room(size)?;
     let open = || tree::open(file.path, format, &file.staging.path("tree"));
     let boot = boot::take_root(request, file.staging, open)?;
     mountable::check(file.path, format, &boot, request)?;
     forget_tree(file.staging)?;
     file.copy(size)?;
-    Ok(Made::root(format, boot, request))
+    Ok(ImportedImage::root(format, boot, request))
 }
 
 /// A root directory is packed.
-pub fn directory(root: &Path, request: &Request, staging: &Staging) -> Result<Made> {
+pub fn directory(root: &Path, request: &Request, staging: &Staging) -> Result<ImportedImage> {
     let boot = boot::take_root(request, staging, || Ok(Box::new(tree::Folder(root.to_owned()))))?;
     let heard = pack::directory(root, request.compress, staging)?;
-    Ok(Made::root(request.compress.format(), boot, request).with(heard))
+    Ok(ImportedImage::root(request.compress.format(), boot, request).with(heard))
 }
 
 /// A root tarball is packed, and looked into then.
-pub fn tarball(from: &Path, packing: Packing, request: &Request, staging: &Staging) -> Result<Made> {
+pub fn tarball(from: &Path, packing: Packing, request: &Request, staging: &Staging) -> Result<ImportedImage> {
     let heard = pack::tarball(from, packing, request.compress, staging)?;
     let format = request.compress.format();
     let open = || tree::open(&staging.path(PAYLOAD), format, &staging.path("tree"));
     let boot = boot::take_root(request, staging, open)?;
     forget_tree(staging)?;
-    Ok(Made::root(format, boot, request).with(heard))
+    Ok(ImportedImage::root(format, boot, request).with(heard))
 }
 
 /// What a file takes on the disk: holes are nothing.
@@ -108,7 +109,7 @@ fn used(path: &Path) -> Result<u64> {
 }
 
 /// What the image will be.
-pub struct Made {
+pub struct ImportedImage {
     /// What machines do with it.
     pub kind: manifest::Kind,
     /// The root partition of a disk.
@@ -127,16 +128,16 @@ pub struct Made {
     pub notes: Vec<String>,
 }
 
-impl Made {
+impl ImportedImage {
     /// A root filesystem, with our hook in its initrd.
-    pub fn root(format: Format, boot: Boot, request: &Request) -> Made {
+    pub fn root(format: Format, boot: Boot, request: &Request) -> ImportedImage {
         let append = request.extra();
         let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), boot.notes.clone());
-        Made { kind, format, family: None, partition: None, sector: None, boot, append, notes }
+        ImportedImage { kind, format, family: None, partition: None, sector: None, boot, append, notes }
     }
 
     /// The same with more notes.
-    fn with(mut self, notes: Vec<String>) -> Made {
+    fn with(mut self, notes: Vec<String>) -> ImportedImage {
         self.notes.extend(notes);
         self
     }

@@ -4,10 +4,10 @@
 use super::{
     pack, payload,
     request::Request,
-    source::{Kind, Source},
+    source::{ImportSource, SourceKind},
 };
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Sealed, Staging, room::Room},
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Sealed, Staging, free_space::FreeSpace},
     interrupt,
 };
 use anyhow::{Context, Result, bail};
@@ -37,7 +37,7 @@ pub fn add(catalogue: &Catalogue, name: &ImageName, file: &Path) -> Result<(Imag
     if interrupt::wanted() {
         return made.or_else(|_| interrupt::check().and_then(|()| bail!("interrupted")));
     }
-    made.map_err(|e| Room { dir: catalogue.images_dir(), name }.or_full(e))
+    made.map_err(|e| FreeSpace { dir: catalogue.images_dir(), name }.or_full(e))
 }
 
 fn make(
@@ -47,10 +47,10 @@ fn make(
     before: Option<&ImageManifest>,
 ) -> Result<(ImageManifest, Sealed)> {
     let shown = file.display().to_string();
-    let (format, size) = match Source::look(file, &shown)?.kind {
-        Kind::Image(format, size) => (Some(format), size),
+    let (format, size) = match ImportSource::look(file, &shown)?.kind {
+        SourceKind::Image(format, size) => (Some(format), size),
         // LTSP mounts the parts of these by itself.
-        Kind::Iso(_, size) | Kind::Disk(size) => (None, size),
+        SourceKind::Iso(_, size) | SourceKind::Disk(size) => (None, size),
         _ => bail!("'{shown}' is nothing that LTSP mounts: make it again with `ltsp image {name}`"),
     };
     let staging = catalogue.stage(name)?;

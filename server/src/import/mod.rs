@@ -26,14 +26,14 @@ mod whole;
 pub use request::Request;
 
 use crate::{
-    catalogue::{Catalogue, PAYLOAD, Sealed, Staging, room::Room},
+    catalogue::{Catalogue, PAYLOAD, Sealed, Staging, free_space::FreeSpace},
     command_line::check_length,
     interrupt,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageManifest, ImageName, Priority};
-use kinds::{Made, PayloadFile};
-use source::{Kind, Source};
+use kinds::{ImportedImage, PayloadFile};
+use source::{ImportSource, SourceKind};
 use std::time::SystemTime;
 
 /// What came of it.
@@ -51,14 +51,14 @@ pub struct Added {
 
 /// Add an image. On any error the catalogue is as it was.
 pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
-    let source = Source::recognise(&request.source, request.kind)?;
+    let source = ImportSource::recognise(&request.source, request.kind)?;
     let name = match &request.name {
         Some(name) => name.clone(),
         None => source.default_name().parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
     };
     let kept = match request.replace && catalogue.dir(&name).exists() {
-        true => Kept::of(catalogue, &name, request),
-        false => Kept::default(),
+        true => KeptSettings::of(catalogue, &name, request),
+        false => KeptSettings::default(),
     };
     if !request.replace {
         catalogue.refuse_taken(&name)?;
@@ -69,24 +69,24 @@ pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
         // Whatever it was that failed: the reason is the ^C. Published already, it is no failure.
         return result.or_else(|_| interrupt::check().and_then(|()| bail!("interrupted")));
     }
-    result.map_err(|e| Room { dir: catalogue.images_dir(), name: &name }.or_full(e))
+    result.map_err(|e| FreeSpace { dir: catalogue.images_dir(), name: &name }.or_full(e))
 }
 
 /// What a new version keeps of the one that it replaces, where nothing else was given.
 #[derive(Default)]
-struct Kept {
+struct KeptSettings {
     append: Option<String>,
     priority: Option<Priority>,
     private: bool,
 }
 
-impl Kept {
+impl KeptSettings {
     /// Of an image that cannot be read nothing is kept.
-    fn of(catalogue: &Catalogue, name: &ImageName, request: &Request) -> Kept {
-        let Ok(before) = catalogue.manifest(name) else { return Kept::default() };
+    fn of(catalogue: &Catalogue, name: &ImageName, request: &Request) -> KeptSettings {
+        let Ok(before) = catalogue.manifest(name) else { return KeptSettings::default() };
         // A menu's own parameters come from the new version.
         let append = if before.family.is_none() { before.append } else { before.extra };
-        Kept {
+        KeptSettings {
             append: Some(append).filter(|a| request.append.is_none() && !a.is_empty()),
             priority: Some(before.priority)
                 .filter(|p| request.priority.is_none() && *p != Priority::default()),
@@ -118,20 +118,23 @@ impl Kept {
 }
 
 /// The story. `staging` takes everything back when it is dropped before the end.
-fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageName) -> Result<Added> {
+fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &ImageName) -> Result<Added> {
     let staging = catalogue.stage(name)?;
     let payload = staging.path(PAYLOAD);
     let unpacked = unpack(source, request, &staging)?;
     let source_now = unpacked.as_ref().unwrap_or(source);
     let file = PayloadFile::of(source_now, unpacked.is_some(), request, &staging);
-    let Made { kind, format, family, partition, sector, boot, append, notes } = match &source_now.kind {
-        Kind::Iso(volume, size) => kinds::iso(&file, volume, *size, request)?,
-        Kind::Disk(size) => kinds::disk(&file, *size, request)?,
-        Kind::Image(format, size) => kinds::filesystem(&file, *format, *size, request)?,
-        Kind::Directory => kinds::directory(&source.path, request, &staging)?,
-        Kind::Tarball(packing) => kinds::tarball(&source.path, *packing, request, &staging)?,
-        Kind::Packed(_) | Kind::Virtual(_) => bail!("'{}' is packed too often", request.source.display()),
-    };
+    let ImportedImage { kind, format, family, partition, sector, boot, append, notes } =
+        match &source_now.kind {
+            SourceKind::Iso(volume, size) => kinds::iso(&file, volume, *size, request)?,
+            SourceKind::Disk(size) => kinds::disk(&file, *size, request)?,
+            SourceKind::Image(format, size) => kinds::filesystem(&file, *format, *size, request)?,
+            SourceKind::Directory => kinds::directory(&source.path, request, &staging)?,
+            SourceKind::Tarball(packing) => kinds::tarball(&source.path, *packing, request, &staging)?,
+            SourceKind::Packed(_) | SourceKind::Virtual(_) => {
+                bail!("'{}' is packed too often", request.source.display())
+            }
+        };
     let size = payload::size(&payload, format)?;
     let (torrent, sha256) = payload::hash(&payload, size, name, request)?;
     payload::sums(&payload, &torrent, &staging)?;
@@ -164,16 +167,16 @@ fn make(catalogue: &Catalogue, request: &Request, source: &Source, name: &ImageN
 const MAX_LAYERS: usize = 2;
 
 /// Unpack and convert what is no image yet; the payload is in its place then. `None`: there was nothing to do.
-fn unpack(source: &Source, request: &Request, staging: &Staging) -> Result<Option<Source>> {
+fn unpack(source: &ImportSource, request: &Request, staging: &Staging) -> Result<Option<ImportSource>> {
     let shown = request.source.display().to_string();
     let payload = staging.path(PAYLOAD);
-    let mut now: Option<Source> = None;
+    let mut now: Option<ImportSource> = None;
     for _ in 0..MAX_LAYERS {
         match &now.as_ref().unwrap_or(source).kind {
-            Kind::Packed(packing) if now.is_none() => {
+            SourceKind::Packed(packing) if now.is_none() => {
                 convert::unpack(&source.path, *packing, PAYLOAD, staging)?
             }
-            Kind::Virtual(format) => {
+            SourceKind::Virtual(format) => {
                 let from = match &now {
                     None => source.path.clone(),
                     Some(_) => {
@@ -189,7 +192,7 @@ fn unpack(source: &Source, request: &Request, staging: &Staging) -> Result<Optio
             }
             _ => break,
         }
-        now = Some(Source::look(&payload, &shown)?);
+        now = Some(ImportSource::look(&payload, &shown)?);
     }
     if let Some(now) = &now {
         now.refuse_other_than(request.kind, &request.source)?;

@@ -3,7 +3,7 @@
 
 use super::{
     folder::{Folder, read},
-    secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, WrongPassword, has_password, password},
+    secret::{AskPassword, PASSWORD, PASSWORD_FILE, Signer, WrongPassword, has_password, password},
 };
 use crate::files::{Put, Whose, make_dirs, put};
 use anyhow::{Context, Result, anyhow, bail};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// What was written.
 #[derive(Debug)]
-pub struct Made {
+pub struct NewKey {
     /// Which key it is.
     pub id: KeyId,
     /// The public key's file.
@@ -33,7 +33,7 @@ pub fn generate(
     name: &ImageName,
     with_password: bool,
     owner: Option<&Path>,
-) -> Result<Made> {
+) -> Result<NewKey> {
     folder.refuse_taken(name, &["pub", "key"])?;
     let failed = |e| anyhow!("making a key: {e}");
     let pair = match with_password {
@@ -47,7 +47,7 @@ pub fn generate(
 
 /// A password that is not known yet: typed twice, or from a variable.
 fn new_password() -> Result<String> {
-    let Some((password_, typed)) = password(Ask::Terminal, "Password for the new key: ")? else {
+    let Some((password_, typed)) = password(AskPassword::Terminal, "Password for the new key: ")? else {
         bail!(
             "there is no terminal to ask for a password on: set {PASSWORD} or {PASSWORD_FILE}, or give --no-password"
         );
@@ -55,14 +55,22 @@ fn new_password() -> Result<String> {
     if password_.is_empty() {
         bail!("an empty password protects nothing: type one, or give --no-password");
     }
-    if typed && password(Ask::Terminal, "The same once more: ")?.is_none_or(|(again, _)| again != password_) {
+    if typed
+        && password(AskPassword::Terminal, "The same once more: ")?
+            .is_none_or(|(again, _)| again != password_)
+    {
         bail!("the two passwords are not the same: no key was made");
     }
     Ok(password_)
 }
 
 /// Take over a key of minisign: a public one, or a secret one (with its public one).
-pub fn import(folder: &Folder, file: &Path, name: Option<&ImageName>, owner: Option<&Path>) -> Result<Made> {
+pub fn import(
+    folder: &Folder,
+    file: &Path,
+    name: Option<&ImageName>,
+    owner: Option<&Path>,
+) -> Result<NewKey> {
     let text = read(file)?;
     let name = match name {
         Some(name) => name.clone(),
@@ -77,7 +85,7 @@ pub fn import(folder: &Folder, file: &Path, name: Option<&ImageName>, owner: Opt
         return folder.write(&name, &text, None, owner);
     }
     folder.refuse_taken(&name, &["pub", "key"])?;
-    let signer = Signer::open(text.as_bytes(), file, Ask::Terminal)
+    let signer = Signer::open(text.as_bytes(), file, AskPassword::Terminal)
         .map_err(|e| match e.is::<WrongPassword>() {
             true => e,
             false => anyhow!("{} is no key of minisign, neither a public one nor a secret one", file.display()),
@@ -107,11 +115,11 @@ impl Folder {
         public: &str,
         secret: Option<&str>,
         owner: Option<&Path>,
-    ) -> Result<Made> {
+    ) -> Result<NewKey> {
         make_dirs(&self.dir)?;
         let id = KeyId::of(public.as_bytes()).context("the id of a key")?;
         let path = self.path(name, "pub");
-        let made = Made {
+        let made = NewKey {
             id,
             public: path.clone(),
             secret: secret.map(|_| self.path(name, "key")),

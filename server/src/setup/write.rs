@@ -2,7 +2,7 @@
 //! Writing what was planned, and taking back exactly what was written: a
 //! record in the state folder says which files are ours and what was in them.
 
-use super::plan::{Content, Item, Plan};
+use super::plan::{Content, PlannedFile, SetupPlan};
 use crate::{
     files::{self, Put, Whose},
     tool::Tool,
@@ -73,7 +73,7 @@ impl Record {
 }
 
 /// Refuse a plan with which dnsmasq would not start: our files alone, and with all that is there.
-pub fn check(plan: &Plan, dnsmasq_dir: &Path, others: &[PathBuf]) -> Result<()> {
+pub fn check(plan: &SetupPlan, dnsmasq_dir: &Path, others: &[PathBuf]) -> Result<()> {
     let scratch = tempfile::tempdir().context("creating a temporary folder")?;
     let (alone, all) = (scratch.path().join("alone"), scratch.path().join("all"));
     for dir in [&alone, &all] {
@@ -105,9 +105,10 @@ fn test(args: &[String]) -> Result<()> {
 }
 
 /// Write the plan. Files of ours that are no longer in it go away; files of others are not touched.
-pub fn write(plan: &Plan, state: &Path) -> Result<()> {
+pub fn write(plan: &SetupPlan, state: &Path) -> Result<()> {
     let mut record = Record::read(state)?;
-    let bytes = |item: &Item| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
+    let bytes =
+        |item: &PlannedFile| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
     let plain = || plan.items.iter().filter(|i| i.content != Content::Folder);
     for item in plain() {
         let Ok(there) = read(&item.path) else { continue };

@@ -23,14 +23,14 @@ pub fn keep(dir: &Path) -> Result<()> {
 
 /// The disk on which images are.
 #[derive(Clone, Debug)]
-pub struct Room<'a> {
+pub struct FreeSpace<'a> {
     /// A folder on it.
     pub dir: &'a Path,
     /// What would be there.
     pub name: &'a ImageName,
 }
 
-impl Room<'_> {
+impl FreeSpace<'_> {
     /// The bytes that this user can still write there.
     pub fn free(&self) -> Result<u64> {
         let s = nix::sys::statvfs::statvfs(self.dir)
