@@ -37,6 +37,11 @@ pub fn printable(text: &str, limit: usize) -> String {
     text.chars().filter(|c| !is_odd(*c)).take_while(fits).collect()
 }
 
+/// `1 image`, `2 images`: a number of things whose name gets an s.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// JSON that means the same, with every odd character written as `\uXXXX`. They only stand in its strings.
 pub fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

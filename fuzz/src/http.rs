@@ -14,7 +14,7 @@ use boottorrent_server::{
     config::Config,
     http::{Ends, Over, router},
     library,
-    state::State,
+    state::ServerState,
 };
 use std::{
     fs,
@@ -31,7 +31,7 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// A server with one image, `lab`, that listens nowhere.
 struct World {
-    state: Arc<State>,
+    state: Arc<ServerState>,
     router: Router,
     runtime: tokio::runtime::Runtime,
     dir: TempDir,
@@ -65,7 +65,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let mut config = Config::default();
     config.catalogue.dir = dir.path().to_owned();
     config.boot.agent = dir.path().join("agent");
-    let state = Arc::new(State::new(config, 6981));
+    let state = Arc::new(ServerState::new(config, 6981));
     let loaded = library::load(&catalogue, &state.library()).expect("a catalogue");
     assert_eq!(loaded.broken, Vec::<String>::new());
     state.set_library(loaded.library);

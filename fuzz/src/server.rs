@@ -8,15 +8,15 @@ use bootspec::{
     heartbeat::{LOG_LINES, MAX_HEARTBEAT},
 };
 use boottorrent_server::{
-    clients::{Clients, Word},
+    clients::{Clients, MachineProof},
     config,
     fetch::sums,
     grub,
-    hosts::{self, HostChange, HostKey, Hosts},
+    hosts::{self, EntryKey, HostChange, Hosts},
     http::{
         Ends,
-        machine::Asked,
-        range::{Wanted, wanted},
+        machine::BootQuery,
+        range::{ByteRange, wanted},
     },
     import::{
         initrd::{Stream, archives},
@@ -110,13 +110,16 @@ pub fn boot(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (query, params) = text.split_once('\n').unwrap_or((&text, "quiet"));
     let Ok(uri) = format!("/boot.ipxe?{query}").parse::<Uri>() else { return };
-    let Ok(Query(asked)) = Query::<Asked>::try_from_uri(&uri) else { return };
+    let Ok(Query(asked)) = Query::<BootQuery>::try_from_uri(&uri) else { return };
     let at = |a: &str| a.parse().expect("an address");
     let asker = asked.asker(Ends { remote: at("10.0.0.9:5"), local: at("10.0.0.1:6980"), plain: None });
     asker.uuid.iter().chain(&asker.serial).chain(&asker.hostname).for_each(|word| shape::one_line(word));
     let mut hosts = Hosts::default();
-    let key =
-        asker.mac.map(HostKey::Mac).or(asker.serial.clone().map(HostKey::Serial)).unwrap_or(HostKey::Default);
+    let key = asker
+        .mac
+        .map(EntryKey::Mac)
+        .or(asker.serial.clone().map(EntryKey::Serial))
+        .unwrap_or(EntryKey::Default);
     // As somebody may have written it into hosts.toml by hand: no rule was applied to it.
     let entry = hosts.entries.entry(key.clone()).or_default();
     entry.params = params.lines().map(str::to_owned).collect();
@@ -137,14 +140,14 @@ pub fn heartbeat(data: &[u8]) {
     let Ok(heartbeat) = serde_json::from_slice::<Heartbeat>(data) else { return };
     let (mut clients, start) = (Clients::default(), Instant::now());
     let told = clients
-        .hear(heartbeat.clone(), FROM, Word::Link, start)
+        .hear(heartbeat.clone(), FROM, MachineProof::Link, start)
         .map(|(_, told)| told)
         .expect("there is room");
     let words = [&told.hostname, &told.address, &told.image, &told.error];
     let words = words.into_iter().flatten().chain([&told.id, &told.version]).chain(&told.log);
     words.for_each(|w| shape::one_line(w));
     assert!(!told.id.is_empty() && told.phases.len() <= 32 && told.log.len() <= LOG_LINES);
-    let _ = clients.hear(heartbeat, FROM, Word::Link, start + Duration::from_secs(1));
+    let _ = clients.hear(heartbeat, FROM, MachineProof::Link, start + Duration::from_secs(1));
     let list = clients.list(start + Duration::from_secs(2));
     assert_eq!(list.len(), 1);
     let shown = status::render(&list);
@@ -169,7 +172,7 @@ pub fn hosts(data: &[u8]) {
     };
     let again = toml::to_string(&hosts).expect("it was TOML");
     assert_eq!(toml::from_str::<Hosts>(&again).expect("our own"), hosts);
-    let key: HostKey = match key.parse() {
+    let key: EntryKey = match key.parse() {
         Ok(key) => key,
         Err(why) => return shape::one_line(&why),
     };
@@ -191,10 +194,10 @@ pub fn hosts(data: &[u8]) {
     for key in hosts.entries.keys() {
         let mut asker = hosts::Asker { ip: Some(FROM), hostname: Some("pc1".into()), ..Default::default() };
         match key {
-            HostKey::Mac(mac) => asker.mac = Some(*mac),
-            HostKey::Uuid(uuid) => asker.uuid = Some(uuid.clone()),
-            HostKey::Serial(serial) => asker.serial = Some(serial.clone()),
-            HostKey::Default | HostKey::Group(_) => {}
+            EntryKey::Mac(mac) => asker.mac = Some(*mac),
+            EntryKey::Uuid(uuid) => asker.uuid = Some(uuid.clone()),
+            EntryKey::Serial(serial) => asker.serial = Some(serial.clone()),
+            EntryKey::Default | EntryKey::Group(_) => {}
         }
         let append = hosts::choose(&hosts, &asker).params.join(" ");
         shape::scripts(&[shape::image("lab")], Ask { wanted: None, append: &append, mac: None });
@@ -245,7 +248,7 @@ pub fn range(data: &[u8]) {
     let Some((first, header)) = data.split_first() else { return };
     let header = String::from_utf8_lossy(header);
     for size in [0, 1, u64::from(*first), 1 << (*first % 63), u64::MAX] {
-        if let Wanted::Part(range) = wanted(&header, size) {
+        if let ByteRange::Part(range) = wanted(&header, size) {
             assert!(range.start < range.end && range.end <= size, "{header:?} of {size}: {range:?}");
         }
     }

@@ -39,6 +39,7 @@ pub fn image(name: &str) -> ImageManifest {
         private: false,
         kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 30 << 20, from: "/boot/initrd.img-6".into() },
+        initrd_from: Default::default(),
         append: "quiet".into(),
         extra: String::new(),
         priority: Default::default(),
@@ -70,7 +71,7 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
             default: None,
             timeout: 10_000,
             append: ask.append,
-            addon: &|_| 0,
+            phase_one: &|_| 0,
         };
         script(&menu)
     };

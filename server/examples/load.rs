@@ -11,7 +11,7 @@ use boottorrent_server::{
     clients::Client,
     tui::{
         draw::draw,
-        model::{Link, Model, Snapshot, View},
+        model::{Model, ServerLink, ServerSnapshot, View},
         screen::{Look, clean},
         update::{Message, update},
     },
@@ -235,14 +235,14 @@ async fn watch(http: SocketAddr, seconds: u64) -> Result<Screen> {
     for _ in 0..seconds {
         tick.tick().await;
         let begin = Instant::now();
-        let now = Snapshot {
+        let now = ServerSnapshot {
             images: api.images().await?,
             machines: api.clients().await?,
             stats: api.get("/api/v1/stats").await?,
-            ..Snapshot::default()
+            ..ServerSnapshot::default()
         };
         let asked = Instant::now();
-        update(&mut model, Message::Polled(Link::ReadOnly, Box::new(now)));
+        update(&mut model, Message::Polled(ServerLink::ReadOnly, Box::new(now)));
         terminal.draw(|frame| {
             draw(frame, &model);
             clean(frame.buffer_mut(), Look { color: true, unicode: true });

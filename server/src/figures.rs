@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The running server in figures and rows, as they are asked for: read from [`State`], told by whoever is asked.
+//! The running server in figures and rows, as they are asked for: read from [`ServerState`], told by whoever is asked.
 
 use crate::{
     api::types::ImageRow,
     clients::Client,
-    library::Image,
-    state::State,
+    library::ServedImage,
+    state::ServerState,
     watch::{
-        live::Snapshot,
+        live::LiveSnapshot,
         stats::{ImageStats, Stats},
     },
 };
@@ -15,7 +15,7 @@ use bootspec::{ImageManifest, InfoHash, trust::KeyId};
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Instant};
 
 /// All of it, now.
-pub fn stats(state: &State, clients: &[Client]) -> Stats {
+pub fn stats(state: &ServerState, clients: &[Client]) -> Stats {
     let mut machines = BTreeMap::new();
     for client in clients {
         *machines.entry(client.phase().to_owned()).or_default() += 1;
@@ -34,7 +34,7 @@ pub fn stats(state: &State, clients: &[Client]) -> Stats {
 }
 
 /// The images' figures, by name.
-pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
+pub fn images(state: &ServerState, clients: &[Client]) -> Vec<ImageStats> {
     let library = state.library();
     let manifests: Vec<&ImageManifest> = library.values().map(|i| &i.manifest).collect();
     let default = state.default_image();
@@ -66,13 +66,13 @@ pub fn images(state: &State, clients: &[Client]) -> Vec<ImageStats> {
 }
 
 /// What those who listen are told of: see [`Live`](crate::watch::live::Live).
-pub fn snapshot(state: &State) -> Snapshot {
+pub fn snapshot(state: &ServerState) -> LiveSnapshot {
     let clients = state.machines(Instant::now());
-    Snapshot { images: images(state, &clients), sent: state.sent.payloads(), clients }
+    LiveSnapshot { images: images(state, &clients), sent: state.sent.payloads(), clients }
 }
 
 /// An image, and what else the server knows of it.
-pub fn image_row(state: &State, image: &Image, clients: &[Client]) -> ImageRow {
+pub fn image_row(state: &ServerState, image: &ServedImage, clients: &[Client]) -> ImageRow {
     let m = &image.manifest;
     let runs = clients.iter().filter(|c| c.runs(m.infohash));
     ImageRow {

@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
 
@@ -79,28 +79,43 @@ pub struct Put<'a> {
     pub beside: Option<&'a Path>,
     /// Whether a file that is there is replaced; an error otherwise.
     pub replace: bool,
-    /// Whether the folder's owner owns it, or whoever runs this.
-    pub inherit: bool,
+    /// Whose it is.
+    pub whose: Whose<'a>,
+}
+
+/// Who owns a file that is put in its place.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// The owner of its folder, who also writes it.
+    Folders,
+    /// Whoever runs this.
+    Ours,
+    /// The owner of this other folder.
+    LikeThat(&'a Path),
 }
 
 /// Write a file that only its one writer replaces: readers see the old one or the new one, and so does who comes
 /// after a power cut. It gets the folder's owner. Call with a lock where there may be two writers.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    put(path, bytes, &Put { mode, beside: None, replace: true, inherit: true })
+    put(path, bytes, &Put { mode, beside: None, replace: true, whose: Whose::Folders })
 }
 
 /// What [`replace`] does, in other ways. The one place in which files are made beside others and renamed.
 pub fn put(path: &Path, bytes: &[u8], how: &Put) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
-        let _acting = match how.inherit {
-            true => Some(owner::act_for(folder)?),
-            false => None,
+        let _acting = match how.whose {
+            Whose::Folders => Some(owner::act_for(folder)?),
+            Whose::Ours | Whose::LikeThat(_) => None,
         };
         // A new file under a name that nobody can foresee, and 0600: nobody else reads a secret, not even for a
         // moment.
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(how.beside.unwrap_or(folder))?;
         file.write_all(bytes)?;
+        if let Whose::LikeThat(other) = how.whose {
+            let of = other.metadata()?;
+            fchown(file.as_file(), Some(of.uid()), Some(of.gid()))?;
+        }
         file.as_file().set_permissions(Permissions::from_mode(how.mode))?;
         file.as_file().sync_all()?;
         match how.replace {

@@ -17,6 +17,7 @@
 
 pub mod addon;
 pub mod api;
+pub mod body;
 pub mod cage;
 pub mod catalogue;
 pub mod cli;
@@ -43,6 +44,7 @@ pub mod meter;
 pub mod neighbours;
 pub mod net;
 pub mod notify;
+pub mod operations;
 pub mod owner;
 pub mod refresh;
 pub mod seed;

@@ -26,9 +26,6 @@ use std::{
 };
 use swarm::{MAX_METAINFO, Metainfo};
 
-/// The aliases of all drivers of network cards are a quarter of a megabyte.
-const MAX_INDEX: usize = 16 << 20;
-
 /// An open file and its size.
 #[derive(Clone, Debug)]
 pub struct Open {
@@ -49,9 +46,7 @@ pub struct OwnInitrd {
 
 impl OwnInitrd {
     fn open(dir: &Path) -> Result<OwnInitrd> {
-        let text = files::read(&dir.join(CARDS), MAX_INDEX, "index of drivers")?;
-        let index = serde_json::from_slice(&text).with_context(|| format!("reading {CARDS}"))?;
-        Ok(OwnInitrd { archives: open(&dir.join(ARCHIVES))?, index })
+        Ok(OwnInitrd { archives: open(&dir.join(ARCHIVES))?, index: Index::read(dir)? })
     }
 
     /// The drivers for a machine: everything of its initrd but the agent.
@@ -72,7 +67,7 @@ impl OwnInitrd {
 }
 
 /// One version of one image.
-pub struct Image {
+pub struct ServedImage {
     /// What it is.
     pub manifest: ImageManifest,
     /// Its torrent, without a tracker.
@@ -89,15 +84,15 @@ pub struct Image {
     pub sums: Option<Open>,
     /// What is signed of it, and the signature; either may be empty.
     pub evidence: Evidence,
-    version: Version,
+    version: FolderVersion,
 }
 
 /// Tells a folder from the one that was there before: inode, and time of the last change in it; and when its
 /// signature was last written, which stock minisign does in place.
-type Version = (u64, i64, i64, i64);
+type FolderVersion = (u64, i64, i64, i64);
 
 /// All images by name.
-pub type Library = BTreeMap<ImageName, Arc<Image>>;
+pub type Library = BTreeMap<ImageName, Arc<ServedImage>>;
 
 /// The images that have an entry of their own in menus: those of LTSP boot from LTSP's.
 pub fn bootable(library: &Library) -> Vec<&ImageManifest> {
@@ -123,7 +118,7 @@ pub fn load(catalogue: &Catalogue, before: &Library) -> Result<Loaded> {
             .and_then(|v| before.get(&name).filter(|i| i.version == v));
         match kept {
             Some(image) => drop(loaded.library.insert(name, image.clone())),
-            None => match Image::open(catalogue, &name) {
+            None => match ServedImage::open(catalogue, &name) {
                 Ok(image) => {
                     loaded.library.insert(name, Arc::new(image));
                     loaded.changed = true;
@@ -136,15 +131,15 @@ pub fn load(catalogue: &Catalogue, before: &Library) -> Result<Loaded> {
     Ok(loaded)
 }
 
-impl Image {
-    fn open(catalogue: &Catalogue, name: &ImageName) -> Result<Image> {
+impl ServedImage {
+    fn open(catalogue: &Catalogue, name: &ImageName) -> Result<ServedImage> {
         let dir = catalogue.dir(name);
         let version = version(&dir, name)?;
         let manifest = catalogue.manifest(name)?;
         let path = dir.join(torrent_name(name));
         let bytes = files::read(&path, MAX_METAINFO, "torrent that machines take")?;
         let torrent = Metainfo::parse(bytes).with_context(|| format!("reading {}", path.display()))?;
-        let image = Image {
+        let image = ServedImage {
             kernel: open(&dir.join(KERNEL))?,
             initrd: open(&dir.join(INITRD))?,
             own: match manifest.initrd_from {
@@ -180,7 +175,7 @@ fn open(path: &Path) -> Result<Open> {
     Ok(Open { file: Arc::new(file), size })
 }
 
-fn version(dir: &Path, name: &ImageName) -> Result<Version> {
+fn version(dir: &Path, name: &ImageName) -> Result<FolderVersion> {
     let m = fs::metadata(dir).with_context(|| format!("opening {}", dir.display()))?;
     let signed = fs::metadata(dir.join(signature_name(name))).map_or(0, |m| m.mtime());
     Ok((m.ino(), m.mtime(), m.mtime_nsec(), signed))

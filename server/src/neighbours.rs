@@ -34,7 +34,7 @@ const NETWORKS: Duration = Duration::from_secs(10);
 
 /// What the link says of whoever speaks from an address in a machine's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkVerdict {
     /// The address belongs to that machine's card.
     Agrees,
     /// The address is not on a link of ours, nor is the machine: nobody here can say.
@@ -54,10 +54,10 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// Whether `remote`, who has connected to our address `local`, may speak for the machine with the card `mac`.
-    pub fn ask(&self, remote: IpAddr, local: IpAddr, mac: Mac) -> Link {
+    pub fn ask(&self, remote: IpAddr, local: IpAddr, mac: Mac) -> LinkVerdict {
         // Somebody on the server itself.
         if remote.is_loopback() || remote == local {
-            return Link::Elsewhere;
+            return LinkVerdict::Elsewhere;
         }
         let table = self.table(remote);
         judge(&table, remote, mac, self.is_near(remote))
@@ -89,12 +89,12 @@ impl Neighbours {
 }
 
 /// `near`: whether `remote` is in a network of ours.
-fn judge(table: &[(IpAddr, Mac)], remote: IpAddr, mac: Mac, near: bool) -> Link {
+fn judge(table: &[(IpAddr, Mac)], remote: IpAddr, mac: Mac, near: bool) -> LinkVerdict {
     match table.iter().find(|(ip, _)| *ip == remote) {
-        Some((_, card)) if *card == mac => Link::Agrees,
-        Some(_) => Link::Denies,
-        None if near || table.iter().any(|(_, card)| *card == mac) => Link::Denies,
-        None => Link::Elsewhere,
+        Some((_, card)) if *card == mac => LinkVerdict::Agrees,
+        Some(_) => LinkVerdict::Denies,
+        None if near || table.iter().any(|(_, card)| *card == mac) => LinkVerdict::Denies,
+        None => LinkVerdict::Elsewhere,
     }
 }
 
@@ -166,19 +166,19 @@ mod tests {
         let ip = |a: &str| a.parse::<IpAddr>().unwrap();
         let (a, b): (Mac, Mac) = ("52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap());
         let table = [(ip("10.0.0.1"), a), (ip("10.0.0.2"), b)];
-        assert_eq!(judge(&table, ip("10.0.0.1"), a, true), Link::Agrees);
-        assert_eq!(judge(&table, ip("10.0.0.1"), b, true), Link::Denies);
-        assert_eq!(judge(&table, ip("10.0.0.3"), a, true), Link::Denies);
+        assert_eq!(judge(&table, ip("10.0.0.1"), a, true), LinkVerdict::Agrees);
+        assert_eq!(judge(&table, ip("10.0.0.1"), b, true), LinkVerdict::Denies);
+        assert_eq!(judge(&table, ip("10.0.0.3"), a, true), LinkVerdict::Denies);
         // From behind a router: not in the name of a machine that is here.
-        assert_eq!(judge(&table, ip("10.9.0.3"), a, false), Link::Denies);
+        assert_eq!(judge(&table, ip("10.9.0.3"), a, false), LinkVerdict::Denies);
         assert_eq!(
             judge(&table, ip("10.9.0.3"), "52:54:00:00:00:03".parse().unwrap(), false),
-            Link::Elsewhere
+            LinkVerdict::Elsewhere
         );
         let ask = |remote: &str, local: &str| Neighbours::default().ask(ip(remote), ip(local), a);
         assert_eq!(
             (ask("127.0.0.1", "127.0.0.1"), ask("192.0.2.1", "192.0.2.1")),
-            (Link::Elsewhere, Link::Elsewhere)
+            (LinkVerdict::Elsewhere, LinkVerdict::Elsewhere)
         );
     }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The running server follows the disk: images, machines and groups, and what GRUB gets by TFTP.
 
-use crate::{catalogue::Catalogue, library, state::State, tftp};
+use crate::{catalogue::Catalogue, library, state::ServerState, tftp};
 use std::{collections::HashSet, sync::Arc};
 
 /// Bring images and machines up to date with the disk.
-pub fn refresh(state: &State) {
+pub fn refresh(state: &ServerState) {
     let mut told = state.told();
     look(&Catalogue::at(&state.config.catalogue.dir), state, &mut told.images);
     let version = state.store.version();
@@ -20,7 +20,7 @@ pub fn refresh(state: &State) {
 }
 
 /// Bring the library up to date. What is wrong is told once.
-fn look(catalogue: &Catalogue, state: &State, told: &mut HashSet<String>) {
+fn look(catalogue: &Catalogue, state: &ServerState, told: &mut HashSet<String>) {
     state.forget_retired();
     let before = state.library();
     match library::load(catalogue, &before) {

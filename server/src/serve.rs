@@ -9,11 +9,12 @@ use crate::{
     notify::notify,
     refresh::refresh,
     seed::{Engine, Seeder},
-    socket,
-    state::State,
+    socket::{self, Socket},
+    state::ServerState,
     tls::Tls,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use bootspec::text::count;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
     io,
@@ -27,8 +28,10 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    task::JoinSet,
+    time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How often the catalogue is looked at.
 const POLL: Duration = Duration::from_secs(2);
@@ -46,67 +49,62 @@ pub async fn serve(config: Config) -> Result<()> {
     end_at_last()?;
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
-    let tls = Tls::configured(&config.serve, address.port())?;
-    let seeder = match config.serve.seed {
+    let tls = match Tls::configured(&config.serve, address.port())? {
+        Some(tls) => Some((listen(config.serve.tls_listen).await?, tls)),
+        None => None,
+    };
+    let engine = match config.serve.seed {
         true => Some(Engine::start(&config.serve).await?),
         false => None,
     };
-    let peer_port = seeder.as_ref().map_or(config.serve.peer_port, Engine::port);
+    let peer_port = engine.as_ref().map_or(config.serve.peer_port, Engine::port);
     let socket = socket::open(&config.serve.socket);
-    let state = Arc::new(State::new(config, peer_port));
+    let state = Arc::new(ServerState::new(config, peer_port));
     refresh(&state);
 
-    let (stop, stopped) = watch::channel(false);
-    let mut following = tokio::spawn(follow(state.clone(), stopped.clone()));
-    let served = state.clone();
-    tokio::spawn(state.fetches.clone().run(move || refresh(&served)));
-    let seeding = seeder.map(|s| tokio::spawn(seed(Seeder::new(s), state.clone(), stopped.clone())));
-    let watched = tokio::spawn(watch_rates(state.clone(), stopped.clone()));
-    let graceful = |mut until: watch::Receiver<bool>| async move { drop(until.wait_for(|s| *s).await) };
+    // Each part works until `stop`. One that ends before ends the server.
+    let (stop, mut parts) = (CancellationToken::new(), JoinSet::new());
+    parts.spawn(follow(state.clone(), stop.clone()));
+    parts.spawn(fetch(state.clone(), stop.clone()));
+    parts.spawn(watch_rates(state.clone(), stop.clone()));
+    if let Some(engine) = engine {
+        parts.spawn(seed(Seeder::new(engine), state.clone(), stop.clone()));
+    }
     let app = http::router(state.clone(), Over::Tcp);
-    let http = tokio::spawn(http::listen::serve(listener, None, app.clone(), stopped.clone()));
-    if let Some(tls) = tls {
-        let listener = listen(state.config.serve.tls_listen).await?;
+    if let Some((listener, tls)) = tls {
         let at = listener.local_addr().context("asking for the listener's address")?;
-        tokio::spawn(http::listen::serve(listener, Some(tls), app, stopped.clone()));
+        parts.spawn(http::listen::serve(listener, Some(tls), app.clone(), stop.clone()));
         tracing::info!("speaking TLS on https://{at}");
     }
-    let mut local = None;
+    parts.spawn(http::listen::serve(listener, None, app, stop.clone()));
     match socket {
-        Ok(socket) => {
-            let app = http::router(state.clone(), Over::Socket).into_make_service_with_connect_info::<Ends>();
-            let serving = axum::serve(socket.listener, app).with_graceful_shutdown(graceful(stopped.clone()));
-            local = Some((tokio::spawn(serving.into_future()), socket.file));
-        }
+        Ok(socket) => drop(parts.spawn(serve_socket(socket, state.clone(), stop.clone()))),
         Err(e) => tracing::warn!("nothing can be changed while this server runs, only asked: {e:#}"),
     }
     tracing::info!(
-        "listening on http://{address}, {} image(s) in {}",
-        state.library().len(),
+        "listening on http://{address}, {} in {}",
+        count(state.library().len(), "image"),
         state.config.catalogue.dir.display()
     );
     notify("READY=1");
 
-    tokio::select! {
-        _ = term.recv() => tracing::info!("stopping: SIGTERM"),
-        _ = int.recv() => tracing::info!("stopping: SIGINT"),
-        ended = &mut following => ended.context("following the catalogue")?,
-    }
+    let ended = tokio::select! {
+        _ = term.recv() => Ok("SIGTERM"),
+        _ = int.recv() => Ok("SIGINT"),
+        Some(ended) = parts.join_next() => Err(ended),
+    };
     notify("STOPPING=1");
-    stop.send_replace(true);
+    stop.cancel();
+    match ended {
+        Ok(signal) => tracing::info!("stopping: {signal}"),
+        Err(ended) => {
+            ended.context("a part of the server has failed")?;
+            bail!("a part of the server has ended");
+        }
+    }
     // Downloads that take longer are cut: the machines go on with other sources.
-    let _ = tokio::time::timeout(GRACE, async {
-        // Those who watch the page would otherwise never go.
-        let _ = watched.await;
-        let _ = http.await;
-        if let Some((serving, _file)) = local {
-            let _ = serving.await;
-        }
-        if let Some(seeding) = seeding {
-            let _ = seeding.await;
-        }
-    })
-    .await;
+    let all = async { while parts.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, all).await;
     Ok(())
 }
 
@@ -143,40 +141,47 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Look at the catalogue from time to time.
-async fn follow(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
-    while tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_err() {
+async fn follow(state: Arc<ServerState>, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
         refresh(&state);
     }
 }
 
+/// Fetch what is asked for. What is under way is gone on with when the server starts again.
+async fn fetch(state: Arc<ServerState>, stop: CancellationToken) {
+    let served = state.clone();
+    stop.run_until_cancelled(state.fetches.clone().run(move || refresh(&served))).await;
+}
+
 /// Take the rates each second, and tell who watches.
-async fn watch_rates(state: Arc<State>, mut stopped: watch::Receiver<bool>) {
+async fn watch_rates(state: Arc<ServerState>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            now = tick.tick() => {
-                let (now, images) = (now.into_std(), |clients: &[Client]| figures::images(&state, clients));
-                state.live.tick(state.machines(now), state.sent.payloads(), images, now);
-            }
-            _ = stopped.wait_for(|s| *s) => break,
-        }
+    while let Some(now) = stop.run_until_cancelled(tick.tick()).await {
+        let (now, images) = (now.into_std(), |clients: &[Client]| figures::images(&state, clients));
+        state.live.tick(state.machines(now), state.sent.payloads(), images, now);
     }
+    // Those who watch the page would otherwise never go.
     state.live.end();
 }
 
 /// Seed what is in the library. Apart from [`follow`], since hashing a new payload takes its time.
-async fn seed(mut seeder: Seeder, state: Arc<State>, mut stopped: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = seeder.follow(&state) => {}
-            _ = stopped.wait_for(|s| *s) => break,
-        }
-        if tokio::time::timeout(POLL, stopped.wait_for(|s| *s)).await.is_ok() {
+async fn seed(mut seeder: Seeder, state: Arc<ServerState>, stop: CancellationToken) {
+    while stop.run_until_cancelled(seeder.follow(&state)).await.is_some() {
+        if stop.run_until_cancelled(sleep(POLL)).await.is_none() {
             break;
         }
     }
     seeder.stop().await;
+}
+
+/// Answer whoever may write to the local socket. Its file goes with this.
+async fn serve_socket(socket: Socket, state: Arc<ServerState>, stop: CancellationToken) {
+    let Socket { listener, file: _file } = socket;
+    let app = http::router(state, Over::Socket).into_make_service_with_connect_info::<Ends>();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
+    // It ends by `stop` alone.
+    let _ = serving.await;
 }
 
 /// Every image keeps three files open, and every machine a connection.

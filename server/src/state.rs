@@ -6,11 +6,12 @@ use crate::{
     addon::Addons,
     clients::{Client, Clients},
     config::Config,
-    fetch::{Place, jobs::Jobs},
+    fetch::{FetchDirs, jobs::Jobs},
     hosts::{self, Hosts},
-    library::{Image, Library},
+    library::{Library, ServedImage},
     neighbours::Neighbours,
     net::{interfaces, own_names},
+    operations::Disk,
     ticket::Tickets,
     tracker::Tracker,
     wake,
@@ -28,7 +29,7 @@ use std::{
 pub const KEEP: Duration = Duration::from_secs(600);
 
 /// The running server.
-pub struct State {
+pub struct ServerState {
     /// The settings.
     pub config: Config,
     /// The port on which our seeder really listens.
@@ -42,7 +43,7 @@ pub struct State {
     /// Who watches.
     pub live: Live,
     /// What was said of machines and groups, on disk.
-    pub store: hosts::Store,
+    pub store: hosts::HostsFile,
     /// What is being fetched.
     pub fetches: Arc<Jobs>,
     /// What this server is called.
@@ -53,10 +54,10 @@ pub struct State {
     pub neighbours: Neighbours,
     library: RwLock<Arc<Library>>,
     hosts: RwLock<Arc<Hosts>>,
-    retired: Mutex<Vec<(Instant, Arc<Image>)>>,
+    retired: Mutex<Vec<(Instant, Arc<ServedImage>)>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
-    told: Mutex<Told>,
+    told: Mutex<KnownFaults>,
     machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
 }
 
@@ -65,14 +66,14 @@ const FEW: usize = 256;
 
 /// What was wrong on the disk when it was last looked at: told once, not each time.
 #[derive(Default)]
-pub struct Told {
+pub struct KnownFaults {
     /// Of the images.
     pub images: HashSet<String>,
     /// Of hosts.toml: the version that was read.
-    pub hosts: Option<hosts::store::Version>,
+    pub hosts: Option<hosts::store::HostsVersion>,
 }
 
-impl State {
+impl ServerState {
     /// Bytes that a machine loads before its agent runs. `card`: its network card, as iPXE's `busid`.
     pub fn phase_one(&self, image: &ImageManifest, card: Option<&str>) -> u64 {
         let library = self.library();
@@ -87,16 +88,16 @@ impl State {
     }
 
     /// A server with no images yet.
-    pub fn new(config: Config, peer_port: u16) -> State {
+    pub fn new(config: Config, peer_port: u16) -> ServerState {
         // Asked for once: an interface that comes later only makes "near" a guess (/24).
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::of(&config);
         let names = [own_names(), config.serve.names.clone()].concat();
         let tickets = Tickets::at(&config.catalogue.dir);
-        let fetches = Arc::new(Jobs::new(Place::of(&config)));
-        State {
-            store: hosts::Store::at(&config.catalogue.dir),
+        let fetches = Arc::new(Jobs::new(FetchDirs::of(&config)));
+        ServerState {
+            store: hosts::HostsFile::at(&config.catalogue.dir),
             config,
             peer_port,
             addons,
@@ -117,8 +118,13 @@ impl State {
         }
     }
 
+    /// Images and machines on the disk, to change them.
+    pub fn disk(&self) -> Disk {
+        Disk::of(&self.config)
+    }
+
     /// What was wrong. While it is held, nobody else looks at the disk.
-    pub fn told(&self) -> MutexGuard<'_, Told> {
+    pub fn told(&self) -> MutexGuard<'_, KnownFaults> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,7 +151,7 @@ impl State {
         clients
     }
 
-    /// What [`State::list_clients`] says, or said a second ago where there are many: all who ask share it.
+    /// What [`ServerState::list_clients`] says, or said a second ago where there are many: all who ask share it.
     pub fn machines(&self, now: Instant) -> Arc<Vec<Client>> {
         let mut kept = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = |(at, list): &&(Instant, Arc<Vec<Client>>)| {
@@ -172,7 +178,7 @@ impl State {
     /// From now on these are the images.
     pub fn set_library(&self, library: Library) {
         let torrents: HashSet<_> = library.values().map(|i| i.manifest.infohash).collect();
-        let gone = |i: &&Arc<Image>| !torrents.contains(&i.manifest.infohash);
+        let gone = |i: &&Arc<ServedImage>| !torrents.contains(&i.manifest.infohash);
         let now = Instant::now();
         self.retired().extend(self.library().values().filter(gone).map(|i| (now, i.clone())));
         self.tracker().track(torrents);
@@ -180,8 +186,8 @@ impl State {
     }
 
     /// The version of an image that is asked for, as long as it is seeded; the newest one otherwise.
-    pub fn version(&self, name: &ImageName, asked: Option<InfoHash>) -> Option<Arc<Image>> {
-        let is = |i: &Arc<Image>| i.manifest.name == *name && Some(i.manifest.infohash) == asked;
+    pub fn version(&self, name: &ImageName, asked: Option<InfoHash>) -> Option<Arc<ServedImage>> {
+        let is = |i: &Arc<ServedImage>| i.manifest.name == *name && Some(i.manifest.infohash) == asked;
         let newest = self.library().get(name).cloned();
         if newest.as_ref().is_some_and(is) {
             return newest;
@@ -195,7 +201,7 @@ impl State {
         self.retired().retain(|(since, _)| since.elapsed() < KEEP);
     }
 
-    fn retired(&self) -> MutexGuard<'_, Vec<(Instant, Arc<Image>)>> {
+    fn retired(&self) -> MutexGuard<'_, Vec<(Instant, Arc<ServedImage>)>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

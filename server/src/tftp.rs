@@ -7,13 +7,13 @@ use crate::{
     grub::{self, Way},
     ipxe::Menu,
     library,
-    state::State,
+    state::ServerState,
 };
 use anyhow::Result;
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Write what has changed, if the folder is there.
-pub fn refresh(state: &State) -> Result<()> {
+pub fn refresh(state: &ServerState) -> Result<()> {
     let folder = state.config.catalogue.dir.join(grub::IN_CATALOGUE);
     if !folder.is_dir() {
         return Ok(());

@@ -3,7 +3,7 @@
 
 use crate::{
     clients::Client,
-    hosts::{Asker, HostKey, Hosts, Mac, choose},
+    hosts::{Asker, EntryKey, Hosts, Mac, choose},
     net::{Interface, interfaces},
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -34,16 +34,16 @@ pub fn resolve(target: &str, hosts: &Hosts, clients: &[Client]) -> Result<Vec<Ma
             };
         }
     };
-    if let HostKey::Mac(mac) = key {
+    if let EntryKey::Mac(mac) = key {
         return Ok(vec![mac]);
     }
     let chosen = |c: &Client| choose(hosts, &asker(c));
     let known = hosts.entries.iter().filter_map(|(k, e)| match (k, &key) {
-        (HostKey::Mac(mac), HostKey::Group(group)) if e.group.as_ref() == Some(group) => Some(*mac),
+        (EntryKey::Mac(mac), EntryKey::Group(group)) if e.group.as_ref() == Some(group) => Some(*mac),
         _ => None,
     });
     let heard = clients.iter().filter(|c| match &key {
-        HostKey::Group(group) => chosen(c).group.as_ref() == Some(group),
+        EntryKey::Group(group) => chosen(c).group.as_ref() == Some(group),
         key => chosen(c).key.as_ref() == Some(key),
     });
     let all: BTreeSet<Mac> = known.chain(heard.filter_map(mac)).collect();

@@ -247,7 +247,8 @@ fn refusals_leave_the_catalogue_as_it_was() {
             vec!["stock"],
             format!(
                 "the initrd /boot/initrd.img-{KERNEL} lacks BootTorrent's boot script (scripts/boottorrent): install \
-                 the package boottorrent-initramfs-tools in the image"
+                 the package boottorrent-initramfs-tools in the image; and this server cannot make one instead, because \
+                 the image has no /lib/modules/{KERNEL}/modules.dep"
             ),
         ),
         (vec!["nowhere"], "opening nowhere: No such file or directory (os error 2)".into()),

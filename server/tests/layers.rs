@@ -9,9 +9,12 @@ use std::{
 
 /// From the ground up.
 const STOREYS: [(&str, &str); 9] = [
-    ("ground", "cage config files firmware interrupt meter net notify owner socket table tls token tool"),
+    (
+        "ground",
+        "body cage config files firmware interrupt meter net notify owner socket table tls token tool",
+    ),
     ("images", "addon catalogue command_line family fetch import keys library sources"),
-    ("machines", "clients hosts neighbours ticket tracker wake"),
+    ("machines", "clients hosts neighbours operations ticket tracker wake"),
     ("boot files", "grub ipxe"),
     ("what is told", "api watch"),
     ("daemon", "figures refresh seed state tftp"),

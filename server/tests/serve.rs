@@ -90,7 +90,7 @@ fn boot_files_with_ranges() {
         ("/images/..%2f..%2fetc/passwd", "no image '../../etc' on this server: there are lab\n"),
         (
             "/images/lab/manifest.toml",
-            "image 'lab' has no such file: it has vmlinuz, initrd, lab.torrent and payload\n",
+            "image 'lab' has no such file: it has vmlinuz, initrd, payload, lab.torrent, addon, own, sums, lab.statement and lab.statement.minisig\n",
         ),
         ("/x", "there is nothing at /x on this BootTorrent server\n"),
     ] {

@@ -3,11 +3,12 @@
 
 use super::types::{Health, HostRow, ImageRow, Wake, Woken};
 use crate::{
+    body,
     catalogue::ImageChange,
     clients::Client,
     config::Config,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{HostChange, HostKey},
+    hosts::{EntryKey, HostChange},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName};
@@ -122,12 +123,12 @@ impl Api {
     }
 
     /// Say something of a machine or a group.
-    pub async fn set_host(&self, key: &HostKey, change: &HostChange) -> Result<HostRow> {
+    pub async fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<HostRow> {
         self.ask(Method::PUT, &format!("/api/v1/hosts/{}", escaped(&key.to_string())), Some(change)).await
     }
 
     /// Forget what was said of a machine or a group.
-    pub async fn unset_host(&self, key: &HostKey) -> Result<()> {
+    pub async fn unset_host(&self, key: &EntryKey) -> Result<()> {
         self.delete(&format!("/api/v1/hosts/{}", escaped(&key.to_string()))).await
     }
 
@@ -184,18 +185,12 @@ impl Api {
             let json = serde_json::to_vec(body).context("writing JSON")?;
             request = request.header("content-type", "application/json").body(json);
         }
-        let mut answer = request.send().await.with_context(asking)?;
+        let answer = request.send().await.with_context(asking)?;
         let status = answer.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.with_context(asking)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER {
-                bail!(
-                    "{}{path} answers more than {MAX_ANSWER} bytes: is it a BootTorrent server?",
-                    self.shown
-                );
-            }
-        }
+        let read = body::up_to(reqwest::Body::from(answer), MAX_ANSWER, 0);
+        let Some(body) = read.await.with_context(asking)? else {
+            bail!("{}{path} answers more than {MAX_ANSWER} bytes: is it a BootTorrent server?", self.shown);
+        };
         if status.is_client_error() || status.is_server_error() {
             let sentence = bootspec::text::printable(&String::from_utf8_lossy(&body), 1000);
             return Err(match sentence.trim() {

@@ -1,24 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What crosses the API, as JSON. Errors are no JSON: a status from 400 on, and one sentence as text.
-//!
-//! | request | body → answer |
-//! |---|---|
-//! | `GET /api/v1/health` | → [`Health`] |
-//! | `GET /api/v1/clients` | → `[`[`Client`](crate::clients::Client)`]` |
-//! | `GET /api/v1/images` | → `[`[`ImageRow`]`]` |
-//! | `GET /api/v1/hosts` | → `[`[`HostRow`]`]` |
-//! | `GET /api/v1/fetches` | → `[`[`FetchRow`]`]` |
-//! | `PUT /api/v1/hosts/KEY` | [`HostChange`](crate::hosts::HostChange) → [`HostRow`] |
-//! | `DELETE /api/v1/hosts/KEY` | → nothing |
-//! | `POST /api/v1/images/NAME` | [`ImageChange`] → [`ImageRow`] |
-//! | `DELETE /api/v1/images/NAME[?force=true]` | → nothing |
-//! | `POST /api/v1/fetches` | [`FetchRequest`] → [`FetchRow`] |
-//! | `DELETE /api/v1/fetches/ID` | → nothing: one that runs is cancelled, one that has ended is forgotten |
-//! | `POST /api/v1/wake` | [`Wake`] → [`Woken`] |
-//!
-//! From `PUT` on they work over the local socket, or with a token. KEY is a [`HostKey`], percent-encoded where it must be.
+//! What crosses the API, as JSON, and belongs to no part of the server: see `http::routes` for who asks what.
 
-use crate::hosts::{Entry, HostKey};
+use crate::hosts::{EntryKey, HostEntry};
 use bootspec::ImageManifest;
 use serde::{Deserialize, Serialize};
 
@@ -73,10 +56,10 @@ impl ImageRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
     /// Whom it is for.
-    pub key: HostKey,
+    pub key: EntryKey,
     /// What it says.
     #[serde(flatten)]
-    pub entry: Entry,
+    pub entry: HostEntry,
 }
 
 /// Who is to be woken.

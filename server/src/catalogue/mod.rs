@@ -13,9 +13,9 @@
 //! folder is root's own until the image is whole.
 
 mod change;
+pub mod free_space;
 mod names;
 pub mod own;
-pub mod room;
 mod sign;
 mod staging;
 mod store;

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What an initrd that the server makes consists of: archives in one file of the image's folder, and their index.
 
+use crate::files;
+use anyhow::{Context, Result};
 use bootspec::{Overlay, Params, Target, cmdline::split, modalias};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
+
+/// The aliases of all drivers of network cards are a tenth of a megabyte.
+const MAX_INDEX: usize = 16 << 20;
 
 /// The archives, one after the other.
 pub const ARCHIVES: &str = "own.archives";
@@ -57,6 +62,20 @@ pub struct Card {
 }
 
 impl Index {
+    /// Read it from an image's folder.
+    pub fn read(folder: &Path) -> Result<Index> {
+        let text = files::read(&folder.join(CARDS), MAX_INDEX, "index of drivers")?;
+        serde_json::from_slice(&text).with_context(|| format!("reading {CARDS}"))
+    }
+
+    /// Bytes for one card: the median of all, and for all cards.
+    pub fn sizes(&self) -> (u64, u64) {
+        let mut cards: Vec<u64> = self.cards.iter().map(|c| c.archive.size).collect();
+        cards.sort_unstable();
+        let median = cards.get(cards.len() / 2).copied().unwrap_or(self.general.size);
+        (self.base.size + median, self.base.size + self.general.size)
+    }
+
     /// The archives for a machine. `busid`: its card, as iPXE says it; nothing, or a card that nobody knows: all drivers.
     pub fn archives(&self, busid: Option<&str>, extra: &[&str]) -> Vec<Slice> {
         let device = busid.and_then(modalias::of_busid);

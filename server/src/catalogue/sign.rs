@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     files, interrupt,
-    keys::{Hand, Signer},
+    keys::{CatalogueSigner, Signer},
     meter::Meter,
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -46,7 +46,7 @@ impl Sealed {
 }
 
 /// The statement of a manifest, with a signature by whoever can. Its signature is empty without any.
-pub(super) fn seal(manifest: &ImageManifest, hand: &Hand) -> Result<(Sealed, Option<Evidence>)> {
+pub(super) fn seal(manifest: &ImageManifest, hand: &CatalogueSigner) -> Result<(Sealed, Option<Evidence>)> {
     let statement = match Statement::of(manifest) {
         Ok(statement) => statement,
         Err(why) => {

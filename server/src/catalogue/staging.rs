@@ -7,11 +7,11 @@
 
 use super::{
     names::{INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
-    room::Room,
     sign::{Sealed, seal},
     store::Catalogue,
 };
 use crate::{
+    catalogue::free_space::FreeSpace,
     files, interrupt,
     owner::{self, Owner},
 };
@@ -125,8 +125,8 @@ impl Staging {
     }
 
     /// The room on its disk.
-    pub fn room(&self) -> Room<'_> {
-        Room { dir: &self.dir, name: &self.name }
+    pub fn room(&self) -> FreeSpace<'_> {
+        FreeSpace { dir: &self.dir, name: &self.name }
     }
 
     /// A new file in the folder.

@@ -4,8 +4,8 @@
 use super::names::MANIFEST;
 
 use crate::{
-    files::{self, Put},
-    keys::Hand,
+    files::{self, Put, Whose},
+    keys::CatalogueSigner,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageManifest, ImageName};
@@ -25,17 +25,17 @@ pub struct Catalogue {
     /// The folder with the images.
     pub(super) images: PathBuf,
     /// Who signs them.
-    pub(super) hand: Hand,
+    pub(super) hand: CatalogueSigner,
 }
 
 impl Catalogue {
     /// The catalogue at `root`; nothing is made until an image is added.
     pub fn at(root: &Path) -> Catalogue {
-        Catalogue { images: root.join("images"), hand: Hand::None }
+        Catalogue { images: root.join("images"), hand: CatalogueSigner::None }
     }
 
     /// The same, and what is added from now on is signed by this hand.
-    pub fn signed_by(self, hand: Hand) -> Catalogue {
+    pub fn signed_by(self, hand: CatalogueSigner) -> Catalogue {
         Catalogue { hand, ..self }
     }
 
@@ -104,7 +104,7 @@ impl Catalogue {
     /// Replace a small file of an image: readers see the old one or the new one. Call with the lock.
     pub(super) fn put(&self, name: &ImageName, file: &str, bytes: &[u8]) -> Result<()> {
         // Beside the images and not in the folder: so the folder changes once, when the new one is in it.
-        let how = Put { mode: 0o644, beside: Some(&self.images), replace: true, inherit: true };
+        let how = Put { mode: 0o644, beside: Some(&self.images), replace: true, whose: Whose::Folders };
         files::put(&self.dir(name).join(file), bytes, &how)
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
-use crate::keys::{self, Folder, Hand};
+use crate::keys::{self, CatalogueSigner, Folder};
 use anyhow::Result;
 use bootspec::{
     ImageManifest, ImageName, InfoHash,
@@ -152,7 +152,7 @@ fn signed_when_added_and_later() {
     let by = |hand| Catalogue::at(dir.path()).signed_by(hand);
     let name: ImageName = "lab".parse().unwrap();
     let image = whole("lab", true);
-    let unable = || Hand::Unable("the key is away".into());
+    let unable = || CatalogueSigner::Unable("the key is away".into());
 
     let none = Catalogue::at(dir.path());
     assert_eq!(add_whole(&none, &image, false).unwrap(), Sealed::default());
@@ -168,8 +168,8 @@ fn signed_when_added_and_later() {
     );
 
     let key = keys::generate(&keys, &"k".parse().unwrap(), false, None).unwrap().id;
-    let Hand::Ready(signer) = keys.hand(keys::Ask::Nobody).unwrap() else { panic!() };
-    let catalogue = by(Hand::Ready(signer.clone()));
+    let CatalogueSigner::Ready(signer) = keys.hand(keys::AskPassword::Nobody).unwrap() else { panic!() };
+    let catalogue = by(CatalogueSigner::Ready(signer.clone()));
     let sealed = add_whole(&catalogue, &image, true).unwrap();
     assert_eq!(sealed.told().unwrap(), format!("signed by key {key}"));
     let public = keys.keys().unwrap();

@@ -11,27 +11,41 @@ pub fn told(added: &Added, addons: &Addons) -> String {
     let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();
     let mut text = format!(
         "image '{}': {}, {} in pieces of {}, infohash {}\n\
-         kernel {version}from {}, initrd from {}\n",
+         kernel {version}from {}, initrd {}\n",
         m.name,
         m.what(),
         size(m.size),
         size(m.piece_length.into()),
         m.infohash,
         m.kernel.from,
-        m.initrd.from,
+        match added.own {
+            Some(_) => "made by this server".to_owned(),
+            None => format!("from {}", m.initrd.from),
+        },
     );
     let addon = addons.size(m.family);
     if m.family.is_some() && !m.append.is_empty() {
         text += &format!("kernel parameters: {}\n", m.append);
     }
-    text += &match m.family {
-        None => format!(
+    text += &match (m.family, &added.own) {
+        (_, Some(own)) => {
+            let agent = addons.init().map_or(0, |b| b.len() as u64);
+            let (one, all) = own.sizes();
+            format!(
+                "phase one (kernel and initrd, sent to each machine): {} + about {} = {}; {} for a card that is not known\n",
+                size(m.kernel.size),
+                size(agent + one),
+                size(m.kernel.size + agent + one),
+                size(m.kernel.size + agent + all)
+            )
+        }
+        (None, None) => format!(
             "phase one (kernel and initrd, sent to each machine): {} + {} = {}\n",
             size(m.kernel.size),
             size(m.initrd.size),
             size(m.kernel.size + m.initrd.size)
         ),
-        Some(_) => format!(
+        (Some(_), None) => format!(
             "phase one (kernel, initrd and add-on, sent to each machine): {} + {} + {} = {}\n",
             size(m.kernel.size),
             size(m.initrd.size),
@@ -43,7 +57,8 @@ pub fn told(added: &Added, addons: &Addons) -> String {
     for note in &added.notes {
         text += &format!("note: {note}\n");
     }
-    if let Some(Err(e)) = m.family.map(|f| addons.get(f)) {
+    let agent = added.own.as_ref().map(|_| addons.init());
+    if let Some(Err(e)) = m.family.map(|f| addons.get(f)).or(agent) {
         text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
     }
     text +=

@@ -3,15 +3,14 @@
 
 use super::run::block_on;
 use crate::{
-    api::{Api, types::*},
-    catalogue::{Catalogue, ImageChange},
+    api::{Api, types::HostRow},
+    catalogue::ImageChange,
     clients::Client,
     config::Config,
-    hosts::{HostChange, HostKey, Hosts, Store},
-    keys::{Folder, Hand},
-    wake,
+    hosts::{EntryKey, HostChange, Hosts},
+    operations::{self, Disk},
 };
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use bootspec::ImageName;
 
 /// Who does it.
@@ -19,20 +18,14 @@ pub enum Backend {
     /// The running server.
     Server(Api),
     /// Nobody runs: we do.
-    Disk(Catalogue, Store),
+    Disk(Disk),
 }
 
 impl Backend {
     /// The running server, or the disk. Errors: a server runs, and this user may not tell it anything.
     pub fn open(config: &Config) -> Result<Backend> {
-        let dir = &config.catalogue.dir;
-        Ok(match Api::local(&config.serve.socket)? {
-            Some(api) => Backend::Server(api),
-            None => {
-                let catalogue = Catalogue::at(dir).signed_by(Hand::Later(Folder::of(config)));
-                Backend::Disk(catalogue, Store::at(dir))
-            }
-        })
+        let api = Api::local(&config.serve.socket)?;
+        Ok(api.map_or_else(|| Backend::Disk(Disk::of(config)), Backend::Server))
     }
 
     /// The same for questions, which everybody may ask: over TCP where the socket is not for this user.
@@ -47,7 +40,7 @@ impl Backend {
                 let rows = block_on(api.hosts())?;
                 Ok(Hosts { entries: rows.into_iter().map(|r| (r.key, r.entry)).collect() })
             }
-            Backend::Disk(_, store) => store.load(),
+            Backend::Disk(disk) => disk.hosts.load(),
         }
     }
 
@@ -60,22 +53,21 @@ impl Backend {
     }
 
     /// Say something of a machine or a group.
-    pub fn set_host(&self, key: &HostKey, change: &HostChange) -> Result<HostRow> {
+    pub fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<HostRow> {
         match self {
             Backend::Server(api) => block_on(api.set_host(key, change)),
-            Backend::Disk(catalogue, store) => {
-                let images = catalogue.names()?;
-                let hosts = store.change(|hosts| change.apply(hosts, key, &images))?;
+            Backend::Disk(disk) => {
+                let hosts = disk.set_host(key, change, &disk.catalogue.names()?)?;
                 Ok(HostRow { key: key.clone(), entry: hosts.entries.get(key).cloned().unwrap_or_default() })
             }
         }
     }
 
     /// Forget what was said of a machine or a group.
-    pub fn unset_host(&self, key: &HostKey) -> Result<()> {
+    pub fn unset_host(&self, key: &EntryKey) -> Result<()> {
         match self {
             Backend::Server(api) => block_on(api.unset_host(key)),
-            Backend::Disk(_, store) => store.change(|hosts| hosts.forget(key)).map(drop),
+            Backend::Disk(disk) => disk.unset_host(key).map(drop),
         }
     }
 
@@ -83,11 +75,7 @@ impl Backend {
     pub fn change_image(&self, name: &ImageName, change: &ImageChange) -> Result<()> {
         match self {
             Backend::Server(api) => block_on(api.change_image(name, change)).map(drop),
-            Backend::Disk(catalogue, store) => {
-                catalogue.manifest(name)?;
-                catalogue.apply(name, change)?;
-                store.image_changed(name, change).map(drop)
-            }
+            Backend::Disk(disk) => disk.change_image(name, change).map(drop),
         }
     }
 
@@ -95,11 +83,7 @@ impl Backend {
     pub fn wake(&self, target: &str) -> Result<Vec<String>> {
         match self {
             Backend::Server(api) => Ok(block_on(api.wake(target))?.sent),
-            Backend::Disk(_, store) => {
-                let macs = wake::resolve(target, &store.load()?, &[]).map_err(|e| anyhow!(e))?;
-                wake::send(&macs)?;
-                Ok(macs.iter().map(|m| m.to_string()).collect())
-            }
+            Backend::Disk(disk) => operations::wake(target, &disk.hosts.load()?, &[]),
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     cli::run::print_json,
     config::Config,
-    doctor::{State, Where, examine, render},
+    doctor::{Severity, SystemPaths, examine, render},
 };
 use anyhow::{Result, bail};
 use clap::Args;
@@ -36,12 +36,12 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn run(self, config: &Config) -> Result<()> {
-        let found = examine(config, &Where { dnsmasq: self.dnsmasq_dir, ipxe: self.ipxe_dir });
+        let found = examine(config, &SystemPaths { dnsmasq: self.dnsmasq_dir, ipxe: self.ipxe_dir });
         match self.json {
             true => print_json(&found)?,
             false => print!("{}", render(&found)),
         }
-        match found.iter().filter(|f| f.state == State::Bad).count() {
+        match found.iter().filter(|f| f.state == Severity::Bad).count() {
             0 => Ok(()),
             1 => bail!("one thing would stop a boot"),
             n => bail!("{n} things would stop a boot"),

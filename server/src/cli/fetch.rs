@@ -9,12 +9,12 @@ use crate::{
     cli::run::print_json,
     config::Config,
     fetch::{
-        Place, Watch, fetch,
+        FetchDirs, Watch, fetch,
         request::{FetchRequest, FetchRow, FetchState},
-        watch::Seen,
+        watch::FetchStatus,
     },
     interrupt,
-    keys::{Ask, Folder},
+    keys::{AskPassword, Folder},
     meter,
     table::{Align, layout},
 };
@@ -188,10 +188,10 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     if json {
         meter::be_quiet();
     }
-    let (mut place, watch) = (Place::of(config), Arc::new(Watch::default()));
+    let (mut place, watch) = (FetchDirs::of(config), Arc::new(Watch::default()));
     let _ours = place.for_root()?;
     // A password is asked for before the long work.
-    place.catalogue = place.catalogue.signed_by(Folder::of(config).hand(Ask::Terminal)?);
+    place.catalogue = place.catalogue.signed_by(Folder::of(config).hand(AskPassword::Terminal)?);
     // The engine has threads of its own for disks.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("starting the runtime")?;
@@ -247,7 +247,7 @@ impl Shown {
         Shown { terminal, notes: 0, last: std::time::Instant::now() }
     }
 
-    fn show(&mut self, seen: &Seen, json: bool) {
+    fn show(&mut self, seen: &FetchStatus, json: bool) {
         if json {
             return;
         }
@@ -264,7 +264,7 @@ impl Shown {
         }
     }
 
-    fn notes(&mut self, seen: &Seen) {
+    fn notes(&mut self, seen: &FetchStatus) {
         for note in seen.notes.iter().skip(self.notes) {
             self.clear();
             let _ = writeln!(stderr(), "note: {note}");
@@ -280,7 +280,7 @@ impl Shown {
 }
 
 /// One line of progress, of 79 columns at most.
-fn line(seen: &Seen, bar: bool) -> String {
+fn line(seen: &FetchStatus, bar: bool) -> String {
     let word = match seen.state {
         FetchState::Verifying => "verifying",
         _ => "fetching",
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn progress() {
-        let mut seen = Seen { state: FetchState::Fetching, have: 1 << 30, ..Seen::default() };
+        let mut seen = FetchStatus { state: FetchState::Fetching, have: 1 << 30, ..FetchStatus::default() };
         assert_eq!(line(&seen, true), "fetching 1.00 GiB");
         (seen.total, seen.rate, seen.peers) = (Some(4 << 30), 11_000_000, 12);
         let text = line(&seen, true);

@@ -7,7 +7,7 @@ use crate::{
     cli::run::print_json,
     clients::Client,
     config::Config,
-    hosts::{Entry, Field, HostChange, HostKey, Hosts, Name},
+    hosts::{EntryKey, Field, HostChange, HostEntry, Hosts, Name},
     net::Subnet,
     table::{Align, layout},
 };
@@ -16,7 +16,7 @@ use bootspec::{ImageName, text::clean};
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum HostCommand {
     /// Say which image a machine or a group boots, and how
     Set(Set),
     /// List machines and groups, and the machines that have asked and were never named
@@ -97,23 +97,23 @@ pub struct Set {
     json: bool,
 }
 
-impl Command {
+impl HostCommand {
     pub fn run(self, config: &Config) -> Result<()> {
         let backend = match &self {
-            Command::List { .. } => Backend::open_to_read(config)?,
+            HostCommand::List { .. } => Backend::open_to_read(config)?,
             _ => Backend::open(config)?,
         };
         let find = |who: &str| backend.hosts()?.find(who).map_err(|e| anyhow!(e));
         match self {
-            Command::Set(set) => set.run(&backend),
-            Command::List { json } => list(&backend, json),
-            Command::Unset { who } => {
+            HostCommand::Set(set) => set.run(&backend),
+            HostCommand::List { json } => list(&backend, json),
+            HostCommand::Unset { who } => {
                 let key = find(&who)?;
                 backend.unset_host(&key)?;
                 println!("{key}: forgotten");
                 Ok(())
             }
-            Command::Wake { who } => {
+            HostCommand::Wake { who } => {
                 println!("sent for {}", backend.wake(&who)?.join(", "));
                 Ok(())
             }
@@ -128,7 +128,7 @@ impl Set {
             (false, false) => None,
             (menu, _) => Some(menu),
         };
-        let set = Entry {
+        let set = HostEntry {
             name: self.name,
             group: self.group,
             image: self.image,
@@ -169,7 +169,7 @@ fn sentence(row: &HostRow) -> String {
     format!("{}: {said}", row.key)
 }
 
-fn subnets(e: &Entry) -> String {
+fn subnets(e: &HostEntry) -> String {
     e.subnet.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ")
 }
 
@@ -234,12 +234,12 @@ fn render(hosts: &Hosts, clients: &[Client]) -> String {
 }
 
 /// Whether a machine that was heard is the one of a key.
-fn heard_as(key: &HostKey, client: &Client) -> bool {
+fn heard_as(key: &EntryKey, client: &Client) -> bool {
     match key {
-        HostKey::Mac(mac) => client.heartbeat.id == mac.to_string(),
-        HostKey::Uuid(uuid) => client.uuid.as_ref() == Some(uuid),
-        HostKey::Serial(serial) => client.serial.as_ref() == Some(serial),
-        HostKey::Default | HostKey::Group(_) => false,
+        EntryKey::Mac(mac) => client.heartbeat.id == mac.to_string(),
+        EntryKey::Uuid(uuid) => client.uuid.as_ref() == Some(uuid),
+        EntryKey::Serial(serial) => client.serial.as_ref() == Some(serial),
+        EntryKey::Default | EntryKey::Group(_) => false,
     }
 }
 

@@ -5,15 +5,14 @@ use super::{added::told, backend::Backend, run::block_on};
 use crate::{
     addon::Addons,
     api::{self, Api},
-    catalogue::{Catalogue, ImageChange, as_json},
+    catalogue::{Catalogue, ImageChange, as_json, own::Index},
     cli::run::print_json,
-    clients::in_use,
     command_line::{cmdline, short_host},
     config::Config,
-    hosts,
     import::{self, Request, pack::Compress},
     interrupt,
-    keys::{Ask, Folder},
+    keys::{AskPassword, Folder},
+    operations::Disk,
     table::{Align, layout},
 };
 use anyhow::{Result, bail};
@@ -28,7 +27,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum ImageCommand {
     /// Make an image from an ISO, a disk image, a filesystem image, a root directory or a tarball
     Add(Add),
     /// Fetch an image from the internet or another place, verify and add it
@@ -185,17 +184,17 @@ fn piece_length(text: &str) -> Result<u32, String> {
     }
 }
 
-impl Command {
+impl ImageCommand {
     pub fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         match self {
-            Command::Add(add) => add.run(catalogue, config),
-            Command::Fetch(fetch) => fetch.run(config),
-            Command::List { json } => list(catalogue, json),
-            Command::Show(show) => show.run(catalogue, config),
-            Command::Set(set) => set.run(config),
-            Command::Sign(sign) => sign.run(catalogue, config),
-            Command::Verify(verify) => verify.run(catalogue, config),
-            Command::Remove(remove) => remove.run(catalogue, config),
+            ImageCommand::Add(add) => add.run(catalogue, config),
+            ImageCommand::Fetch(fetch) => fetch.run(config),
+            ImageCommand::List { json } => list(catalogue, json),
+            ImageCommand::Show(show) => show.run(catalogue, config),
+            ImageCommand::Set(set) => set.run(config),
+            ImageCommand::Sign(sign) => sign.run(catalogue, config),
+            ImageCommand::Verify(verify) => verify.run(catalogue, config),
+            ImageCommand::Remove(remove) => remove.run(catalogue, config),
         }
     }
 }
@@ -205,7 +204,7 @@ impl Add {
         interrupt::catch()?;
         let json = self.json;
         // A password is asked for before the long work.
-        let catalogue = &catalogue.clone().signed_by(Folder::of(config).hand(Ask::Terminal)?);
+        let catalogue = &catalogue.clone().signed_by(Folder::of(config).hand(AskPassword::Terminal)?);
         let added = import::add(
             catalogue,
             &Request {
@@ -262,7 +261,7 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let row = |m: &ImageManifest| {
         let phase_one = match m.kind {
             Kind::Ltsp => "-".into(),
-            _ => units::human_size(m.kernel.size + m.initrd.size),
+            _ => units::human_size(m.kernel.size + initrd_size(catalogue, m)),
         };
         let words = [m.name.to_string(), m.what()];
         let sizes = [units::human_size(m.size), phase_one];
@@ -270,6 +269,14 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     };
     print!("{}", layout(&head, &manifests.iter().map(row).collect::<Vec<_>>()));
     Ok(())
+}
+
+/// Bytes of the initrd that a machine is sent, without the agent where that comes beside it.
+fn initrd_size(catalogue: &Catalogue, manifest: &ImageManifest) -> u64 {
+    match manifest.initrd_from {
+        InitrdFrom::Image => manifest.initrd.size,
+        InitrdFrom::Own => Index::read(&catalogue.dir(&manifest.name)).map_or(0, |index| index.sizes().0),
+    }
 }
 
 impl Show {
@@ -314,7 +321,16 @@ impl Show {
             ("private", if m.private { "yes" } else { "no" }.into()),
             ("priority", m.priority.to_string()),
             ("kernel", boot_file(&m.kernel)),
-            ("initrd", boot_file(&m.initrd)),
+            (
+                "initrd",
+                match m.initrd_from {
+                    InitrdFrom::Image => boot_file(&m.initrd),
+                    InitrdFrom::Own => format!(
+                        "{} for one card, made by this server (the agent comes with it)",
+                        units::human_size(initrd_size(catalogue, &m))
+                    ),
+                },
+            ),
             ("added", m.added.clone()),
             ("source", m.source.clone()),
             ("folder", dir.display().to_string()),
@@ -365,7 +381,6 @@ impl Set {
 impl Remove {
     fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
         let manifest = catalogue.manifest(&self.name);
-        // With --force even an image with a damaged manifest can go.
         if manifest.is_err() && (!self.force || !catalogue.dir(&self.name).exists()) {
             return manifest.map(drop);
         }
@@ -373,26 +388,15 @@ impl Remove {
             // It knows who runs the image, and it may be allowed what this user is not.
             (None, Ok(Backend::Server(api))) => block_on(api.remove_image(&self.name, self.force))?,
             (server, _) => {
-                if let (Ok(m), false) = (&manifest, self.force) {
-                    refuse_in_use(m, server, config)?;
-                }
-                catalogue.remove(&self.name)?;
+                // No server, no machines that it knows of. A server that was named must answer.
+                let clients = || match block_on(Api::remote(&api::url(server, config))?.clients()) {
+                    Err(e) if server.is_some() => Err(e),
+                    clients => Ok(clients.unwrap_or_default()),
+                };
+                Disk::of(config).remove_image(&self.name, self.force, clients)?;
             }
         }
         println!("image '{}' removed", self.name);
         Ok(())
-    }
-}
-
-/// Refuse while machines run it, or are to boot it.
-fn refuse_in_use(manifest: &ImageManifest, server: Option<&str>, config: &Config) -> Result<()> {
-    // No server, no machines that it knows of. A server that was named must answer.
-    let clients = match block_on(Api::remote(&api::url(server, config))?.clients()) {
-        Err(e) if server.is_some() => return Err(e),
-        clients => clients.unwrap_or_default(),
-    };
-    match in_use(manifest, &clients, &hosts::Store::at(&config.catalogue.dir).load()?) {
-        Some(why) => bail!("{why}"),
-        None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     cli::run::print_json,
     config::Config,
-    keys::{self, Ask, Folder, Hand, Made},
+    keys::{self, AskPassword, CatalogueSigner, Folder, NewKey},
     table::{Align, layout},
 };
 use anyhow::Result;
@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum KeysCommand {
     /// Make a key: a secret one that signs images, a public one for machines
     Generate(Generate),
     /// Show the keys, and which one signs
@@ -75,25 +75,25 @@ pub struct Import {
     daemon: bool,
 }
 
-impl Command {
+impl KeysCommand {
     pub fn run(self, config: &Config) -> Result<()> {
         let folder = Folder::of(config);
         // The catalogue is the daemon's.
         let owner = |daemon: bool| daemon.then_some(&*config.catalogue.dir);
         match self {
-            Command::Generate(Generate { name, no_password, daemon }) => {
+            KeysCommand::Generate(Generate { name, no_password, daemon }) => {
                 told(&folder, &keys::generate(&folder, &name, !no_password, owner(daemon))?)
             }
-            Command::Import(Import { file, name, daemon }) => {
+            KeysCommand::Import(Import { file, name, daemon }) => {
                 told(&folder, &keys::import(&folder, &file, name.as_ref(), owner(daemon))?)
             }
-            Command::Show(Show { json }) => show(&folder, json),
+            KeysCommand::Show(Show { json }) => show(&folder, json),
         }
     }
 }
 
 /// What was made, and what comes next.
-fn told(folder: &Folder, made: &Made) -> Result<()> {
+fn told(folder: &Folder, made: &NewKey) -> Result<()> {
     println!("key {}", made.id);
     println!("public: {}", made.public.display());
     if let Some(secret) = &made.secret {
@@ -113,7 +113,7 @@ fn told(folder: &Folder, made: &Made) -> Result<()> {
 }
 
 /// A public key, or a secret one whose public one is not here.
-struct Row {
+struct KeyRow {
     name: String,
     id: Option<String>,
     secret: Option<PathBuf>,
@@ -121,17 +121,17 @@ struct Row {
     line: Option<String>,
 }
 
-fn rows(folder: &Folder) -> Result<Vec<Row>> {
+fn rows(folder: &Folder) -> Result<Vec<KeyRow>> {
     let chosen = folder.chosen().ok().flatten();
     let secrets = folder.secrets()?;
     let stem = |p: &Path| p.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let secret_of = |name: &str| secrets.iter().find(|s| stem(s) == name).cloned();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<KeyRow> = Vec::new();
     for key in folder.public()? {
         let name = stem(&key.path);
         let secret = secret_of(&name);
         let text = String::from_utf8_lossy(&key.text).into_owned();
-        rows.push(Row {
+        rows.push(KeyRow {
             signs: secret.is_some() && secret == chosen,
             secret,
             id: Some(key.id.to_string()),
@@ -140,7 +140,7 @@ fn rows(folder: &Folder) -> Result<Vec<Row>> {
         });
     }
     let lone: Vec<&PathBuf> = secrets.iter().filter(|s| !rows.iter().any(|r| r.name == stem(s))).collect();
-    rows.extend(lone.into_iter().map(|s| Row {
+    rows.extend(lone.into_iter().map(|s| KeyRow {
         name: stem(s),
         id: None,
         secret: Some(s.clone()),
@@ -153,7 +153,7 @@ fn rows(folder: &Folder) -> Result<Vec<Row>> {
 fn show(folder: &Folder, json: bool) -> Result<()> {
     let rows = rows(folder)?;
     if json {
-        let value = |r: &Row| {
+        let value = |r: &KeyRow| {
             serde_json::json!({
                 "name": r.name, "id": r.id, "secret": r.secret, "signs": r.signs, "public": r.line,
             })
@@ -170,7 +170,7 @@ fn show(folder: &Folder, json: bool) -> Result<()> {
         ("SECRET KEY", Align::Left),
         ("PUBLIC KEY", Align::Left),
     ];
-    let row = |r: &Row| {
+    let row = |r: &KeyRow| {
         let secret = match (&r.secret, r.signs) {
             (None, _) => "-",
             (Some(_), true) => "here, signs",
@@ -185,8 +185,8 @@ fn show(folder: &Folder, json: bool) -> Result<()> {
     };
     print!("{}", layout(&head, &rows.iter().map(row).collect::<Vec<_>>()));
     // What stands in the way of signing is said here, where somebody looks.
-    match folder.hand(Ask::Nobody) {
-        Ok(Hand::Unable(why)) => println!("note: {why}"),
+    match folder.hand(AskPassword::Nobody) {
+        Ok(CatalogueSigner::Unable(why)) => println!("note: {why}"),
         Err(e) => println!("note: {e:#}"),
         Ok(_) => {}
     }

@@ -8,7 +8,7 @@ use crate::{
     catalogue::Catalogue,
     config::Config,
     interrupt,
-    keys::{Ask, Folder},
+    keys::{AskPassword, Folder},
     ltsp::{
         Site, initrd, publish, report,
         wishes::{Wish, Wishes},
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct Ltsp {
     #[command(subcommand)]
-    command: Command,
+    command: LtspCommand,
     /// LTSP's BASE_DIR
     #[arg(long, global = true, value_name = "DIR", default_value = "/srv/ltsp")]
     base_dir: PathBuf,
@@ -32,7 +32,7 @@ pub struct Ltsp {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum LtspCommand {
     /// Publish images, and let LTSP's menu boot them over the swarm
     Enable {
         /// The images [default: all]
@@ -73,33 +73,33 @@ impl Ltsp {
             tftp: self.tftp_dir,
         };
         match self.command {
-            Command::Enable { images, pilot } => {
+            LtspCommand::Enable { images, pilot } => {
                 interrupt::catch()?;
-                let site = site.signed_by(Folder::of(config).hand(Ask::Terminal)?);
+                let site = site.signed_by(Folder::of(config).hand(AskPassword::Terminal)?);
                 publish::enable(&site, &images, if pilot { Wish::Pilot } else { Wish::On })
             }
-            Command::Disable { images } => publish::disable(&site, &images),
-            Command::Status => {
+            LtspCommand::Disable { images } => publish::disable(&site, &images),
+            LtspCommand::Status => {
                 let asked = async { Api::remote(&api::url(None, config))?.clients().await };
                 let clients = block_on(asked);
                 print!("{}", report::report(&site, clients)?);
                 Ok(())
             }
-            Command::Publish { sources } => {
+            LtspCommand::Publish { sources } => {
                 interrupt::catch()?;
-                let site = site.signed_by(Folder::of(config).hand(Ask::Terminal)?);
+                let site = site.signed_by(Folder::of(config).hand(AskPassword::Terminal)?);
                 publish::publish(&site, &publish::of_sources(&site, &sources)?)?;
                 publish::tell_menu(&site).map(drop)
             }
-            Command::Initrd { folder } => {
+            LtspCommand::Initrd { folder } => {
                 if site.wishes()?.agent() {
                     let size = initrd::fill(&folder, &Addons::of(config))?;
                     println!("Added BootTorrent to ltsp.img: {size}");
                 }
                 Ok(())
             }
-            Command::Forget => Wishes::forget(&site.state),
-            Command::Ipxe => publish::tell_menu(&site).map(drop),
+            LtspCommand::Forget => Wishes::forget(&site.state),
+            LtspCommand::Ipxe => publish::tell_menu(&site).map(drop),
         }
     }
 }

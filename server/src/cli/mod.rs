@@ -68,22 +68,22 @@ pub struct Common {
 enum Command {
     /// Add, list, show and remove images
     #[command(subcommand)]
-    Image(image::Command),
+    Image(image::ImageCommand),
     /// Say what would stop a boot, and how to mend it
     Doctor(doctor::Doctor),
     /// Say which machine or group boots which image; wake machines
     #[command(subcommand)]
-    Host(host::Command),
+    Host(host::HostCommand),
     /// Make and show the keys that images are signed with
     #[command(subcommand)]
-    Key(key::Command),
+    Key(key::KeysCommand),
     /// Serve the images: boot script, boot files, tracker, seeder, machines' reports
     Serve(serve::Serve),
     /// Show, write or remove what dnsmasq and the TFTP folder need
     Setup(setup::Setup),
     /// List, add, remove and check the places that `image fetch` knows
     #[command(subcommand)]
-    Source(source::Command),
+    Source(source::SourceCommand),
     /// Show every machine: phase, progress, and where its bytes came from
     Status(status::Status),
     /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
@@ -91,7 +91,7 @@ enum Command {
     Ltsp(ltsp::Ltsp),
     /// Make or take back the token with which things are changed over TCP
     #[command(subcommand)]
-    Token(token::Command),
+    Token(token::TokenCommand),
     /// Open the screen; `boottorrent` alone on a terminal does so too
     Tui(tui::Tui),
     /// Write man pages and shell completions into a folder

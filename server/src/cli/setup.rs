@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     net::{Subnet, interfaces},
     setup::{
-        plan::{Content, Here, Plan, Wishes, plan},
+        plan::{Content, Here, SetupOptions, SetupPlan, plan},
         survey::{MAIN, Survey},
         write::{Removed, check, remove, write},
     },
@@ -104,7 +104,7 @@ impl Setup {
             println!("{RESTART}");
             return Ok(());
         }
-        let wishes = Wishes {
+        let wishes = SetupOptions {
             interfaces: self.interface,
             subnet: self.subnet,
             authoritative: self.mode == Mode::Authoritative,
@@ -137,7 +137,7 @@ impl Setup {
 }
 
 /// What an earlier `--write` serves and this one would not.
-fn replaced(main: &Path, plan: &Plan) -> Option<String> {
+fn replaced(main: &Path, plan: &SetupPlan) -> Option<String> {
     let ranges = |text: &str| -> Vec<String> {
         let value = |l: &str| l.strip_prefix("dhcp-range=").map(str::to_owned);
         text.lines().filter_map(value).collect()
@@ -156,7 +156,7 @@ fn replaced(main: &Path, plan: &Plan) -> Option<String> {
     })
 }
 
-fn shown(plan: &Plan) -> String {
+fn shown(plan: &SetupPlan) -> String {
     let mut out = String::new();
     for item in &plan.items {
         let path = item.path.display();

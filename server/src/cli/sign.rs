@@ -5,7 +5,7 @@ use crate::{
     catalogue::{Catalogue, signature_name, statement_name},
     config::Config,
     files, interrupt,
-    keys::{Ask, Folder, Hand},
+    keys::{AskPassword, CatalogueSigner, Folder},
 };
 use anyhow::{Result, bail};
 use bootspec::{
@@ -80,9 +80,9 @@ impl Sign {
         interrupt::catch()?;
         let folder = Folder::of(config);
         let folder = Folder { secret: self.key.or(folder.secret), ..folder };
-        let signer = match folder.hand(Ask::Terminal)? {
-            Hand::Ready(signer) => signer,
-            Hand::Unable(why) => bail!("nothing is signed: {why}"),
+        let signer = match folder.hand(AskPassword::Terminal)? {
+            CatalogueSigner::Ready(signer) => signer,
+            CatalogueSigner::Unable(why) => bail!("nothing is signed: {why}"),
             _ => bail!(
                 "there is no secret key in {}: make one with `boottorrent key generate`",
                 folder.dir.display()

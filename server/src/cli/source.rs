@@ -5,8 +5,8 @@ use super::run::block_on;
 use crate::{
     cli::run::print_json,
     config::Config,
-    fetch::{http::Http, signature::Signer},
-    sources::{Folders, Found, Source, parse::Signed},
+    fetch::{http::Http, signature::OpenPgpSigner},
+    sources::{Folders, FoundSource, ImageSource, parse::Signed},
     table::{Align, layout},
 };
 use anyhow::{Context, Result, bail};
@@ -19,7 +19,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum SourceCommand {
     /// List the images that `image fetch` can get by name
     List {
         /// Only those in whose name or description this is
@@ -123,12 +123,12 @@ pub struct Add {
     replace: bool,
 }
 
-impl Command {
+impl SourceCommand {
     pub fn run(self, config: &Config) -> Result<()> {
         let folders = Folders { dirs: config.catalogue.sources.clone() };
         match self {
-            Command::List { filter, json } => list(&folders, filter.as_deref(), json),
-            Command::Show { name, json } => {
+            SourceCommand::List { filter, json } => list(&folders, filter.as_deref(), json),
+            SourceCommand::Show { name, json } => {
                 let found = folders.find(&name)?;
                 if json {
                     return print_json(&found);
@@ -139,12 +139,12 @@ impl Command {
                 println!("# {}\n{}", found.path.display(), text.trim_end());
                 Ok(())
             }
-            Command::Add(add) => add.run(&folders),
-            Command::Remove { name } => {
+            SourceCommand::Add(add) => add.run(&folders),
+            SourceCommand::Remove { name } => {
                 println!("{}", folders.remove(&name)?);
                 Ok(())
             }
-            Command::Check { names, online, json } => check(&folders, &names, online, json),
+            SourceCommand::Check { names, online, json } => check(&folders, &names, online, json),
         }
     }
 }
@@ -152,11 +152,11 @@ impl Command {
 fn list(folders: &Folders, filter: Option<&str>, json: bool) -> Result<()> {
     let all = folders.read()?;
     let wanted = filter.unwrap_or_default().to_lowercase();
-    let fits = |f: &&Found| {
+    let fits = |f: &&FoundSource| {
         f.name.as_str().to_lowercase().contains(&wanted)
             || f.source.description.to_lowercase().contains(&wanted)
     };
-    let found: Vec<&Found> = all.sources.values().filter(fits).collect();
+    let found: Vec<&FoundSource> = all.sources.values().filter(fits).collect();
     all.broken.iter().for_each(|b| eprintln!("warning: {b}"));
     if json {
         return print_json(&found);
@@ -175,7 +175,7 @@ fn list(folders: &Folders, filter: Option<&str>, json: bool) -> Result<()> {
         ("VERIFIED BY", Align::Left),
         ("DESCRIPTION", Align::Left),
     ];
-    let row = |f: &&Found| {
+    let row = |f: &&FoundSource| {
         let s = &f.source;
         vec![
             f.name.to_string(),
@@ -189,7 +189,7 @@ fn list(folders: &Folders, filter: Option<&str>, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn verified_by(s: &Source) -> &'static str {
+fn verified_by(s: &ImageSource) -> &'static str {
     match (&s.signature, &s.checksums) {
         (Some(_), _) => "signature",
         _ if s.sha256.is_some() || s.sha512.is_some() => "sum",
@@ -205,7 +205,7 @@ fn verified_by(s: &Source) -> &'static str {
 struct Written(toml::Table);
 
 impl Written {
-    fn of(source: &Source) -> Written {
+    fn of(source: &ImageSource) -> Written {
         let mut table = toml::Table::try_from(source).unwrap_or_default();
         table.retain(|key, value| {
             let empty = value.as_str() == Some("");
@@ -231,7 +231,7 @@ impl Add {
                 (self.name.map_or_else(|| stem.parse(), Ok)?, text)
             }
             None => {
-                let source = Source {
+                let source = ImageSource {
                     description: self.description,
                     architecture: self.architecture,
                     size: self.size,
@@ -245,7 +245,7 @@ impl Add {
                     key: self.key,
                     fingerprint: self.fingerprint,
                     append: self.append,
-                    ..Source::default()
+                    ..ImageSource::default()
                 };
                 (self.name.context("give the source a name")?, toml::to_string(&Written::of(&source))?)
             }
@@ -271,7 +271,7 @@ fn check(folders: &Folders, names: &[String], online: bool, json: bool) -> Resul
         let mut problems = Vec::new();
         let s = &f.source;
         if let (Some(_), Some(key)) = (&s.signature, &s.key) {
-            let signer = Signer {
+            let signer = OpenPgpSigner {
                 key: key.clone(),
                 package: s.key_package.clone(),
                 fingerprint: None,

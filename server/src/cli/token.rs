@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum TokenCommand {
     /// Make a token and print it, once; one that was made before is no longer valid
     #[command(after_help = "\
 The token stands for root's word to this server: whoever has it says which
@@ -19,12 +19,12 @@ image machines boot. Only its hash is kept. It is sent as a header:
     Remove,
 }
 
-impl Command {
+impl TokenCommand {
     pub fn run(self, config: &Config) -> Result<()> {
         let dir = &config.catalogue.dir;
         match self {
-            Command::New => println!("{}", token::generate(dir)?),
-            Command::Remove => {
+            TokenCommand::New => println!("{}", token::generate(dir)?),
+            TokenCommand::Remove => {
                 token::remove(dir)?;
                 println!("there is no token any more: this server's port only answers questions");
             }

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The machines, as their heartbeats tell: what `status` shows. What machines
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal. What is said by somebody who may not
-//! be the machine ([`Word::Nobodys`]) is shown, and decides and counts nothing.
+//! be the machine ([`MachineProof::Nobodys`]) is shown, and decides and counts nothing.
 
+mod client;
 pub mod totals;
 
-use crate::{clients::totals::Totals, hosts::Hosts};
+pub use client::{BootLoaderReport, Client, MachineProof, News, Refused};
+
+use crate::clients::totals::Totals;
 use bootspec::{
-    Heartbeat, ImageManifest, InfoHash, Phase,
+    Heartbeat, Phase,
     heartbeat::{LOG_LINE, LOG_LINES},
-    manifest::Kind,
     text::printable,
 };
-use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -38,132 +39,22 @@ const QUICK: u32 = 16;
 /// Lines for the log that machines whose word nobody stands for have together, in a minute.
 const LINES: u32 = 30;
 
-/// A machine, as `GET /api/v1/clients` tells it: its last heartbeat, and what the server knows beside it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Client {
-    /// What it said last.
-    #[serde(flatten)]
-    pub heartbeat: Heartbeat,
-    /// The address from which it spoke.
-    pub remote: Option<IpAddr>,
-    /// Seconds since it spoke.
-    pub age: f64,
-    /// Seconds since it was first heard.
-    pub known: f64,
-    /// Whether it has been silent for too long.
-    pub gone: bool,
-    /// Whether it is the machine that says this: its heartbeats carry the secret of its boot, or come from its card's
-    /// address on our own link.
-    #[serde(default)]
-    pub proven: bool,
-    /// The UUID of its firmware, if its boot loader has told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uuid: Option<String>,
-    /// The serial number of its firmware, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-    /// What its firmware is, likewise: `pcbios`, `efi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<String>,
-    /// The name that the admin gave it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The group that counts for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// The image that it boots the next time, if one was said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-/// What a machine's boot loader tells when it asks what to boot.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Loader {
-    /// The address of the interface that it boots from: what the machine is known by.
-    pub mac: String,
-    /// Its address.
-    pub ip: Option<IpAddr>,
-    /// Its UUID.
-    pub uuid: Option<String>,
-    /// Its serial number.
-    pub serial: Option<String>,
-    /// What its firmware is.
-    pub platform: Option<String>,
-    /// The name that DHCP gave it.
-    pub hostname: Option<String>,
-    /// The image that it was told to boot; none where it was given a menu.
-    pub image: Option<String>,
-}
-
-/// Why a heartbeat was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// This machine spoke a moment ago.
-    TooOften,
-    /// There are too many machines.
-    TooMany,
-    /// The machine itself has shown who it is, and this one has not.
-    NotTheMachine,
-}
-
-/// What stands behind a machine's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// The secret of a boot that was made at this time.
-    Secret(u64),
-    /// The link: the address is that of the machine's card.
-    Link,
-    /// Nothing.
-    Nobodys,
-}
-
-impl Word {
-    fn is_proven(self) -> bool {
-        self != Word::Nobodys
-    }
-
-    /// What stands behind a machine now. A secret of an earlier boot does not become good again.
-    fn after(self, before: Word) -> Word {
-        match (before, self) {
-            (Word::Secret(then), Word::Link) => Word::Secret(then),
-            _ => self,
-        }
-    }
-
-    /// Whether who has shown `self` may speak after who has shown `before`.
-    fn follows(self, before: Word) -> bool {
-        match (before, self) {
-            (Word::Secret(then), Word::Secret(now)) => now >= then,
-            (before, now) => now.is_proven() || !before.is_proven(),
-        }
-    }
-}
-
-/// What a heartbeat changed, for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// Nothing but numbers.
-    None,
-    /// The machine is new, or in a new phase.
-    Phase,
-}
-
-struct Entry {
+struct Heard {
     /// Without its log: what is told of all machines should stay short.
     heartbeat: Heartbeat,
     log: Vec<String>,
-    loader: Loader,
+    loader: BootLoaderReport,
     remote: IpAddr,
     first: Instant,
     last: Instant,
-    word: Word,
+    word: MachineProof,
     /// Heartbeats that came sooner than they should, one after the other.
     quick: u32,
 }
 
 /// All machines.
 pub struct Clients {
-    machines: HashMap<String, Entry>,
+    machines: HashMap<String, Heard>,
     /// How many there are behind each address.
     behind: HashMap<IpAddr, usize>,
     totals: Totals,
@@ -185,7 +76,7 @@ impl Clients {
         &mut self,
         mut heartbeat: Heartbeat,
         remote: IpAddr,
-        word: Word,
+        word: MachineProof,
         now: Instant,
     ) -> Result<(News, Heartbeat), Refused> {
         clean(&mut heartbeat, remote);
@@ -217,13 +108,13 @@ impl Clients {
         let first = known.map_or(now, |k| k.first);
         let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
         let entry =
-            Entry { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now, word, quick };
+            Heard { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now, word, quick };
         self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
     }
 
     /// Whether this may be a machine's next word; how many have come too soon, with it.
-    fn may_speak(&self, heartbeat: &Heartbeat, word: Word, now: Instant) -> Result<u32, Refused> {
+    fn may_speak(&self, heartbeat: &Heartbeat, word: MachineProof, now: Instant) -> Result<u32, Refused> {
         let Some(known) = self.machines.get(&heartbeat.id) else { return Ok(0) };
         let silent = now.saturating_duration_since(known.last);
         if !word.follows(known.word) && silent <= GONE_AFTER {
@@ -240,11 +131,11 @@ impl Clients {
     }
 
     /// What stands behind the last word of a machine.
-    pub fn word(&self, id: &str) -> Option<Word> {
+    pub fn word(&self, id: &str) -> Option<MachineProof> {
         self.machines.get(id).map(|e| e.word)
     }
 
-    fn put(&mut self, id: String, entry: Entry) {
+    fn put(&mut self, id: String, entry: Heard) {
         *self.behind.entry(entry.remote).or_default() += 1;
         if let Some(before) = self.machines.insert(id, entry) {
             self.left(before.remote);
@@ -269,9 +160,9 @@ impl Clients {
     /// nothing changes, but that a machine is listed that was not known.
     pub fn asked(
         &mut self,
-        mut loader: Loader,
+        mut loader: BootLoaderReport,
         remote: IpAddr,
-        word: Word,
+        word: MachineProof,
         now: Instant,
     ) -> Result<(), Refused> {
         loader.mac = printable(&loader.mac, MAX_WORD);
@@ -301,7 +192,7 @@ impl Clients {
         };
         let first = known.map_or(now, |k| k.first);
         let word = known.map_or(word, |k| word.after(k.word));
-        let entry = Entry { heartbeat, log: Vec::new(), loader, remote, first, last: now, word, quick: 0 };
+        let entry = Heard { heartbeat, log: Vec::new(), loader, remote, first, last: now, word, quick: 0 };
         self.put(entry.loader.mac.clone(), entry);
         Ok(())
     }
@@ -352,12 +243,12 @@ impl Clients {
 
     /// How many are not gone.
     pub fn present(&self, now: Instant) -> usize {
-        let here = |e: &&Entry| now.saturating_duration_since(e.last) <= GONE_AFTER;
+        let here = |e: &&Heard| now.saturating_duration_since(e.last) <= GONE_AFTER;
         self.machines.values().filter(here).count()
     }
 }
 
-impl Entry {
+impl Heard {
     fn shown(&self, now: Instant) -> Client {
         let age = now.saturating_duration_since(self.last);
         Client {
@@ -384,57 +275,6 @@ fn may_say(said: &mut (Instant, u32), now: Instant) -> bool {
     said.1 <= LINES
 }
 
-/// Why an image cannot be removed: LTSP names it, machines run it, or are to boot it.
-pub fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Option<String> {
-    const SHOWN: usize = 20;
-    if image.kind == Kind::Ltsp {
-        return Some(format!(
-            "image '{0}' is of LTSP, whose menu names it: `ltsp boottorrent disable {0}` removes it",
-            image.name
-        ));
-    }
-    let list = |mut names: Vec<String>| {
-        let more = names.len().saturating_sub(SHOWN);
-        names.truncate(SHOWN);
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("{}{tail}", names.join(", "))
-    };
-    // Anybody may say of a machine that it runs an image.
-    let runs = clients.iter().filter(|c| c.proven && c.runs(image.infohash));
-    let machines: Vec<String> = runs
-        .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
-        .collect();
-    let assigned = hosts.users(&image.name);
-    match (machines.is_empty(), assigned.is_empty()) {
-        (false, _) => Some(format!(
-            "image '{}' is in use by {}: shut them down first, or give --force",
-            image.name,
-            list(machines)
-        )),
-        (true, false) => Some(format!(
-            "image '{}' is what {} should boot: give them another one first, or give --force",
-            image.name,
-            list(assigned)
-        )),
-        (true, true) => None,
-    }
-}
-
-impl Client {
-    /// The phase for people.
-    pub fn phase(&self) -> &'static str {
-        match self.heartbeat.phase {
-            _ if self.gone => "gone",
-            phase => phase.as_str(),
-        }
-    }
-
-    /// Whether it boots this image or runs it.
-    pub fn runs(&self, infohash: InfoHash) -> bool {
-        !self.gone && self.heartbeat.phase != Phase::Failed && self.heartbeat.infohash == Some(infohash)
-    }
-}
-
 fn clean(h: &mut Heartbeat, remote: IpAddr) {
     h.id = printable(&h.id, MAX_WORD);
     if h.id.is_empty() {
@@ -455,194 +295,4 @@ fn clean(h: &mut Heartbeat, remote: IpAddr) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
-
-    fn heartbeat(id: &str, phase: Phase) -> Heartbeat {
-        Heartbeat { id: id.into(), phase, ..Default::default() }
-    }
-
-    #[test]
-    fn remembers_the_last_word_and_notices_silence() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        let at = |s: u64| start + Duration::from_secs(s);
-        assert_eq!(
-            clients.hear(heartbeat("a", Phase::Download), FROM, Word::Link, at(0)).unwrap().0,
-            News::Phase
-        );
-        assert_eq!(
-            clients.hear(heartbeat("a", Phase::Download), FROM, Word::Link, at(1)).unwrap().0,
-            News::None
-        );
-        assert_eq!(
-            clients.hear(heartbeat("a", Phase::Download), FROM, Word::Link, at(1)),
-            Err(Refused::TooOften)
-        );
-        // A change is never lost, however soon it comes.
-        assert_eq!(
-            clients.hear(heartbeat("a", Phase::Seed), FROM, Word::Link, at(1)).unwrap().0,
-            News::Phase
-        );
-        let list = clients.list(at(61));
-        assert_eq!((list.len(), list[0].age, list[0].known, list[0].phase()), (1, 60.0, 61.0, "booted"));
-        assert_eq!(clients.list(at(62))[0].phase(), "gone");
-    }
-
-    #[test]
-    fn strangers_cannot_fill_it_or_write_to_the_terminal() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        let (_, clean) =
-            clients.hear(heartbeat("\x1b[2Ja\n\u{202e}b", Phase::Network), FROM, Word::Link, start).unwrap();
-        assert_eq!(clean.id, "[2Jab");
-        assert_eq!(
-            clients.hear(heartbeat("\n", Phase::Network), FROM, Word::Link, start).unwrap().1.id,
-            "10.0.0.9"
-        );
-        let from = |n: usize| IpAddr::from([10, 1, (n / 200) as u8, (n % 200) as u8]);
-        for n in 2..MAX_MACHINES {
-            clients.hear(heartbeat(&n.to_string(), Phase::Network), from(n), Word::Link, start).unwrap();
-        }
-        assert_eq!(
-            clients.hear(heartbeat("x", Phase::Network), FROM, Word::Link, start),
-            Err(Refused::TooMany)
-        );
-        let later = start + Duration::from_secs(61);
-        assert!(clients.hear(heartbeat("x", Phase::Network), FROM, Word::Link, later).is_ok());
-        assert_eq!(clients.list(later).len(), MAX_MACHINES);
-        assert_eq!(clients.totals().refused, 1);
-    }
-
-    #[test]
-    fn the_end_of_a_log_is_bounded_and_told_alone() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        let log = (0..100).map(|n| format!("{n} \x1b[2J{}", "x".repeat(1000))).collect();
-        clients.hear(Heartbeat { log, ..heartbeat("a", Phase::Download) }, FROM, Word::Link, start).unwrap();
-        let log = clients.log("a").unwrap();
-        assert_eq!((log.len(), log[0].len()), (LOG_LINES, LOG_LINE));
-        assert!(log[0].starts_with("0 [2Jxx"), "{}", log[0]);
-        assert!(clients.list(start)[0].heartbeat.log.is_empty());
-        assert_eq!(clients.log("b"), None);
-        // It starts again: what it said is over.
-        clients.asked(Loader { mac: "a".into(), ..Loader::default() }, FROM, Word::Link, start).unwrap();
-        assert_eq!(clients.log("a"), Some(&[][..]));
-    }
-
-    #[test]
-    fn who_makes_up_machines_displaces_its_own() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        let at = |ms: u64| start + Duration::from_millis(ms);
-        clients
-            .hear(heartbeat("real", Phase::Download), IpAddr::from([10, 0, 0, 1]), Word::Link, start)
-            .unwrap();
-        for n in 0..10_000 {
-            clients
-                .hear(heartbeat(&format!("made up {n}"), Phase::Network), FROM, Word::Link, at(1 + n))
-                .unwrap();
-        }
-        let new = clients.hear(
-            heartbeat("new", Phase::Network),
-            IpAddr::from([10, 0, 0, 2]),
-            Word::Link,
-            at(20_000),
-        );
-        assert!(new.is_ok());
-        let list = clients.list(at(20_000));
-        assert_eq!(list.len(), MAX_MACHINES);
-        assert!(["real", "new"].iter().all(|id| list.iter().any(|c| c.heartbeat.id == *id)));
-        assert_eq!(clients.behind.values().sum::<usize>(), MAX_MACHINES);
-    }
-
-    #[test]
-    fn a_machine_that_asks_for_its_script_is_there() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Seed), FROM, Word::Link, start).unwrap();
-        let loader = Loader {
-            mac: "52:54:00:00:00:01".into(),
-            serial: Some("\x1b1".into()),
-            hostname: Some(String::new()),
-            image: Some("lab".into()),
-            ..Loader::default()
-        };
-        clients.asked(loader, FROM, Word::Link, start).unwrap();
-        let list = clients.list(start);
-        let c = &list[0];
-        assert_eq!((list.len(), c.phase(), c.serial.as_deref()), (1, "loader", Some("1")));
-        assert_eq!(
-            (c.heartbeat.image.as_deref(), c.heartbeat.address.as_deref()),
-            (Some("lab"), Some("10.0.0.9"))
-        );
-        clients.hear(heartbeat("52:54:00:00:00:01", Phase::Network), FROM, Word::Link, start).unwrap();
-        assert_eq!(clients.list(start)[0].serial.as_deref(), Some("1"), "it is still the same machine");
-    }
-
-    #[test]
-    fn nobody_speaks_for_a_machine_that_has_shown_who_it_is() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        let at = |s: u64| start + Duration::from_secs(s);
-        let mut hear = |phase, word, s| {
-            let heard = clients.hear(heartbeat("a", phase), FROM, word, at(s)).map(|(news, _)| news);
-            (heard, clients.list(at(s))[0].heartbeat.phase, clients.totals().booted)
-        };
-        assert_eq!(
-            hear(Phase::Seed, Word::Nobodys, 0),
-            (Ok(News::Phase), Phase::Seed, 0),
-            "it counts nothing"
-        );
-        assert_eq!(hear(Phase::Download, Word::Secret(5), 1), (Ok(News::Phase), Phase::Download, 0));
-        for word in [Word::Nobodys, Word::Secret(4)] {
-            assert_eq!(hear(Phase::Failed, word, 2).0, Err(Refused::NotTheMachine), "{word:?}");
-        }
-        assert_eq!(hear(Phase::Seed, Word::Secret(5), 3), (Ok(News::Phase), Phase::Seed, 1));
-        assert_eq!(hear(Phase::Download, Word::Secret(6), 4).0, Ok(News::Phase), "a later boot");
-        let loader = || Loader { mac: "a".into(), ..Loader::default() };
-        clients.asked(loader(), FROM, Word::Nobodys, at(5)).unwrap();
-        assert_eq!(clients.list(at(5))[0].heartbeat.phase, Phase::Download, "a question changes nothing");
-        clients.asked(loader(), FROM, Word::Link, at(6)).unwrap();
-        assert_eq!(clients.list(at(6))[0].heartbeat.phase, Phase::Loader);
-        let image = ImageManifest { infohash: bootspec::InfoHash([7; 20]), ..serde_json::from_value(serde_json::json!({
-            "name": "lab", "kind": "filesystem", "infohash": "07".repeat(20), "size": 1, "piece_length": 1, "kernel": {"size": 1, "from": "x"},
-            "initrd": {"size": 1, "from": "x"}, "append": "", "added": "", "source": ""
-        })).unwrap() };
-        let runs = |proven| Client {
-            heartbeat: Heartbeat { infohash: Some(image.infohash), ..heartbeat("a", Phase::Seed) },
-            proven,
-            ..Client::default()
-        };
-        assert!(in_use(&image, &[runs(true)], &Hosts::default()).is_some());
-        assert_eq!(in_use(&image, &[runs(false)], &Hosts::default()), None);
-    }
-
-    #[test]
-    fn a_phase_that_changes_all_the_time_is_bounded() {
-        let (mut clients, start) = (Clients::default(), Instant::now());
-        let phases = [Phase::Download, Phase::Root];
-        let taken =
-            (0..100).filter(|n| clients.hear(heartbeat("a", phases[n % 2]), FROM, Word::Link, start).is_ok());
-        assert_eq!(taken.count(), QUICK as usize + 1);
-        let lines = (0..100).filter(|n| {
-            let heard = clients.hear(heartbeat(&n.to_string(), Phase::Root), FROM, Word::Nobodys, start);
-            heard.unwrap().0 == News::Phase
-        });
-        assert_eq!(lines.count(), LINES as usize);
-        assert_eq!(
-            (printable("aäö€", 4), printable("aäö€", 5), printable("aäö€", 8)),
-            ("aä".into(), "aäö".into(), "aäö€".into())
-        );
-    }
-
-    #[test]
-    fn crosses_json() {
-        let client = Client {
-            heartbeat: heartbeat("a", Phase::Seed),
-            remote: Some(FROM),
-            age: 1.5,
-            known: 2.0,
-            ..Client::default()
-        };
-        let json = serde_json::to_string(&client).unwrap();
-        assert!(json.starts_with(r#"{"id":"a","#), "{json}");
-        assert_eq!(serde_json::from_str::<Client>(&json).unwrap(), client);
-    }
-}
+mod tests;

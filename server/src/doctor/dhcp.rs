@@ -2,7 +2,7 @@
 //! Who answers a DHCPDISCOVER on each network (RFC 2131): asked as a machine that boots would, without taking an address.
 
 use super::{
-    finding::{Finding, Where},
+    finding::{Finding, SystemPaths},
     offers::{self, Offer},
     pxe,
 };
@@ -13,7 +13,7 @@ use crate::{
 use std::{collections::BTreeSet, fs, net::Ipv4Addr};
 
 /// Look at all networks.
-pub fn look(at: &Where) -> Vec<Finding> {
+pub fn look(at: &SystemPaths) -> Vec<Finding> {
     if !nix::unistd::geteuid().is_root() {
         return vec![Finding::skipped("dhcp", "only root may ask who else answers DHCP: run it as root")];
     }
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_it_means() {
         let set = |all: &[u8]| all.iter().map(|n| Ipv4Addr::new(10, 0, 0, *n)).collect::<BTreeSet<_>>();
-        use crate::doctor::State::*;
+        use crate::doctor::Severity::*;
         for (servers, authoritative, set_up, want) in [
             (&[1][..], true, true, Good),
             (&[1, 2], true, true, Bad),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum Severity {
     /// As it should be.
     Good,
     /// It could not be looked at; `what` says why.
@@ -23,7 +23,7 @@ pub struct Finding {
     /// What was looked at, in a word: `dhcp`, `firewall`, `ports`, …
     pub check: String,
     /// How it is.
-    pub state: State,
+    pub state: Severity,
     /// What was found.
     pub what: String,
     /// What comes of it.
@@ -35,18 +35,18 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(check: &str, state: State, what: impl Into<String>) -> Finding {
+    fn new(check: &str, state: Severity, what: impl Into<String>) -> Finding {
         Finding { check: check.into(), state, what: what.into(), means: None, cure: None }
     }
 
     /// As it should be.
     pub fn good(check: &str, what: impl Into<String>) -> Finding {
-        Finding::new(check, State::Good, what)
+        Finding::new(check, Severity::Good, what)
     }
 
     /// It could not be looked at.
     pub fn skipped(check: &str, why: impl Into<String>) -> Finding {
-        Finding::new(check, State::Skipped, why)
+        Finding::new(check, Severity::Skipped, why)
     }
 
     /// It may stop a boot.
@@ -54,7 +54,7 @@ impl Finding {
         Finding {
             means: Some(means.into()),
             cure: Some(cure.into()),
-            ..Finding::new(check, State::Warning, what)
+            ..Finding::new(check, Severity::Warning, what)
         }
     }
 
@@ -63,14 +63,14 @@ impl Finding {
         Finding {
             means: Some(means.into()),
             cure: Some(cure.into()),
-            ..Finding::new(check, State::Bad, what)
+            ..Finding::new(check, Severity::Bad, what)
         }
     }
 }
 
 /// Where things are that the settings do not name.
 #[derive(Clone, Debug)]
-pub struct Where {
+pub struct SystemPaths {
     /// dnsmasq's snippets.
     pub dnsmasq: std::path::PathBuf,
     /// Debian's loaders.

@@ -4,9 +4,9 @@
 use super::finding::Finding;
 use crate::{
     addon::Addons,
-    catalogue::{Catalogue, INITRD, room::Room},
+    catalogue::{Catalogue, INITRD, free_space::FreeSpace},
     config::Config,
-    hosts::Store,
+    hosts::HostsFile,
     import::initrd,
     library::{self, Library},
     sources::Folders,
@@ -124,7 +124,7 @@ fn unreadable(dir: &Path, catalogue: &Catalogue) -> Option<Finding> {
 
 /// Who should boot what: the image must be there.
 pub fn machines(config: &Config) -> Vec<Finding> {
-    let store = Store::at(&config.catalogue.dir);
+    let store = HostsFile::at(&config.catalogue.dir);
     let hosts = match store.load() {
         Ok(hosts) => hosts,
         Err(e) => {
@@ -164,7 +164,7 @@ pub fn machines(config: &Config) -> Vec<Finding> {
 pub fn disk(config: &Config) -> Option<Finding> {
     let dir = config.catalogue.dir.ancestors().find(|d| d.exists())?;
     let name = "next".parse().ok()?;
-    let free = Room { dir, name: &name }.free().ok()?;
+    let free = FreeSpace { dir, name: &name }.free().ok()?;
     let what = format!("{} are free for images in {}", human_size(free), config.catalogue.dir.display());
     Some(match free < LITTLE {
         true => Finding::warning(

@@ -10,12 +10,12 @@ mod network;
 mod offers;
 mod pxe;
 
-pub use finding::{Finding, State, Where};
+pub use finding::{Finding, Severity, SystemPaths};
 
 use crate::config::Config;
 
 /// Look at everything. Takes a few seconds: an answer by a DHCP server is waited for.
-pub fn examine(config: &Config, at: &Where) -> Vec<Finding> {
+pub fn examine(config: &Config, at: &SystemPaths) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(network::server(config));
     found.extend(images::images(config));
@@ -35,17 +35,17 @@ pub fn render(found: &[Finding]) -> String {
     let mut out = String::new();
     let mut sorted: Vec<&Finding> = found.iter().collect();
     sorted.sort_by_key(|f| match f.state {
-        State::Bad => 0,
-        State::Warning => 1,
-        State::Skipped => 2,
-        State::Good => 3,
+        Severity::Bad => 0,
+        Severity::Warning => 1,
+        Severity::Skipped => 2,
+        Severity::Good => 3,
     });
     for f in sorted {
         let word = match f.state {
-            State::Bad => "BAD    ",
-            State::Warning => "WARNING",
-            State::Skipped => "skipped",
-            State::Good => "good   ",
+            Severity::Bad => "BAD    ",
+            Severity::Warning => "WARNING",
+            Severity::Skipped => "skipped",
+            Severity::Good => "good   ",
         };
         out += &format!("{word}  {}: {}\n", f.check, f.what);
         for (word, text) in [("that means", &f.means), ("to mend it", &f.cure)] {
@@ -54,8 +54,8 @@ pub fn render(found: &[Finding]) -> String {
             }
         }
     }
-    let count = |s: State| found.iter().filter(|f| f.state == s).count();
-    let (bad, warnings) = (count(State::Bad), count(State::Warning));
+    let count = |s: Severity| found.iter().filter(|f| f.state == s).count();
+    let (bad, warnings) = (count(Severity::Bad), count(Severity::Warning));
     out += &match (bad, warnings) {
         (0, 0) => "nothing was found that would stop a boot\n".to_owned(),
         (0, w) => format!("nothing was found that would stop a boot; {w} to think about\n"),

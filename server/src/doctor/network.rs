@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is between the server and machines: ports, interfaces, loaders.
 
-use super::finding::{Finding, Where};
+use super::finding::{Finding, SystemPaths};
 use crate::{
     api::Api,
     config::Config,
@@ -98,7 +98,7 @@ pub fn interfaces() -> Vec<Finding> {
 }
 
 /// What firmware is given, and who gives it.
-pub fn loaders(config: &Config, at: &Where) -> Vec<Finding> {
+pub fn loaders(config: &Config, at: &SystemPaths) -> Vec<Finding> {
     let mut found = Vec::new();
     for (file, who) in [("undionly.kpxe", "a BIOS"), ("snponly.efi", "UEFI")] {
         let path = at.ipxe.join(file);

@@ -1,46 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Over HTTP(S): a download that goes on where it was interrupted, by a cable, a server or a ^C.
+//! Over HTTP(S): small files, and what servers answer.
 
-use super::{
-    part::{Part, beside, date, etag},
-    watch::Watch,
-};
-use crate::catalogue::room::Room;
+use crate::body;
 use anyhow::{Context, Result, anyhow};
-use bootspec::units::human_size;
 use reqwest::{
     Client, Response, StatusCode,
-    header::{
-        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, IF_RANGE, RANGE,
-        RETRY_AFTER,
-    },
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
-use std::{path::Path, time::Duration};
-use tokio::{
-    fs::{File, OpenOptions},
-    io::{AsyncSeekExt, AsyncWriteExt, SeekFrom},
-};
+use std::time::Duration;
 
 /// How long a server may take to be reached, and to send something.
 const CONNECT: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The free disk space is looked at again after so many bytes, where nobody said how many come.
-const LOOK: u64 = 64 << 20;
 
 /// A client.
 #[derive(Clone, Debug)]
 pub struct Http {
-    client: Client,
+    pub(super) client: Client,
     /// How often in a row it may fail without getting further.
-    tries: u32,
+    pub(super) tries: u32,
     /// A checksum or a signature of what was fetched follows.
-    verified: bool,
+    pub(super) verified: bool,
 }
 
 /// Why a try ended.
-enum Stop {
+pub(super) enum Stop {
     /// Another one would end in the same way.
     Final(anyhow::Error),
     /// Perhaps not.
@@ -48,7 +34,7 @@ enum Stop {
 }
 
 impl Stop {
-    fn again(e: impl Into<anyhow::Error>) -> Stop {
+    pub fn again(e: impl Into<anyhow::Error>) -> Stop {
         Stop::Again(e.into(), None)
     }
 }
@@ -92,16 +78,14 @@ impl Http {
     }
 
     async fn small_once(&self, url: &str, limit: usize, what: &str) -> Result<Vec<u8>, Stop> {
-        let mut answer = self.client.get(url).send().await.map_err(|e| Stop::again(told(e, url)))?;
+        let answer = self.client.get(url).send().await.map_err(|e| Stop::again(told(e, url)))?;
         refuse_status(&answer, url)?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| Stop::again(told(e, url)))? {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > limit {
-                return Err(Stop::Final(anyhow!("{url} has more than {limit} bytes: it is no {what}")));
-            }
-        }
-        if is_page(answer_type(answer.headers()), &bytes) {
+        let kind = answer_type(answer.headers()).to_owned();
+        let read = body::up_to(reqwest::Body::from(answer), limit, 0).await;
+        let Some(bytes) = read.map_err(|e| Stop::again(told(e, url)))? else {
+            return Err(Stop::Final(anyhow!("{url} has more than {limit} bytes: it is no {what}")));
+        };
+        if is_page(&kind, &bytes) {
             return Err(Stop::Final(anyhow!(
                 "{url} is a web page, and no {what}: look at the address in a browser"
             )));
@@ -117,173 +101,6 @@ impl Http {
         })?;
         let length = answer.headers().get(reqwest::header::CONTENT_LENGTH);
         Ok(length.and_then(|l| l.to_str().ok()).and_then(|l| l.parse().ok()))
-    }
-
-    /// Fetch `url` into `to`; what is there of an earlier try is gone on with.
-    pub async fn download(&self, url: &str, to: &Path, room: &Room<'_>, watch: &Watch) -> Result<()> {
-        let (mut failed, mut furthest) = (0, length(to).await);
-        loop {
-            let e = match self.attempt(url, to, room, watch).await {
-                Ok(()) => {
-                    // A cache of little use now.
-                    let _ = tokio::fs::remove_file(beside(to)).await;
-                    return Ok(());
-                }
-                Err(Stop::Final(e)) => return Err(e),
-                Err(Stop::Again(e, wait)) => {
-                    let have = length(to).await;
-                    failed = if have > furthest { 1 } else { failed + 1 };
-                    furthest = furthest.max(have);
-                    if failed < self.tries {
-                        watch.note(format!("{e:#}; trying again"));
-                        tokio::time::sleep(wait.unwrap_or(pause(failed))).await;
-                        continue;
-                    }
-                    e
-                }
-            };
-            let seen = watch.seen();
-            let of = seen.total.map(|t| format!(" of {}", human_size(t))).unwrap_or_default();
-            let kept = if furthest > 0 {
-                format!(
-                    "; {}{of} are here, and are gone on with when it is fetched again",
-                    human_size(furthest)
-                )
-            } else {
-                String::new()
-            };
-            return Err(e.context(format!("gave up after {failed} tries{kept}")));
-        }
-    }
-
-    async fn attempt(&self, url: &str, to: &Path, room: &Room<'_>, watch: &Watch) -> Result<(), Stop> {
-        let part = noted(to).await.filter(|p| p.url == url).unwrap_or_default();
-        let mirror = part.at.clone().filter(|_| !part.leave);
-        let moved = part.at.is_some() && part.leave;
-        let at = mirror.as_deref().unwrap_or(url);
-        let condition = part.condition(moved, self.verified);
-        // Without a condition it cannot be told whether what is there is of the same file.
-        let have = if condition.is_some() { length(to).await } else { 0 };
-        let mut request = self.client.get(at).header(ACCEPT_ENCODING, "identity");
-        if let (Some(condition), 1..) = (condition, have) {
-            request = request.header(RANGE, format!("bytes={have}-")).header(IF_RANGE, condition);
-        }
-        let asked = request.send().await.map_err(|e| Stop::again(told(e, url)));
-        let answer = match asked.and_then(|answer| refuse(answer, url, have)) {
-            Ok(answer) => answer,
-            // Perhaps that mirror alone is out of order: the next try asks the first address.
-            Err(stop) if mirror.is_some() => {
-                note(to, &Part { leave: true, ..part }).await?;
-                let (Stop::Final(e) | Stop::Again(e, _)) = stop;
-                return Err(Stop::Again(e, None));
-            }
-            Err(stop) => return Err(stop),
-        };
-        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            if part.total == Some(have) {
-                return Ok(());
-            }
-            return Err(anew(to, anyhow!("{url} is shorter than what is here")).await);
-        }
-        let headers = answer.headers();
-        refuse_encoding(headers, url)?;
-        let range = content_range(headers);
-        let now = Part {
-            url: url.to_owned(),
-            at: Some(answer.url().to_string()).filter(|a| a != url),
-            leave: false,
-            etag: etag(headers),
-            date: date(headers),
-            total: match (answer.status(), range) {
-                (StatusCode::PARTIAL_CONTENT, Some((_, total))) => total,
-                _ => answer.content_length(),
-            },
-        };
-        let from = match (answer.status() == StatusCode::PARTIAL_CONTENT, range) {
-            // Some servers answer with the part and call it 200.
-            (partial, Some((from, total))) if from == have && (partial || have > 0) => {
-                let now = Part { total, ..now.clone() };
-                if have > 0 && !part.is_same(&now, moved) {
-                    return Err(anew(to, anyhow!("{url} is another file since")).await);
-                }
-                have
-            }
-            (true, _) if have > 0 => {
-                return Err(anew(
-                    to,
-                    anyhow!("{url} answers with another part than the one that was asked for"),
-                )
-                .await);
-            }
-            (true, _) => {
-                return Err(Stop::Final(anyhow!(
-                    "{url} answers with a part, though all of it was asked for"
-                )));
-            }
-            (false, _) => 0,
-        };
-        let total = if from > 0 { now.total.or(part.total) } else { now.total };
-        if let Some(total) = total {
-            room.refuse_without(total.saturating_sub(from)).map_err(Stop::Final)?;
-        }
-        let page = answer_type(headers).to_owned();
-        let mut file = open(to, from).await.map_err(|e| writing(e, to))?;
-        note(to, &Part { total, ..now }).await?;
-        watch.have(from, total);
-        let ended = copy(answer, &mut file, url, from, total, &page, room, watch).await;
-        // What came is kept, whatever ended it.
-        let done = file.flush().await.map_err(|e| writing(e, to));
-        let done = done.and(file.sync_all().await.map_err(|e| writing(e, to)));
-        ended.and(done)
-    }
-}
-
-/// What was noted of a part.
-async fn noted(to: &Path) -> Option<Part> {
-    serde_json::from_slice(&tokio::fs::read(beside(to)).await.ok()?).ok()
-}
-
-async fn note(to: &Path, part: &Part) -> Result<(), Stop> {
-    let text = serde_json::to_vec(part).map_err(|e| Stop::Final(e.into()))?;
-    tokio::fs::write(beside(to), text).await.map_err(|e| writing(e, to))
-}
-
-/// What is here is of another file: from its beginning, at once.
-async fn anew(to: &Path, why: anyhow::Error) -> Stop {
-    let gone = async {
-        tokio::fs::remove_file(to).await?;
-        tokio::fs::remove_file(beside(to)).await
-    };
-    match gone.await {
-        Ok(()) => Stop::Again(why, Some(Duration::ZERO)),
-        Err(e) => writing(e, to),
-    }
-}
-
-/// A refusal by the server; that it has no more than what is here is none.
-fn refuse(answer: Response, url: &str, have: u64) -> Result<Response, Stop> {
-    match answer.status() {
-        StatusCode::RANGE_NOT_SATISFIABLE if have > 0 => Ok(answer),
-        _ => refuse_status(&answer, url).map(|()| answer),
-    }
-}
-
-/// Refuse what is encoded although that was not asked for. Servers call a file that is compressed itself so, too.
-fn refuse_encoding(headers: &HeaderMap, url: &str) -> Result<(), Stop> {
-    let encoding = headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or("identity").trim();
-    let file = file_name(url);
-    let own = match encoding {
-        "identity" | "" => true,
-        "gzip" | "x-gzip" => [".gz", ".tgz"].iter().any(|end| file.ends_with(end)),
-        "xz" | "x-xz" => [".xz", ".txz"].iter().any(|end| file.ends_with(end)),
-        "zstd" => [".zst", ".tzst"].iter().any(|end| file.ends_with(end)),
-        _ => false,
-    };
-    match own {
-        true => Ok(()),
-        false => Err(Stop::Final(anyhow!(
-            "{url} comes with the Content-Encoding {encoding:?}, which was not asked for: use another mirror"
-        ))),
     }
 }
 
@@ -312,62 +129,8 @@ pub fn decoded(text: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
 }
 
-#[allow(clippy::too_many_arguments)]
-async fn copy(
-    mut answer: Response,
-    file: &mut File,
-    url: &str,
-    from: u64,
-    total: Option<u64>,
-    page: &str,
-    room: &Room<'_>,
-    watch: &Watch,
-) -> Result<(), Stop> {
-    let (mut have, mut looked) = (from, from);
-    loop {
-        let chunk = match answer.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(e) => return Err(cut(url, have, total, Some(e))),
-        };
-        if have == 0 && is_page(page, &chunk) {
-            return Err(Stop::Final(anyhow!(
-                "{url} is a web page, and no image: give the address of the image itself (in a browser, copy the link behind \
-                 the download button)"
-            )));
-        }
-        file.write_all(&chunk).await.map_err(|e| match e.kind() {
-            std::io::ErrorKind::StorageFull => Stop::Final(anyhow!(
-                "no room for '{}' in the catalogue: the disk with {} is full; free some, or choose another one with --dir",
-                room.name,
-                room.dir.display()
-            )),
-            _ => Stop::Final(anyhow!(e).context("writing what came")),
-        })?;
-        have += chunk.len() as u64;
-        watch.have(have, total);
-        if total.is_none() && have - looked > LOOK {
-            looked = have;
-            // As much again may come.
-            room.refuse_without(LOOK).map_err(Stop::Final)?;
-        }
-    }
-    match total {
-        Some(total) if have < total => Err(cut(url, have, Some(total), None)),
-        _ if have == 0 => Err(Stop::Final(anyhow!("{url} is empty"))),
-        _ => Ok(()),
-    }
-}
-
-fn cut(url: &str, have: u64, total: Option<u64>, e: Option<reqwest::Error>) -> Stop {
-    let of = total.map(|t| format!(" of {}", human_size(t))).unwrap_or_default();
-    let why =
-        e.filter(reqwest::Error::is_timeout).map(|_| " (it was silent for a minute)").unwrap_or_default();
-    Stop::again(anyhow!("{url}: the server ended the connection after {}{of}{why}", human_size(have)))
-}
-
 /// A refusal by the server.
-fn refuse_status(answer: &Response, url: &str) -> Result<(), Stop> {
+pub(super) fn refuse_status(answer: &Response, url: &str) -> Result<(), Stop> {
     let status = answer.status();
     // Not 204 and the like, which have nothing.
     if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
@@ -392,7 +155,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What the engine says, with its cause: reqwest's own words name the address only.
-fn told(e: reqwest::Error, url: &str) -> anyhow::Error {
+pub(super) fn told(e: reqwest::Error, url: &str) -> anyhow::Error {
     use std::error::Error;
     let mut cause: &dyn Error = &e;
     while let Some(next) = cause.source() {
@@ -405,39 +168,17 @@ fn told(e: reqwest::Error, url: &str) -> anyhow::Error {
     }
 }
 
-fn writing(e: std::io::Error, to: &Path) -> Stop {
-    Stop::Final(anyhow!(e).context(format!("writing {}", to.display())))
-}
-
 /// After so many failures: half a second, one, two …
-fn pause(failed: u32) -> Duration {
+pub(super) fn pause(failed: u32) -> Duration {
     Duration::from_millis(500).saturating_mul(1 << failed.saturating_sub(1).min(10)).min(LONGEST)
 }
 
-async fn length(path: &Path) -> u64 {
-    tokio::fs::metadata(path).await.map_or(0, |m| m.len())
-}
-
-async fn open(to: &Path, from: u64) -> std::io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(to).await?;
-    file.set_len(from).await?;
-    file.seek(SeekFrom::Start(from)).await?;
-    Ok(file)
-}
-
-/// `bytes 5-9/10`: the first byte, and how many there are.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
-    let (range, total) = text.split_once('/')?;
-    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
-}
-
-fn answer_type(headers: &HeaderMap) -> &str {
+pub(super) fn answer_type(headers: &HeaderMap) -> &str {
     headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
 /// Whether a person should look at it, and not a program.
-fn is_page(kind: &str, head: &[u8]) -> bool {
+pub(super) fn is_page(kind: &str, head: &[u8]) -> bool {
     let start: Vec<u8> = head.iter().copied().skip_while(u8::is_ascii_whitespace).take(15).collect();
     let start = start.to_ascii_lowercase();
     kind.starts_with("text/html") || start.starts_with(b"<!doctype html") || start.starts_with(b"<html")
@@ -446,16 +187,6 @@ fn is_page(kind: &str, head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn headers() {
-        let of = |pairs: &[(reqwest::header::HeaderName, &str)]| {
-            pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect::<HeaderMap>()
-        };
-        assert_eq!(content_range(&of(&[(CONTENT_RANGE, "bytes 5-9/10")])), Some((5, Some(10))));
-        assert_eq!(content_range(&of(&[(CONTENT_RANGE, "bytes 5-9/*")])), Some((5, None)));
-        assert_eq!(content_range(&of(&[(CONTENT_RANGE, "lines 5-9/10")])), None);
-    }
 
     #[test]
     fn names_in_addresses() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Fetches in the daemon: a few at a time, written down, so that a restart goes on with them.
 
-use super::{Place, Watch, fetch};
+use super::{dirs::FetchDirs, plan::plan, story::fetch, watch::Watch};
 use crate::{
     fetch::request::{FetchRequest, FetchRow, FetchState},
     files,
@@ -32,7 +32,7 @@ struct Job {
 
 /// All fetches of the daemon.
 pub struct Jobs {
-    place: Place,
+    dirs: FetchDirs,
     jobs: Mutex<BTreeMap<u64, Job>>,
     /// Somebody has something to do.
     news: Notify,
@@ -40,8 +40,8 @@ pub struct Jobs {
 
 impl Jobs {
     /// Those that were written down; what was under way is begun again, and goes on where it was.
-    pub fn new(place: Place) -> Jobs {
-        let jobs = Jobs { place, jobs: Mutex::default(), news: Notify::new() };
+    pub fn new(dirs: FetchDirs) -> Jobs {
+        let jobs = Jobs { dirs, jobs: Mutex::default(), news: Notify::new() };
         let rows: Vec<FetchRow> = match files::read(&jobs.file(), MAX_FILE, "list of fetches") {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|e| {
                 tracing::warn!(
@@ -63,7 +63,7 @@ impl Jobs {
     }
 
     fn file(&self) -> PathBuf {
-        self.place.parts.join("jobs.json")
+        self.dirs.parts.join("jobs.json")
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Job>> {
@@ -77,9 +77,9 @@ impl Jobs {
 
     /// One more. Errors: too many wait, or it cannot be understood.
     pub fn add(&self, request: FetchRequest) -> Result<FetchRow> {
-        let plan = super::plan::plan(&request, &self.place.sources)?;
+        let plan = plan(&request, &self.dirs.sources)?;
         if !request.replace {
-            self.place.catalogue.refuse_taken(&plan.name)?;
+            self.dirs.catalogue.refuse_taken(&plan.name)?;
         }
         let mut jobs = self.lock();
         let alive = || jobs.values().filter(|j| j.row.state.is_alive());
@@ -124,7 +124,7 @@ impl Jobs {
                 let (jobs, served) = (self.clone(), served.clone());
                 tokio::spawn(async move {
                     tracing::info!("fetching {}", request.what);
-                    let done = fetch(&jobs.place, &request, &watch).await;
+                    let done = fetch(&jobs.dirs, &request, &watch).await;
                     watch.seen().notes.iter().for_each(|n| tracing::warn!("{}: {n}", request.what));
                     match &done {
                         Ok(added) => {
@@ -180,7 +180,7 @@ impl Jobs {
 
     fn write(&self, jobs: &BTreeMap<u64, Job>) -> Result<()> {
         let rows: Vec<&FetchRow> = jobs.values().map(|j| &j.row).collect();
-        files::make_dirs(&self.place.parts)?;
+        files::make_dirs(&self.dirs.parts)?;
         let rows = serde_json::to_vec_pretty(&rows).context("writing the fetches as JSON")?;
         files::replace(&self.file(), &rows, 0o644)
     }

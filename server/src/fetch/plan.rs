@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is to be fetched, from where, and what will say that it is genuine: decided before anything is.
 
-use super::{signature::Signer, sums::Sum, torrent};
+use super::{
+    http::{decoded, file_name},
+    signature::OpenPgpSigner,
+    sums::Sum,
+    torrent,
+};
 use crate::{
     fetch::request::FetchRequest,
     import::source::name_of,
     sources::{
-        Folders, Source,
+        Folders, ImageSource,
         parse::{Signed, address},
     },
 };
@@ -16,11 +21,11 @@ use std::path::PathBuf;
 
 /// A decision.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct FetchPlan {
     /// The image that it becomes.
     pub name: ImageName,
     /// Where it comes from: the first one that works.
-    pub from: Vec<From>,
+    pub from: Vec<ImageAddress>,
     /// What its name is in a list of checksums, `*` for the version.
     pub pattern: Option<String>,
     /// Its sum, where that was said.
@@ -30,14 +35,14 @@ pub struct Plan {
     /// Where the signature is, and of what.
     pub signature: Option<(String, Signed)>,
     /// Who must have signed.
-    pub signer: Option<Signer>,
+    pub signer: Option<OpenPgpSigner>,
     /// Kernel parameters.
     pub append: String,
 }
 
-/// A place.
+/// An address of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ImageAddress {
     /// A file, over HTTP(S).
     Url(String),
     /// A file in a folder, over HTTP(S): the checksums tell which.
@@ -48,8 +53,45 @@ pub enum From {
     Torrent(String),
 }
 
+impl FetchPlan {
+    /// Whether it is a file of this machine.
+    pub fn is_local(&self) -> bool {
+        matches!(self.from.as_slice(), [ImageAddress::Local(_)])
+    }
+
+    /// The image as the admin knows it.
+    pub fn shown(&self) -> String {
+        match self.from.last() {
+            Some(ImageAddress::Url(at) | ImageAddress::Folder(at) | ImageAddress::Torrent(at)) => at.clone(),
+            Some(ImageAddress::Local(path)) => path.display().to_string(),
+            None => self.name.to_string(),
+        }
+    }
+}
+
+impl ImageAddress {
+    /// The name of its file.
+    pub fn file_name(&self) -> Option<String> {
+        let name = match self {
+            ImageAddress::Url(url) => file_name(url),
+            ImageAddress::Local(path) if !path.is_dir() => path.file_name()?.to_string_lossy().into_owned(),
+            _ => return None,
+        };
+        Some(name).filter(|n| !n.is_empty())
+    }
+
+    /// The path at the end of its address, by which a list of checksums may name it.
+    pub fn path(&self) -> String {
+        match self {
+            ImageAddress::Url(url) => decoded(url.split(['?', '#']).next().unwrap_or_default()),
+            ImageAddress::Local(path) => path.display().to_string(),
+            ImageAddress::Folder(_) | ImageAddress::Torrent(_) => String::new(),
+        }
+    }
+}
+
 /// Decide.
-pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
+pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<FetchPlan> {
     let what = request.what.trim();
     let (name, mut source) = match kind(what) {
         Some(direct) => (default_name(what, &direct), direct),
@@ -80,7 +122,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
         None => None,
     };
     let signer = match (&source.signature, &source.key) {
-        (Some(_), Some(key)) => Some(Signer {
+        (Some(_), Some(key)) => Some(OpenPgpSigner {
             key: key.clone(),
             package: source.key_package.clone(),
             fingerprint: source.fingerprint.clone(),
@@ -97,7 +139,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
     };
     let append = [source.append.trim(), request.append.trim()].join(" ").trim().to_owned();
     bootspec::cmdline::check_append(&append).map_err(|e| anyhow!(e))?;
-    Ok(Plan {
+    Ok(FetchPlan {
         name,
         from: places(&source),
         pattern: request.file.clone().or(source.file.clone()),
@@ -109,32 +151,32 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<Plan> {
     })
 }
 
-fn places(source: &Source) -> Vec<From> {
-    let torrent = source.torrent.clone().map(From::Torrent);
+fn places(source: &ImageSource) -> Vec<ImageAddress> {
+    let torrent = source.torrent.clone().map(ImageAddress::Torrent);
     let url = source.url.clone().map(|url| match url {
-        path if path.starts_with('/') => From::Local(path.into()),
-        url if url.ends_with('/') => From::Folder(url),
-        url => From::Url(url),
+        path if path.starts_with('/') => ImageAddress::Local(path.into()),
+        url if url.ends_with('/') => ImageAddress::Folder(url),
+        url => ImageAddress::Url(url),
     });
     torrent.into_iter().chain(url).collect()
 }
 
 /// A source that was typed, and not named. `None`: it is a name.
-fn kind(what: &str) -> Option<Source> {
+fn kind(what: &str) -> Option<ImageSource> {
     let is_torrent = || what.split(['?', '#']).next().is_some_and(|w| w.ends_with(".torrent"));
     let url = what.starts_with("http://") || what.starts_with("https://");
     let some = || Some(what.to_owned());
     match what {
         _ if what.starts_with("magnet:?") || is_torrent() => {
-            Some(Source { torrent: some(), ..Source::default() })
+            Some(ImageSource { torrent: some(), ..ImageSource::default() })
         }
-        _ if url || what.starts_with('/') => Some(Source { url: some(), ..Source::default() }),
+        _ if url || what.starts_with('/') => Some(ImageSource { url: some(), ..ImageSource::default() }),
         _ => None,
     }
 }
 
 /// The image's name when nobody gives one.
-fn default_name(what: &str, source: &Source) -> String {
+fn default_name(what: &str, source: &ImageSource) -> String {
     if what.starts_with("magnet:?") {
         let named = what.split(['?', '&']).find_map(|p| p.strip_prefix("dn="));
         return match named {
@@ -151,20 +193,20 @@ fn default_name(what: &str, source: &Source) -> String {
 mod tests {
     use super::*;
 
-    fn planned(request: FetchRequest) -> Result<Plan, String> {
+    fn planned(request: FetchRequest) -> Result<FetchPlan, String> {
         plan(&request, &Folders { dirs: vec!["/nonexistent".into()] }).map_err(|e| format!("{e:#}"))
     }
 
     #[test]
     fn what_is_typed() {
-        let torrent = |t: &str| vec![From::Torrent(t.into())];
+        let torrent = |t: &str| vec![ImageAddress::Torrent(t.into())];
         for (what, name, from) in [
             (
                 "https://x.org/a/live-13.iso?x=1",
                 "live-13",
-                vec![From::Url("https://x.org/a/live-13.iso?x=1".into())],
+                vec![ImageAddress::Url("https://x.org/a/live-13.iso?x=1".into())],
             ),
-            ("/srv/x.iso.xz", "x", vec![From::Local("/srv/x.iso.xz".into())]),
+            ("/srv/x.iso.xz", "x", vec![ImageAddress::Local("/srv/x.iso.xz".into())]),
             ("https://x.org/live.iso.torrent", "live", torrent("https://x.org/live.iso.torrent")),
             ("/srv/live.torrent", "live", torrent("/srv/live.torrent")),
             (

@@ -17,7 +17,7 @@ const MAX_TEXT: u64 = 4 << 20;
 
 /// Who must have signed.
 #[derive(Clone, Debug)]
-pub struct Signer {
+pub struct OpenPgpSigner {
     /// The file with the keys.
     pub key: PathBuf,
     /// The Debian package that has it.
@@ -35,7 +35,7 @@ enum Program {
     Gpgv,
 }
 
-impl Signer {
+impl OpenPgpSigner {
     /// Whether its key is there, and a program: looked at before anything is fetched.
     pub fn ready(&self) -> Result<()> {
         if !self.key.is_file() {
@@ -81,7 +81,7 @@ impl Signer {
     }
 
     /// What the program's answer means. Only a good signature by a right key is none of the errors.
-    fn judge(&self, said: &Said, program: Program, shown: &str) -> Result<String> {
+    fn judge(&self, said: &GpgOutput, program: Program, shown: &str) -> Result<String> {
         let key = self.key.display();
         let makers = match program {
             Program::Gpgv => valid_by_gpgv(&said.out),
@@ -167,13 +167,13 @@ fn valid_by_gpgv(status: &str) -> Vec<Vec<String>> {
     signatures.into_iter().filter(good).filter_map(words).filter(|w| !w.is_empty()).collect()
 }
 
-struct Said {
+struct GpgOutput {
     good: bool,
     out: String,
     err: String,
 }
 
-fn run(program: &str, args: &[OsString]) -> Result<Said> {
+fn run(program: &str, args: &[OsString]) -> Result<GpgOutput> {
     let out = Command::new(program)
         .args(args)
         .env("LC_ALL", "C")
@@ -182,7 +182,7 @@ fn run(program: &str, args: &[OsString]) -> Result<Said> {
         .output()
         .with_context(|| format!("starting {program}"))?;
     let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
-    Ok(Said { good: out.status.success(), out: text(out.stdout), err: text(out.stderr) })
+    Ok(GpgOutput { good: out.status.success(), out: text(out.stdout), err: text(out.stderr) })
 }
 
 /// Which program there is. Clear-signed texts only gpgv reads.

@@ -10,26 +10,26 @@ use std::io::Read;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sum {
     /// Which one.
-    pub kind: Kind,
+    pub kind: DigestKind,
     /// Its hexadecimal digits, lower case.
     pub hex: String,
 }
 
 /// The kinds that can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum DigestKind {
     /// SHA-256.
     Sha256,
     /// SHA-512.
     Sha512,
 }
 
-impl Kind {
+impl DigestKind {
     /// The name for people.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Sha256 => "SHA-256",
-            Kind::Sha512 => "SHA-512",
+            DigestKind::Sha256 => "SHA-256",
+            DigestKind::Sha512 => "SHA-512",
         }
     }
 }
@@ -38,18 +38,18 @@ impl Sum {
     /// A sum from its digits; `None`: they are none of a SHA-256 or SHA-512.
     pub fn parse(hex: &str) -> Option<Sum> {
         let kind = match hex.len() {
-            64 => Kind::Sha256,
-            128 => Kind::Sha512,
+            64 => DigestKind::Sha256,
+            128 => DigestKind::Sha512,
             _ => return None,
         };
         hex.bytes().all(|b| b.is_ascii_hexdigit()).then(|| Sum { kind, hex: hex.to_ascii_lowercase() })
     }
 
     /// The sum of what `from` gives.
-    pub fn of(kind: Kind, from: &mut dyn Read, seen: &mut dyn FnMut(u64)) -> std::io::Result<Sum> {
+    pub fn of(kind: DigestKind, from: &mut dyn Read, seen: &mut dyn FnMut(u64)) -> std::io::Result<Sum> {
         let hex = match kind {
-            Kind::Sha256 => digest::<Sha256>(from, seen)?,
-            Kind::Sha512 => digest::<Sha512>(from, seen)?,
+            DigestKind::Sha256 => digest::<Sha256>(from, seen)?,
+            DigestKind::Sha512 => digest::<Sha512>(from, seen)?,
         };
         Ok(Sum { kind, hex })
     }
@@ -173,11 +173,11 @@ mod tests {
         let text: &'static str = text.leak();
         assert_eq!(
             find(text, "x-*.iso"),
-            Some((Sum { kind: Kind::Sha256, hex: c.clone() }, "dir/x-1.10.iso"))
+            Some((Sum { kind: DigestKind::Sha256, hex: c.clone() }, "dir/x-1.10.iso"))
         );
         assert_eq!(
             find(text, "x-1.9.iso"),
-            Some((Sum { kind: Kind::Sha512, hex: b.to_lowercase() }, "x-1.9.iso")),
+            Some((Sum { kind: DigestKind::Sha512, hex: b.to_lowercase() }, "x-1.9.iso")),
             "the stronger one"
         );
         assert_eq!(find(text, "y.iso"), None);
@@ -225,7 +225,10 @@ mod tests {
     #[test]
     fn sums() {
         let of = |kind| Sum::of(kind, &mut &b"abc"[..], &mut |_| ()).unwrap().hex;
-        assert_eq!(of(Kind::Sha256), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert!(of(Kind::Sha512).starts_with("ddaf35a193617abacc417349ae204131"));
+        assert_eq!(
+            of(DigestKind::Sha256),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert!(of(DigestKind::Sha512).starts_with("ddaf35a193617abacc417349ae204131"));
     }
 }

@@ -2,12 +2,14 @@
 //! Over BitTorrent, from the distribution's own swarm, by librqbit's session: not ours, which is made for a LAN.
 
 use super::watch::Watch;
-use crate::{catalogue::room::Room, sources::glob};
+use crate::{catalogue::free_space::FreeSpace, sources::glob};
 use anyhow::{Context, Result, anyhow, bail};
 use librqbit::{
-    AddTorrent, AddTorrentOptions, AddTorrentResponse, Magnet, Session, SessionOptions, dht::Id20,
+    AddTorrent, AddTorrentOptions, AddTorrentResponse, ListOnlyResponse, Magnet, ManagedTorrent, Session,
+    SessionOptions, dht::Id20,
 };
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -37,60 +39,31 @@ pub struct Fetched {
     pub infohash: String,
 }
 
-/// Fetch the one file of a torrent that is an image, or the one that fits `pattern`, below `dir`.
-/// What is there of an earlier try is hashed and gone on with.
+/// What is wanted of a torrent.
+pub struct TorrentRequest<'a> {
+    /// The torrent.
+    pub torrent: What,
+    /// The one of its files; the one that is an image if not given.
+    pub pattern: Option<&'a str>,
+    /// Whether peers are looked for in the DHT too.
+    pub dht: bool,
+}
+
+/// Fetch one file of a torrent below `dir`. What is there of an earlier try is hashed and gone on with.
 pub async fn download(
-    what: What,
-    pattern: Option<&str>,
+    wanted: &TorrentRequest<'_>,
     dir: &Path,
-    dht: bool,
-    room: &Room<'_>,
+    room: FreeSpace<'_>,
     watch: &Watch,
 ) -> Result<Fetched> {
-    if let What::Magnet(link) = &what {
-        let magnet =
-            Magnet::parse(link).map_err(|e| anyhow!("'{}' is no magnet link: {e:#}", shown(link)))?;
-        if magnet.trackers.is_empty() && !link.contains("x.pe=") && !dht {
-            bail!(
-                "the magnet link names no tracker and no peer: give --dht to look for peers in the DHT (which is all over the \
-                 internet), or a .torrent"
-            );
-        }
-    }
-    if let What::File(bytes) = &what
-        && swarm::metainfo::is_only_v2(bytes)
-    {
-        bail!("this torrent cannot be used: {}", swarm::MetainfoError::OnlyV2);
-    }
-    let session = session(dir, dht).await?;
+    wanted.refuse_useless()?;
+    let session = session(dir, wanted.dht).await?;
     // Peers and trackers are left behind in whatever way this ends.
     let _leave = Leave(session.clone());
-    let list = AddTorrentOptions { list_only: true, ..Default::default() };
-    let peers = match &what {
-        What::Magnet(link) => named_peers(link),
-        What::File(_) => Vec::new(),
-    };
-    let initial = |more: Vec<_>| Some([peers.clone(), more].concat()).filter(|p: &Vec<_>| !p.is_empty());
-    let list = AddTorrentOptions { initial_peers: initial(Vec::new()), ..list };
-    let add = match &what {
-        What::Magnet(link) => AddTorrent::from_url(link.clone()),
-        What::File(bytes) => AddTorrent::from_bytes(bytes.clone()),
-    };
-    let listed = tokio::time::timeout(METAINFO, session.add_torrent(add, Some(list))).await;
-    let Ok(listed) = listed else {
-        bail!(
-            "nobody has sent what the magnet link stands for within {} minutes: try a .torrent",
-            METAINFO.as_secs() / 60
-        );
-    };
-    let AddTorrentResponse::ListOnly(list) =
-        listed.map_err(|e| anyhow!("this torrent cannot be used: {e:#}"))?
-    else {
-        bail!("this torrent is being fetched already");
-    };
+    let list = wanted.list(&session).await?;
     let files: Vec<(PathBuf, u64)> =
         list.info.iter_file_details().map(|f| (f.filename.to_pathbuf(), f.len)).collect();
-    let chosen = choose(&files, pattern)?;
+    let chosen = choose(&files, wanted.pattern)?;
     let (name, size) = &files[chosen];
     let infohash = list.info_hash.as_string();
     let dir = dir.join(&infohash);
@@ -102,30 +75,103 @@ pub async fn download(
         only_files: Some(vec![chosen]),
         overwrite: true,
         output_folder: Some(dir.display().to_string()),
-        initial_peers: initial(list.seen_peers),
+        initial_peers: wanted.peers(list.seen_peers),
         ..Default::default()
     };
     let web_seeds = list.torrent_bytes.windows(10).any(|w| w == b"8:url-list");
     let added = session.add_torrent(AddTorrent::from_bytes(list.torrent_bytes), Some(options)).await;
     let handle = added.map_err(|e| anyhow!("this torrent cannot be fetched: {e:#}"))?;
     let handle = handle.into_handle().context("the engine took no torrent")?;
+    until_whole(&Coming { handle, chosen, size: *size, infohash: &infohash, web_seeds }, watch).await?;
+    Ok(Fetched { path, infohash })
+}
+
+impl TorrentRequest<'_> {
+    /// What nobody could fetch.
+    fn refuse_useless(&self) -> Result<()> {
+        match &self.torrent {
+            What::Magnet(link) => {
+                let magnet =
+                    Magnet::parse(link).map_err(|e| anyhow!("'{}' is no magnet link: {e:#}", shown(link)))?;
+                if magnet.trackers.is_empty() && !link.contains("x.pe=") && !self.dht {
+                    bail!(
+                        "the magnet link names no tracker and no peer: give --dht to look for peers in the DHT (which is all over the \
+                         internet), or a .torrent"
+                    );
+                }
+            }
+            What::File(bytes) if swarm::metainfo::is_only_v2(bytes) => {
+                bail!("this torrent cannot be used: {}", swarm::MetainfoError::OnlyV2)
+            }
+            What::File(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The peers that are known before anybody is asked.
+    fn peers(&self, seen: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+        let named = match &self.torrent {
+            What::Magnet(link) => named_peers(link),
+            What::File(_) => Vec::new(),
+        };
+        Some([named, seen].concat()).filter(|peers| !peers.is_empty())
+    }
+
+    /// What is in the torrent; of a magnet link, peers are asked for it.
+    async fn list(&self, session: &Arc<Session>) -> Result<ListOnlyResponse> {
+        let options = AddTorrentOptions {
+            list_only: true,
+            initial_peers: self.peers(Vec::new()),
+            ..Default::default()
+        };
+        let add = match &self.torrent {
+            What::Magnet(link) => AddTorrent::from_url(link.clone()),
+            What::File(bytes) => AddTorrent::from_bytes(bytes.clone()),
+        };
+        let listed = tokio::time::timeout(METAINFO, session.add_torrent(add, Some(options))).await;
+        let Ok(listed) = listed else {
+            bail!(
+                "nobody has sent what the magnet link stands for within {} minutes: try a .torrent",
+                METAINFO.as_secs() / 60
+            );
+        };
+        match listed.map_err(|e| anyhow!("this torrent cannot be used: {e:#}"))? {
+            AddTorrentResponse::ListOnly(list) => Ok(list),
+            _ => bail!("this torrent is being fetched already"),
+        }
+    }
+}
+
+/// A file that comes.
+struct Coming<'a> {
+    handle: Arc<ManagedTorrent>,
+    /// Which file of the torrent.
+    chosen: usize,
+    size: u64,
+    infohash: &'a str,
+    web_seeds: bool,
+}
+
+/// Wait until the file is here, or nobody sends any of it.
+async fn until_whole(coming: &Coming<'_>, watch: &Watch) -> Result<()> {
+    let Coming { handle, chosen, size, infohash, web_seeds } = coming;
     let (mut before, mut since) = (0, Instant::now());
     loop {
         let stats = handle.stats();
         if let Some(e) = &stats.error {
             bail!("the torrent cannot be fetched: {e}");
         }
-        let have = stats.file_progress.get(chosen).copied().unwrap_or(0).min(*size);
+        let have = stats.file_progress.get(*chosen).copied().unwrap_or(0).min(*size);
+        let peers = stats.live.as_ref().map_or(0, |l| l.snapshot.peer_stats.live);
         watch.have(have, Some(*size));
-        watch.peers(stats.live.as_ref().map_or(0, |l| l.snapshot.peer_stats.live));
+        watch.peers(peers);
         if stats.finished {
-            return Ok(Fetched { path, infohash });
+            return Ok(());
         }
         if have > before {
             (before, since) = (have, Instant::now());
         }
-        let peers = stats.live.as_ref().map_or(0, |l| l.snapshot.peer_stats.live);
-        if web_seeds && have == 0 && peers == 0 && since.elapsed() > LONELY {
+        if *web_seeds && have == 0 && peers == 0 && since.elapsed() > LONELY {
             bail!(
                 "no peer of {infohash} was found, and its web seeds (url-list) are not supported: fetch the file by its own \
                  address instead, with --sum or --checksums"
@@ -162,7 +208,7 @@ impl Drop for Leave {
 }
 
 /// The peers that a magnet link names (BEP 9): librqbit reads none of them.
-fn named_peers(link: &str) -> Vec<std::net::SocketAddr> {
+fn named_peers(link: &str) -> Vec<SocketAddr> {
     let query = link.split_once('?').map_or("", |(_, q)| q);
     let value = |p: &str| p.strip_prefix("x.pe=").map(|v| v.replace("%3A", ":").replace("%3a", ":"));
     query.split('&').filter_map(value).filter_map(|v| v.parse().ok()).take(50).collect()

@@ -15,13 +15,13 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// One fetch, seen from both sides.
 pub struct Watch {
-    seen: Mutex<Seen>,
+    seen: Mutex<FetchStatus>,
     cancel: watch::Sender<bool>,
 }
 
 /// How it is.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct FetchStatus {
     /// Where it is.
     pub state: FetchState,
     /// The image that it becomes.
@@ -48,12 +48,12 @@ impl Default for Watch {
 }
 
 impl Watch {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
+    fn lock(&self) -> MutexGuard<'_, FetchStatus> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it is now.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> FetchStatus {
         self.lock().clone()
     }
 
@@ -125,7 +125,7 @@ impl Watch {
     }
 }
 
-impl Seen {
+impl FetchStatus {
     /// Into a row of the API.
     pub fn fill(self, row: &mut FetchRow) {
         row.state = self.state;

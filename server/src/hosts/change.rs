@@ -2,8 +2,8 @@
 //! What the admin changes in an entry, and what is refused.
 
 use super::{
-    entry::{Entry, Hosts},
-    key::HostKey,
+    entry::{HostEntry, Hosts},
+    key::EntryKey,
 };
 use bootspec::{ImageName, Params, cmdline::check_append, smbios};
 use serde::{Deserialize, Serialize};
@@ -20,12 +20,12 @@ const MAX_ENTRIES: usize = 10_000;
 #[serde(default, deny_unknown_fields)]
 pub struct HostChange {
     /// What is set.
-    pub set: Entry,
+    pub set: HostEntry,
     /// What goes. First: a field can be cleared and set again.
     pub unset: Vec<Field>,
 }
 
-/// A field of an [`Entry`].
+/// A field of an [`HostEntry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -42,7 +42,7 @@ pub enum Field {
 
 impl HostChange {
     /// Do it. `images`: those that there are. Errors: one sentence, and nothing was changed.
-    pub fn apply(&self, hosts: &mut Hosts, key: &HostKey, images: &[ImageName]) -> Result<(), String> {
+    pub fn apply(&self, hosts: &mut Hosts, key: &EntryKey, images: &[ImageName]) -> Result<(), String> {
         self.check(hosts, key, images)?;
         let entry = hosts.entries.entry(key.clone()).or_default();
         for field in &self.unset {
@@ -74,7 +74,7 @@ impl HostChange {
         Ok(())
     }
 
-    fn check(&self, hosts: &Hosts, key: &HostKey, images: &[ImageName]) -> Result<(), String> {
+    fn check(&self, hosts: &Hosts, key: &EntryKey, images: &[ImageName]) -> Result<(), String> {
         let set = &self.set;
         if !key.is_machine() && (set.name.is_some() || set.group.is_some() || set.once.is_some()) {
             return Err(format!(
@@ -82,8 +82,8 @@ impl HostChange {
             ));
         }
         let nobodys = match key {
-            HostKey::Serial(serial) => !smbios::is_serial(serial),
-            HostKey::Uuid(uuid) => !smbios::is_uuid(uuid),
+            EntryKey::Serial(serial) => !smbios::is_serial(serial),
+            EntryKey::Uuid(uuid) => !smbios::is_uuid(uuid),
             _ => false,
         };
         if nobodys {
@@ -92,7 +92,7 @@ impl HostChange {
             ));
         }
         let of_group = !set.prefix.is_empty() || !set.subnet.is_empty();
-        if of_group && !matches!(key, HostKey::Group(_)) {
+        if of_group && !matches!(key, EntryKey::Group(_)) {
             return Err(format!(
                 "'{key}' is no group: prefixes and subnets are for groups, as in group:room1"
             ));
@@ -106,7 +106,7 @@ impl HostChange {
             return Err(no_such_image(image.as_str(), images));
         }
         if let Some(group) =
-            set.group.as_ref().filter(|g| !hosts.entries.contains_key(&HostKey::Group((*g).clone())))
+            set.group.as_ref().filter(|g| !hosts.entries.contains_key(&EntryKey::Group((*g).clone())))
         {
             return Err(format!(
                 "there is no group '{group}' yet: make it with `boottorrent host set group:{group} --image NAME`"
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn refusals() {
         let mut hosts = Hosts::default();
-        let pc1: HostKey = "52:54:00:00:00:01".parse().unwrap();
-        hosts.entries.insert(pc1.clone(), Entry { name: "pc1".parse().ok(), ..Entry::default() });
+        let pc1: EntryKey = "52:54:00:00:00:01".parse().unwrap();
+        hosts.entries.insert(pc1.clone(), HostEntry { name: "pc1".parse().ok(), ..HostEntry::default() });
         let before = hosts.clone();
         for (key, json, why) in [
             (

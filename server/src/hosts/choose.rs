@@ -2,8 +2,8 @@
 //! What a machine that asks will boot. Decided from the entries alone: no I/O, and nothing of how it is rendered.
 
 use super::{
-    entry::{Entry, Hosts},
-    key::{HostKey, Mac, Name},
+    entry::{HostEntry, Hosts},
+    key::{EntryKey, Mac, Name},
 };
 use bootspec::ImageName;
 use std::net::IpAddr;
@@ -25,9 +25,9 @@ pub struct Asker {
 
 /// What it will boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
+pub struct BootChoice {
     /// The machine's own entry, where it has one.
-    pub key: Option<HostKey>,
+    pub key: Option<EntryKey>,
     /// The machine's name.
     pub name: Option<Name>,
     /// The group that counted.
@@ -44,17 +44,17 @@ pub struct Choice {
 
 /// Decide. The machine's own entry goes before its group's, and that before everybody's;
 /// a MAC address before a UUID before a serial number.
-pub fn choose(hosts: &Hosts, asker: &Asker) -> Choice {
+pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
     let keys = [
-        asker.mac.map(HostKey::Mac),
-        asker.uuid.clone().map(HostKey::Uuid),
-        asker.serial.clone().map(HostKey::Serial),
+        asker.mac.map(EntryKey::Mac),
+        asker.uuid.clone().map(EntryKey::Uuid),
+        asker.serial.clone().map(EntryKey::Serial),
     ];
     let own = keys.into_iter().flatten().find_map(|k| hosts.entries.get_key_value(&k));
     let entry = own.map(|(_, e)| e);
     let name = entry.and_then(|e| e.name.clone());
     let group = group(hosts, entry, name.as_ref().map(Name::as_str), asker);
-    let everybody = hosts.entries.get(&HostKey::Default);
+    let everybody = hosts.entries.get(&EntryKey::Default);
 
     let own_first = || entry.into_iter().chain(group.map(|(_, e)| e));
     let (image, menu) = match own_first().find_map(|e| e.image.clone()) {
@@ -68,7 +68,7 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> Choice {
     let params = everybody.into_iter().chain(group.map(|(_, e)| e)).chain(entry);
     let params = params.flat_map(|e| e.params.iter().cloned()).collect();
     let once = entry.and_then(|e| e.once.clone());
-    Choice {
+    BootChoice {
         key: own.map(|(k, _)| k.clone()),
         name,
         group: group.map(|(n, _)| n.clone()),
@@ -83,13 +83,13 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> Choice {
 /// that its name has, else the one with the smallest network that it is in.
 fn group<'a>(
     hosts: &'a Hosts,
-    entry: Option<&Entry>,
+    entry: Option<&HostEntry>,
     name: Option<&str>,
     asker: &Asker,
-) -> Option<(&'a Name, &'a Entry)> {
+) -> Option<(&'a Name, &'a HostEntry)> {
     let groups = || {
         hosts.entries.iter().filter_map(|(k, e)| match k {
-            HostKey::Group(name) => Some((name, e)),
+            EntryKey::Group(name) => Some((name, e)),
             _ => None,
         })
     };
@@ -97,15 +97,15 @@ fn group<'a>(
         return groups().find(|(n, _)| *n == said);
     }
     let name = name.or(asker.hostname.as_deref());
-    let prefix = |e: &Entry| {
+    let prefix = |e: &HostEntry| {
         let fits = e.prefix.iter().filter(|p| name.is_some_and(|n| n.starts_with(p.as_str())));
         fits.map(|p| p.len()).max()
     };
-    let subnet = |e: &Entry| {
+    let subnet = |e: &HostEntry| {
         let Some(IpAddr::V4(ip)) = asker.ip else { return None };
         e.subnet.iter().filter(|s| s.has(ip)).map(|s| usize::from(s.prefix)).max()
     };
-    let best = |by: &dyn Fn(&Entry) -> Option<usize>| {
+    let best = |by: &dyn Fn(&HostEntry) -> Option<usize>| {
         // Of equals the first one by name.
         groups().filter_map(|(n, e)| Some((by(e)?, (n, e)))).rev().max_by_key(|(len, _)| *len).map(|(_, g)| g)
     };
@@ -194,6 +194,6 @@ mod tests {
     #[test]
     fn nothing_said_is_a_menu() {
         let choice = choose(&Hosts::default(), &Asker::default());
-        assert_eq!(choice, Choice { menu: true, ..Choice::default() });
+        assert_eq!(choice, BootChoice { menu: true, ..BootChoice::default() });
     }
 }

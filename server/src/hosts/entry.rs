@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is said of machines, groups and everybody.
 
-use super::key::{HostKey, Name};
+use super::key::{EntryKey, Name};
 use crate::{catalogue::ImageChange, net::Subnet};
 use bootspec::ImageName;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// What was said of a machine, a group, or everybody. What is missing comes from the group, then from `default`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Entry {
+pub struct HostEntry {
     /// The machine's name. Machines only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
@@ -42,21 +42,21 @@ pub struct Entry {
 #[serde(transparent)]
 pub struct Hosts {
     /// By whom they are for.
-    pub entries: BTreeMap<HostKey, Entry>,
+    pub entries: BTreeMap<EntryKey, HostEntry>,
 }
 
 impl Hosts {
     /// What was said of everybody.
     pub fn default_image(&self) -> Option<&ImageName> {
-        self.entries.get(&HostKey::Default)?.image.as_ref()
+        self.entries.get(&EntryKey::Default)?.image.as_ref()
     }
 
     /// Forget what was said of somebody. The machines of a group are in no group then.
-    pub fn forget(&mut self, key: &HostKey) -> Result<(), String> {
+    pub fn forget(&mut self, key: &EntryKey) -> Result<(), String> {
         if self.entries.remove(key).is_none() {
             return Err(format!("nothing was said of '{key}': see `boottorrent host list`"));
         }
-        if let HostKey::Group(name) = key {
+        if let EntryKey::Group(name) = key {
             self.entries.values_mut().filter(|e| e.group.as_ref() == Some(name)).for_each(|e| e.group = None);
         }
         Ok(())
@@ -71,9 +71,9 @@ impl Hosts {
             }
         }
         match change.default {
-            Some(true) => self.entries.entry(HostKey::Default).or_default().image = Some(new.clone()),
+            Some(true) => self.entries.entry(EntryKey::Default).or_default().image = Some(new.clone()),
             Some(false) => {
-                let default = self.entries.get_mut(&HostKey::Default);
+                let default = self.entries.get_mut(&EntryKey::Default);
                 if let Some(entry) = default.filter(|e| e.image.as_ref() == Some(new)) {
                     entry.image = None;
                 }
@@ -84,20 +84,21 @@ impl Hosts {
 
     /// Who boots an image, as the entries say.
     pub fn users(&self, image: &ImageName) -> Vec<String> {
-        let boots = |e: &Entry| e.image.as_ref() == Some(image) || e.once.as_ref() == Some(image);
-        let name = |k: &HostKey, e: &Entry| e.name.as_ref().map_or_else(|| k.to_string(), |n| n.to_string());
+        let boots = |e: &HostEntry| e.image.as_ref() == Some(image) || e.once.as_ref() == Some(image);
+        let name =
+            |k: &EntryKey, e: &HostEntry| e.name.as_ref().map_or_else(|| k.to_string(), |n| n.to_string());
         self.entries.iter().filter(|(_, e)| boots(e)).map(|(k, e)| name(k, e)).collect()
     }
 
     /// The key that a person means: a key as it is written, or the name of a machine or a group that is known.
-    pub fn find(&self, word: &str) -> Result<HostKey, String> {
-        let parsed = word.parse::<HostKey>();
+    pub fn find(&self, word: &str) -> Result<EntryKey, String> {
+        let parsed = word.parse::<EntryKey>();
         if parsed.is_ok() {
             return parsed;
         }
         let Ok(name) = word.parse::<Name>() else { return parsed };
         let named = self.entries.iter().find(|(_, e)| e.name.as_ref() == Some(&name)).map(|(k, _)| k.clone());
-        let group = HostKey::Group(name);
+        let group = EntryKey::Group(name);
         match named {
             Some(key) => Ok(key),
             None if self.entries.contains_key(&group) => Ok(group),

@@ -79,7 +79,7 @@ impl fmt::Display for Name {
 /// Whom an entry of hosts.toml is for. As text: a MAC address, a UUID, `serial:…`, `group:…` or `default`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum HostKey {
+pub enum EntryKey {
     /// Every machine that has no other entry; what it says fills the gaps of all others.
     Default,
     /// The machines of a group.
@@ -92,10 +92,10 @@ pub enum HostKey {
     Serial(String),
 }
 
-impl HostKey {
+impl EntryKey {
     /// Whether it is one machine.
     pub fn is_machine(&self) -> bool {
-        !matches!(self, HostKey::Default | HostKey::Group(_))
+        !matches!(self, EntryKey::Default | EntryKey::Group(_))
     }
 }
 
@@ -114,25 +114,25 @@ pub fn serial(s: &str) -> Option<String> {
     (!s.is_empty() && s.len() <= MAX_SERIAL && printable).then(|| s.to_owned())
 }
 
-impl FromStr for HostKey {
+impl FromStr for EntryKey {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
         if s == "default" {
-            return Ok(HostKey::Default);
+            return Ok(EntryKey::Default);
         }
         if let Some(name) = s.strip_prefix("group:") {
-            return name.parse().map(HostKey::Group);
+            return name.parse().map(EntryKey::Group);
         }
         if let Some(number) = s.strip_prefix("serial:") {
-            return serial(number).map(HostKey::Serial).ok_or_else(|| {
+            return serial(number).map(EntryKey::Serial).ok_or_else(|| {
                 format!("'{}' is no serial number: use 1 to {MAX_SERIAL} printable characters", short(number))
             });
         }
         if let Ok(mac) = s.parse() {
-            return Ok(HostKey::Mac(mac));
+            return Ok(EntryKey::Mac(mac));
         }
-        uuid(s).map(HostKey::Uuid).ok_or_else(|| {
+        uuid(s).map(EntryKey::Uuid).ok_or_else(|| {
             format!(
                 "'{}' is no machine and no group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
                 short(s)
@@ -141,14 +141,14 @@ impl FromStr for HostKey {
     }
 }
 
-impl fmt::Display for HostKey {
+impl fmt::Display for EntryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HostKey::Default => f.write_str("default"),
-            HostKey::Group(name) => write!(f, "group:{name}"),
-            HostKey::Mac(mac) => mac.fmt(f),
-            HostKey::Uuid(uuid) => f.write_str(uuid),
-            HostKey::Serial(serial) => write!(f, "serial:{serial}"),
+            EntryKey::Default => f.write_str("default"),
+            EntryKey::Group(name) => write!(f, "group:{name}"),
+            EntryKey::Mac(mac) => mac.fmt(f),
+            EntryKey::Uuid(uuid) => f.write_str(uuid),
+            EntryKey::Serial(serial) => write!(f, "serial:{serial}"),
         }
     }
 }
@@ -169,7 +169,7 @@ macro_rules! text_in_serde {
     };
 }
 text_in_serde!(Name);
-text_in_serde!(HostKey);
+text_in_serde!(EntryKey);
 
 /// What somebody typed, fit for a sentence.
 fn short(s: &str) -> String {
@@ -191,10 +191,10 @@ mod tests {
             ("group:room1", "group:room1"),
             ("default", "default"),
         ] {
-            let key: HostKey = given.parse().unwrap();
+            let key: EntryKey = given.parse().unwrap();
             assert_eq!(key.to_string(), want);
             assert_eq!(serde_json::to_value(&key).unwrap(), want);
-            assert_eq!(serde_json::from_value::<HostKey>(want.into()).unwrap(), key);
+            assert_eq!(serde_json::from_value::<EntryKey>(want.into()).unwrap(), key);
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
                     .into(),
             ),
         ] {
-            assert_eq!(given.parse::<HostKey>(), Err(want));
+            assert_eq!(given.parse::<EntryKey>(), Err(want));
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod key;
 pub mod store;
 
 pub use change::{Field, HostChange};
-pub use choose::{Asker, Choice, choose};
-pub use entry::{Entry, Hosts};
-pub use key::{HostKey, Mac, Name};
-pub use store::Store;
+pub use choose::{Asker, BootChoice, choose};
+pub use entry::{HostEntry, Hosts};
+pub use key::{EntryKey, Mac, Name};
+pub use store::HostsFile;

@@ -18,17 +18,17 @@ const HEAD: &str = "# Machines and groups, as `boottorrent host` writes them. A 
 
 /// The file.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct HostsFile {
     path: PathBuf,
 }
 
 /// Tells one version of the file from another.
-pub type Version = Option<(u64, u64, i64, i64)>;
+pub type HostsVersion = Option<(u64, u64, i64, i64)>;
 
-impl Store {
+impl HostsFile {
     /// The file in the catalogue's folder `root`, whether it is there or not.
-    pub fn at(root: &Path) -> Store {
-        Store { path: root.join("hosts.toml") }
+    pub fn at(root: &Path) -> HostsFile {
+        HostsFile { path: root.join("hosts.toml") }
     }
 
     /// Where it is.
@@ -37,7 +37,7 @@ impl Store {
     }
 
     /// What tells whether it has changed.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> HostsVersion {
         let m = fs::metadata(&self.path).ok()?;
         Some((m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
     }
@@ -89,21 +89,21 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosts::{Entry, HostKey};
+    use crate::hosts::{EntryKey, HostEntry};
 
     #[test]
     fn concurrent_writers_lose_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::at(&dir.path().join("cat"));
+        let store = HostsFile::at(&dir.path().join("cat"));
         assert_eq!((store.load().unwrap(), store.version()), (Hosts::default(), None));
         std::thread::scope(|scope| {
             for n in 0..8 {
                 let store = &store;
                 scope.spawn(move || {
                     for m in 0..5 {
-                        let key = HostKey::Serial(format!("{n}-{m}"));
+                        let key = EntryKey::Serial(format!("{n}-{m}"));
                         let add = |h: &mut Hosts| {
-                            h.entries.insert(key, Entry::default());
+                            h.entries.insert(key, HostEntry::default());
                             Ok(())
                         };
                         store.change(add).unwrap();
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_one_sentence() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::at(dir.path());
+        let store = HostsFile::at(dir.path());
         let path = dir.path().join("hosts.toml");
         for (text, why) in [
             (

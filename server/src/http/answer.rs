@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What every answer has, how something is refused, and how a body is read.
 
-use crate::api::types::MAX_BODY;
+use crate::{api::types::MAX_BODY, body::up_to, operations::InUse};
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::text::clean;
+use bootspec::{heartbeat::MAX_HEARTBEAT, text::clean};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// What browsers are told with every answer: to take it for what it says that it is, to run nothing in it, and
 /// to keep it from other sites' pages. The page has a policy of its own. Headers that would let other sites in (CORS) are never sent.
@@ -47,36 +48,60 @@ impl<E: std::fmt::Display> From<E> for Refusal {
 pub type Answer<T> = Result<T, Refusal>;
 
 /// The refusal of what does not say that it is JSON.
-pub const NO_JSON: &str = "send the header `Content-Type: application/json`: only JSON is taken here";
+const NO_JSON: &str = "send the header `Content-Type: application/json`: only JSON is taken here";
 
 /// Whether a request says that its body is JSON.
-pub fn says_json(headers: &HeaderMap) -> bool {
+fn says_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     kind.and_then(|k| k.split(';').next()).is_some_and(|k| k.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// How long a body may take.
 const BODY: Duration = Duration::from_secs(10);
+/// Bytes that are read of a body that is too large.
+const DROPPED: usize = 32 << 20;
+
+/// What the body of a request is.
+pub struct Expected {
+    /// Its name.
+    pub name: &'static str,
+    /// It has at most so many bytes.
+    pub limit: usize,
+    /// What is said when it is something else.
+    pub otherwise: &'static str,
+}
+
+/// A request that changes something.
+pub const CHANGE: Expected =
+    Expected { name: "request's body", limit: MAX_BODY, otherwise: "this request cannot be understood" };
+
+/// A machine's report.
+pub const HEARTBEAT: Expected =
+    Expected { name: "heartbeat", limit: MAX_HEARTBEAT, otherwise: "this is no heartbeat" };
 
 /// A body as JSON, which must say that it is: other sites' forms cannot.
-pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Answer<T> {
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, expected: &Expected) -> Answer<T> {
+    let Expected { name, limit, otherwise } = expected;
     if !says_json(headers) {
         return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_JSON.into()));
     }
-    let read = tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await;
-    let Ok(read) = read else {
-        return Err(Refusal(StatusCode::REQUEST_TIMEOUT, "the request's body did not come".into()));
+    let Ok(read) = timeout(BODY, up_to(body, *limit, DROPPED)).await else {
+        return Err(Refusal(StatusCode::REQUEST_TIMEOUT, format!("the {name} did not come")));
     };
-    let Ok(bytes) = read else {
-        let text = format!("a request's body has at most {MAX_BODY} bytes");
+    let Ok(Some(bytes)) = read else {
+        let text = format!("a {name} has at most {limit} bytes");
         return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
     };
-    Ok(serde_json::from_slice(&bytes).map_err(|e| format!("this request cannot be understood: {e}"))?)
+    Ok(serde_json::from_slice(&bytes).map_err(|e| format!("{otherwise}: {e}"))?)
 }
 
 /// Work that reads or writes the disk.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> Answer<T> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from).and_then(|w| w)?)
+    let done = tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from).and_then(|w| w);
+    done.map_err(|e| match e.is::<InUse>() {
+        true => Refusal(StatusCode::CONFLICT, e.to_string()),
+        false => e.into(),
+    })
 }

@@ -2,9 +2,9 @@
 //! `/api/v1/…`: what machines report, and what programs may ask.
 
 use super::{
-    answer::{NO_JSON, says_json, sentence},
+    answer::{Answer, HEARTBEAT, Refusal, json, sentence},
     machine,
-    site::{Caller, Kept, Shared},
+    site::{Caller, SharedAnswers, SharedState},
 };
 use crate::{
     api::types::{Health, HostRow},
@@ -20,41 +20,21 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::{Heartbeat, Phase, heartbeat::MAX_HEARTBEAT, text::printable, units::human_size};
-use futures::StreamExt;
-use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use bootspec::{Heartbeat, Phase, text::printable, units::human_size};
+use std::time::Instant;
 
-/// Bytes that are read of a body that is too large.
-const DROPPED: usize = 32 << 20;
-/// How long a heartbeat's body may take.
-const BODY: Duration = Duration::from_secs(10);
-
-pub async fn heartbeat(state: Shared, ConnectInfo(ends): Caller, headers: HeaderMap, body: Body) -> Response {
-    if !says_json(&headers) {
-        return sentence(StatusCode::UNSUPPORTED_MEDIA_TYPE, NO_JSON);
-    }
-    let Ok(read) = timeout(BODY, bounded(body, MAX_HEARTBEAT)).await else {
-        return sentence(StatusCode::REQUEST_TIMEOUT, "the heartbeat did not come");
-    };
-    let Some(bytes) = read else {
-        return sentence(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format_args!("a heartbeat has at most {MAX_HEARTBEAT} bytes"),
-        );
-    };
-    let mut heartbeat: Heartbeat = match serde_json::from_slice(&bytes) {
-        Ok(heartbeat) => heartbeat,
-        Err(e) => return sentence(StatusCode::BAD_REQUEST, format_args!("this is no heartbeat: {e}")),
-    };
+pub async fn heartbeat(
+    state: SharedState,
+    ConnectInfo(ends): Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    let mut heartbeat: Heartbeat = json(&headers, body, &HEARTBEAT).await?;
     let Some(id) = machine::id(&heartbeat.id, ends.remote.ip()) else {
         let id = printable(&heartbeat.id, 100);
-        return sentence(
-            StatusCode::BAD_REQUEST,
-            format_args!(
-                "'{id}' is not a machine: the id of a heartbeat is the MAC address that the machine boots with"
-            ),
-        );
+        return Err(Refusal::from(format!(
+            "'{id}' is not a machine: the id of a heartbeat is the MAC address that the machine boots with"
+        )));
     };
     let (word, ticket) = machine::word(&state, &id, heartbeat.secret.as_deref(), ends);
     heartbeat.id = id;
@@ -62,7 +42,7 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): Caller, headers: Header
         let mut clients = state.clients();
         (clients.word(&heartbeat.id), clients.hear(heartbeat, ends.remote.ip(), word, Instant::now()))
     };
-    match heard {
+    Ok(match heard {
         Ok((news, heartbeat)) => {
             if news == News::Phase {
                 tell(&heartbeat);
@@ -84,25 +64,7 @@ pub async fn heartbeat(state: Shared, ConnectInfo(ends): Caller, headers: Header
         Err(Refused::TooMany) => {
             sentence(StatusCode::SERVICE_UNAVAILABLE, "too many machines report to this server")
         }
-    }
-}
-
-/// A body of at most `limit` bytes. What is beyond is read and dropped, up to a point: who is
-/// still sending would not read the answer.
-async fn bounded(body: Body, limit: usize) -> Option<Vec<u8>> {
-    let (mut bytes, mut length) = (Vec::new(), 0);
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
-        length += chunk.len();
-        if length > DROPPED {
-            return None;
-        }
-        if length <= limit {
-            bytes.extend_from_slice(&chunk);
-        }
-    }
-    (length <= limit).then_some(bytes)
+    })
 }
 
 /// One line for each step of a machine's boot.
@@ -124,19 +86,19 @@ fn tell(h: &Heartbeat) {
 }
 
 /// JSON, for those who share it.
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
+fn to_json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("what is told is JSON")
 }
 
 const JSON: &str = "application/json";
 
-pub async fn clients(state: Shared, kept: Kept) -> Response {
+pub async fn clients(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
-    kept.clients.get(0, JSON, move || json(&*of.machines(Instant::now()))).await
+    kept.clients.get(0, JSON, move || to_json(&*of.machines(Instant::now()))).await
 }
 
 /// One machine, with the end of its log.
-pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
+pub async fn client(state: SharedState, Path(id): Path<String>) -> Response {
     let found = state.clients().one(&id, Instant::now());
     match found {
         Some(mut client) => {
@@ -149,35 +111,35 @@ pub async fn client(state: Shared, Path(id): Path<String>) -> Response {
     }
 }
 
-pub async fn images(state: Shared, kept: Kept) -> Response {
+pub async fn images(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
     let rows = move || {
         let clients = of.machines(Instant::now());
         let rows: Vec<serde_json::Value> =
             of.library().values().map(|i| figures::image_row(&of, i, &clients).as_json()).collect();
-        json(&rows)
+        to_json(&rows)
     };
     kept.images.get(0, JSON, rows).await
 }
 
-pub async fn hosts(state: Shared, kept: Kept) -> Response {
+pub async fn hosts(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.hosts();
     let version = std::sync::Arc::as_ptr(&of).addr();
     let rows = move || {
-        let row = |(k, e): (&crate::hosts::HostKey, &crate::hosts::Entry)| HostRow {
+        let row = |(k, e): (&crate::hosts::EntryKey, &crate::hosts::HostEntry)| HostRow {
             key: k.clone(),
             entry: e.clone(),
         };
-        json(&of.entries.iter().map(row).collect::<Vec<_>>())
+        to_json(&of.entries.iter().map(row).collect::<Vec<_>>())
     };
     kept.hosts.get(version, JSON, rows).await
 }
 
-pub async fn fetches(state: Shared) -> Json<Vec<FetchRow>> {
+pub async fn fetches(state: SharedState) -> Json<Vec<FetchRow>> {
     Json(state.fetches.list())
 }
 
-pub async fn health(state: Shared) -> Json<Health> {
+pub async fn health(state: SharedState) -> Json<Health> {
     Json(Health {
         status: "ok".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -187,13 +149,13 @@ pub async fn health(state: Shared) -> Json<Health> {
     })
 }
 
-pub async fn stats(state: Shared, kept: Kept) -> Response {
+pub async fn stats(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
-    let made = move || json(&figures::stats(&of, &of.machines(Instant::now())));
+    let made = move || to_json(&figures::stats(&of, &of.machines(Instant::now())));
     kept.stats.get(0, JSON, made).await
 }
 
-pub async fn metrics(state: Shared, kept: Kept) -> Response {
+pub async fn metrics(state: SharedState, kept: SharedAnswers) -> Response {
     let of = state.0.clone();
     let made = move || render(&figures::stats(&of, &of.machines(Instant::now()))).into_bytes();
     kept.metrics.get(0, CONTENT_TYPE, made).await

@@ -7,7 +7,7 @@ use super::{
     ends::Ends,
     host::{host, host_of_grub},
     machine,
-    site::{Caller, Shared},
+    site::{Caller, SharedState},
 };
 use crate::{
     firmware::{self, OVER_HTTP},
@@ -22,19 +22,19 @@ use axum::{
 use bootspec::{params::PREFIX, text::printable};
 
 pub async fn script(
-    state: Shared,
+    state: SharedState,
     ConnectInfo(ends): Caller,
     headers: HeaderMap,
-    asked: Query<machine::Asked>,
+    asked: Query<machine::BootQuery>,
 ) -> Response {
     rendered(&state, ends, &headers, &asked, "boot.ipxe", ipxe::script)
 }
 
 pub async fn grub(
-    state: Shared,
+    state: SharedState,
     ConnectInfo(ends): Caller,
     headers: HeaderMap,
-    asked: Query<machine::Asked>,
+    asked: Query<machine::BootQuery>,
 ) -> Response {
     let mac = asked.mac.as_deref().and_then(grub::bootif);
     let render = |menu: &ipxe::Menu| grub::config(menu, Way::Http(mac.as_deref()));
@@ -43,10 +43,10 @@ pub async fn grub(
 
 /// What this machine is to boot, in the language of its boot loader.
 fn rendered(
-    state: &Shared,
+    state: &SharedState,
     ends: Ends,
     headers: &HeaderMap,
-    asked: &machine::Asked,
+    asked: &machine::BootQuery,
     file: &str,
     render: impl Fn(&ipxe::Menu) -> String,
 ) -> Response {

@@ -2,96 +2,68 @@
 //! The routes that change something: over the local socket, and over TCP for who has the token.
 
 use super::{
-    answer::{Answer, Refusal, blocking, json},
-    front::with_token,
-    site::{Over, Shared, Site},
+    answer::{Answer, CHANGE, blocking, json},
+    site::SharedState,
 };
 use crate::{
     api::types::{HostRow, Wake, Woken},
-    catalogue::{Catalogue, ImageChange},
-    clients::in_use,
+    catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     figures::image_row,
-    hosts::{HostChange, HostKey},
-    keys::{Folder, Hand},
+    hosts::{EntryKey, HostChange},
+    operations,
     refresh::refresh,
-    state::State,
-    wake,
+    state::ServerState,
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Body,
     extract::{Path, Query},
     http::{HeaderMap, StatusCode},
-    middleware::from_fn_with_state,
-    routing::{delete, post, put},
 };
 use bootspec::ImageName;
 use serde::Deserialize;
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
-/// The routes. Over TCP they need the token.
-pub fn routes(state: &Arc<State>, over: Over) -> Router<Site> {
-    let routes = Router::new()
-        .route("/api/v1/hosts/{key}", put(set_host).delete(unset_host))
-        .route("/api/v1/images/{name}", post(change_image).delete(remove_image))
-        .route("/api/v1/fetches", post(fetch))
-        .route("/api/v1/fetches/{id}", delete(cancel_fetch))
-        .route("/api/v1/wake", post(wake_up));
-    match over {
-        Over::Socket => routes,
-        Over::Tcp => routes.route_layer(from_fn_with_state(state.clone(), with_token)),
-    }
-}
-
-fn names(state: &State) -> Vec<ImageName> {
+fn names(state: &ServerState) -> Vec<ImageName> {
     state.library().keys().cloned().collect()
 }
 
-async fn set_host(
-    state: Shared,
+pub async fn set_host(
+    state: SharedState,
     Path(key): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<HostRow>> {
-    let key: HostKey = key.parse()?;
-    let change: HostChange = json(&headers, body).await?;
-    let (store, images, to) = (state.store.clone(), names(&state), key.clone());
-    let hosts = blocking(move || store.change(|hosts| change.apply(hosts, &to, &images))).await?;
+    let key: EntryKey = key.parse()?;
+    let change: HostChange = json(&headers, body, &CHANGE).await?;
+    let (disk, images, to) = (state.disk(), names(&state), key.clone());
+    let hosts = blocking(move || disk.set_host(&to, &change, &images)).await?;
     let entry = hosts.entries.get(&key).cloned().unwrap_or_default();
     state.set_hosts(hosts);
     Ok(Json(HostRow { key, entry }))
 }
 
-async fn unset_host(state: Shared, Path(key): Path<String>) -> Answer<StatusCode> {
-    let key: HostKey = key.parse()?;
-    let store = state.store.clone();
-    let hosts = blocking(move || store.change(|hosts| hosts.forget(&key))).await?;
-    state.set_hosts(hosts);
+pub async fn unset_host(state: SharedState, Path(key): Path<String>) -> Answer<StatusCode> {
+    let key: EntryKey = key.parse()?;
+    let disk = state.disk();
+    state.set_hosts(blocking(move || disk.unset_host(&key)).await?);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn change_image(
-    state: Shared,
+pub async fn change_image(
+    state: SharedState,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Json<serde_json::Value>> {
     let name: ImageName = name.parse()?;
-    let change: ImageChange = json(&headers, body).await?;
-    let catalogue =
-        Catalogue::at(&state.config.catalogue.dir).signed_by(Hand::Later(Folder::of(&state.config)));
-    let (store, old) = (state.store.clone(), name.clone());
+    let change: ImageChange = json(&headers, body, &CHANGE).await?;
     let new = change.name.clone().unwrap_or_else(|| name.clone());
-    let hosts = blocking(move || {
-        catalogue.apply(&old, &change)?;
-        store.image_changed(&old, &change)
-    })
-    .await?;
-    state.set_hosts(hosts);
-    let follow = state.0.clone();
+    let running = state.0.clone();
     blocking(move || {
-        refresh(&follow);
+        running.set_hosts(running.disk().change_image(&name, &change)?);
+        refresh(&running);
         Ok(())
     })
     .await?;
@@ -102,50 +74,44 @@ async fn change_image(
     Ok(Json(image_row(&state, image, &clients).as_json()))
 }
 
+/// The query of a removal.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Force {
+pub struct Force {
     force: bool,
 }
 
-async fn remove_image(
-    state: Shared,
+pub async fn remove_image(
+    state: SharedState,
     Path(name): Path<String>,
     Query(how): Query<Force>,
 ) -> Answer<StatusCode> {
     let name: ImageName = name.parse()?;
-    if let (Some(image), false) = (state.library().get(&name), how.force) {
-        let clients = state.list_clients(Instant::now());
-        if let Some(who) = in_use(&image.manifest, &clients, &state.hosts()) {
-            return Err(Refusal(StatusCode::CONFLICT, who));
-        }
-    }
-    let catalogue = Catalogue::at(&state.config.catalogue.dir);
-    let follow = state.0.clone();
+    let running = state.0.clone();
     blocking(move || {
-        catalogue.remove(&name)?;
-        refresh(&follow);
+        let clients = || Ok(running.list_clients(Instant::now()));
+        running.disk().remove_image(&name, how.force, clients)?;
+        refresh(&running);
         Ok(())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn wake_up(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
-    let wake: Wake = json(&headers, body).await?;
-    let macs = wake::resolve(&wake.target, &state.hosts(), &state.clients().list(Instant::now()))?;
-    let sent = macs.iter().map(|m| m.to_string()).collect();
-    blocking(move || wake::send(&macs)).await?;
+pub async fn wake_up(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<Woken>> {
+    let wake: Wake = json(&headers, body, &CHANGE).await?;
+    let (hosts, clients) = (state.hosts(), state.clients().list(Instant::now()));
+    let sent = blocking(move || operations::wake(&wake.target, &hosts, &clients)).await?;
     Ok(Json(Woken { sent }))
 }
 
-async fn fetch(state: Shared, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
-    let request: FetchRequest = json(&headers, body).await?;
+pub async fn fetch(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {
+    let request: FetchRequest = json(&headers, body, &CHANGE).await?;
     let state = state.0.clone();
     Ok(Json(blocking(move || state.fetches.add(request)).await?))
 }
 
-async fn cancel_fetch(state: Shared, Path(id): Path<u64>) -> Answer<StatusCode> {
+pub async fn cancel_fetch(state: SharedState, Path(id): Path<u64>) -> Answer<StatusCode> {
     let state = state.0.clone();
     blocking(move || state.fetches.cancel(id)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -3,7 +3,7 @@
 
 use super::{
     answer::sentence,
-    site::{Caller, Shared},
+    site::{Caller, SharedState},
 };
 use crate::{
     figures::snapshot,
@@ -20,7 +20,7 @@ use axum::{
 use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 use tokio::sync::broadcast::error::RecvError;
 
-pub async fn events(state: Shared, ConnectInfo(ends): Caller) -> Response {
+pub async fn events(state: SharedState, ConnectInfo(ends): Caller) -> Response {
     let Some(Listener { all, news, place }) = state.live.listen(ends.remote.ip(), || snapshot(&state)) else {
         let text = format!(
             "{EACH} pages on your host, or {MAX_LISTENERS} in all, listen to this server already: close one"

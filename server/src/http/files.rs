@@ -5,14 +5,15 @@
 use super::{
     answer::sentence,
     host::host,
-    range::{Wanted, wanted},
-    site::{Caller, Shared},
+    range::{ByteRange, wanted},
+    site::{Caller, SharedState},
 };
 use crate::{
     catalogue::{
         ADDON, INITRD, KERNEL, PAYLOAD, SUMS, own::OWN, signature_name, statement_name, torrent_name,
     },
-    library::{Library, Open},
+    library::{Library, Open, ServedImage},
+    state::ServerState,
     watch::sent::Counter,
 };
 use axum::{
@@ -24,7 +25,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bootspec::{manifest::Kind, trust::Evidence};
+use bootspec::{ImageManifest, ImageName, manifest::Kind};
 use bytes::Bytes;
 use serde::Deserialize;
 use std::{
@@ -37,8 +38,9 @@ use std::{
 /// Bytes read at a time: two of these are in memory for each download.
 const CHUNK: u64 = 64 * 1024;
 
+/// The query.
 #[derive(Deserialize)]
-pub struct Asked {
+pub struct FileQuery {
     /// The version; the newest if not given. Of the payload and what belongs to it also if it is not here any more.
     infohash: Option<String>,
     /// Of an initrd that is made here: the machine's card, as iPXE's `busid`; all drivers if not given.
@@ -47,120 +49,191 @@ pub struct Asked {
     with: Option<String>,
 }
 
+/// A file of an image, as it is named over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum File {
+    Kernel,
+    Initrd,
+    Addon,
+    Own,
+    Sums,
+    Payload,
+    Torrent,
+    Statement,
+    Signature,
+}
+
+impl File {
+    const ALL: [File; 9] = [
+        File::Kernel,
+        File::Initrd,
+        File::Payload,
+        File::Torrent,
+        File::Addon,
+        File::Own,
+        File::Sums,
+        File::Statement,
+        File::Signature,
+    ];
+
+    fn parse(name: &str, image: &ImageName) -> Option<File> {
+        File::ALL.into_iter().find(|file| file.name(image) == name)
+    }
+
+    fn name(self, image: &ImageName) -> String {
+        match self {
+            File::Kernel => KERNEL.into(),
+            File::Initrd => INITRD.into(),
+            File::Addon => ADDON.into(),
+            File::Own => OWN.into(),
+            File::Sums => SUMS.into(),
+            File::Payload => PAYLOAD.into(),
+            File::Torrent => torrent_name(image),
+            File::Statement => statement_name(image),
+            File::Signature => signature_name(image),
+        }
+    }
+
+    /// Kernel, initrd and add-on of one boot belong together, and to the image that its command line names.
+    fn is_of_one_boot(self) -> bool {
+        matches!(self, File::Kernel | File::Initrd | File::Addon | File::Own)
+    }
+}
+
 pub async fn get(
-    state: Shared,
+    state: SharedState,
     ConnectInfo(ends): Caller,
     Path((name, file)): Path<(String, String)>,
-    asked: Query<Asked>,
+    asked: Query<FileQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let library = state.library();
-    let Asked { infohash, card, with } = asked.0;
+    let FileQuery { infohash, card, with } = asked.0;
     let asked = infohash.as_deref().and_then(|h| h.parse().ok());
     let Some(image) = name.parse().ok().and_then(|n| state.version(&n, asked)) else {
-        return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &library));
+        return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &state.library()));
     };
-    // Kernel, initrd and add-on of one boot belong together, and to the image that its command line names.
-    let together = matches!(file.as_str(), KERNEL | INITRD | ADDON | OWN);
-    if let Some(asked) = asked.filter(|a| together && *a != image.manifest.infohash) {
+    let Some(file) = File::parse(&file, &image.manifest.name) else {
+        return sentence(StatusCode::NOT_FOUND, no_such_file(&image.manifest.name));
+    };
+    if let Some(asked) = asked.filter(|a| file.is_of_one_boot() && *a != image.manifest.infohash) {
         let text =
             format!("version {asked} of image '{name}' is not here any more: ask for the boot script again");
         return sentence(StatusCode::GONE, text);
     }
-    let etag = |what: &str| format!("\"{}-{what}\"", image.manifest.infohash);
-    match file.as_str() {
-        KERNEL | INITRD if image.manifest.kind == Kind::Ltsp => sentence(
-            StatusCode::NOT_FOUND,
-            format_args!("image '{name}' is of LTSP: its kernel and initrd are in LTSP's TFTP folder"),
-        ),
-        KERNEL | INITRD => {
-            let open = if file == KERNEL { &image.kernel } else { &image.initrd };
-            if !headers.contains_key(RANGE) {
-                tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
-            }
-            // Several versions of kernel and initrd can go with one payload.
-            let etag = etag(&format!("{file}-{}-{}", open.size, image.manifest.added));
-            answer(open, &headers, &etag, &state.sent.boot_files)
-        }
-        ADDON => {
-            let Some(family) = image.manifest.family else {
-                let text = format!("image '{name}' needs no add-on: the agent is in its initrd");
-                return sentence(StatusCode::NOT_FOUND, text);
-            };
-            tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
-            let addons = state.addons.clone();
-            // Compressing a new agent takes a moment.
-            let made = tokio::task::spawn_blocking(move || addons.get(family)).await;
-            match made.map_err(anyhow::Error::from).and_then(|made| made) {
-                Ok(bytes) => {
-                    state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
-                    ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
-                }
-                Err(e) => {
-                    let text = format!("the add-on of image '{name}' cannot be made: {e:#}");
-                    tracing::error!("{text}");
-                    sentence(StatusCode::SERVICE_UNAVAILABLE, text)
-                }
-            }
-        }
-        OWN => {
-            let Some(own) = &image.own else {
-                let text = format!("the initrd of image '{name}' is its own: ask for {INITRD}");
-                return sentence(StatusCode::NOT_FOUND, text);
-            };
-            tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
-            let with: Vec<&str> = with.as_deref().unwrap_or_default().split(',').collect();
-            let drivers = own.read(card.as_deref(), &with);
-            let addons = state.addons.clone();
-            let made = tokio::task::spawn_blocking(move || addons.init()).await;
-            match made.map_err(anyhow::Error::from).and_then(|made| Ok([made?, drivers?.into()].concat())) {
-                Ok(bytes) => {
-                    state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
-                    ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
-                }
-                Err(e) => {
-                    let text = format!("an initrd for image '{name}' cannot be made: {e:#}");
-                    tracing::error!("{text}");
-                    sentence(StatusCode::SERVICE_UNAVAILABLE, text)
-                }
-            }
-        }
-        SUMS => match &image.sums {
-            Some(sums) => answer(sums, &headers, &etag(SUMS), &state.sent.boot_files),
+    let is_a_step = file.is_of_one_boot() || file == File::Torrent;
+    if is_a_step && !headers.contains_key(RANGE) {
+        tracing::info!("{} asks for {name}/{}", ends.remote.ip(), file.name(&image.manifest.name));
+    }
+    match file {
+        File::Kernel => boot_file(&state, &image, file, &image.kernel, &headers),
+        File::Initrd => boot_file(&state, &image, file, &image.initrd, &headers),
+        File::Addon => addon(&state, &image).await,
+        File::Own => own_initrd(&state, &image, card.as_deref(), with.as_deref().unwrap_or_default()).await,
+        File::Sums => match &image.sums {
+            Some(sums) => answer(sums, &headers, &etag(&image, SUMS), &state.sent.boot_files),
             None => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' has no sums")),
         },
-        PAYLOAD if !state.config.serve.payload => sentence(StatusCode::NOT_FOUND, "payload endpoint is off"),
-        PAYLOAD => {
-            let counter = state.sent.http(image.manifest.infohash);
-            answer(&image.payload, &headers, &etag(PAYLOAD), &counter)
+        File::Payload if !state.config.serve.payload => {
+            sentence(StatusCode::NOT_FOUND, "payload endpoint is off")
         }
-        torrent if torrent == torrent_name(&image.manifest.name) => {
-            tracing::info!("{} asks for {torrent}", ends.remote.ip());
-            let bytes = image
-                .torrent
-                .with_announce(&format!("http://{}/announce", host(&headers, ends)))
-                .bytes()
-                .clone();
+        File::Payload => {
+            let counter = state.sent.http(image.manifest.infohash);
+            answer(&image.payload, &headers, &etag(&image, PAYLOAD), &counter)
+        }
+        File::Torrent => {
+            let tracker = format!("http://{}/announce", host(&headers, ends));
+            let bytes = image.torrent.with_announce(&tracker).bytes().clone();
             ([(CONTENT_TYPE, "application/x-bittorrent")], bytes).into_response()
         }
-        file if file == statement_name(&image.manifest.name)
-            || file == signature_name(&image.manifest.name) =>
-        {
-            let Evidence { statement, signature } = &image.evidence;
-            let bytes = if file == statement_name(&image.manifest.name) { statement } else { signature };
-            match bytes.is_empty() {
-                true => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' is not signed")),
-                false => ([(CONTENT_TYPE, "text/plain")], bytes.clone()).into_response(),
-            }
+        File::Statement => evidence(&image, &image.evidence.statement),
+        File::Signature => evidence(&image, &image.evidence.signature),
+    }
+}
+
+fn etag(image: &ServedImage, what: &str) -> String {
+    format!("\"{}-{what}\"", image.manifest.infohash)
+}
+
+/// A kernel or an initrd.
+fn boot_file(
+    state: &ServerState,
+    image: &ServedImage,
+    file: File,
+    open: &Open,
+    headers: &HeaderMap,
+) -> Response {
+    let ImageManifest { name, kind, added, .. } = &image.manifest;
+    if *kind == Kind::Ltsp {
+        return sentence(
+            StatusCode::NOT_FOUND,
+            format_args!("image '{name}' is of LTSP: its kernel and initrd are in LTSP's TFTP folder"),
+        );
+    }
+    // Several versions of kernel and initrd can go with one payload.
+    let etag = etag(image, &format!("{}-{}-{added}", file.name(name), open.size));
+    answer(open, headers, &etag, &state.sent.boot_files)
+}
+
+/// An initrd that is made here: the agent, and what a machine needs until its root is there.
+async fn own_initrd(state: &ServerState, image: &ServedImage, card: Option<&str>, with: &str) -> Response {
+    let name = &image.manifest.name;
+    let Some(own) = &image.own else {
+        let text = format!("image '{name}' boots with an initrd of its own: ask for {INITRD}");
+        return sentence(StatusCode::NOT_FOUND, text);
+    };
+    let with: Vec<&str> = with.split(',').collect();
+    let drivers = own.read(card, &with);
+    let addons = state.addons.clone();
+    // Compressing a new agent takes a moment.
+    let made = tokio::task::spawn_blocking(move || addons.init()).await;
+    match made.map_err(anyhow::Error::from).and_then(|agent| Ok([agent?, drivers?.into()].concat())) {
+        Ok(bytes) => {
+            state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
+            ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
         }
-        _ => {
-            let torrent = torrent_name(&image.manifest.name);
-            let text = format!(
-                "image '{name}' has no such file: it has {KERNEL}, {INITRD}, {torrent} and {PAYLOAD}"
-            );
-            sentence(StatusCode::NOT_FOUND, text)
+        Err(e) => {
+            let text = format!("an initrd for image '{name}' cannot be made: {e:#}");
+            tracing::error!("{text}");
+            sentence(StatusCode::SERVICE_UNAVAILABLE, text)
         }
     }
+}
+
+async fn addon(state: &ServerState, image: &ServedImage) -> Response {
+    let name = &image.manifest.name;
+    let Some(family) = image.manifest.family else {
+        let text = format!("image '{name}' needs no add-on: the agent is in its initrd");
+        return sentence(StatusCode::NOT_FOUND, text);
+    };
+    let addons = state.addons.clone();
+    // Compressing a new agent takes a moment.
+    let made = tokio::task::spawn_blocking(move || addons.get(family)).await;
+    match made.map_err(anyhow::Error::from).and_then(|made| made) {
+        Ok(bytes) => {
+            state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
+            ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
+        }
+        Err(e) => {
+            let text = format!("the add-on of image '{name}' cannot be made: {e:#}");
+            tracing::error!("{text}");
+            sentence(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+/// A statement or a signature.
+fn evidence(image: &ServedImage, bytes: &[u8]) -> Response {
+    match bytes.is_empty() {
+        true => {
+            sentence(StatusCode::NOT_FOUND, format_args!("image '{}' is not signed", image.manifest.name))
+        }
+        false => ([(CONTENT_TYPE, "text/plain")], bytes.to_vec()).into_response(),
+    }
+}
+
+fn no_such_file(image: &ImageName) -> String {
+    let [names @ .., last] = File::ALL.map(|file| file.name(image));
+    format!("image '{image}' has no such file: it has {} and {last}", names.join(", "))
 }
 
 fn no_such_image(name: &str, library: &Library) -> String {
@@ -178,10 +251,10 @@ fn answer(open: &Open, headers: &HeaderMap, etag: &str, counter: &Counter) -> Re
     // A range of another version would be of no use.
     let same = headers.get(IF_RANGE).is_none_or(|v| v.as_bytes() == etag.as_bytes());
     let asked = headers.get(RANGE).filter(|_| same).and_then(|v| v.to_str().ok());
-    let (status, range) = match asked.map_or(Wanted::All, |r| wanted(r, size)) {
-        Wanted::All => (StatusCode::OK, 0..size),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Nothing => {
+    let (status, range) = match asked.map_or(ByteRange::All, |r| wanted(r, size)) {
+        ByteRange::All => (StatusCode::OK, 0..size),
+        ByteRange::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        ByteRange::Nothing => {
             let mut refusal =
                 sentence(StatusCode::RANGE_NOT_SATISFIABLE, format_args!("the file has {size} bytes"));
             put(refusal.headers_mut(), CONTENT_RANGE, format!("bytes */{size}"));

@@ -4,7 +4,7 @@
 
 use super::{
     answer::sentence,
-    site::{Caller, Shared},
+    site::{Caller, SharedState},
 };
 use crate::{
     config::Listing,
@@ -49,7 +49,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 }
 
 /// Refuse what comes by another's name, or changes something for another's page.
-pub async fn guard(state: Shared, request: Request, next: Next) -> Response {
+pub async fn guard(state: SharedState, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers.get(header::HOST).map(|h| h.to_str().unwrap_or("?"));
     if let Some(host) = host.filter(|h| is_for_people(request.uri().path()) && !is_ours(h, &state.names)) {
@@ -69,7 +69,12 @@ pub async fn guard(state: Shared, request: Request, next: Next) -> Response {
 }
 
 /// Nothing of a request is looked at before its token.
-pub async fn with_token(state: Shared, ConnectInfo(ends): Caller, request: Request, next: Next) -> Response {
+pub async fn with_token(
+    state: SharedState,
+    ConnectInfo(ends): Caller,
+    request: Request,
+    next: Next,
+) -> Response {
     let header = |r: &Request| r.headers().get(header::AUTHORIZATION)?.to_str().ok().map(str::to_owned);
     let (dir, given) = (state.config.catalogue.dir.clone(), header(&request));
     let judged = tokio::task::spawn_blocking(move || token::judge(&dir, given.as_deref())).await;
@@ -96,7 +101,7 @@ pub async fn with_token(state: Shared, ConnectInfo(ends): Caller, request: Reque
 }
 
 /// Who may read the list of machines is the admin's choice.
-pub async fn listing(state: Shared, ends: Caller, request: Request, next: Next) -> Response {
+pub async fn listing(state: SharedState, ends: Caller, request: Request, next: Next) -> Response {
     match state.config.serve.machines {
         Listing::Open => next.run(request).await,
         Listing::Token => with_token(state, ends, request, next).await,

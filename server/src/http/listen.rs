@@ -4,7 +4,7 @@
 
 use super::{
     ends::Ends,
-    places::{Busy, Place, Places},
+    places::{Busy, ConnectionSlot, ConnectionSlots},
 };
 use crate::tls::Tls;
 use axum::{
@@ -33,10 +33,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::watch,
     task::JoinSet,
     time::sleep,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Connections at once.
 const ALL: usize = 8192;
@@ -50,14 +50,14 @@ const MAX_HEAD: usize = 16 << 10;
 /// How often a host with too many connections is told of.
 const SAY: Duration = Duration::from_secs(60);
 
-/// Serve until `stopped`, then only what has begun. With `tls`, nobody is heard without it.
-pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: Router, mut stopped: watch::Receiver<bool>) {
-    let (places, mut connections) = (Places::new(ALL, EACH), JoinSet::new());
+/// Serve until `stop`, then only what has begun. With `tls`, nobody is heard without it.
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: Router, stop: CancellationToken) {
+    let (places, mut connections) = (ConnectionSlots::new(ALL, EACH), JoinSet::new());
     let mut said: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stopped.wait_for(|s| *s) => break,
+            () = stop.cancelled() => break,
         };
         // Those that have ended.
         while connections.try_join_next().is_some() {}
@@ -75,15 +75,15 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, app: Router, mut sto
             continue;
         };
         let place = Arc::new(place);
-        let (tls, app, stopped) = (tls.clone(), app.clone(), stopped.clone());
+        let (tls, app, stop) = (tls.clone(), app.clone(), stop.clone());
         connections.spawn(async move {
             let serving = async {
                 match tls {
-                    None => connection(stream, ends, app, &place, stopped).await,
+                    None => connection(stream, ends, app, &place, stop).await,
                     Some(tls) => {
                         // Who does not speak TLS is not answered: it would not understand.
                         if let Some(stream) = tls.shake_hands(stream, ends.remote.ip()).await {
-                            connection(stream, ends, app, &place, stopped).await;
+                            connection(stream, ends, app, &place, stop).await;
                         }
                     }
                 }
@@ -108,8 +108,8 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ends: Ends,
     app: Router,
-    place: &Arc<Place>,
-    mut stopped: watch::Receiver<bool>,
+    place: &Arc<ConnectionSlot>,
+    stop: CancellationToken,
 ) {
     // The routes are the same for all connections. What is different goes with each request.
     let (app, place) = (TowerToHyperService::new(app), place.clone());
@@ -126,11 +126,10 @@ async fn connection(
     // GRUB and shim look for `Content-Length: ` as it is written in the standard's examples, and for nothing else.
     server.title_case_headers(true);
     let mut serving = std::pin::pin!(server.serve_connection(TokioIo::new(stream), app));
-    let stop = async { drop(stopped.wait_for(|s| *s).await) };
     // How a connection ends is the client's business.
     tokio::select! {
         _ = &mut serving => return,
-        () = stop => serving.as_mut().graceful_shutdown(),
+        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
     let _ = serving.await;
 }

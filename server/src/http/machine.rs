@@ -3,10 +3,10 @@
 
 use super::ends::Ends;
 use crate::{
-    clients::{Loader, Word},
-    hosts::{Asker, Choice, Mac, choose, key},
-    neighbours::Link,
-    state::State,
+    clients::{BootLoaderReport, MachineProof},
+    hosts::{Asker, BootChoice, Mac, choose, key},
+    neighbours::LinkVerdict,
+    state::ServerState,
     ticket::Ticket,
     wake,
 };
@@ -21,7 +21,7 @@ use std::{
 /// The query of `/boot.ipxe`. All of it is optional, and none of it is trusted.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Asked {
+pub struct BootQuery {
     /// The address of the interface that it boots from.
     pub mac: Option<String>,
     /// What its firmware is.
@@ -40,7 +40,7 @@ pub struct Asked {
     pub card: Option<String>,
 }
 
-impl Asked {
+impl BootQuery {
     /// Who asks.
     pub fn asker(&self, ends: Ends) -> Asker {
         let ip = self.ip.as_deref().and_then(|a| a.parse::<IpAddr>().ok());
@@ -57,27 +57,27 @@ impl Asked {
 /// What a machine is told.
 pub struct Decided {
     /// What it boots.
-    pub choice: Choice,
+    pub choice: BootChoice,
     /// The secret of this boot. None: nobody could say that this is the machine, or it did not say which it is.
     pub secret: Option<BootSecret>,
 }
 
 /// What the machine boots. To ask changes nothing that counts: a boot that is for one time counts as done when the agent
 /// speaks with the secret ([`spoke`]). A machine that is not known yet is in the list from now on.
-pub fn decide(state: &State, asked: &Asked, ends: Ends) -> Decided {
+pub fn decide(state: &ServerState, asked: &BootQuery, ends: Ends) -> Decided {
     let asker = asked.asker(ends);
     let choice = choose(&state.hosts(), &asker);
     let Some(mac) = asker.mac else { return Decided { choice, secret: None } };
     let word = match state.neighbours.ask(ends.remote.ip(), ends.local.ip(), mac) {
-        Link::Agrees => Word::Link,
-        Link::Elsewhere => Word::Nobodys,
+        LinkVerdict::Agrees => MachineProof::Link,
+        LinkVerdict::Elsewhere => MachineProof::Nobodys,
         // Somebody else asks in its name.
-        Link::Denies => return Decided { choice, secret: None },
+        LinkVerdict::Denies => return Decided { choice, secret: None },
     };
     let once = choice.image.as_ref().filter(|_| choice.once);
     let secret = Some(state.tickets.issue(mac, once));
     let wanted = asked.image.as_deref().filter(|i| !i.is_empty());
-    let loader = Loader {
+    let loader = BootLoaderReport {
         mac: mac.to_string(),
         ip: asker.ip,
         uuid: asker.uuid,
@@ -111,14 +111,19 @@ pub fn id(id: &str, remote: IpAddr) -> Option<String> {
 }
 
 /// What stands behind a heartbeat, and what its secret says.
-pub fn word(state: &State, id: &str, secret: Option<&str>, ends: Ends) -> (Word, Option<Ticket>) {
-    let Ok(mac) = id.parse::<Mac>() else { return (Word::Nobodys, None) };
+pub fn word(
+    state: &ServerState,
+    id: &str,
+    secret: Option<&str>,
+    ends: Ends,
+) -> (MachineProof, Option<Ticket>) {
+    let Ok(mac) = id.parse::<Mac>() else { return (MachineProof::Nobodys, None) };
     if let Some(ticket) = secret.and_then(|s| state.tickets.read(mac, s)) {
-        return (Word::Secret(ticket.at), Some(ticket));
+        return (MachineProof::Secret(ticket.at), Some(ticket));
     }
     let word = match state.neighbours.ask(ends.remote.ip(), ends.local.ip(), mac) {
-        Link::Agrees => Word::Link,
-        Link::Elsewhere | Link::Denies => Word::Nobodys,
+        LinkVerdict::Agrees => MachineProof::Link,
+        LinkVerdict::Elsewhere | LinkVerdict::Denies => MachineProof::Nobodys,
     };
     (word, None)
 }
@@ -127,7 +132,7 @@ pub fn word(state: &State, id: &str, secret: Option<&str>, ends: Ends) -> (Word,
 const LOADING: Duration = Duration::from_secs(3600);
 
 /// The agent has spoken for the first time in a boot that may have been for one time: then that is done.
-pub async fn spoke(state: &Arc<State>, id: &str, ticket: Ticket) {
+pub async fn spoke(state: &Arc<ServerState>, id: &str, ticket: Ticket) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Else a server that was started again would take a machine that runs for one that boots.
     if now.saturating_sub(Duration::from_millis(ticket.at)) > LOADING {
@@ -157,7 +162,7 @@ pub async fn spoke(state: &Arc<State>, id: &str, ticket: Ticket) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosts::HostKey;
+    use crate::hosts::EntryKey;
 
     #[test]
     fn what_a_machine_says_of_itself_is_no_other_kind_of_name() {
@@ -179,7 +184,7 @@ mod tests {
             assert_eq!(is(other), None, "{other}");
         }
         for text in ["", "::1", "52:54:00:00:00:01"] {
-            let key = is(text).unwrap().parse::<HostKey>();
+            let key = is(text).unwrap().parse::<EntryKey>();
             assert!(key.is_err() || key.unwrap().is_machine(), "{text}");
         }
     }

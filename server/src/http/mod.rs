@@ -15,6 +15,7 @@ pub mod machine;
 mod page;
 pub mod places;
 pub mod range;
+pub mod routes;
 mod shared;
 mod site;
 mod track;
@@ -22,46 +23,32 @@ mod track;
 pub use ends::Ends;
 pub use site::Over;
 
-use crate::state::State;
+use crate::state::ServerState;
 use answer::{guarded, sentence};
 use axum::{
     Router,
     http::{StatusCode, Uri},
     middleware::{from_fn_with_state, map_response},
     response::Response,
-    routing::{get, post},
 };
 use bootspec::text::printable;
+use routes::ROUTES;
 use site::Site;
 use std::sync::Arc;
 
-/// All routes.
-pub fn router(state: Arc<State>, over: Over) -> Router {
-    let routes = Router::new()
-        .route("/", get(page::page))
-        .route("/metrics", get(api::metrics))
-        .route("/boot.ipxe", get(boot::script))
-        .route("/grub.cfg", get(boot::grub))
-        .route("/boot/{file}", get(boot::loader))
-        .route("/images/{name}/{file}", get(files::get))
-        .route("/announce", get(track::announce))
-        .route("/scrape", get(track::scrape))
-        .route("/api/v1/heartbeat", post(api::heartbeat))
-        .route("/api/v1/stats", get(api::stats))
-        .route("/api/v1/fetches", get(api::fetches))
-        .route("/api/v1/health", get(api::health));
-    let listing = Router::new()
-        .route("/api/v1/clients", get(api::clients))
-        .route("/api/v1/clients/{id}", get(api::client))
-        .route("/api/v1/images", get(api::images))
-        .route("/api/v1/events", get(events::events))
-        .route("/api/v1/hosts", get(api::hosts));
-    let listing = match over {
-        Over::Socket => listing,
-        Over::Tcp => listing.route_layer(from_fn_with_state(state.clone(), front::listing)),
-    };
-    let changing = change::routes(&state, over);
-    let all = routes.merge(listing).merge(changing).fallback(nowhere);
+/// All routes, as they may be asked for over this door.
+pub fn router(state: Arc<ServerState>, over: Over) -> Router {
+    let mut all = Router::new();
+    for route in ROUTES {
+        all = all.route(
+            route.path,
+            match over {
+                Over::Socket => route.handler(),
+                Over::Tcp => route.guarded(&state),
+            },
+        );
+    }
+    let all = all.fallback(nowhere);
     let all = match over {
         Over::Socket => all,
         Over::Tcp => all.layer(from_fn_with_state(state.clone(), front::guard)),

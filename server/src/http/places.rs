@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// A connection that has said nothing for so long may be closed for another one's sake.
 const IDLE: Duration = Duration::from_secs(2);
 
-struct Taken {
+struct TakenSlot {
     host: Host,
     /// Since when it waits for a request; none: it is being answered.
     idle: Option<Instant>,
@@ -22,35 +22,35 @@ struct Taken {
 }
 
 #[derive(Default)]
-struct Inner {
+struct SlotTable {
     next: u64,
-    all: HashMap<u64, Taken>,
+    all: HashMap<u64, TakenSlot>,
     of: HashMap<Host, usize>,
 }
 
 /// All places.
 #[derive(Clone)]
-pub struct Places {
+pub struct ConnectionSlots {
     max: usize,
     each: usize,
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<SlotTable>>,
 }
 
 /// A place that is taken, until it is dropped.
-pub struct Place {
+pub struct ConnectionSlot {
     number: u64,
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<SlotTable>>,
     leave: Arc<Notify>,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// `max` in all, `each` for a host.
-    pub fn new(max: usize, each: usize) -> Places {
-        Places { max, each, inner: Arc::default() }
+    pub fn new(max: usize, each: usize) -> ConnectionSlots {
+        ConnectionSlots { max, each, inner: Arc::default() }
     }
 
     /// Take one; an idle connection may have to go for it. `None`: there is none.
-    pub fn take(&self, address: IpAddr) -> Option<Place> {
+    pub fn take(&self, address: IpAddr) -> Option<ConnectionSlot> {
         let (host, now) = (Host::from(address), Instant::now());
         let mut inner = lock(&self.inner);
         if inner.of.get(&host).is_some_and(|n| *n >= self.each) {
@@ -63,15 +63,15 @@ impl Places {
         let (number, leave) = (inner.next, Arc::new(Notify::new()));
         inner.next += 1;
         *inner.of.entry(host).or_default() += 1;
-        inner.all.insert(number, Taken { host, idle: Some(now), leave: leave.clone() });
-        Some(Place { number, inner: self.inner.clone(), leave })
+        inner.all.insert(number, TakenSlot { host, idle: Some(now), leave: leave.clone() });
+        Some(ConnectionSlot { number, inner: self.inner.clone(), leave })
     }
 }
 
-impl Inner {
+impl SlotTable {
     /// Send away who is idle longest, of one host or of all.
     fn displace(&mut self, of: Option<Host>, now: Instant) -> Option<()> {
-        let since = |t: &Taken| t.idle.filter(|i| now.saturating_duration_since(*i) >= IDLE);
+        let since = |t: &TakenSlot| t.idle.filter(|i| now.saturating_duration_since(*i) >= IDLE);
         let those = self.all.iter().filter(|(_, t)| of.is_none_or(|h| t.host == h));
         let (number, _) = those.filter_map(|(n, t)| Some((*n, since(t)?))).min_by_key(|(_, since)| *since)?;
         if let Some(taken) = self.leave(number) {
@@ -80,7 +80,7 @@ impl Inner {
         Some(())
     }
 
-    fn leave(&mut self, number: u64) -> Option<Taken> {
+    fn leave(&mut self, number: u64) -> Option<TakenSlot> {
         let taken = self.all.remove(&number)?;
         if let Some(n) = self.of.get_mut(&taken.host) {
             *n -= 1;
@@ -92,7 +92,7 @@ impl Inner {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// When another one needs it more.
     pub async fn left(&self) {
         self.leave.notified().await;
@@ -107,16 +107,16 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         lock(&self.inner).leave(self.number);
     }
 }
 
-/// See [`Place::busy`].
+/// See [`ConnectionSlot::busy`].
 pub struct Busy {
     number: u64,
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<SlotTable>>,
 }
 
 impl Drop for Busy {
@@ -127,7 +127,7 @@ impl Drop for Busy {
     }
 }
 
-fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+fn lock(inner: &Mutex<SlotTable>) -> MutexGuard<'_, SlotTable> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn the_idle_make_room_and_the_busy_do_not() {
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
-        let places = Places::new(4, 2);
-        let idle: Vec<Place> =
+        let places = ConnectionSlots::new(4, 2);
+        let idle: Vec<ConnectionSlot> =
             [ip(1), ip(1), ip(2), ip(2)].iter().map(|a| places.take(*a).unwrap()).collect();
         assert!(places.take(ip(3)).is_none(), "nobody has been idle for long");
         let busy = idle[0].busy();

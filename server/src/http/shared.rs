@@ -30,7 +30,7 @@ const SHORT_VERSIONS: usize = 64;
 /// Bytes handed to a connection at a time: each has so many of its own.
 const CHUNK: usize = 16 << 10;
 
-struct Version {
+struct AnswerVersion {
     /// What it was made of: another key, and it is made again.
     key: usize,
     made: Instant,
@@ -39,11 +39,11 @@ struct Version {
 
 /// One answer and its versions, the newest last.
 #[derive(Default)]
-pub struct Shared {
-    versions: Mutex<VecDeque<Version>>,
+pub struct SharedAnswer {
+    versions: Mutex<VecDeque<AnswerVersion>>,
 }
 
-impl Shared {
+impl SharedAnswer {
     /// The answer as it is now, or was a second ago. `make` may take its time.
     pub async fn get(
         &self,
@@ -55,7 +55,7 @@ impl Shared {
         let now = Instant::now();
         // What nobody reads any more goes. The newest is never forgotten.
         let newest = versions.back().map(|v| v.bytes.clone());
-        let kept = |v: &Version| newest.as_ref().is_some_and(|n| Arc::ptr_eq(n, &v.bytes));
+        let kept = |v: &AnswerVersion| newest.as_ref().is_some_and(|n| Arc::ptr_eq(n, &v.bytes));
         versions.retain(|v| kept(v) || Arc::weak_count(&v.bytes) > 0);
         while versions.len() > 1 && versions.get(1).is_some_and(|next| now - next.made >= KEEP) {
             versions.pop_front();
@@ -69,7 +69,7 @@ impl Shared {
         let usable = !short && !other && (young || versions.len() >= VERSIONS);
         if !usable {
             let made = tokio::task::spawn_blocking(make).await.unwrap_or_default();
-            versions.push_back(Version { key, made: now, bytes: Arc::new(made) });
+            versions.push_back(AnswerVersion { key, made: now, bytes: Arc::new(made) });
         }
         let bytes = versions.back().map(|v| v.bytes.clone()).unwrap_or_default();
         let body = Reading { length: bytes.len(), of: Arc::downgrade(&bytes), at: 0 };
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_answers_are_shared_and_few() {
-        let shared = Shared::default();
+        let shared = SharedAnswer::default();
         let long = |n: u8| move || vec![n; 1 << 20];
         let slow = shared.get(0, "text/plain", long(1)).await;
         assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn short_ones_are_always_new() {
-        let shared = Shared::default();
+        let shared = SharedAnswer::default();
         for n in 0..10_u8 {
             assert_eq!(read(shared.get(0, "text/plain", move || vec![n]).await).await.unwrap(), [n]);
         }

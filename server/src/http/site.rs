@@ -2,33 +2,33 @@
 //! What the routes work on: the running server, and the long answers that many ask for.
 
 use super::{ends::Ends, shared};
-use crate::state::State;
+use crate::state::ServerState;
 use axum::extract::{ConnectInfo, FromRef};
 use std::sync::Arc;
 
 /// The running server, as a handler asks for it.
-pub type Shared = axum::extract::State<Arc<State>>;
+pub type SharedState = axum::extract::State<Arc<ServerState>>;
 /// The answers that are shared, as a handler asks for them.
-pub type Kept = axum::extract::State<Arc<Answers>>;
+pub type SharedAnswers = axum::extract::State<Arc<Answers>>;
 /// Who asks.
 pub type Caller = ConnectInfo<Ends>;
 
-/// What [`Shared`] and [`Kept`] are taken from.
+/// What [`SharedState`] and [`SharedAnswers`] are taken from.
 #[derive(Clone)]
 pub struct Site {
-    state: Arc<State>,
+    state: Arc<ServerState>,
     answers: Arc<Answers>,
 }
 
 impl Site {
     /// The routes over one door to this server.
-    pub fn of(state: Arc<State>) -> Site {
+    pub fn of(state: Arc<ServerState>) -> Site {
         Site { state, answers: Arc::default() }
     }
 }
 
-impl FromRef<Site> for Arc<State> {
-    fn from_ref(site: &Site) -> Arc<State> {
+impl FromRef<Site> for Arc<ServerState> {
+    fn from_ref(site: &Site) -> Arc<ServerState> {
         site.state.clone()
     }
 }
@@ -42,11 +42,11 @@ impl FromRef<Site> for Arc<Answers> {
 /// The answers that many ask for.
 #[derive(Default)]
 pub struct Answers {
-    pub clients: shared::Shared,
-    pub images: shared::Shared,
-    pub stats: shared::Shared,
-    pub metrics: shared::Shared,
-    pub hosts: shared::Shared,
+    pub clients: shared::SharedAnswer,
+    pub images: shared::SharedAnswer,
+    pub stats: shared::SharedAnswer,
+    pub metrics: shared::SharedAnswer,
+    pub hosts: shared::SharedAnswer,
 }
 
 /// Whether a connection may change things.

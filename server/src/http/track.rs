@@ -3,7 +3,7 @@
 
 use super::{
     host::seeder_ip,
-    site::{Caller, Shared},
+    site::{Caller, SharedState},
 };
 use crate::tracker::{
     query::{self, Announce},
@@ -17,7 +17,7 @@ use axum::{
 use std::{net::SocketAddr, time::Instant};
 
 pub async fn announce(
-    state: Shared,
+    state: SharedState,
     ConnectInfo(ends): Caller,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -32,7 +32,7 @@ pub async fn announce(
     bencoded(told)
 }
 
-pub async fn scrape(state: Shared, RawQuery(query): RawQuery) -> Response {
+pub async fn scrape(state: SharedState, RawQuery(query): RawQuery) -> Response {
     let torrents = query::scrape(&query.unwrap_or_default());
     bencoded(torrents.map(|t| reply::scrape(&state.tracker().scrape(&t, Instant::now()))))
 }

@@ -3,12 +3,12 @@
 
 use super::{
     fstab, initrd,
-    kernel::{self, Choice, Found, Wanted},
-    own,
+    kernel::{self, BootFileChoice, FoundBootFile, WantedBootFiles},
+    own::{self, KernelFacts},
     request::Request,
     tree::{self, Tree},
 };
-use crate::catalogue::{INITRD, KERNEL, Staging};
+use crate::catalogue::{INITRD, KERNEL, Staging, own::Index};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::manifest::{BootFile, Format, InitrdFrom};
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ pub struct Boot {
     pub kernel: BootFile,
     /// The initrd.
     pub initrd: BootFile,
-    /// Which of two initrds machines are sent.
-    pub from: InitrdFrom,
+    /// What an initrd is made of that machines are sent instead.
+    pub own: Option<Index>,
     /// The kernel's version: from its header, else from its name.
     pub version: Option<String>,
     /// The kernel's configuration (/boot/config-VERSION), where the image has it.
@@ -96,8 +96,9 @@ fn choose(
         },
     };
     let Some(tree) = inside else { return hook.map_or(Ok(()), Err) };
-    match (own::make(tree, format, boot, staging)?, hook) {
-        (Ok(()), hook) => {
+    let kernel = KernelFacts { version: boot.version.as_deref(), unpacks_xz: boot.has_option("RD_XZ") };
+    match (own::make(tree, format, &kernel, staging)?, hook) {
+        (Ok(index), hook) => {
             if hook.is_some() {
                 let why = match boot.initrd.size {
                     0 => "the image has no initrd".to_owned(),
@@ -105,19 +106,21 @@ fn choose(
                 };
                 boot.notes.push(format!("{why}, so machines are sent one that this server makes"));
             }
-            boot.from = InitrdFrom::Own;
+            boot.own = Some(index);
             Ok(())
         }
-        (Err(why), Some(hook)) => Err(hook.context(format!("no initrd can be made for this image: {why}"))),
-        (Err(why), None) => bail!("no initrd can be made for this image: {why}; use --initrd-from image"),
+        (Err(why), Some(hook)) => bail!("{hook:#}; and this server cannot make one instead, because {why}"),
+        (Err(why), None) => {
+            bail!("this server cannot make an initrd, because {why}; use --initrd-from image")
+        }
     }
 }
 
 /// The kernel of a root that has no initrd: an empty one stands in its place.
 fn take_kernel(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
     let Some(tree) = inside else { bail!("nothing was looked into") };
-    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: false };
-    let Choice { kernel: found, others, .. } =
+    let wanted = WantedBootFiles { kernel: request.kernel.is_none(), initrd: false };
+    let BootFileChoice { kernel: found, others, .. } =
         kernel::find(tree, wanted, &request.source.display().to_string())?;
     let mut to = staging.create(KERNEL)?;
     let from = match (&request.kernel, &found) {
@@ -130,7 +133,7 @@ fn take_kernel(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) 
     let mut boot = Boot {
         kernel: BootFile { size, from },
         initrd: BootFile { size: 0, from: NO_INITRD.into() },
-        from: InitrdFrom::Image,
+        own: None,
         version: found.and_then(|k| k.version),
         config: None,
         notes: others_told(&others),
@@ -150,8 +153,8 @@ fn others_told(others: &[String]) -> Vec<String> {
 
 /// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
 pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
-    let wanted = Wanted { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
-    let Choice { kernel, initrd, others } = match inside {
+    let wanted = WantedBootFiles { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
+    let BootFileChoice { kernel, initrd, others } = match inside {
         Some(tree) => match kernel::find(tree, wanted, &request.source.display().to_string()) {
             Ok(choice) => choice,
             Err(e) => match elsewhere(tree)? {
@@ -159,9 +162,9 @@ pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> 
                 None => return Err(e),
             },
         },
-        None => Choice::default(),
+        None => BootFileChoice::default(),
     };
-    let one = |file: &str, given: &Option<PathBuf>, found: &Option<Found>| -> Result<BootFile> {
+    let one = |file: &str, given: &Option<PathBuf>, found: &Option<FoundBootFile>| -> Result<BootFile> {
         let mut to = staging.create(file)?;
         let from = match (given, found, inside) {
             (Some(path), ..) => {
@@ -183,7 +186,7 @@ pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> 
     let mut boot = Boot {
         kernel: one(KERNEL, &request.kernel, &kernel)?,
         initrd: one(INITRD, &request.initrd, &initrd)?,
-        from: InitrdFrom::Image,
+        own: None,
         version: kernel.and_then(|k| k.version),
         config: None,
         notes: Vec::new(),

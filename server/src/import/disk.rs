@@ -41,7 +41,7 @@ pub struct Installed {
 }
 
 /// A partition whose filesystem can be looked into.
-struct Seen {
+struct RootCandidate {
     partition: Partition,
     format: Format,
     head: Vec<u8>,
@@ -79,11 +79,11 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
     let table = Table::read(&mut read(&file))
         .with_context(|| format!("reading {shown}"))?
         .context("it has lost its partition table")?;
-    let mut seen: Vec<Seen> = table.partitions.iter().filter_map(|p| look(&file, p)).collect();
+    let mut seen: Vec<RootCandidate> = table.partitions.iter().filter_map(|p| look(&file, p)).collect();
     seen.sort_by_key(|s| (s.partition.kind != ROOT_X86_64, Reverse(s.partition.size)));
     seen.truncate(MAX_TRIES);
-    let scratch = |s: &Seen| staging.path("tree").join(s.partition.number.to_string());
-    let open = |s: &Seen| {
+    let scratch = |s: &RootCandidate| staging.path("tree").join(s.partition.number.to_string());
+    let open = |s: &RootCandidate| {
         let slice = tree::Slice { start: s.partition.start, size: s.partition.size };
         tree::open_slice(image, slice, s.format, &scratch(s))
     };
@@ -150,10 +150,10 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
     Ok(Installed { boot, family, partition: number, sector: Some(table.sector).filter(|s| *s != 512), notes })
 }
 
-fn look(file: &File, partition: &Partition) -> Option<Seen> {
+fn look(file: &File, partition: &Partition) -> Option<RootCandidate> {
     let head = read(file)(partition.start, MAGIC_BYTES).ok()?;
     let format = Superblock::read(&head)?.format;
-    Some(Seen { partition: partition.clone(), format, head })
+    Some(RootCandidate { partition: partition.clone(), format, head })
 }
 
 fn is_root(tree: &dyn Tree) -> Result<bool> {
@@ -161,7 +161,7 @@ fn is_root(tree: &dyn Tree) -> Result<bool> {
     Ok(["etc", "usr"].iter().all(|folder| names.iter().any(|n| n == folder)))
 }
 
-fn no_root(shown: &str, table: &Table, seen: &[Seen]) -> String {
+fn no_root(shown: &str, table: &Table, seen: &[RootCandidate]) -> String {
     let each = table.partitions.iter().map(|p| {
         let format = seen.iter().find(|s| s.partition.number == p.number).map(|s| s.format.as_str());
         format!("{} ({}, {})", p.number, human_size(p.size), format.unwrap_or("something else"))

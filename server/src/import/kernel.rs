@@ -14,7 +14,7 @@ use std::{
 
 /// Where a file of the pair lies in the tree, and of which version it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundBootFile {
     /// The path, without a leading slash.
     pub path: String,
     /// The kernel's version, where the name tells.
@@ -23,7 +23,7 @@ pub struct Found {
 
 /// What is to be found inside; the rest was given on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedBootFiles {
     /// The kernel.
     pub kernel: bool,
     /// The initrd.
@@ -32,26 +32,26 @@ pub struct Wanted {
 
 /// What is booted, and what else there was.
 #[derive(Debug, Default)]
-pub struct Choice {
+pub struct BootFileChoice {
     /// The kernel, if it was wanted.
-    pub kernel: Option<Found>,
+    pub kernel: Option<FoundBootFile>,
     /// The initrd, if it was wanted.
-    pub initrd: Option<Found>,
+    pub initrd: Option<FoundBootFile>,
     /// Versions that could have been taken as well.
     pub others: Vec<String>,
 }
 
 /// Find what is wanted: the version that Debian's own link means, else the highest that is usual. `shown` names the
 /// source in errors.
-pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<Choice> {
+pub fn find(tree: &dyn Tree, wanted: WantedBootFiles, shown: &str) -> Result<BootFileChoice> {
     let names = tree.names("boot")?;
     let versions =
         |prefix: &str| -> Vec<&str> { names.iter().filter_map(|n| n.strip_prefix(prefix)).collect() };
     let (kernels, initrds) = (versions("vmlinuz-"), versions("initrd.img-"));
     let mut pool: Vec<&str> = match wanted {
-        Wanted { kernel: false, initrd: false } => return Ok(Choice::default()),
-        Wanted { kernel: true, initrd: false } => kernels.clone(),
-        Wanted { kernel: false, initrd: true } => initrds.clone(),
+        WantedBootFiles { kernel: false, initrd: false } => return Ok(BootFileChoice::default()),
+        WantedBootFiles { kernel: true, initrd: false } => kernels.clone(),
+        WantedBootFiles { kernel: false, initrd: true } => initrds.clone(),
         _ => kernels.iter().copied().filter(|v| initrds.contains(v)).collect(),
     };
     pool.sort_by(|a, b| unusual(b).cmp(&unusual(a)).then(compare(a, b)));
@@ -59,11 +59,11 @@ pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<Choice> {
         let link = if wanted.kernel { "vmlinuz" } else { "initrd.img" };
         let meant = meant(tree, link)?;
         let version = pool.iter().copied().find(|v| Some(*v) == meant.as_deref()).unwrap_or(highest);
-        let found = |prefix: &str| -> Result<Found> {
+        let found = |prefix: &str| -> Result<FoundBootFile> {
             let path = resolve(tree, &format!("boot/{prefix}{version}"))?;
-            Ok(Found { path, version: Some(version.to_owned()) })
+            Ok(FoundBootFile { path, version: Some(version.to_owned()) })
         };
-        return Ok(Choice {
+        return Ok(BootFileChoice {
             kernel: wanted.kernel.then(|| found("vmlinuz-")).transpose()?,
             initrd: wanted.initrd.then(|| found("initrd.img-")).transpose()?,
             others: pool.iter().filter(|v| **v != version).map(|v| (*v).to_owned()).collect(),
@@ -74,13 +74,13 @@ pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<Choice> {
         let have = tree.names(folder)?;
         let has = |name: &str| have.iter().any(|n| n == name);
         if (!wanted.kernel || has("vmlinuz")) && (!wanted.initrd || has("initrd.img")) {
-            let found = |name: &str| -> Result<Found> {
+            let found = |name: &str| -> Result<FoundBootFile> {
                 let path = resolve(tree, format!("{folder}/{name}").trim_start_matches('/'))?;
                 let version =
                     path.rsplit('/').next().and_then(|n| n.strip_prefix("vmlinuz-")).map(str::to_owned);
-                Ok(Found { path, version })
+                Ok(FoundBootFile { path, version })
             };
-            return Ok(Choice {
+            return Ok(BootFileChoice {
                 kernel: wanted.kernel.then(|| found("vmlinuz")).transpose()?,
                 initrd: wanted.initrd.then(|| found("initrd.img")).transpose()?,
                 others: Vec::new(),
@@ -96,7 +96,7 @@ pub fn find(tree: &dyn Tree, wanted: Wanted, shown: &str) -> Result<Choice> {
 }
 
 /// The newest kernel that lies beside its modules, as Fedora, Arch and mkosi have it.
-fn with_modules(tree: &dyn Tree) -> Result<Option<Choice>> {
+fn with_modules(tree: &dyn Tree) -> Result<Option<BootFileChoice>> {
     for folder in ["usr/lib/modules", "lib/modules"] {
         let mut versions = Vec::new();
         for version in tree.names(folder)? {
@@ -107,8 +107,8 @@ fn with_modules(tree: &dyn Tree) -> Result<Option<Choice>> {
         versions.sort_by(|a, b| unusual(b).cmp(&unusual(a)).then(compare(a, b)));
         if let Some(version) = versions.pop() {
             let path = resolve(tree, &format!("{folder}/{version}/vmlinuz"))?;
-            let kernel = Some(Found { path, version: Some(version) });
-            return Ok(Some(Choice { kernel, initrd: None, others: versions }));
+            let kernel = Some(FoundBootFile { path, version: Some(version) });
+            return Ok(Some(BootFileChoice { kernel, initrd: None, others: versions }));
         }
     }
     Ok(None)
@@ -134,7 +134,7 @@ fn unusual(version: &str) -> u8 {
     2 * u8::from(copy) + u8::from(flavour)
 }
 
-fn missing(kernels: &[&str], wanted: Wanted, shown: &str) -> String {
+fn missing(kernels: &[&str], wanted: WantedBootFiles, shown: &str) -> String {
     match kernels.iter().max_by(|a, b| compare(a, b)) {
         Some(version) if wanted.kernel => format!(
             "'{shown}' has a kernel without initrd: there is /boot/vmlinuz-{version} but no /boot/initrd.img-{version} \
@@ -212,8 +212,8 @@ mod tests {
     fn found(
         files: &[&str],
         links: &[(&str, &str)],
-        wanted: Wanted,
-    ) -> Result<(Option<Found>, Option<Found>)> {
+        wanted: WantedBootFiles,
+    ) -> Result<(Option<FoundBootFile>, Option<FoundBootFile>)> {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("boot")).unwrap();
         files.iter().for_each(|f| fs::write(dir.path().join(f), "x").unwrap());
@@ -221,7 +221,7 @@ mod tests {
         find(&Folder(dir.path().into()), wanted, "X").map(|c| (c.kernel, c.initrd))
     }
 
-    const BOTH: Wanted = Wanted { kernel: true, initrd: true };
+    const BOTH: WantedBootFiles = WantedBootFiles { kernel: true, initrd: true };
 
     #[test]
     fn the_newest_version_that_has_both() {
@@ -233,7 +233,7 @@ mod tests {
         let (kernel, initrd) = found(&more, &[], BOTH).unwrap();
         assert_eq!(kernel.unwrap().version.unwrap(), "6.1.0-30-amd64");
         assert_eq!(initrd.unwrap().path, "boot/initrd.img-6.1.0-30-amd64");
-        let (kernel, initrd) = found(&files, &[], Wanted { kernel: true, initrd: false }).unwrap();
+        let (kernel, initrd) = found(&files, &[], WantedBootFiles { kernel: true, initrd: false }).unwrap();
         assert_eq!((kernel.unwrap().path.as_str(), initrd), ("boot/vmlinuz-6.1.0-30-amd64", None));
     }
 
@@ -285,7 +285,7 @@ mod tests {
             ),
             (
                 &["boot/vmlinuz-6"],
-                Wanted { kernel: false, initrd: true },
+                WantedBootFiles { kernel: false, initrd: true },
                 "'X' has no initrd: there is no /boot/initrd.img-* in it; give --initrd",
             ),
         ] {

@@ -2,12 +2,12 @@
 //! An image of LTSP: published as it is. Kernel and initrd go LTSP's own way, over TFTP.
 
 use super::{
-    hash, no_room, pack, refuse_without_room,
-    source::{Kind, Source},
-    sums,
+    pack, payload,
+    request::Request,
+    source::{ImportSource, SourceKind},
 };
 use crate::{
-    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Sealed, Staging},
+    catalogue::{Catalogue, INITRD, KERNEL, PAYLOAD, Sealed, Staging, free_space::FreeSpace},
     interrupt,
 };
 use anyhow::{Context, Result, bail};
@@ -37,7 +37,7 @@ pub fn add(catalogue: &Catalogue, name: &ImageName, file: &Path) -> Result<(Imag
     if interrupt::wanted() {
         return made.or_else(|_| interrupt::check().and_then(|()| bail!("interrupted")));
     }
-    made.map_err(|e| no_room(e, catalogue, name))
+    made.map_err(|e| FreeSpace { dir: catalogue.images_dir(), name }.or_full(e))
 }
 
 fn make(
@@ -47,25 +47,22 @@ fn make(
     before: Option<&ImageManifest>,
 ) -> Result<(ImageManifest, Sealed)> {
     let shown = file.display().to_string();
-    let (format, size) = match Source::look(file, &shown)?.kind {
-        Kind::Image(format, size) => (Some(format), size),
+    let (format, size) = match ImportSource::look(file, &shown)?.kind {
+        SourceKind::Image(format, size) => (Some(format), size),
         // LTSP mounts the parts of these by itself.
-        Kind::Iso(_, size) | Kind::Disk(size) => (None, size),
+        SourceKind::Iso(_, size) | SourceKind::Disk(size) => (None, size),
         _ => bail!("'{shown}' is nothing that LTSP mounts: make it again with `ltsp image {name}`"),
     };
     let staging = catalogue.stage(name)?;
-    take(file, size, &staging, name)?;
+    take(file, size, &staging)?;
     for theirs in [KERNEL, INITRD] {
         staging.create(theirs)?;
     }
-    let request = super::Request {
-        private: before.is_some_and(|m| m.private),
-        piece_length: None,
-        ..super::Request::default()
-    };
+    let request =
+        Request { private: before.is_some_and(|m| m.private), piece_length: None, ..Request::default() };
     let payload = staging.path(PAYLOAD);
-    let (torrent, sha256) = hash(&payload, size, name, &request)?;
-    sums(&payload, &torrent, &staging)?;
+    let (torrent, sha256) = payload::hash(&payload, size, name, &request)?;
+    payload::sums(&payload, &torrent, &staging)?;
     let tftp = |file: &str| BootFile { size: 0, from: format!("LTSP's TFTP folder: ltsp/{name}/{file}") };
     let manifest = ImageManifest {
         name: name.clone(),
@@ -94,14 +91,14 @@ fn make(
 
 /// The payload is LTSP's own file under another name where that can be: images are large, and LTSP never
 /// writes into one, but makes a new one beside it. On another disk it is a copy.
-fn take(file: &Path, size: u64, staging: &Staging, name: &ImageName) -> Result<()> {
+fn take(file: &Path, size: u64, staging: &Staging) -> Result<()> {
     let payload = staging.path(PAYLOAD);
     // Of a link to a file somewhere else: the file.
     let real = file.canonicalize().with_context(|| format!("opening {}", file.display()))?;
     if staging.link(&real, PAYLOAD) {
         return Ok(());
     }
-    refuse_without_room(size, staging, name)?;
+    staging.room().refuse_without(size)?;
     pack::copy(&real, size, staging)?;
     // By its time it is known again.
     let time = real.metadata().and_then(|m| m.modified()).context("asking for the image's time")?;

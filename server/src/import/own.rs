@@ -3,7 +3,7 @@
 //! of a network card, so that a machine is sent that of its own card alone. The agent, which is its init, is put in front of
 //! them when a machine asks (`crate::addon`).
 
-use super::{boot::Boot, initrd::module_name, modules::Kernel, tree::Tree};
+use super::{initrd::module_name, kmod::Kernel, tree::Tree};
 use crate::{
     addon,
     catalogue::{
@@ -42,22 +42,35 @@ const DISKS: [&str; 10] = [
 /// Tagged networks (`vlan=`).
 const TAGGED: [&str; 1] = ["8021q"];
 
+/// What must be known of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelFacts<'a> {
+    /// Its version.
+    pub version: Option<&'a str>,
+    /// Whether it unpacks an initrd that xz has packed.
+    pub unpacks_xz: bool,
+}
+
 /// Make the archives for a kernel whose root is of this format. `None`: its modules are not in the image, so it cannot be done;
 /// the sentence says why.
-pub fn make(tree: &dyn Tree, format: Format, boot: &Boot, staging: &Staging) -> Result<Result<(), String>> {
-    let Some(version) = boot.version.as_deref() else {
-        return Ok(Err(format!("the version of the kernel {} is not known", boot.kernel.from)));
+pub fn make(
+    tree: &dyn Tree,
+    format: Format,
+    kernel: &KernelFacts,
+    staging: &Staging,
+) -> Result<Result<Index, String>> {
+    let KernelFacts { version: Some(version), unpacks_xz } = *kernel else {
+        return Ok(Err("the version of its kernel is not known".into()));
     };
-    let kernel = match Kernel::read(tree, version, staging) {
-        Ok(kernel) => kernel,
-        Err(e) => return Ok(Err(format!("{e:#}"))),
+    let Ok(kernel) = Kernel::read(tree, version, staging) else {
+        return Ok(Err(format!("the image has no /lib/modules/{version}/modules.dep")));
     };
     let firmware = match tree.names("usr/lib/firmware")? {
         names if names.is_empty() => ("lib/firmware", tree.names("lib/firmware")?),
         names => ("usr/lib/firmware", names),
     };
     let firmware = (firmware.0, firmware.1.into_iter().collect());
-    let mut own = Own { kernel: &kernel, tree, staging, boot, read: BTreeMap::new(), firmware };
+    let mut own = Own { kernel: &kernel, tree, staging, unpacks_xz, read: BTreeMap::new(), firmware };
     let mut base = vec!["af_packet", "loop", "overlay", format.as_str()];
     if format == Format::Ext4 {
         base.extend(["crc32c_intel", "crc32c_generic"]);
@@ -120,7 +133,7 @@ struct Own<'a> {
     kernel: &'a Kernel,
     tree: &'a dyn Tree,
     staging: &'a Staging,
-    boot: &'a Boot,
+    unpacks_xz: bool,
     /// Modules that were read, by their paths: many drivers share some.
     read: BTreeMap<String, Vec<u8>>,
     /// The image's folder of firmware, and what is in it: drivers name much that no image has.
@@ -131,7 +144,7 @@ struct Own<'a> {
 type Files = BTreeMap<String, Vec<u8>>;
 
 impl Own<'_> {
-    fn write(&mut self, base: &[String], drivers: &[Driver]) -> Result<()> {
+    fn write(&mut self, base: &[String], drivers: &[Driver]) -> Result<Index> {
         let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
         let mut index = Index::default();
         let mut files = Files::new();
@@ -168,7 +181,8 @@ impl Own<'_> {
             index.cards.push(Card { driver: driver.name.clone(), archive, aliases });
         }
         let text = serde_json::to_string(&index).expect("an index is JSON");
-        self.staging.create(CARDS)?.write_all(text.as_bytes()).context("writing the index of drivers")
+        self.staging.create(CARDS)?.write_all(text.as_bytes()).context("writing the index of drivers")?;
+        Ok(index)
     }
 
     /// A driver, its modules, and the firmware that they name and the image has.
@@ -204,7 +218,7 @@ impl Own<'_> {
             if !there.contains(&top) {
                 continue;
             }
-            let bytes = super::modules::small(self.tree, &format!("{folder}/{name}{suffix}"), self.staging)?;
+            let bytes = super::kmod::small(self.tree, &format!("{folder}/{name}{suffix}"), self.staging)?;
             if !bytes.is_empty() {
                 return Ok(Some((format!("lib/firmware/{name}{suffix}"), bytes)));
             }
@@ -215,7 +229,7 @@ impl Own<'_> {
     fn pack(&self, files: &Files) -> Result<Vec<u8>> {
         let files: Vec<(&str, u32, &[u8])> =
             files.iter().map(|(path, bytes)| (path.as_str(), 0o644, &bytes[..])).collect();
-        if !self.boot.has_option("RD_XZ") {
+        if !self.unpacks_xz {
             return Ok(addon::pack(&files));
         }
         let temporary = || tempfile::tempfile_in(self.staging.path("")).context("creating a temporary file");
@@ -225,7 +239,7 @@ impl Own<'_> {
         // The kernel's decoder knows no other checksum (lib/xz).
         let packed = temporary()?;
         Tool::new("xz", "xz-utils").args(["-6", "--check=crc32", "-c"]).stdin(cpio).run_into(&packed)?;
-        let mut bytes = super::modules::whole(packed)?;
+        let mut bytes = super::kmod::whole(packed)?;
         // What comes behind must begin at a multiple of four.
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         Ok(bytes)

@@ -18,7 +18,7 @@ use std::{
 
 /// The kinds of source.
 #[derive(Debug, PartialEq)]
-pub enum Kind {
+pub enum SourceKind {
     /// A filesystem image of this format and this many bytes: the payload as it is.
     Image(Format, u64),
     /// A live ISO of this many bytes: the payload as it is.
@@ -37,17 +37,17 @@ pub enum Kind {
 
 /// A source that can become an image.
 #[derive(Debug)]
-pub struct Source {
+pub struct ImportSource {
     /// Where it is, absolute.
     pub path: PathBuf,
     /// What it is.
-    pub kind: Kind,
+    pub kind: SourceKind,
 }
 
-impl Source {
+impl ImportSource {
     /// Look at `path`. `wanted`: what it must be, if that was said.
-    pub fn recognise(path: &Path, wanted: Option<Wanted>) -> Result<Source> {
-        let source = Source::look(path, &path.display().to_string())?;
+    pub fn recognise(path: &Path, wanted: Option<Wanted>) -> Result<ImportSource> {
+        let source = ImportSource::look(path, &path.display().to_string())?;
         source.refuse_other_than(wanted, path)?;
         Ok(source)
     }
@@ -55,11 +55,11 @@ impl Source {
     /// Refuse it when it is something else than what was said.
     pub fn refuse_other_than(&self, wanted: Option<Wanted>, path: &Path) -> Result<()> {
         let is = match &self.kind {
-            Kind::Iso(..) => Wanted::Iso,
-            Kind::Disk(_) => Wanted::Disk,
+            SourceKind::Iso(..) => Wanted::Iso,
+            SourceKind::Disk(_) => Wanted::Disk,
             // Known when it is unpacked.
-            Kind::Packed(_) | Kind::Virtual(_) => return Ok(()),
-            Kind::Image(..) | Kind::Directory | Kind::Tarball(_) => Wanted::Filesystem,
+            SourceKind::Packed(_) | SourceKind::Virtual(_) => return Ok(()),
+            SourceKind::Image(..) | SourceKind::Directory | SourceKind::Tarball(_) => Wanted::Filesystem,
         };
         match wanted {
             Some(wanted) if wanted != is => {
@@ -81,12 +81,12 @@ impl Source {
     }
 
     /// What it is. `shown` names it in errors.
-    pub fn look(path: &Path, shown: &str) -> Result<Source> {
+    pub fn look(path: &Path, shown: &str) -> Result<ImportSource> {
         let absolute = path.canonicalize().with_context(|| format!("opening {shown}"))?;
         let meta = absolute.metadata().with_context(|| format!("opening {shown}"))?;
         if meta.is_dir() {
             refuse_mounts_below(&absolute)?;
-            return Ok(Source { path: absolute, kind: Kind::Directory });
+            return Ok(ImportSource { path: absolute, kind: SourceKind::Directory });
         }
         if !meta.is_file() {
             bail!("'{shown}' is neither a file nor a directory");
@@ -114,15 +114,15 @@ impl Source {
                         meta.len()
                     );
                 }
-                Kind::Iso(volume, meta.len())
+                SourceKind::Iso(volume, meta.len())
             }
             Some(Content::Filesystem(format)) => {
                 whole(format, &head, meta.len()).map_err(|why| anyhow::anyhow!("'{shown}' {why}"))?;
-                Kind::Image(format, meta.len())
+                SourceKind::Image(format, meta.len())
             }
-            Some(Content::Disk) if disk::is_one(&absolute, shown)? => Kind::Disk(meta.len()),
+            Some(Content::Disk) if disk::is_one(&absolute, shown)? => SourceKind::Disk(meta.len()),
             Some(Content::Disk) | None => match (Virtual::recognise(&head), packed(&absolute, &head)?) {
-                (Some(format), _) => Kind::Virtual(format),
+                (Some(format), _) => SourceKind::Virtual(format),
                 (None, Some(found)) => found,
                 (None, None) => bail!(
                     "'{shown}' is {}: give a live ISO, a disk image, a squashfs, erofs or ext4 image, a root directory or a root tarball",
@@ -130,13 +130,13 @@ impl Source {
                 ),
             },
         };
-        Ok(Source { path: absolute, kind })
+        Ok(ImportSource { path: absolute, kind })
     }
 
     /// The image's name when `--name` is not given: the file's, without what says its format.
     pub fn default_name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        if self.kind == Kind::Directory { name.into_owned() } else { name_of(&name).to_owned() }
+        if self.kind == SourceKind::Directory { name.into_owned() } else { name_of(&name).to_owned() }
     }
 }
 
@@ -178,9 +178,9 @@ pub fn name_of(file: &str) -> &str {
 const HEAD: usize = CONTENT_BYTES;
 
 /// Recognise a tarball, or a compressed image, by content; `head` is how the file begins.
-fn packed(path: &Path, head: &[u8]) -> Result<Option<Kind>> {
+fn packed(path: &Path, head: &[u8]) -> Result<Option<SourceKind>> {
     let Some(packing) = compression(head) else {
-        return Ok(is_tar(head).then_some(Kind::Tarball(Packing::Plain)));
+        return Ok(is_tar(head).then_some(SourceKind::Tarball(Packing::Plain)));
     };
     let mut unpacked = Vec::new();
     let mut running = packing.decompress(path)?.context("a compressed file")?;
@@ -191,9 +191,9 @@ fn packed(path: &Path, head: &[u8]) -> Result<Option<Kind>> {
         running.wait_unread()?;
     }
     Ok(match Content::recognise(&unpacked) {
-        _ if is_tar(&unpacked) => Some(Kind::Tarball(packing)),
-        Some(_) => Some(Kind::Packed(packing)),
-        None => Virtual::recognise(&unpacked).map(|_| Kind::Packed(packing)),
+        _ if is_tar(&unpacked) => Some(SourceKind::Tarball(packing)),
+        Some(_) => Some(SourceKind::Packed(packing)),
+        None => Virtual::recognise(&unpacked).map(|_| SourceKind::Packed(packing)),
     })
 }
 
@@ -243,7 +243,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, bytes).unwrap();
-        Source::recognise(&path, None).unwrap_err().to_string().replace(&format!("'{}'", path.display()), "X")
+        ImportSource::recognise(&path, None)
+            .unwrap_err()
+            .to_string()
+            .replace(&format!("'{}'", path.display()), "X")
     }
 
     #[test]
@@ -287,12 +290,12 @@ mod tests {
     #[test]
     fn names_come_from_files() {
         for (path, kind, name) in [
-            ("/x/lab.squashfs", Kind::Image(Format::Squashfs, 1), "lab"),
-            ("/x/debian-13.1.tar.xz", Kind::Tarball(Packing::Xz), "debian-13.1"),
-            ("/x/root.img", Kind::Directory, "root.img"),
-            ("/x/13.1", Kind::Image(Format::Ext4, 1), "13.1"),
+            ("/x/lab.squashfs", SourceKind::Image(Format::Squashfs, 1), "lab"),
+            ("/x/debian-13.1.tar.xz", SourceKind::Tarball(Packing::Xz), "debian-13.1"),
+            ("/x/root.img", SourceKind::Directory, "root.img"),
+            ("/x/13.1", SourceKind::Image(Format::Ext4, 1), "13.1"),
         ] {
-            assert_eq!(Source { path: path.into(), kind }.default_name(), name);
+            assert_eq!(ImportSource { path: path.into(), kind }.default_name(), name);
         }
     }
 

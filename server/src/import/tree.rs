@@ -3,7 +3,7 @@
 //! needed to find a kernel and an initrd. Nothing is mounted, so it needs no root.
 
 use crate::{
-    catalogue::{Staging, room::keep},
+    catalogue::{Staging, free_space::keep},
     tool::Tool,
 };
 use anyhow::{Context, Result, anyhow, bail};

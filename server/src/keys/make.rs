@@ -3,25 +3,20 @@
 
 use super::{
     folder::{Folder, read},
-    secret::{Ask, PASSWORD, PASSWORD_FILE, Signer, has_password, password},
+    secret::{AskPassword, PASSWORD, PASSWORD_FILE, Signer, WrongPassword, has_password, password},
 };
-use crate::files::make_dirs;
+use crate::files::{Put, Whose, make_dirs, put};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     ImageName,
     trust::{KeyId, Keys},
 };
 use minisign::KeyPair;
-use std::{
-    fs::Permissions,
-    io::Write,
-    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// What was written.
 #[derive(Debug)]
-pub struct Made {
+pub struct NewKey {
     /// Which key it is.
     pub id: KeyId,
     /// The public key's file.
@@ -38,7 +33,7 @@ pub fn generate(
     name: &ImageName,
     with_password: bool,
     owner: Option<&Path>,
-) -> Result<Made> {
+) -> Result<NewKey> {
     folder.refuse_taken(name, &["pub", "key"])?;
     let failed = |e| anyhow!("making a key: {e}");
     let pair = match with_password {
@@ -52,7 +47,7 @@ pub fn generate(
 
 /// A password that is not known yet: typed twice, or from a variable.
 fn new_password() -> Result<String> {
-    let Some((password_, typed)) = password(Ask::Terminal, "Password for the new key: ")? else {
+    let Some((password_, typed)) = password(AskPassword::Terminal, "Password for the new key: ")? else {
         bail!(
             "there is no terminal to ask for a password on: set {PASSWORD} or {PASSWORD_FILE}, or give --no-password"
         );
@@ -60,14 +55,22 @@ fn new_password() -> Result<String> {
     if password_.is_empty() {
         bail!("an empty password protects nothing: type one, or give --no-password");
     }
-    if typed && password(Ask::Terminal, "The same once more: ")?.is_none_or(|(again, _)| again != password_) {
+    if typed
+        && password(AskPassword::Terminal, "The same once more: ")?
+            .is_none_or(|(again, _)| again != password_)
+    {
         bail!("the two passwords are not the same: no key was made");
     }
     Ok(password_)
 }
 
 /// Take over a key of minisign: a public one, or a secret one (with its public one).
-pub fn import(folder: &Folder, file: &Path, name: Option<&ImageName>, owner: Option<&Path>) -> Result<Made> {
+pub fn import(
+    folder: &Folder,
+    file: &Path,
+    name: Option<&ImageName>,
+    owner: Option<&Path>,
+) -> Result<NewKey> {
     let text = read(file)?;
     let name = match name {
         Some(name) => name.clone(),
@@ -82,10 +85,10 @@ pub fn import(folder: &Folder, file: &Path, name: Option<&ImageName>, owner: Opt
         return folder.write(&name, &text, None, owner);
     }
     folder.refuse_taken(&name, &["pub", "key"])?;
-    let signer = Signer::open(text.as_bytes(), file, Ask::Terminal)
-        .map_err(|e| match e.to_string() {
-            wrong if wrong.contains("wrong password") => e,
-            _ => anyhow!("{} is no key of minisign, neither a public one nor a secret one", file.display()),
+    let signer = Signer::open(text.as_bytes(), file, AskPassword::Terminal)
+        .map_err(|e| match e.is::<WrongPassword>() {
+            true => e,
+            false => anyhow!("{} is no key of minisign, neither a public one nor a secret one", file.display()),
         })?
         .ok_or_else(|| {
             anyhow!("{} has a password, and there is no terminal to ask for it on: set {PASSWORD} or {PASSWORD_FILE}", file.display())
@@ -112,41 +115,27 @@ impl Folder {
         public: &str,
         secret: Option<&str>,
         owner: Option<&Path>,
-    ) -> Result<Made> {
+    ) -> Result<NewKey> {
         make_dirs(&self.dir)?;
         let id = KeyId::of(public.as_bytes()).context("the id of a key")?;
         let path = self.path(name, "pub");
-        let made = Made {
+        let made = NewKey {
             id,
             public: path.clone(),
             secret: secret.map(|_| self.path(name, "key")),
             password: secret.is_some_and(has_password),
         };
+        let new = |mode, owner: Option<_>| Put {
+            mode,
+            beside: None,
+            replace: false,
+            whose: owner.map_or(Whose::Ours, Whose::LikeThat),
+        };
         // The secret one first: a public key whose other half is lost would refuse what nobody can sign.
         if let (Some(to), Some(text)) = (&made.secret, secret) {
-            put(to, text, 0o600, owner)?;
+            put(to, text.as_bytes(), &new(0o600, owner))?;
         }
-        put(&path, public, 0o644, None)?;
+        put(&path, public.as_bytes(), &new(0o644, None))?;
         Ok(made)
     }
-}
-
-/// A new file, whole or not at all.
-fn put(to: &Path, text: &str, mode: u32, owner: Option<&Path>) -> Result<()> {
-    let folder = to.parent().unwrap_or(Path::new("/"));
-    let write = || -> Result<()> {
-        // It is 0600 from the beginning.
-        let mut file = tempfile::Builder::new().prefix(".key-").tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        if let Some(owner) = owner {
-            let of =
-                owner.metadata().with_context(|| format!("asking for the owner of {}", owner.display()))?;
-            fchown(file.as_file(), Some(of.uid()), Some(of.gid()))?;
-        }
-        file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist_noclobber(to)?;
-        Ok(())
-    };
-    write().with_context(|| format!("writing {}", to.display()))
 }

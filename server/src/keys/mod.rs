@@ -11,8 +11,8 @@ mod make;
 mod secret;
 
 pub use folder::{Folder, NAME, Public};
-pub use make::{Made, generate, import};
-pub use secret::{Ask, Hand, Signer, password};
+pub use make::{NewKey, generate, import};
+pub use secret::{AskPassword, CatalogueSigner, Signer, password};
 
 #[cfg(test)]
 #[path = "tests.rs"]

@@ -12,7 +12,7 @@ use minisign::{PublicKey, SecretKey, SecretKeyBox};
 use std::{
     env, fmt,
     io::{IsTerminal, stdin},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -26,7 +26,7 @@ const TRIES: u32 = 3;
 
 /// Whether a person may be asked for a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum AskPassword {
     /// On the terminal, if there is one.
     Terminal,
     /// Never: it is a daemon's or a program's turn.
@@ -49,7 +49,7 @@ impl fmt::Debug for Signer {
 
 /// Who signs what is added to a catalogue.
 #[derive(Clone, Debug, Default)]
-pub enum Hand {
+pub enum CatalogueSigner {
     /// Nobody: there is no key.
     #[default]
     None,
@@ -61,15 +61,15 @@ pub enum Hand {
     Later(Folder),
 }
 
-impl Hand {
+impl CatalogueSigner {
     /// The key, or why there is none; neither: nobody wants signatures.
     pub fn signer(&self) -> Result<Option<Arc<Signer>>, String> {
         match self {
-            Hand::None => Ok(None),
-            Hand::Ready(signer) => Ok(Some(signer.clone())),
-            Hand::Unable(why) => Err(why.clone()),
-            Hand::Later(folder) => match folder.hand(Ask::Nobody) {
-                Ok(Hand::Later(_)) => Ok(None),
+            CatalogueSigner::None => Ok(None),
+            CatalogueSigner::Ready(signer) => Ok(Some(signer.clone())),
+            CatalogueSigner::Unable(why) => Err(why.clone()),
+            CatalogueSigner::Later(folder) => match folder.hand(AskPassword::Nobody) {
+                Ok(CatalogueSigner::Later(_)) => Ok(None),
                 Ok(hand) => hand.signer(),
                 Err(e) => Err(format!("{e:#}")),
             },
@@ -78,18 +78,21 @@ impl Hand {
 }
 
 impl Folder {
-    /// The key that signs, opened. Errors: a wrong password, a damaged key; what is only not for us is [`Hand::Unable`].
-    pub fn hand(&self, ask: Ask) -> Result<Hand> {
-        let Some(path) = self.chosen()? else { return Ok(Hand::None) };
+    /// The key that signs, opened. Errors: a wrong password, a damaged key; what is only not for us is [`CatalogueSigner::Unable`].
+    pub fn hand(&self, ask: AskPassword) -> Result<CatalogueSigner> {
+        let Some(path) = self.chosen()? else { return Ok(CatalogueSigner::None) };
         let text = match read(&path) {
             Err(e) if denied(&e) => {
-                return Ok(Hand::Unable(format!("this user may not read the key {}", path.display())));
+                return Ok(CatalogueSigner::Unable(format!(
+                    "this user may not read the key {}",
+                    path.display()
+                )));
             }
             text => text?,
         };
         match Signer::open(&text, &path, ask)? {
-            Some(signer) => Ok(Hand::Ready(Arc::new(signer))),
-            None => Ok(Hand::Unable(format!(
+            Some(signer) => Ok(CatalogueSigner::Ready(Arc::new(signer))),
+            None => Ok(CatalogueSigner::Unable(format!(
                 "the key {} has a password, and there is no terminal to ask for it on, nor {PASSWORD} or {PASSWORD_FILE}",
                 path.display()
             ))),
@@ -108,9 +111,14 @@ pub fn has_password(text: &str) -> bool {
     !text.lines().nth(1).unwrap_or_default().starts_with("RWQA")
 }
 
+/// A password that does not open a key.
+#[derive(Debug, thiserror::Error)]
+#[error("wrong password for {}", .0.display())]
+pub struct WrongPassword(PathBuf);
+
 impl Signer {
     /// Open a secret key's file. `None`: it has a password, and nobody can be asked for it.
-    pub fn open(text: &[u8], path: &Path, ask: Ask) -> Result<Option<Signer>> {
+    pub fn open(text: &[u8], path: &Path, ask: AskPassword) -> Result<Option<Signer>> {
         let shown = path.display();
         let text = std::str::from_utf8(text).map_err(|_| anyhow!("{shown} is no secret key of minisign"))?;
         // 158 bytes in base64; said before anybody is asked for a password.
@@ -139,7 +147,7 @@ impl Signer {
                     bail!("{shown} is no secret key of minisign")
                 }
                 Err(_) if typed && tries < TRIES => eprintln!("That is not the password."),
-                Err(_) => bail!("wrong password for {shown}"),
+                Err(_) => return Err(WrongPassword(path.to_owned()).into()),
             }
         }
     }
@@ -169,7 +177,7 @@ impl Signer {
 }
 
 /// A password: from a variable, from a file that one names, or typed (`true`), in this order. `None`: from nowhere.
-pub fn password(ask: Ask, prompt: &str) -> Result<Option<(String, bool)>> {
+pub fn password(ask: AskPassword, prompt: &str) -> Result<Option<(String, bool)>> {
     if let Ok(password) = env::var(PASSWORD) {
         return Ok(Some((password, false)));
     }
@@ -181,7 +189,7 @@ pub fn password(ask: Ask, prompt: &str) -> Result<Option<(String, bool)>> {
         let text = text.map_err(|_| anyhow!("the password in {} is no text", file.display()))?;
         return Ok(Some((text.lines().next().unwrap_or_default().to_owned(), false)));
     }
-    if ask == Ask::Nobody || !stdin().is_terminal() {
+    if ask == AskPassword::Nobody || !stdin().is_terminal() {
         return Ok(None);
     }
     Ok(Some((rpassword::prompt_password(prompt).context("asking for the password")?, true)))

@@ -20,7 +20,7 @@ fn which_key_signs() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = folder(&dir);
     assert_eq!(folder.chosen().unwrap(), None);
-    assert!(matches!(folder.hand(Ask::Nobody).unwrap(), Hand::None));
+    assert!(matches!(folder.hand(AskPassword::Nobody).unwrap(), CatalogueSigner::None));
     let only = generate(&folder, &name("b2026"), false, None).unwrap();
     assert_eq!(folder.chosen().unwrap(), only.secret);
     generate(&folder, &name("a2027"), false, None).unwrap();
@@ -30,7 +30,7 @@ fn which_key_signs() {
     assert_eq!(folder.chosen().unwrap(), usual.secret);
     folder.secret = only.secret.clone();
     assert_eq!(folder.chosen().unwrap(), only.secret);
-    let Hand::Ready(signer) = folder.hand(Ask::Nobody).unwrap() else { panic!() };
+    let CatalogueSigner::Ready(signer) = folder.hand(AskPassword::Nobody).unwrap() else { panic!() };
     assert_eq!(signer.id, only.id);
     assert_eq!(format!("{signer:?}"), format!("Signer({})", only.id), "nothing secret is ever shown");
 }
@@ -98,7 +98,7 @@ fn what_is_signed_is_judged_good() {
         kind: Kind::Iso,
         parameters: "quiet".into(),
     };
-    let signer = folder.hand(Ask::Nobody).unwrap().signer().unwrap().unwrap();
+    let signer = folder.hand(AskPassword::Nobody).unwrap().signer().unwrap().unwrap();
     let proof = signer.sign(&statement).unwrap();
     let newest = Default::default();
     let wanted =
@@ -106,7 +106,7 @@ fn what_is_signed_is_judged_good() {
     let signed = folder.keys().unwrap().judge(&proof, &wanted).unwrap();
     assert_eq!((signed.statement, signed.key), (statement, signer.id));
     // The daemon's hand finds the key when it is needed.
-    let later = Hand::Later(Folder { dir: dir.path().join("later"), secret: None });
+    let later = CatalogueSigner::Later(Folder { dir: dir.path().join("later"), secret: None });
     assert!(later.signer().unwrap().is_none());
     generate(&Folder { dir: dir.path().join("later"), secret: None }, &name("x"), false, None).unwrap();
     assert!(later.signer().unwrap().is_some());

@@ -15,7 +15,7 @@ pub mod publish;
 pub mod report;
 pub mod wishes;
 
-use crate::{catalogue::Catalogue, keys::Hand};
+use crate::{catalogue::Catalogue, keys::CatalogueSigner};
 use anyhow::Result;
 use std::path::PathBuf;
 use wishes::Wishes;
@@ -34,7 +34,7 @@ pub struct Site {
 
 impl Site {
     /// The same, and what is published from now on is signed by this hand.
-    pub fn signed_by(self, hand: Hand) -> Site {
+    pub fn signed_by(self, hand: CatalogueSigner) -> Site {
         Site { catalogue: self.catalogue.signed_by(hand), ..self }
     }
 

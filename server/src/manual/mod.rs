@@ -7,7 +7,7 @@ mod page;
 mod settings;
 
 pub use kernel::kernel;
-pub use page::{Page, clap_pages};
+pub use page::{ManPage, clap_pages};
 pub use settings::settings;
 
 use anyhow::{Context, Result};
@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use std::{fs, path::Path};
 
 /// Every page of this program.
-pub fn pages(command: &Command) -> Vec<Page> {
+pub fn pages(command: &Command) -> Vec<ManPage> {
     let mut pages = clap_pages(command, "1");
     pages.push(("boottorrent.toml.5".into(), settings()));
     pages.push(("boottorrent-kernel.7".into(), kernel()));

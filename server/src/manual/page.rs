@@ -10,10 +10,10 @@ use roff::{Roff, bold, roman};
 const SOURCE: &str = concat!("BootTorrent ", env!("CARGO_PKG_VERSION"));
 
 /// A page's file name and its text.
-pub type Page = (String, String);
+pub type ManPage = (String, String);
 
 /// Pages of a command and all below it.
-pub fn clap_pages(command: &Command, section: &str) -> Vec<Page> {
+pub fn clap_pages(command: &Command, section: &str) -> Vec<ManPage> {
     let mut root = command.clone();
     root.build();
     // `help` is no command that a page could tell more of.

@@ -5,8 +5,8 @@ mod engine;
 mod librqbit_seeder;
 
 use crate::{
-    library::Image,
-    state::{KEEP, State},
+    library::ServedImage,
+    state::{KEEP, ServerState},
 };
 use anyhow::{Context, Result};
 use bootspec::InfoHash;
@@ -38,9 +38,9 @@ impl Seeder {
 
     /// Seed what the library has, and what it had a moment ago. Payloads are hashed
     /// first, one after the other; each is in the tracker as soon as it is ready.
-    pub async fn follow(&mut self, state: &State) {
+    pub async fn follow(&mut self, state: &ServerState) {
         let library = state.library();
-        let wanted: HashMap<InfoHash, &Arc<Image>> =
+        let wanted: HashMap<InfoHash, &Arc<ServedImage>> =
             library.values().map(|i| (i.manifest.infohash, i)).collect();
         self.retired.retain(|h, _| !wanted.contains_key(h));
         for hash in self.torrents.keys().filter(|h| !wanted.contains_key(h)) {
@@ -85,7 +85,7 @@ impl Seeder {
         }
     }
 
-    async fn seed(&self, image: &Image) -> Result<Seeded> {
+    async fn seed(&self, image: &ServedImage) -> Result<Seeded> {
         let manifest = &image.manifest;
         let file = image.payload.file.try_clone().context("duplicating a file handle")?;
         let seeded = self.engine.seed(&image.torrent, file, manifest.priority.get()).await;

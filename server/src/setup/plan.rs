@@ -26,7 +26,7 @@ pub const TFTP_ROOT: &str = "/srv/tftp";
 
 /// What the admin asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct SetupOptions {
     /// The interfaces to serve.
     pub interfaces: Vec<String>,
     /// The network to serve, of the one interface that is named, or of none.
@@ -60,7 +60,7 @@ pub struct Here<'a> {
 
 /// A file to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub struct PlannedFile {
     /// Where.
     pub path: PathBuf,
     /// What.
@@ -82,14 +82,14 @@ pub enum Content {
 
 /// All that would be done.
 #[derive(Clone, Debug, Default)]
-pub struct Plan {
+pub struct SetupPlan {
     /// The files.
-    pub items: Vec<Item>,
+    pub items: Vec<PlannedFile>,
     /// What the admin should know.
     pub notes: Vec<String>,
 }
 
-impl Item {
+impl PlannedFile {
     /// The file's bytes; of a link, where it leads.
     pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
         match &self.content {
@@ -102,7 +102,12 @@ impl Item {
 }
 
 /// Decide.
-pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: Here) -> Result<Plan> {
+pub fn plan(
+    wishes: &SetupOptions,
+    survey: &Survey,
+    interfaces: &[Interface],
+    here: Here,
+) -> Result<SetupPlan> {
     let networks = networks(wishes, interfaces)?;
     let mode = mode(wishes, &networks, interfaces)?;
     let tftp_root = tftp_root(wishes, survey)?;
@@ -132,14 +137,14 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
     // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so, unless it is narrow
     // already: then a line more widens it.
     let named = !wishes.interfaces.is_empty() || survey.unused() || narrow::listens_on_some(survey);
-    let text = |path: PathBuf, text: String| Item { path, content: Content::Text(text) };
+    let text = |path: PathBuf, text: String| PlannedFile { path, content: Content::Text(text) };
     let main = dnsmasq::main(&mode, &networks, named, survey.unused(), &loaders);
     let mut items = vec![text(here.dnsmasq_dir.join(MAIN), main)];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
     items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port)));
     let items_below = found.copies.into_iter();
     items.extend(
-        items_below.map(|(from, to)| Item { path: tftp_root.join(to), content: Content::Copy(from) }),
+        items_below.map(|(from, to)| PlannedFile { path: tftp_root.join(to), content: Content::Copy(from) }),
     );
     if wishes.secure_boot {
         if mode == Mode::Proxy {
@@ -151,10 +156,10 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
         }
         items.push(text(tftp_root.join(GRUB), dnsmasq::grub(here.port)));
         // What a GRUB without HTTP is given: the daemon writes it, and dnsmasq's TFTP follows the links.
-        items.push(Item { path: here.state.join(grub::IN_CATALOGUE), content: Content::Folder });
+        items.push(PlannedFile { path: here.state.join(grub::IN_CATALOGUE), content: Content::Folder });
         for name in ["images", grub::IN_CATALOGUE] {
             let (path, to) = (tftp_root.join("boottorrent").join(name), here.state.join(name));
-            items.push(Item { path, content: Content::Link(to) });
+            items.push(PlannedFile { path, content: Content::Link(to) });
         }
     }
     for keyword in ["dhcp-boot", "pxe-service"] {
@@ -173,7 +178,7 @@ pub fn plan(wishes: &Wishes, survey: &Survey, interfaces: &[Interface], here: He
             notes.push("machines are told no name server: give --dns for one".into());
         }
     }
-    Ok(Plan { items, notes })
+    Ok(SetupPlan { items, notes })
 }
 
 /// As the kernel names them, and dnsmasq's `eth*`. Nothing that could end a line of its file, or add to it.
@@ -186,7 +191,7 @@ fn fits_a_line(path: &Path) -> bool {
     path.to_str().is_some_and(|p| p.trim() == p && !p.contains(|c| is_odd(c) || ",\"\\#".contains(c)))
 }
 
-fn networks(wishes: &Wishes, interfaces: &[Interface]) -> Result<Vec<Network>> {
+fn networks(wishes: &SetupOptions, interfaces: &[Interface]) -> Result<Vec<Network>> {
     // Point-to-point links have no room for machines.
     let usable: Vec<&Interface> = interfaces.iter().filter(|i| i.subnet.prefix <= 30).collect();
     let shown = |all: &[&Interface]| {
@@ -244,7 +249,7 @@ fn networks(wishes: &Wishes, interfaces: &[Interface]) -> Result<Vec<Network>> {
     wishes.interfaces.iter().map(one).collect()
 }
 
-fn mode(wishes: &Wishes, networks: &[Network], interfaces: &[Interface]) -> Result<Mode> {
+fn mode(wishes: &SetupOptions, networks: &[Network], interfaces: &[Interface]) -> Result<Mode> {
     if !wishes.authoritative {
         if !wishes.ranges.is_empty() {
             bail!("--range is for --mode authoritative: in proxy mode another server gives the addresses")
@@ -285,7 +290,7 @@ fn mode(wishes: &Wishes, networks: &[Network], interfaces: &[Interface]) -> Resu
     Ok(Mode::Authoritative(networks.iter().map(lease).collect::<Result<_>>()?))
 }
 
-fn tftp_root(wishes: &Wishes, survey: &Survey) -> Result<PathBuf> {
+fn tftp_root(wishes: &SetupOptions, survey: &Survey) -> Result<PathBuf> {
     let set = survey.find("tftp-root").map(|(file, value)| {
         // `tftp-root=DIR,INTERFACE` is possible.
         (file, PathBuf::from(value.split(',').next().unwrap_or(value)))

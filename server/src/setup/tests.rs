@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::{
-    plan::{Content, Here, Plan, Wishes, plan},
+    plan::{Content, Here, SetupOptions, SetupPlan, plan},
     survey::Survey,
     write::{Record, Removed, check, remove, write},
 };
@@ -44,16 +44,16 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn plan(&self, wishes: Wishes) -> Result<Plan> {
+    fn plan(&self, wishes: SetupOptions) -> Result<SetupPlan> {
         let dir = self.path("dnsmasq.d");
         let here = Here { dnsmasq_dir: &dir, lib: &self.path("lib"), state: &self.path("state"), port: 6980 };
         plan(&wishes, &Survey::read(&dir)?, &self.interfaces, here)
     }
 
     /// The texts of a plan, with the temporary folder's name taken out.
-    fn texts(&self, plan: &Plan) -> String {
+    fn texts(&self, plan: &SetupPlan) -> String {
         let root = self.dir.path().display().to_string();
-        let text = |i: &super::plan::Item| {
+        let text = |i: &super::plan::PlannedFile| {
             let content = match &i.content {
                 Content::Text(text) => text.clone(),
                 Content::Copy(from) => format!("(a copy of {})\n", from.display()),
@@ -65,7 +65,7 @@ impl World {
         plan.items.iter().map(text).collect::<Vec<_>>().join("\n")
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
+    fn check(&self, plan: &SetupPlan) -> Result<()> {
         let dir = self.path("dnsmasq.d");
         check(plan, &dir, &Survey::read(&dir)?.files)
     }
@@ -92,15 +92,22 @@ fn interface(name: &str, address: &str) -> Interface {
     Interface { name: name.into(), address: address.split('/').next().unwrap().parse().unwrap(), subnet }
 }
 
-fn proxy() -> Wishes {
-    Wishes { interfaces: vec!["eth0".into()], ..Default::default() }
+fn proxy() -> SetupOptions {
+    SetupOptions { interfaces: vec!["eth0".into()], ..Default::default() }
 }
 
-fn authoritative(from: &str, to: &str) -> Wishes {
+fn authoritative(from: &str, to: &str) -> SetupOptions {
     let ranges = vec![(from.parse().unwrap(), to.parse().unwrap())];
     let dns = vec!["10.0.0.3".parse().unwrap(), "10.0.0.4".parse().unwrap()];
     let router = "10.0.0.254".parse().ok();
-    Wishes { interfaces: vec!["eth1".into()], authoritative: true, ranges, dns, router, ..Default::default() }
+    SetupOptions {
+        interfaces: vec!["eth1".into()],
+        authoritative: true,
+        ranges,
+        dns,
+        router,
+        ..Default::default()
+    }
 }
 
 const LTSP: &str = "port=0\nenable-tftp\ntftp-root=@/ltsp\nbind-dynamic\ndhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,ltsp/ltsp.ipxe\n";
@@ -128,14 +135,18 @@ fn what_dnsmasq_is_told_and_that_it_understands() {
     for (name, world, wishes) in [
         ("dnsmasq-proxy", &fresh, proxy()),
         ("dnsmasq-authoritative", &fresh, authoritative("10.0.1.0", "10.0.2.255")),
-        ("dnsmasq-beside-dns", &dns, Wishes { subnet: "192.168.1.0/24".parse().ok(), ..Default::default() }),
+        (
+            "dnsmasq-beside-dns",
+            &dns,
+            SetupOptions { subnet: "192.168.1.0/24".parse().ok(), ..Default::default() },
+        ),
         ("dnsmasq-beside-ltsp", &ltsp, proxy()),
         (
             "dnsmasq-secure-boot",
             &fresh,
-            Wishes { secure_boot: true, ..authoritative("10.0.1.0", "10.0.2.255") },
+            SetupOptions { secure_boot: true, ..authoritative("10.0.1.0", "10.0.2.255") },
         ),
-        ("dnsmasq-secure-boot-proxy", &fresh, Wishes { secure_boot: true, ..proxy() }),
+        ("dnsmasq-secure-boot-proxy", &fresh, SetupOptions { secure_boot: true, ..proxy() }),
     ] {
         let plan = world.plan(wishes).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         golden(&format!("{name}.txt"), &world.texts(&plan));
@@ -151,26 +162,26 @@ fn what_dnsmasq_is_told_and_that_it_understands() {
 #[test]
 fn refuses_in_one_sentence() {
     let world = World::new(&[]);
-    let nothing = || Wishes::default();
+    let nothing = || SetupOptions::default();
     for (wishes, sentence) in [
         (
             nothing(),
             "there are several networks here: give --interface with one of: eth0 (192.168.1.0/24), eth1 (10.0.0.0/16)",
         ),
         (
-            Wishes { interfaces: vec!["wlan0".into()], ..nothing() },
+            SetupOptions { interfaces: vec!["wlan0".into()], ..nothing() },
             "the interface wlan0 has no IPv4 address: give --subnet, or one of: eth0 (192.168.1.0/24), eth1 (10.0.0.0/16)",
         ),
         (
-            Wishes { authoritative: true, ..proxy() },
+            SetupOptions { authoritative: true, ..proxy() },
             "authoritative mode needs the addresses to give: --range FROM,TO within 192.168.1.0/24",
         ),
         (
-            Wishes { authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
+            SetupOptions { authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
             "--range is for --mode authoritative: in proxy mode another server gives the addresses",
         ),
         (
-            Wishes { ranges: vec![], authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
+            SetupOptions { ranges: vec![], authoritative: false, ..authoritative("10.0.1.0", "10.0.2.0") },
             "--dns and --router are for --mode authoritative: in proxy mode another server tells them",
         ),
         (
@@ -181,12 +192,16 @@ fn refuses_in_one_sentence() {
             authoritative("10.0.0.1", "10.0.0.9"),
             "the range 10.0.0.1,10.0.0.9 has this machine's own address 10.0.0.1 in it: leave it out",
         ),
-        (Wishes { tftp_root: Some("tftp".into()), ..proxy() }, "'tftp' is no absolute path: TFTP needs one"),
+        (
+            SetupOptions { tftp_root: Some("tftp".into()), ..proxy() },
+            "'tftp' is no absolute path: TFTP needs one",
+        ),
     ] {
         assert_eq!(world.plan(wishes).unwrap_err().to_string(), sentence);
     }
     let ltsp = World::new(&[("ltsp.conf", "tftp-root=/srv/ltsp\n")]);
-    let e = ltsp.plan(Wishes { tftp_root: Some("/srv/tftp".into()), ..proxy() }).unwrap_err().to_string();
+    let e =
+        ltsp.plan(SetupOptions { tftp_root: Some("/srv/tftp".into()), ..proxy() }).unwrap_err().to_string();
     assert!(e.ends_with("ltsp.conf sets tftp-root=/srv/ltsp: take that one, or change it there"), "{e}");
 }
 
@@ -200,7 +215,9 @@ fn a_dnsmasq_that_is_narrowed() {
         ("tftp-secure", true, "has tftp-secure"),
     ] {
         let world = World::new(&[("lan.conf", line)]);
-        for wishes in [proxy(), Wishes { subnet: "192.168.1.0/24".parse().ok(), ..Wishes::default() }] {
+        for wishes in
+            [proxy(), SetupOptions { subnet: "192.168.1.0/24".parse().ok(), ..SetupOptions::default() }]
+        {
             let plan = world.plan(wishes).unwrap();
             let own = plan.notes.iter().any(|n| n.contains(note));
             assert!(own, "{line}: {:?}", plan.notes);
@@ -225,13 +242,13 @@ fn a_dnsmasq_that_is_narrowed() {
 fn several_interfaces() {
     let world = World::new(&[]);
     let both = || vec!["eth0".to_owned(), "eth1".to_owned()];
-    let plan = world.plan(Wishes { interfaces: both(), ..Wishes::default() }).unwrap();
+    let plan = world.plan(SetupOptions { interfaces: both(), ..SetupOptions::default() }).unwrap();
     golden("dnsmasq-two-networks.txt", &world.texts(&plan));
     world.check(&plan).unwrap();
     let range = |a: &str, b: &str| (a.parse().unwrap(), b.parse().unwrap());
     let ranges = vec![range("10.0.1.0", "10.0.2.0"), range("192.168.1.100", "192.168.1.200")];
     let wishes =
-        Wishes { interfaces: both(), ranges: ranges.clone(), ..authoritative("10.0.1.0", "10.0.2.0") };
+        SetupOptions { interfaces: both(), ranges: ranges.clone(), ..authoritative("10.0.1.0", "10.0.2.0") };
     let plan = world.plan(wishes).unwrap();
     let text = world.texts(&plan);
     for line in [
@@ -243,7 +260,7 @@ fn several_interfaces() {
     }
     assert!(!text.contains("tag:bt-range,option:router"), "a router of another network");
     world.check(&plan).unwrap();
-    let e = world.plan(Wishes {
+    let e = world.plan(SetupOptions {
         interfaces: both(),
         ranges: ranges[..1].to_vec(),
         ..authoritative("10.0.1.0", "10.0.2.0")
@@ -287,7 +304,7 @@ fn remove_takes_back_exactly_what_was_written() {
     let state = world.path("state");
     fs::create_dir(&state).unwrap();
     let before = world.all();
-    let tftp = |at: &str| Wishes { tftp_root: Some(world.path(at)), ..proxy() };
+    let tftp = |at: &str| SetupOptions { tftp_root: Some(world.path(at)), ..proxy() };
     write(&world.plan(tftp("tftp")).unwrap(), &state).unwrap();
     assert_eq!(
         fs::read_to_string(world.path("tftp/boottorrent/undionly.kpxe")).unwrap(),
@@ -302,7 +319,7 @@ fn remove_takes_back_exactly_what_was_written() {
     assert_eq!(remove(&state).unwrap(), []);
 
     // With links, and a folder that the daemon has written to; without Secure Boot again, they go.
-    let secure = |secure_boot| Wishes { secure_boot, ..tftp("tftp") };
+    let secure = |secure_boot| SetupOptions { secure_boot, ..tftp("tftp") };
     for again in [secure(true), secure(true), secure(false), secure(true)] {
         let filled = again.secure_boot;
         write(&world.plan(again).unwrap(), &state).unwrap();
@@ -321,7 +338,7 @@ fn remove_takes_back_exactly_what_was_written() {
 fn files_of_others_are_not_touched() {
     let world = World::new(&[("boottorrent.conf", "# mine\n")]);
     let state = world.path("state");
-    let wishes = Wishes { tftp_root: Some(world.path("tftp")), ..proxy() };
+    let wishes = SetupOptions { tftp_root: Some(world.path("tftp")), ..proxy() };
     let e = write(&world.plan(wishes.clone()).unwrap(), &state).unwrap_err().to_string();
     assert!(e.ends_with("dnsmasq.d/boottorrent.conf is there and is not ours: move it away first"), "{e}");
     assert_eq!(Record::read(&state).unwrap(), Record::default());
@@ -367,11 +384,11 @@ proptest! {
     #[test]
     fn nothing_breaks_out_of_a_line_of_dnsmasq(interface in hostile(), root in hostile(), authoritative_: bool) {
         let world = World::new(&[]);
-        let wishes = |interface: &str, root: &str| Wishes {
+        let wishes = |interface: &str, root: &str| SetupOptions {
             interfaces: vec![interface.into()],
             subnet: "10.0.0.0/16".parse().ok(),
             tftp_root: Some(root.into()),
-            ..if authoritative_ { authoritative("10.0.1.1", "10.0.1.9") } else { Wishes::default() }
+            ..if authoritative_ { authoritative("10.0.1.1", "10.0.1.9") } else { SetupOptions::default() }
         };
         let model = world.texts(&world.plan(wishes("eth0", "/srv/tftp")).unwrap());
         let Ok(plan) = world.plan(wishes(&interface, &root)) else { return Ok(()) };

@@ -2,16 +2,19 @@
 //! Writing what was planned, and taking back exactly what was written: a
 //! record in the state folder says which files are ours and what was in them.
 
-use super::plan::{Content, Item, Plan};
-use crate::{files, tool::Tool};
+use super::plan::{Content, PlannedFile, SetupPlan};
+use crate::{
+    files::{self, Put, Whose},
+    tool::Tool,
+};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Permissions},
-    io::{self, Read, Write},
+    fs::{self, Permissions},
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -70,7 +73,7 @@ impl Record {
 }
 
 /// Refuse a plan with which dnsmasq would not start: our files alone, and with all that is there.
-pub fn check(plan: &Plan, dnsmasq_dir: &Path, others: &[PathBuf]) -> Result<()> {
+pub fn check(plan: &SetupPlan, dnsmasq_dir: &Path, others: &[PathBuf]) -> Result<()> {
     let scratch = tempfile::tempdir().context("creating a temporary folder")?;
     let (alone, all) = (scratch.path().join("alone"), scratch.path().join("all"));
     for dir in [&alone, &all] {
@@ -102,9 +105,10 @@ fn test(args: &[String]) -> Result<()> {
 }
 
 /// Write the plan. Files of ours that are no longer in it go away; files of others are not touched.
-pub fn write(plan: &Plan, state: &Path) -> Result<()> {
+pub fn write(plan: &SetupPlan, state: &Path) -> Result<()> {
     let mut record = Record::read(state)?;
-    let bytes = |item: &Item| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
+    let bytes =
+        |item: &PlannedFile| item.bytes().with_context(|| format!("reading for {}", item.path.display()));
     let plain = || plan.items.iter().filter(|i| i.content != Content::Folder);
     for item in plain() {
         let Ok(there) = read(&item.path) else { continue };
@@ -212,17 +216,8 @@ fn put(path: &Path, content: &Content, bytes: &[u8], made: &mut Vec<PathBuf>) ->
         let linked = std::os::unix::fs::symlink(to, &link).and_then(|()| fs::rename(&link, path));
         return linked.with_context(|| format!("linking {}", path.display()));
     }
-    let mut file = tempfile::Builder::new()
-        // dnsmasq does not read names that begin with a dot.
-        .prefix(".boottorrent-")
-        .tempfile_in(folder)
-        .with_context(|| format!("creating a file in {}", folder.display()))?;
-    let shown = || format!("writing {}", path.display());
-    file.write_all(bytes).with_context(shown)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o644)).with_context(shown)?;
-    file.as_file().sync_all().with_context(shown)?;
-    file.persist(path).with_context(shown)?;
-    File::open(folder).and_then(|f| f.sync_all()).with_context(|| format!("syncing {}", folder.display()))
+    // dnsmasq does not read names that begin with a dot.
+    files::put(path, bytes, &Put { mode: 0o644, beside: None, replace: true, whose: Whose::Ours })
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -7,7 +7,7 @@
 pub mod glob;
 pub mod parse;
 
-pub use parse::Source;
+pub use parse::ImageSource;
 
 use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
@@ -25,7 +25,7 @@ const MAX_FILE: usize = 64 * 1024;
 
 /// A source as it was found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Found {
+pub struct FoundSource {
     /// Its name: that of its file.
     pub name: ImageName,
     /// Its file.
@@ -34,14 +34,14 @@ pub struct Found {
     pub own: bool,
     /// What it says.
     #[serde(flatten)]
-    pub source: Source,
+    pub source: ImageSource,
 }
 
 /// What is in the folders.
 #[derive(Debug, Default)]
 pub struct All {
     /// The sources that can be used, by name.
-    pub sources: BTreeMap<ImageName, Found>,
+    pub sources: BTreeMap<ImageName, FoundSource>,
     /// Why others cannot: file, line, and what was expected.
     pub broken: Vec<String>,
 }
@@ -76,7 +76,7 @@ impl Folders {
             match read(&name, &path) {
                 Ok(None) => {}
                 Ok(Some((name, source))) => {
-                    drop(all.sources.insert(name.clone(), Found { name, path, own, source }))
+                    drop(all.sources.insert(name.clone(), FoundSource { name, path, own, source }))
                 }
                 Err(e) => all.broken.push(format!("{e:#}")),
             }
@@ -85,7 +85,7 @@ impl Folders {
     }
 
     /// One source. Errors: there is none, and which there are; or what is wrong with its file.
-    pub fn find(&self, name: &str) -> Result<Found> {
+    pub fn find(&self, name: &str) -> Result<FoundSource> {
         let mut all = self.read()?;
         if let Some(found) = name.parse().ok().and_then(|n: ImageName| all.sources.remove(&n)) {
             return Ok(found);
@@ -152,7 +152,7 @@ impl Folders {
 }
 
 /// A file's source; `None`: it is empty, and hides another.
-fn read(name: &str, path: &Path) -> Result<Option<(ImageName, Source)>> {
+fn read(name: &str, path: &Path) -> Result<Option<(ImageName, ImageSource)>> {
     let text = files::find_text(path, MAX_FILE, "source, which is a few lines")?;
     let text = text.with_context(|| format!("{} is not there any more", path.display()))?;
     if text.trim().is_empty() {

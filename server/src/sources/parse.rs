@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// A source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Source {
+pub struct ImageSource {
     /// What it is, in a line.
     pub description: String,
     /// The machines that it is for: `amd64`, `arm64`.
@@ -64,8 +64,8 @@ fn size<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
 }
 
 /// Read a source's text. Errors: the line, and what was expected.
-pub fn parse(text: &str) -> Result<Source, String> {
-    let source: Source = toml::from_str(text).map_err(|e| toml_sentence(text, &e))?;
+pub fn parse(text: &str) -> Result<ImageSource, String> {
+    let source: ImageSource = toml::from_str(text).map_err(|e| toml_sentence(text, &e))?;
     source.check().map_err(|(key, why)| {
         let says = |l: &str| l.split('=').next().is_some_and(|k| k.trim() == key);
         match text.lines().position(says) {
@@ -76,7 +76,7 @@ pub fn parse(text: &str) -> Result<Source, String> {
     Ok(source)
 }
 
-impl Source {
+impl ImageSource {
     /// What cannot be: the key, and why.
     fn check(&self) -> Result<(), (&'static str, String)> {
         let addresses = [

@@ -3,18 +3,18 @@
 
 use super::{
     effect::{Effect, Errand},
-    model::{Ask, Cursor, Dialog, Item, Model, Pick},
+    model::{Cursor, Dialog, Model, Pick, PickItem, Prompt},
     rows,
 };
 use crate::fetch::request::FetchRequest;
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-pub(super) fn ask(model: &mut Model, ask: Ask) {
+pub(super) fn ask(model: &mut Model, ask: Prompt) {
     model.dialog = Some(Dialog::Input { ask, text: String::new() });
 }
 
-pub(super) fn pick(model: &mut Model, pick: Pick, items: Vec<Item>) {
+pub(super) fn pick(model: &mut Model, pick: Pick, items: Vec<PickItem>) {
     let mut cursor = Cursor::default();
     cursor.settle(&items.iter().map(|i| i.key.clone()).collect::<Vec<_>>());
     model.dialog = Some(Dialog::Pick { pick, items, filter: String::new(), cursor });
@@ -63,7 +63,7 @@ fn in_text(
 fn in_pick(
     model: &mut Model,
     pick: Pick,
-    items: Vec<Item>,
+    items: Vec<PickItem>,
     mut filter: String,
     mut cursor: Cursor,
     key: KeyEvent,
@@ -106,35 +106,35 @@ fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
     }
 }
 
-fn entered(model: &mut Model, ask: Ask, text: String) -> Vec<Effect> {
+fn entered(model: &mut Model, ask: Prompt, text: String) -> Vec<Effect> {
     let word = text.trim().to_owned();
     if word.is_empty() {
         return Vec::new();
     }
     match ask {
-        Ask::Add if model.running.is_some() => {
+        Prompt::Add if model.running.is_some() => {
             model.complain("one file is being added already: wait for its end");
             Vec::new()
         }
-        Ask::Add => {
+        Prompt::Add => {
             model.running = Some(format!("adding {word}"));
             // A file whose name begins with a dash is still a file.
             vec![Effect::Run(Errand::Add, ["image", "add", "--", &word].map(String::from).to_vec())]
         }
-        Ask::Fetch => {
+        Prompt::Fetch => {
             model.say(format!("asking the server to fetch {word}"));
             vec![Effect::Fetch(Box::new(FetchRequest { what: word, ..Default::default() }))]
         }
-        Ask::Rename(old) => match word.parse::<ImageName>() {
+        Prompt::Rename(old) => match word.parse::<ImageName>() {
             Ok(new) if new.as_str() == old => Vec::new(),
             Ok(new) => vec![Effect::Rename(old, new)],
             Err(e) => {
                 model.complain(e.to_string());
-                model.dialog = Some(Dialog::Input { ask: Ask::Rename(old), text });
+                model.dialog = Some(Dialog::Input { ask: Prompt::Rename(old), text });
                 Vec::new()
             }
         },
-        Ask::Range => {
+        Prompt::Range => {
             model.setup.wishes.extend(["--mode", "authoritative", "--range", &word].map(String::from));
             model.setup.look()
         }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a key means where. The bottom line and the help are made from the same table.
 
-use super::model::{Link, Model, View};
+use super::model::{Model, ServerLink, View};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// What can be asked for with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum KeyAction {
     /// To another view.
     To(View),
     /// To the next one.
@@ -71,9 +71,9 @@ pub enum Command {
 type Where = Option<View>;
 
 /// A key: where, which, what it does, how it is written, and what is said of it.
-pub type Binding = (Where, KeyCode, Command, &'static str, &'static str);
+pub type Binding = (Where, KeyCode, KeyAction, &'static str, &'static str);
 
-use Command::*;
+use KeyAction::*;
 use View::{Images, Machines, Setup};
 
 /// All of them. Those without a word are not in the bottom line.
@@ -152,7 +152,7 @@ pub const HELP: &[(&str, &str)] = &[
 ];
 
 /// What a key asks for in a view, when nothing lies over it.
-pub fn command(view: View, key: KeyEvent) -> Option<Command> {
+pub fn command(view: View, key: KeyEvent) -> Option<KeyAction> {
     let binding = |(place, code, ..): &&Binding| place.is_none_or(|p| p == view) && *code == key.code;
     // Alt and Ctrl with a letter are other keys.
     if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
@@ -169,7 +169,7 @@ pub fn is_interrupt(key: KeyEvent) -> bool {
 /// The bottom line: what can be done here, now.
 pub fn hints(model: &Model) -> Vec<(&'static str, &'static str)> {
     let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, Once, AssignGroup, Unassign, Wake];
-    let able = |b: &&Binding| model.link == Link::Full || !changes.contains(&b.2);
+    let able = |b: &&Binding| model.link == ServerLink::Full || !changes.contains(&b.2);
     let here = BINDINGS.iter().filter(|b| b.0.is_none_or(|v| v == model.view) && !b.3.is_empty());
     here.filter(able).map(|b| (b.3, b.4)).collect()
 }
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn the_bottom_line_fits() {
         for view in [Images, Machines, View::Transfers, Setup] {
-            let model = Model { view, link: Link::Full, ..Model::default() };
+            let model = Model { view, link: ServerLink::Full, ..Model::default() };
             let width: usize = hints(&model).iter().map(|(k, w)| k.len() + w.len() + 3).sum();
             assert!(width <= 80, "{view:?}: {width}");
         }

@@ -33,7 +33,7 @@ pub const VIEWS: [(View, &str); 4] = [
 
 /// How the server is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Link {
+pub enum ServerLink {
     /// Nothing is known yet.
     #[default]
     Asking,
@@ -47,7 +47,7 @@ pub enum Link {
 
 /// What the server has told last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
+pub struct ServerSnapshot {
     /// Its images. While it does not run: those on disk.
     pub images: Vec<ImageRow>,
     /// Its fetches.
@@ -62,7 +62,7 @@ pub struct Snapshot {
 
 /// Something that can be fetched.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceRow {
     /// Its name.
     pub name: String,
     /// What it is, and how large.
@@ -71,7 +71,7 @@ pub struct Source {
 
 /// What the setup view shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Setup {
+pub struct SetupView {
     /// This machine's networks: interface, and what it is in.
     pub networks: Vec<(String, String)>,
     /// What `boottorrent setup` is given beside.
@@ -86,7 +86,7 @@ pub struct Setup {
     pub busy: bool,
 }
 
-impl Setup {
+impl SetupView {
     /// Look at what the view shows.
     pub fn look(&mut self) -> Vec<Effect> {
         self.busy = true;
@@ -129,7 +129,7 @@ impl Cursor {
 
 /// What a text that is typed is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Prompt {
     /// A file or folder that becomes an image.
     Add,
     /// A URL, a magnet link or a .torrent to fetch.
@@ -155,7 +155,7 @@ pub enum Pick {
 
 /// Something that can be picked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Item {
+pub struct PickItem {
     /// What is taken.
     pub key: String,
     /// What is shown beside it.
@@ -183,7 +183,7 @@ pub enum Dialog {
     /// A line to type.
     Input {
         /// What for.
-        ask: Ask,
+        ask: Prompt,
         /// What was typed.
         text: String,
     },
@@ -192,7 +192,7 @@ pub enum Dialog {
         /// What for.
         pick: Pick,
         /// All there is.
-        items: Vec<Item>,
+        items: Vec<PickItem>,
         /// What was typed.
         filter: String,
         /// Where the cursor is.
@@ -202,7 +202,7 @@ pub enum Dialog {
 
 /// A sentence at the bottom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct StatusLine {
     /// The sentence.
     pub text: String,
     /// Whether something failed.
@@ -215,13 +215,13 @@ pub struct Model {
     /// Where we are.
     pub view: View,
     /// How the server is reached.
-    pub link: Link,
+    pub link: ServerLink,
     /// What it told.
-    pub now: Snapshot,
+    pub now: ServerSnapshot,
     /// What can be fetched; nothing until it was looked for.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SourceRow>,
     /// The setup view.
-    pub setup: Setup,
+    pub setup: SetupView,
     /// The cursors of images and machines.
     pub images: Cursor,
     /// See `images`.
@@ -235,7 +235,7 @@ pub struct Model {
     /// What lies over the view.
     pub dialog: Option<Dialog>,
     /// The sentence at the bottom.
-    pub said: Said,
+    pub said: StatusLine,
     /// A command that runs, and what it said last.
     pub running: Option<String>,
     /// Rows of the terminal, for a page's length.
@@ -247,11 +247,11 @@ pub struct Model {
 impl Model {
     /// Say something at the bottom.
     pub fn say(&mut self, text: impl Into<String>) {
-        self.said = Said { text: text.into(), bad: false };
+        self.said = StatusLine { text: text.into(), bad: false };
     }
 
     /// Say what failed.
     pub fn complain(&mut self, text: impl Into<String>) {
-        self.said = Said { text: text.into(), bad: true };
+        self.said = StatusLine { text: text.into(), bad: true };
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The lists as they are shown: filtered, and what needs attention first.
 
-use super::model::{Item, Model};
+use super::model::{Model, PickItem};
 use crate::{
     api::types::ImageRow,
     clients::Client,
@@ -117,7 +117,7 @@ pub fn since(c: &Client) -> Duration {
 }
 
 /// The items of a list to pick from that match.
-pub fn items<'a>(items: &'a [Item], filter: &str) -> Vec<&'a Item> {
+pub fn items<'a>(items: &'a [PickItem], filter: &str) -> Vec<&'a PickItem> {
     items.iter().filter(|i| matches(&format!("{} {}", i.key, i.note), filter)).collect()
 }
 

@@ -4,7 +4,7 @@
 use super::{
     draw::draw,
     effect::{Effect, Errand, Ran},
-    model::{Ask, Dialog, Link, Model, Snapshot, Source, View},
+    model::{Dialog, Model, Prompt, ServerLink, ServerSnapshot, SourceRow, View},
     screen::{Look, clean},
     update::{Message, update},
 };
@@ -91,7 +91,7 @@ fn machine(id: &str, name: &str, phase: Phase, have: u64) -> Client {
 
 /// A server with two images, a fetch, and three machines.
 fn model() -> Model {
-    let mut now = Snapshot::default();
+    let mut now = ServerSnapshot::default();
     let machines = vec!["52:54:00:00:00:01".to_owned()];
     for name in ["exam", "lab"] {
         let (default, machines) = (name == "lab", if name == "lab" { machines.clone() } else { Vec::new() });
@@ -121,7 +121,7 @@ fn model() -> Model {
     now.stats.history = (0..100).map(|n| Sample { sent: n * 1000, received: n * 50_000 }).collect();
     now.stats.sent = 1 << 30;
     let mut model = Model { height: 24, ..Model::default() };
-    assert_eq!(update(&mut model, Message::Polled(Link::Full, Box::new(now))), []);
+    assert_eq!(update(&mut model, Message::Polled(ServerLink::Full, Box::new(now))), []);
     model
 }
 
@@ -218,7 +218,7 @@ fn a_source_is_filtered_and_picked() {
     let mut m = model();
     press(&mut m, "f");
     let sources = ["debian-live-gnome", "debian-live-kde", "arch"];
-    let sources = sources.map(|n| Source { name: n.into(), about: "3 GiB amd64".into() }).to_vec();
+    let sources = sources.map(|n| SourceRow { name: n.into(), about: "3 GiB amd64".into() }).to_vec();
     update(&mut m, Message::Sources(Ok(sources)));
     press(&mut m, "deb kd");
     let text = screen(&m, 80, 24, RICH);
@@ -245,7 +245,7 @@ fn what_has_failed_is_tried_again() {
 fn without_a_server_nothing_is_changed() {
     let mut m = model();
     let now = m.now.clone();
-    update(&mut m, Message::Polled(Link::Down("asking: refused".into()), Box::new(now)));
+    update(&mut m, Message::Polled(ServerLink::Down("asking: refused".into()), Box::new(now)));
     assert_eq!(press(&mut m, "dxyfu2wa3"), []);
     m.view = View::Images;
     let text = screen(&m, 80, 24, RICH);
@@ -260,12 +260,12 @@ fn the_cursor_stays_with_its_machine() {
     assert_eq!(m.machines.key.as_deref(), Some("52:54:00:00:00:02"));
     let mut now = m.now.clone();
     now.machines[1].heartbeat.phase = Phase::Seed;
-    update(&mut m, Message::Polled(Link::Full, Box::new(now.clone())));
+    update(&mut m, Message::Polled(ServerLink::Full, Box::new(now.clone())));
     assert_eq!((m.machines.key.as_deref(), m.machines.at), (Some("52:54:00:00:00:02"), 2));
     now.machines.remove(1);
-    update(&mut m, Message::Polled(Link::Full, Box::new(now)));
+    update(&mut m, Message::Polled(ServerLink::Full, Box::new(now)));
     assert_eq!(m.machines.key.as_deref(), Some("52:54:00:00:00:01"), "who took its place");
-    update(&mut m, Message::Polled(Link::Full, Box::default()));
+    update(&mut m, Message::Polled(ServerLink::Full, Box::default()));
     assert_eq!(m.machines.key, None);
     assert_eq!(press(&mut m, "w\n>>"), []);
 }
@@ -303,7 +303,7 @@ fn bad_names_are_refused_while_one_can_still_mend_them() {
     let mut m = model();
     assert_eq!(press(&mut m, "r/\n"), []);
     assert!(m.said.bad && m.said.text.contains("exam/"), "{}", m.said.text);
-    assert_eq!(m.dialog, Some(Dialog::Input { ask: Ask::Rename("exam".into()), text: "exam/".into() }));
+    assert_eq!(m.dialog, Some(Dialog::Input { ask: Prompt::Rename("exam".into()), text: "exam/".into() }));
 }
 
 #[test]
@@ -396,8 +396,8 @@ fn infested(evil: &str) -> Model {
     m.setup.plan = vec![evil()];
     m.said.text = evil();
     m.filter = evil();
-    m.link = Link::Down(evil());
-    m.sources = vec![Source { name: evil(), about: evil() }];
+    m.link = ServerLink::Down(evil());
+    m.sources = vec![SourceRow { name: evil(), about: evil() }];
     m.dialog = Some(Dialog::Text { title: evil(), lines: vec![evil()], scroll: 0, yes: None });
     m
 }

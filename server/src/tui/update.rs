@@ -4,11 +4,14 @@
 use super::{
     dialog::{ask, in_dialog, pick, typed},
     effect::{Effect, Errand, Ran},
-    keys::{self, Command},
-    model::{Ask, Dialog, Item, Link, Model, Pick, Said, Setup, Snapshot, Source, VIEWS, View},
+    keys::{self, KeyAction},
+    model::{
+        Dialog, Model, Pick, PickItem, Prompt, ServerLink, ServerSnapshot, SetupView, SourceRow, StatusLine,
+        VIEWS, View,
+    },
     rows::{self, Line},
 };
-use crate::{api::types::ImageRow, fetch::request::FetchRequest, hosts::HostKey};
+use crate::{api::types::ImageRow, fetch::request::FetchRequest, hosts::EntryKey};
 use bootspec::SERVER_UNIT;
 use crossterm::event::{KeyCode, KeyEvent};
 
@@ -20,13 +23,13 @@ pub enum Message {
     /// The terminal has so many rows now.
     Rows(u16),
     /// The server was asked.
-    Polled(Link, Box<Snapshot>),
+    Polled(ServerLink, Box<ServerSnapshot>),
     /// What a machine said last.
     Log(String, Vec<String>),
     /// It was told something: what came of it.
     Did(Result<String, String>),
     /// The catalogue of sources.
-    Sources(Result<Vec<Source>, String>),
+    Sources(Result<Vec<SourceRow>, String>),
     /// This machine's networks.
     Networks(Vec<(String, String)>),
     /// A command that runs says how far it is.
@@ -83,7 +86,7 @@ fn press(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
         model.over = true;
         return Vec::new();
     }
-    model.said = Said::default();
+    model.said = StatusLine::default();
     if let Some(dialog) = model.dialog.take() {
         return in_dialog(model, dialog, key);
     }
@@ -105,11 +108,11 @@ fn press(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     }
 }
 
-fn act(model: &mut Model, command: Command) -> Vec<Effect> {
+fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
     let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
     match command {
-        Command::Quit => model.over = true,
-        Command::Help => {
+        KeyAction::Quit => model.over = true,
+        KeyAction::Help => {
             let line = |(key, text): &(&str, &str)| match text.is_empty() {
                 true => format!("{key}:"),
                 false => format!("  {key:<20} {text}"),
@@ -117,28 +120,28 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
             let lines = keys::HELP.iter().map(line).collect();
             model.dialog = Some(Dialog::Text { title: "Keys".into(), lines, scroll: 0, yes: None });
         }
-        Command::To(view) => return go(model, view),
-        Command::Next => return go(model, beside(model.view, 1)),
-        Command::Previous => return go(model, beside(model.view, VIEWS.len() - 1)),
-        Command::Step(by) => step(model, by),
-        Command::Page(by) => step(model, by * page),
-        Command::First => step(model, isize::MIN),
-        Command::Last => step(model, isize::MAX),
-        Command::Filter => model.filtering = true,
-        Command::Clear => {
+        KeyAction::To(view) => return go(model, view),
+        KeyAction::Next => return go(model, beside(model.view, 1)),
+        KeyAction::Previous => return go(model, beside(model.view, VIEWS.len() - 1)),
+        KeyAction::Step(by) => step(model, by),
+        KeyAction::Page(by) => step(model, by * page),
+        KeyAction::First => step(model, isize::MIN),
+        KeyAction::Last => step(model, isize::MAX),
+        KeyAction::Filter => model.filtering = true,
+        KeyAction::Clear => {
             model.filter.clear();
             settle(model);
         }
-        Command::Details => return details(model),
-        Command::Add => ask(model, Ask::Add),
-        Command::Again => return model.setup.look(),
-        Command::Interface => {
-            let item = |(key, note): &(String, String)| Item { key: key.clone(), note: note.clone() };
+        KeyAction::Details => return details(model),
+        KeyAction::Add => ask(model, Prompt::Add),
+        KeyAction::Again => return model.setup.look(),
+        KeyAction::Interface => {
+            let item = |(key, note): &(String, String)| PickItem { key: key.clone(), note: note.clone() };
             let items = model.setup.networks.iter().map(item).collect();
             pick(model, Pick::Interface, items);
         }
-        Command::Mode => return mode(model),
-        Command::Write => {
+        KeyAction::Mode => return mode(model),
+        KeyAction::Write => {
             if model.setup.fits {
                 let mut lines = vec![
                     "This is written, checked with `dnsmasq --test` (boottorrent setup --remove undoes it):"
@@ -161,14 +164,14 @@ fn act(model: &mut Model, command: Command) -> Vec<Effect> {
 }
 
 /// What the server must do for us: only when it takes changes.
-fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
+fn change_something(model: &mut Model, command: KeyAction) -> Vec<Effect> {
     match &model.link {
-        Link::Full | Link::Asking => {}
-        Link::ReadOnly => {
+        ServerLink::Full | ServerLink::Asking => {}
+        ServerLink::ReadOnly => {
             model.complain("this user may look only: run it as root, or as a member of the socket's group");
             return Vec::new();
         }
-        Link::Down(_) => {
+        ServerLink::Down(_) => {
             model.complain(format!(
                     "the server does not run: start it first (systemctl start {SERVER_UNIT}, or: boottorrent serve)"
                 ),
@@ -177,23 +180,23 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
         }
     }
     match command {
-        Command::Fetch if model.sources.is_empty() => {
+        KeyAction::Fetch if model.sources.is_empty() => {
             model.say("looking for sources…");
             return vec![Effect::Sources];
         }
-        Command::Fetch => pick_source(model),
-        Command::FetchUrl => ask(model, Ask::Fetch),
-        Command::Assign => {
+        KeyAction::Fetch => pick_source(model),
+        KeyAction::FetchUrl => ask(model, Prompt::Fetch),
+        KeyAction::Assign => {
             if let Some(machine) = machine(model) {
                 assign(model, Pick::Image(machine));
             }
         }
-        Command::Once => {
+        KeyAction::Once => {
             if let Some(machine) = machine(model) {
                 assign(model, Pick::Once(machine));
             }
         }
-        Command::AssignGroup => {
+        KeyAction::AssignGroup => {
             let machine =
                 model.now.machines.iter().find(|c| Some(&c.heartbeat.id) == model.machines.key.as_ref());
             match machine.and_then(|c| c.group.clone()) {
@@ -203,8 +206,8 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
                 None => model.complain("it is in no group: boottorrent host set MAC --group NAME"),
             }
         }
-        Command::Unassign => return machine(model).map(Effect::Unassign).into_iter().collect(),
-        Command::Wake => return machine(model).map(Effect::Wake).into_iter().collect(),
+        KeyAction::Unassign => return machine(model).map(Effect::Unassign).into_iter().collect(),
+        KeyAction::Wake => return machine(model).map(Effect::Wake).into_iter().collect(),
         _ => return change_image(model, command),
     }
     Vec::new()
@@ -213,7 +216,7 @@ fn change_something(model: &mut Model, command: Command) -> Vec<Effect> {
 /// The machine under the cursor, by a name that means one machine and nothing else.
 fn machine(model: &mut Model) -> Option<String> {
     let id = model.machines.key.clone()?;
-    match id.parse::<HostKey>() {
+    match id.parse::<EntryKey>() {
         Ok(key) if key.is_machine() => Some(id),
         _ => {
             model.complain("it is not known by a MAC address: nothing can be assigned to it");
@@ -223,33 +226,35 @@ fn machine(model: &mut Model) -> Option<String> {
 }
 
 fn assign(model: &mut Model, what: Pick) {
-    let item = |row: &ImageRow| Item { key: row.manifest.name.to_string(), note: row.manifest.what() };
+    let item = |row: &ImageRow| PickItem { key: row.manifest.name.to_string(), note: row.manifest.what() };
     let items = model.now.images.iter().map(item).collect();
     pick(model, what, items);
 }
 
-fn change_image(model: &mut Model, command: Command) -> Vec<Effect> {
+fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
     let lines = rows::images(model);
     match (lines.iter().find(|l| Some(l.key()) == model.images.key), command) {
-        (Some(Line::Image(row, _)), Command::Default) => vec![Effect::Default(row.manifest.name.to_string())],
-        (Some(Line::Image(row, _)), Command::Rename) => {
+        (Some(Line::Image(row, _)), KeyAction::Default) => {
+            vec![Effect::Default(row.manifest.name.to_string())]
+        }
+        (Some(Line::Image(row, _)), KeyAction::Rename) => {
             let name = row.manifest.name.to_string();
             let text = name.clone();
-            model.dialog = Some(Dialog::Input { ask: Ask::Rename(name), text });
+            model.dialog = Some(Dialog::Input { ask: Prompt::Rename(name), text });
             Vec::new()
         }
-        (Some(Line::Image(row, _)), Command::Remove) => {
+        (Some(Line::Image(row, _)), KeyAction::Remove) => {
             let name = row.manifest.name.to_string();
             let lines = who_runs(model, &name, &row.machines);
             let yes = Some(Effect::Remove(name.clone()));
             model.dialog = Some(Dialog::Text { title: format!("Remove {name}?"), lines, scroll: 0, yes });
             Vec::new()
         }
-        (Some(Line::Fetch(fetch)), Command::Remove) => vec![Effect::Cancel(fetch.id)],
-        (Some(Line::Fetch(fetch)), Command::Retry) if !fetch.state.is_alive() => {
+        (Some(Line::Fetch(fetch)), KeyAction::Remove) => vec![Effect::Cancel(fetch.id)],
+        (Some(Line::Fetch(fetch)), KeyAction::Retry) if !fetch.state.is_alive() => {
             vec![Effect::Cancel(fetch.id), Effect::Fetch(Box::new(fetch.request.clone()))]
         }
-        (Some(Line::Fetch(fetch)), Command::Unverified) if !fetch.state.is_alive() => {
+        (Some(Line::Fetch(fetch)), KeyAction::Unverified) if !fetch.state.is_alive() => {
             let request = FetchRequest { no_verify: true, ..fetch.request.clone() };
             let lines = vec![
                 format!("{} is taken as it comes.", request.what),
@@ -296,7 +301,7 @@ fn go(model: &mut Model, view: View) -> Vec<Effect> {
     }
     model.view = view;
     settle(model);
-    match view == View::Setup && model.setup == Setup::default() {
+    match view == View::Setup && model.setup == SetupView::default() {
         true => model.setup.look(),
         false => Vec::new(),
     }
@@ -335,12 +340,12 @@ fn details(model: &mut Model) -> Vec<Effect> {
 }
 
 fn pick_source(model: &mut Model) {
-    let item = |s: &Source| Item { key: s.name.clone(), note: s.about.clone() };
+    let item = |s: &SourceRow| PickItem { key: s.name.clone(), note: s.about.clone() };
     let items = model.sources.iter().map(item).collect();
     pick(model, Pick::Source, items);
 }
 
-fn sources_came(model: &mut Model, sources: Result<Vec<Source>, String>) -> Vec<Effect> {
+fn sources_came(model: &mut Model, sources: Result<Vec<SourceRow>, String>) -> Vec<Effect> {
     match sources {
         Err(why) => model.complain(why),
         Ok(sources) if sources.is_empty() => {
@@ -348,7 +353,7 @@ fn sources_came(model: &mut Model, sources: Result<Vec<Source>, String>) -> Vec<
         }
         Ok(sources) => {
             model.sources = sources;
-            model.said = Said::default();
+            model.said = StatusLine::default();
             if model.dialog.is_none() {
                 pick_source(model);
             }
@@ -366,7 +371,7 @@ fn mode(model: &mut Model) -> Vec<Effect> {
             model.setup.look()
         }
         None => {
-            ask(model, Ask::Range);
+            ask(model, Prompt::Range);
             Vec::new()
         }
     }

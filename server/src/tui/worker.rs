@@ -2,16 +2,16 @@
 //! Work: asking the server, telling it what was wanted, running our own commands. What comes of it are messages.
 
 use super::{
-    model::{Link, Snapshot, Source},
+    model::{ServerLink, ServerSnapshot, SourceRow},
     update::Message,
 };
 use crate::{
     api::{Api, types::ImageRow},
     catalogue::{Catalogue, ImageChange},
     config::Config,
-    hosts::{Field, HostChange, HostKey},
+    hosts::{EntryKey, Field, HostChange},
     net::interfaces,
-    sources::{Folders, Found},
+    sources::{Folders, FoundSource},
     tui::effect::{Effect, Errand, Ran},
 };
 use anyhow::{Context, Result, anyhow};
@@ -60,12 +60,12 @@ impl Worker {
             let message = match told {
                 Ok(now) => {
                     let full = api.as_ref().is_some_and(Api::can_change);
-                    Message::Polled(if full { Link::Full } else { Link::ReadOnly }, Box::new(now))
+                    Message::Polled(if full { ServerLink::Full } else { ServerLink::ReadOnly }, Box::new(now))
                 }
                 Err(e) => {
                     // Another one may be started, with a socket.
                     api = None;
-                    Message::Polled(Link::Down(format!("{e:#}")), Box::new(self.on_disk()))
+                    Message::Polled(ServerLink::Down(format!("{e:#}")), Box::new(self.on_disk()))
                 }
             };
             if self.tell.send(message).is_err() {
@@ -76,7 +76,7 @@ impl Worker {
     }
 
     /// What there is without a server.
-    fn on_disk(&self) -> Snapshot {
+    fn on_disk(&self) -> ServerSnapshot {
         let catalogue = Catalogue::at(&self.config.catalogue.dir);
         let names = catalogue.names().unwrap_or_default();
         let row = |name: &ImageName| {
@@ -85,7 +85,7 @@ impl Worker {
             let key = catalogue.signed_by_key(name).map(|k| k.to_string());
             Some(ImageRow { manifest, phase_one, default: false, key, machines: Vec::new() })
         };
-        Snapshot { images: names.iter().filter_map(row).collect(), ..Snapshot::default() }
+        ServerSnapshot { images: names.iter().filter_map(row).collect(), ..ServerSnapshot::default() }
     }
 
     /// Begin some work.
@@ -126,7 +126,7 @@ impl Worker {
     async fn change(&self, change: Effect) -> Result<String> {
         let api = Api::local(&self.config.serve.socket)?.context("the server does not run")?;
         let name = |name: &str| name.parse::<ImageName>().map_err(anyhow::Error::msg);
-        let key = |key: &str| key.parse::<HostKey>().map_err(anyhow::Error::msg);
+        let key = |key: &str| key.parse::<EntryKey>().map_err(anyhow::Error::msg);
         Ok(match change {
             Effect::Fetch(request) => {
                 let row = api.fetch(&request).await?;
@@ -181,13 +181,13 @@ impl Worker {
     }
 
     /// What can be fetched by name.
-    fn sources(&self) -> Result<Vec<Source>> {
+    fn sources(&self) -> Result<Vec<SourceRow>> {
         let all = Folders { dirs: self.config.catalogue.sources.clone() }.read()?;
-        let source = |found: &Found| {
+        let source = |found: &FoundSource| {
             let size = found.source.size.map(human_size).unwrap_or_default();
             let words = [size, found.source.architecture.clone(), found.source.description.clone()];
             let about = words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join("  ");
-            Source { name: found.name.to_string(), about }
+            SourceRow { name: found.name.to_string(), about }
         };
         Ok(all.sources.values().map(source).collect())
     }
@@ -234,8 +234,8 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, mut on_line: impl FnMut(&str
 }
 
 /// All that the server tells.
-async fn snapshot(api: &Api) -> Result<Snapshot> {
-    Ok(Snapshot {
+async fn snapshot(api: &Api) -> Result<ServerSnapshot> {
+    Ok(ServerSnapshot {
         images: api.images().await?,
         fetches: api.fetches().await?,
         machines: api.clients().await?,

@@ -31,7 +31,7 @@ const MAX_ERROR: usize = 200;
 const HISTORY: usize = 300;
 
 /// The server at one moment, as far as those who listen are told of it.
-pub struct Snapshot {
+pub struct LiveSnapshot {
     /// The machines.
     pub clients: Arc<Vec<Client>>,
     /// The images' figures.
@@ -42,7 +42,7 @@ pub struct Snapshot {
 
 /// A machine in a line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct MachineRow {
     id: String,
     name: Option<String>,
     address: Option<String>,
@@ -60,10 +60,10 @@ pub struct Row {
     error: Option<String>,
 }
 
-impl From<&Client> for Row {
-    fn from(c: &Client) -> Row {
+impl From<&Client> for MachineRow {
+    fn from(c: &Client) -> MachineRow {
         let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
-        Row {
+        MachineRow {
             id: h.id.clone(),
             name: c.name.clone().or_else(|| h.hostname.clone()).filter(|n| !n.is_empty()),
             address: h.address.clone().or(c.remote.map(|r| r.to_string())),
@@ -86,7 +86,7 @@ impl From<&Client> for Row {
 struct Message<'a> {
     /// Whether this is everything: what the listener had before is void.
     all: bool,
-    machines: Vec<&'a Row>,
+    machines: Vec<&'a MachineRow>,
     gone: BTreeSet<&'a str>,
     /// All images, if anything about them has changed.
     images: Option<&'a [ImageStats]>,
@@ -95,18 +95,18 @@ struct Message<'a> {
 }
 
 #[derive(Default)]
-struct Seen {
-    rows: BTreeMap<String, Row>,
+struct LiveView {
+    rows: BTreeMap<String, MachineRow>,
     images: Vec<ImageStats>,
     /// Payload bytes sent in all, and received now by the second.
     sent: u64,
     received: u64,
 }
 
-impl Seen {
-    fn of(now: Snapshot) -> Seen {
-        Seen {
-            rows: now.clients.iter().map(|c| (c.heartbeat.id.clone(), Row::from(c))).collect(),
+impl LiveView {
+    fn of(now: LiveSnapshot) -> LiveView {
+        LiveView {
+            rows: now.clients.iter().map(|c| (c.heartbeat.id.clone(), MachineRow::from(c))).collect(),
             images: now.images,
             sent: now.sent,
             received: received(&now.clients),
@@ -120,8 +120,8 @@ impl Seen {
     }
 
     /// What there is to say after `before`; nothing, if all is the same.
-    fn news(&self, before: &Seen) -> Option<Arc<str>> {
-        let new = |(id, row): &(&String, &Row)| before.rows.get(*id) != Some(*row);
+    fn news(&self, before: &LiveView) -> Option<Arc<str>> {
+        let new = |(id, row): &(&String, &MachineRow)| before.rows.get(*id) != Some(*row);
         let message = Message {
             all: false,
             machines: self.rows.iter().filter(new).map(|(_, row)| row).collect(),
@@ -154,11 +154,11 @@ fn down(c: &Client) -> u64 {
 /// Who listens, and what they have been told.
 pub struct Live {
     places: Arc<Mutex<HashMap<Host, usize>>>,
-    inner: Mutex<Inner>,
+    inner: Mutex<LiveInner>,
 }
 
-struct Inner {
-    seen: Seen,
+struct LiveInner {
+    seen: LiveView,
     /// It, as it is told at first.
     all: Option<Arc<str>>,
     history: VecDeque<Sample>,
@@ -199,7 +199,8 @@ impl Drop for ListenersPlace {
 impl Default for Live {
     fn default() -> Live {
         let news = Some(broadcast::channel(BACKLOG).0);
-        let inner = Inner { seen: Seen::default(), all: None, history: VecDeque::new(), sampled: None, news };
+        let inner =
+            LiveInner { seen: LiveView::default(), all: None, history: VecDeque::new(), sampled: None, news };
         Live { places: Arc::default(), inner: Mutex::new(inner) }
     }
 }
@@ -226,7 +227,7 @@ impl Live {
         inner.sampled = Some((now, sent));
         if inner.news.as_ref().is_some_and(|n| n.receiver_count() > 0) {
             let images = images(&clients);
-            let seen = Seen::of(Snapshot { clients, images, sent });
+            let seen = LiveView::of(LiveSnapshot { clients, images, sent });
             if let (Some(text), Some(news)) = (seen.news(&inner.seen), &inner.news) {
                 // Whoever has gone meanwhile misses nothing.
                 let _ = news.send(text);
@@ -236,7 +237,7 @@ impl Live {
     }
 
     /// Someone new listens. None: too many do already, or the server stops.
-    pub fn listen(&self, remote: IpAddr, now: impl FnOnce() -> Snapshot) -> Option<Listener> {
+    pub fn listen(&self, remote: IpAddr, now: impl FnOnce() -> LiveSnapshot) -> Option<Listener> {
         let (all, news) = self.everything(now)?;
         let place = self.place(remote.into(), all.len())?;
         Some(Listener { all, news, place })
@@ -259,7 +260,7 @@ impl Live {
     /// the server stops.
     pub fn everything(
         &self,
-        now: impl FnOnce() -> Snapshot,
+        now: impl FnOnce() -> LiveSnapshot,
     ) -> Option<(Arc<str>, broadcast::Receiver<Arc<str>>)> {
         let mut inner = self.inner();
         let sender = inner.news.as_ref()?;
@@ -267,9 +268,9 @@ impl Live {
         let news = sender.subscribe();
         if alone {
             // While nobody listened nothing was looked at.
-            (inner.seen, inner.all) = (Seen::of(now()), None);
+            (inner.seen, inner.all) = (LiveView::of(now()), None);
         }
-        let Inner { seen, all, .. } = &mut *inner;
+        let LiveInner { seen, all, .. } = &mut *inner;
         Some((all.get_or_insert_with(|| seen.all()).clone(), news))
     }
 
@@ -288,7 +289,7 @@ impl Live {
         self.inner().news = None;
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, LiveInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -304,9 +305,9 @@ mod tests {
         Client { heartbeat, ..Default::default() }
     }
 
-    fn seen(clients: &[Client]) -> Seen {
-        let rows = clients.iter().map(|c| (c.heartbeat.id.clone(), Row::from(c))).collect();
-        Seen { rows, received: received(clients), ..Default::default() }
+    fn seen(clients: &[Client]) -> LiveView {
+        let rows = clients.iter().map(|c| (c.heartbeat.id.clone(), MachineRow::from(c))).collect();
+        LiveView { rows, received: received(clients), ..Default::default() }
     }
 
     #[test]
@@ -330,6 +331,9 @@ mod tests {
     #[test]
     fn a_machine_that_is_gone_has_no_rates() {
         let gone = Client { gone: true, ..client("a", 5) };
-        assert_eq!((Row::from(&gone).down, Row::from(&gone).percent, received(&[gone])), (0, 50, 0));
+        assert_eq!(
+            (MachineRow::from(&gone).down, MachineRow::from(&gone).percent, received(&[gone])),
+            (0, 50, 0)
+        );
     }
 }

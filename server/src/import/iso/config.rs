@@ -11,7 +11,7 @@ const MAX_WORDS: usize = 128;
 
 /// What one entry of a menu starts. Paths as they are written, without a device and a leading slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct MenuEntry {
     /// The kernel.
     pub kernel: String,
     /// The initrds, which the boot loader puts one behind the other.
@@ -31,7 +31,7 @@ pub enum Language {
 }
 
 /// Read a configuration.
-pub fn parse(text: &str, language: Language) -> Vec<Entry> {
+pub fn parse(text: &str, language: Language) -> Vec<MenuEntry> {
     let mut menu = Menu::default();
     match language {
         Language::Grub => shell::run(text, &mut |words| menu.command(words)),
@@ -44,8 +44,8 @@ pub fn parse(text: &str, language: Language) -> Vec<Entry> {
 /// The entries so far, and the one that is being read.
 #[derive(Default)]
 struct Menu {
-    entries: Vec<Entry>,
-    now: Entry,
+    entries: Vec<MenuEntry>,
+    now: MenuEntry,
 }
 
 impl Menu {
@@ -167,8 +167,8 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
-    fn entry(kernel: &str, initrds: &[&str], words: &str) -> Entry {
-        Entry {
+    fn entry(kernel: &str, initrds: &[&str], words: &str) -> MenuEntry {
+        MenuEntry {
             kernel: kernel.into(),
             initrds: initrds.iter().map(|i| (*i).to_owned()).collect(),
             words: words.split_whitespace().map(str::to_owned).collect(),

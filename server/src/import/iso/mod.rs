@@ -17,8 +17,8 @@ use crate::{
     family::{FAMILIES, Usual, spec},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::{BootFile, Family, InitrdFrom};
-use config::{Entry, Language};
+use bootspec::manifest::{BootFile, Family};
+use config::{Language, MenuEntry};
 use files::Files;
 use std::{
     fs::{self, File},
@@ -95,7 +95,7 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
         notes.push(format!("of its boot loader's kernel parameters these are left out: {}", left.join(" ")));
     }
     let mut boot = Boot {
-        from: InitrdFrom::Image,
+        own: None,
         version: None,
         config: None,
         notes: Vec::new(),
@@ -118,19 +118,20 @@ fn boot_file(path: &Path, from: String) -> Result<BootFile> {
 /// What could be booted.
 struct Candidates {
     /// In the order of the boot loaders' menus; then what lies in the usual places.
-    found: Vec<Entry>,
+    found: Vec<MenuEntry>,
     /// The configurations that have entries.
     menus: Vec<String>,
     /// Those of `found` that no menu has.
-    usual: Vec<Entry>,
+    usual: Vec<MenuEntry>,
 }
 
 fn candidates(files: &Files) -> Candidates {
     let mut configs: Vec<(usize, &str)> = files.paths().filter_map(|p| Some((rank(p)?, p))).collect();
     configs.sort_unstable();
-    let (mut found, mut menus, mut usual): (Vec<Entry>, _, _) = (Vec::new(), Vec::new(), Vec::new());
-    let known =
-        |found: &[Entry], e: &Entry| found.iter().any(|f| f.kernel == e.kernel && f.initrds == e.initrds);
+    let (mut found, mut menus, mut usual): (Vec<MenuEntry>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+    let known = |found: &[MenuEntry], e: &MenuEntry| {
+        found.iter().any(|f| f.kernel == e.kernel && f.initrds == e.initrds)
+    };
     for (rank, path) in configs.into_iter().take(MAX_CONFIGS) {
         let Some(file) = files.find(path) else { continue };
         let Ok(text) = files.read(&file, MAX_CONFIG) else { continue };
@@ -155,7 +156,7 @@ fn candidates(files: &Files) -> Candidates {
             files.find(files.paths().find(fits)?)
         };
         if let (Some(kernel), Some(initrd)) = (first(kernel), first(initrd)) {
-            let entry = Entry { kernel, initrds: vec![initrd], words: Vec::new() };
+            let entry = MenuEntry { kernel, initrds: vec![initrd], words: Vec::new() };
             if !known(&found, &entry) {
                 found.push(entry.clone());
                 usual.push(entry);
@@ -187,23 +188,23 @@ fn rank(path: &str) -> Option<usize> {
 }
 
 /// The entry with paths that are on the ISO. isolinux writes them relative to its own folder.
-fn found_in(files: &Files, entry: Entry, config: &str) -> Option<Entry> {
+fn found_in(files: &Files, entry: MenuEntry, config: &str) -> Option<MenuEntry> {
     let folder = config.rsplit_once('/').map_or("", |(folder, _)| folder);
     let find = |path: &String| files.find(path).or_else(|| files.find(&format!("{folder}/{path}")));
     let initrds: Vec<String> = entry.initrds.iter().filter_map(find).collect();
     // All of them, or it would not be what the ISO boots.
     let all = !initrds.is_empty() && initrds.len() == entry.initrds.len();
-    Some(Entry { kernel: find(&entry.kernel)?, initrds, words: entry.words }).filter(|_| all)
+    Some(MenuEntry { kernel: find(&entry.kernel)?, initrds, words: entry.words }).filter(|_| all)
 }
 
 /// The first candidate whose initrd is of a live system; its initrd is in the staging folder then.
 fn choose(
     files: &Files,
-    found: Vec<Entry>,
+    found: Vec<MenuEntry>,
     staging: &Staging,
     shown: &str,
     kernel_given: bool,
-) -> Result<(Entry, Family, String)> {
+) -> Result<(MenuEntry, Family, String)> {
     if found.is_empty() && !kernel_given {
         bail!(no_kernel(shown));
     }

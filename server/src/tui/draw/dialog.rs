@@ -2,14 +2,14 @@
 //! What lies over a view.
 
 use super::{
-    grid::{self, Row, left},
+    grid::{self, GridRow, left},
     images, machines,
     style::{Tone, bar, rate},
 };
 use crate::{
     clients::{Client, totals::boot_seconds},
     tui::{
-        model::{Ask, Cursor, Dialog, Item, Model, Pick},
+        model::{Cursor, Dialog, Model, Pick, PickItem, Prompt},
         rows::{self, Line as ImageLine},
     },
 };
@@ -75,12 +75,14 @@ fn text(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line>, scroll: us
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: false }).scroll(scroll), inner);
 }
 
-fn input(frame: &mut Frame, area: Rect, ask: &Ask, typed: &str) {
+fn input(frame: &mut Frame, area: Rect, ask: &Prompt, typed: &str) {
     let (title, help) = match ask {
-        Ask::Add => (" Add a file ", "ISO, disk or filesystem image, root folder or tarball on this server:"),
-        Ask::Fetch => (" Fetch ", "A URL, a magnet link, or the path of a .torrent:"),
-        Ask::Rename(_) => (" Rename ", "The new name:"),
-        Ask::Range => (" Addresses ", "The addresses to give, as in 10.0.0.100,10.0.0.200:"),
+        Prompt::Add => {
+            (" Add a file ", "ISO, disk or filesystem image, root folder or tarball on this server:")
+        }
+        Prompt::Fetch => (" Fetch ", "A URL, a magnet link, or the path of a .torrent:"),
+        Prompt::Rename(_) => (" Rename ", "The new name:"),
+        Prompt::Range => (" Addresses ", "The addresses to give, as in 10.0.0.100,10.0.0.200:"),
     };
     let height = 6.min(area.height);
     let place = Rect { y: area.y + (area.height - height) / 2, height, ..area };
@@ -97,7 +99,7 @@ fn input(frame: &mut Frame, area: Rect, ask: &Ask, typed: &str) {
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-fn list(frame: &mut Frame, area: Rect, pick: &Pick, items: &[Item], filter: &str, cursor: &Cursor) {
+fn list(frame: &mut Frame, area: Rect, pick: &Pick, items: &[PickItem], filter: &str, cursor: &Cursor) {
     let title = match pick {
         Pick::Source => " Fetch which? ".to_owned(),
         Pick::Image(machine) => format!(" Which image for {machine}? "),
@@ -109,8 +111,8 @@ fn list(frame: &mut Frame, area: Rect, pick: &Pick, items: &[Item], filter: &str
     let [top, middle, below] = Layout::vertical(rows).areas(inner);
     let shown = rows::items(items, filter);
     frame.render_widget(Paragraph::new(format!(" {} of {} with: {filter}_", shown.len(), items.len())), top);
-    let row = |i: &&Item| Row { cells: vec![i.key.clone(), i.note.clone()], tone: Tone::Plain };
-    let rows: Vec<Row> = shown.iter().map(row).collect();
+    let row = |i: &&PickItem| GridRow { cells: vec![i.key.clone(), i.note.clone()], tone: Tone::Plain };
+    let rows: Vec<GridRow> = shown.iter().map(row).collect();
     grid::draw(
         frame.buffer_mut(),
         middle,

@@ -29,7 +29,7 @@ pub const fn right(title: &'static str, drop: u8) -> Column {
 
 /// A row: its cells, and how it looks.
 #[derive(Clone, Debug, Default)]
-pub struct Row {
+pub struct GridRow {
     /// A cell for each column.
     pub cells: Vec<String>,
     /// How it looks.
@@ -48,7 +48,7 @@ fn width(text: &str) -> u16 {
 }
 
 /// The columns that fit, with their widths.
-fn fit(columns: &[Column], rows: &[Row], room: u16) -> Vec<(usize, u16)> {
+fn fit(columns: &[Column], rows: &[GridRow], room: u16) -> Vec<(usize, u16)> {
     let wide = |n: usize, c: &Column| {
         let cells = rows.iter().filter_map(|r| r.cells.get(n)).map(|c| width(c)).max().unwrap_or(0);
         (n, cells.min(c.most).max(width(c.title)))
@@ -86,7 +86,7 @@ fn first(len: usize, height: usize, selected: usize) -> usize {
 }
 
 /// Draw head and rows.
-pub fn draw(buffer: &mut Buffer, area: Rect, columns: &[Column], rows: &[Row], selected: Option<usize>) {
+pub fn draw(buffer: &mut Buffer, area: Rect, columns: &[Column], rows: &[GridRow], selected: Option<usize>) {
     if area.height < 2 || area.width < 4 {
         return;
     }
@@ -142,7 +142,7 @@ mod tests {
     fn the_least_important_go_first() {
         let columns = [left("NAME", 20, 0), right("SIZE", 1), right("UP", 3), left("WHY", 40, 2)];
         let cells = ["a long name here", "1 GiB", "2 MB/s", "because of this"].map(String::from).to_vec();
-        let rows = [Row { cells, ..Row::default() }];
+        let rows = [GridRow { cells, ..GridRow::default() }];
         let shown = |room| fit(&columns, &rows, room).iter().map(|(n, _)| *n).collect::<Vec<_>>();
         assert_eq!(shown(80), [0, 1, 2, 3]);
         assert_eq!(shown(45), [0, 1, 3]);
@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_before_columns_go() {
         let columns = [left("NAME", 20, 0), left("WHAT", 120, 1)];
-        let rows = [Row { cells: vec!["debian-live-gnome".into(), "x".repeat(100)], ..Row::default() }];
+        let rows =
+            [GridRow { cells: vec!["debian-live-gnome".into(), "x".repeat(100)], ..GridRow::default() }];
         assert_eq!(fit(&columns, &rows, 78), [(0, 17), (1, 57)]);
         assert_eq!(fit(&columns, &rows, 40), [(0, 17)]);
     }

@@ -2,14 +2,14 @@
 //! The images: published, and being prepared.
 
 use super::{
-    grid::{self, Column, Row, left, right},
+    grid::{self, Column, GridRow, left, right},
     style::{Tone, bar, rate},
 };
 use crate::{
     api::types::ImageRow,
     fetch::request::{FetchRow, FetchState},
     tui::{
-        model::{Link, Model},
+        model::{Model, ServerLink},
         rows::{self, Line},
     },
     watch::stats::ImageStats,
@@ -33,7 +33,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let lines = rows::images(model);
     if lines.is_empty() {
         let text = match model.filter.is_empty() {
-            true if model.link == Link::Asking => "\n  Asking the server…",
+            true if model.link == ServerLink::Asking => "\n  Asking the server…",
             true => {
                 "\n  There is no image yet.\n\n  f  fetch one from the catalogue of sources\n  u  fetch a URL, a magnet link or a .torrent\n  a  make one of a file on this server"
             }
@@ -42,18 +42,18 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
         frame.render_widget(Paragraph::new(text), area);
         return;
     }
-    let rows: Vec<Row> = lines.iter().map(row).collect();
+    let rows: Vec<GridRow> = lines.iter().map(row).collect();
     grid::draw(frame.buffer_mut(), area, &COLUMNS, &rows, Some(model.images.at));
 }
 
-fn row(line: &Line) -> Row {
+fn row(line: &Line) -> GridRow {
     match line {
         Line::Image(image, stats) => published(image, *stats),
         Line::Fetch(fetch) => prepared(fetch),
     }
 }
 
-fn published(image: &ImageRow, stats: Option<&ImageStats>) -> Row {
+fn published(image: &ImageRow, stats: Option<&ImageStats>) -> GridRow {
     let m = &image.manifest;
     let (state, tone) = match stats {
         None => ("on disk", Tone::Plain),
@@ -72,14 +72,14 @@ fn published(image: &ImageRow, stats: Option<&ImageStats>) -> Row {
         number(&|s| format!("{:.2}×", s.copies())),
         m.added.clone(),
     ];
-    Row { cells, tone }
+    GridRow { cells, tone }
 }
 
-fn prepared(fetch: &FetchRow) -> Row {
+fn prepared(fetch: &FetchRow) -> GridRow {
     let (state, tone) = state(fetch);
     let none = || "-".to_owned();
     let size = fetch.total.map_or_else(none, human_size);
-    Row {
+    GridRow {
         cells: vec![
             rows::fetch_name(fetch),
             "fetch".into(),

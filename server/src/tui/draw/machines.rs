@@ -2,13 +2,13 @@
 //! The machines, a line each; and below, what there is to say of the selected one.
 
 use super::{
-    grid::{self, Column, Row, left, right},
+    grid::{self, Column, GridRow, left, right},
     style::{Tone, bar, rate},
 };
 use crate::{
     clients::Client,
     tui::{
-        model::{Link, Model},
+        model::{Model, ServerLink},
         rows,
     },
 };
@@ -40,7 +40,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let all = rows::machines(model);
     if all.is_empty() {
         let text = match model.filter.is_empty() {
-            true if model.link == Link::Asking => "\n  Asking the server…",
+            true if model.link == ServerLink::Asking => "\n  Asking the server…",
             true => "\n  No machine has reported yet. It appears here as soon as it asks what to boot.",
             false => "\n  No machine matches.",
         };
@@ -48,7 +48,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
         return;
     }
     let [table, below] = Layout::vertical([Constraint::Min(2), Constraint::Length(3)]).areas(area);
-    let rows: Vec<Row> = all.iter().map(|c| row(c)).collect();
+    let rows: Vec<GridRow> = all.iter().map(|c| row(c)).collect();
     grid::draw(frame.buffer_mut(), table, &COLUMNS, &rows, Some(model.machines.at));
     if let Some(c) = all.get(model.machines.at) {
         let mut lines = vec![Line::styled("─".repeat(below.width.into()), Tone::Dim.style())];
@@ -61,7 +61,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     }
 }
 
-fn row(c: &Client) -> Row {
+fn row(c: &Client) -> GridRow {
     let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
     let now = |r| if c.gone { "-".into() } else { rate(r) };
     // Who has everything told its rate while it still came.
@@ -91,7 +91,7 @@ fn row(c: &Client) -> Row {
         h.address.clone().unwrap_or_else(|| "-".into()),
         h.error.clone().unwrap_or_default(),
     ];
-    Row { cells, tone }
+    GridRow { cells, tone }
 }
 
 /// Who and where it is, and what it boots the next time.

@@ -11,7 +11,7 @@ mod transfers;
 
 use super::{
     keys,
-    model::{Link, Model, VIEWS, View},
+    model::{Model, ServerLink, VIEWS, View},
 };
 use bootspec::SERVER_UNIT;
 use ratatui::{
@@ -27,7 +27,7 @@ pub fn draw(frame: &mut Frame, model: &Model) {
     let rows = [Constraint::Length(1), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)];
     let [top, mut body, said, hints] = Layout::vertical(rows).areas(frame.area());
     title(frame, top, model);
-    if let Link::Down(why) = &model.link {
+    if let ServerLink::Down(why) = &model.link {
         let [notice, rest] = Layout::vertical([Constraint::Length(3), Constraint::Min(1)]).areas(body);
         down(frame, notice, why);
         body = rest;
@@ -61,10 +61,10 @@ fn title(frame: &mut Frame, area: Rect, model: &Model) {
         });
     }
     let link = match &model.link {
-        Link::Asking => "asking the server".to_owned(),
-        Link::Full => machines_word(model),
-        Link::ReadOnly => format!("{}, looking only", machines_word(model)),
-        Link::Down(_) => "the server does not run".to_owned(),
+        ServerLink::Asking => "asking the server".to_owned(),
+        ServerLink::Full => machines_word(model),
+        ServerLink::ReadOnly => format!("{}, looking only", machines_word(model)),
+        ServerLink::Down(_) => "the server does not run".to_owned(),
     };
     frame.buffer_mut().set_style(area, Tone::Bar.style());
     frame.render_widget(Paragraph::new(Line::from(spans)), area);

@@ -2,7 +2,7 @@
 //! The swarm: what the server sends against what all machines receive, and each image's share in it.
 
 use super::{
-    grid::{self, Column, Row, left, right},
+    grid::{self, Column, GridRow, left, right},
     style::{Tone, rate},
 };
 use crate::{
@@ -46,7 +46,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let last = model.now.stats.history.last().copied().unwrap_or_default();
     spark(frame, sent_title, sent, model, "server sends", last.sent, |s| s.sent);
     spark(frame, received_title, received, model, "machines receive", last.received, |s| s.received);
-    let rows: Vec<Row> = model.now.stats.images.iter().map(row).collect();
+    let rows: Vec<GridRow> = model.now.stats.images.iter().map(row).collect();
     grid::draw(frame.buffer_mut(), images, &COLUMNS, &rows, None);
 }
 
@@ -101,7 +101,7 @@ fn spark(
     frame.render_widget(Sparkline::default().data(&data).max(most.max(1)).style(Tone::Busy.style()), area);
 }
 
-fn row(s: &ImageStats) -> Row {
+fn row(s: &ImageStats) -> GridRow {
     let cells = vec![
         s.name.to_string(),
         human_size(s.size),
@@ -112,5 +112,5 @@ fn row(s: &ImageStats) -> Row {
         format!("{:.2}", s.copies()),
         s.priority.to_string(),
     ];
-    Row { cells, tone: Tone::Plain }
+    GridRow { cells, tone: Tone::Plain }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whether what comes fits on the disk: asked before the first byte.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{ImageName, units::human_size};
 use std::{io, path::Path};
 
@@ -23,14 +23,14 @@ pub fn keep(dir: &Path) -> Result<()> {
 
 /// The disk on which images are.
 #[derive(Clone, Debug)]
-pub struct Room<'a> {
+pub struct FreeSpace<'a> {
     /// A folder on it.
     pub dir: &'a Path,
     /// What would be there.
     pub name: &'a ImageName,
 }
 
-impl Room<'_> {
+impl FreeSpace<'_> {
     /// The bytes that this user can still write there.
     pub fn free(&self) -> Result<u64> {
         let s = nix::sys::statvfs::statvfs(self.dir)
@@ -41,6 +41,27 @@ impl Room<'_> {
     /// See [`keep`].
     pub fn keep(&self) -> Result<()> {
         keep(self.dir)
+    }
+
+    /// The sentence for a disk that is full.
+    pub fn full(&self) -> anyhow::Error {
+        anyhow!(
+            "no room for '{}' in the catalogue: the disk with {} is full; free some, or choose another one with --dir",
+            self.name,
+            self.dir.display()
+        )
+    }
+
+    /// A full disk is one sentence, whoever met it.
+    pub fn or_full(&self, e: anyhow::Error) -> anyhow::Error {
+        let full =
+            |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let ours = e.chain().any(|c| c.downcast_ref::<io::Error>().is_some_and(full));
+        // mksquashfs, tar and the like say it in words.
+        match ours || format!("{e:#}").contains("No space left on device") {
+            true => self.full(),
+            false => e,
+        }
     }
 
     /// Refuse what does not fit.

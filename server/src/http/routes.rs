@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
+
+use super::{api, boot, change, events, files, front, page, site::Site, track};
+use crate::{
+    api::types::{Health, HostRow, Wake, Woken},
+    catalogue::ImageChange,
+    fetch::request::{FetchRequest, FetchRow},
+    hosts::HostChange,
+    state::ServerState,
+};
+use Who::{Changing, Everybody, Listing};
+use axum::{
+    middleware::from_fn_with_state,
+    routing::{MethodRouter, delete, get, post, put},
+};
+use serde::Serialize;
+use serde_json::json;
+use std::{fmt::Write, sync::Arc};
+
+/// Who may ask for a route over TCP. Over the local socket everything may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// Everybody on the network.
+    Everybody,
+    /// Everybody, or who has the token: `machines` in `[serve]` of server.toml.
+    Listing,
+    /// Who has the token.
+    Changing,
+}
+
+/// One route.
+pub struct Route {
+    method: &'static str,
+    /// As axum matches it.
+    pub path: &'static str,
+    who: Who,
+    /// What is sent: the query, or the body's type.
+    takes: &'static str,
+    /// What comes back.
+    answers: &'static str,
+    handler: fn() -> MethodRouter<Site>,
+}
+
+macro_rules! route {
+    ($method:ident $path:literal, $who:expr, $takes:literal => $answers:literal, $handler:path) => {
+        Route {
+            method: stringify!($method),
+            path: $path,
+            who: $who,
+            takes: $takes,
+            answers: $answers,
+            handler: || $method($handler),
+        }
+    };
+}
+
+/// All of them.
+pub const ROUTES: &[Route] = &[
+    route!(get "/", Everybody, "" => "the page for a browser", page::page),
+    route!(get "/metrics", Everybody, "" => "the figures for Prometheus", api::metrics),
+    route!(get "/boot.ipxe", Everybody, "`?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, all optional"
+        => "the iPXE script for this machine", boot::script),
+    route!(get "/grub.cfg", Everybody, "`?mac=&image=`" => "the same for GRUB", boot::grub),
+    route!(get "/boot/{file}", Everybody, "" => "`ipxe.efi`, for UEFI HTTP boot", boot::loader),
+    route!(get "/images/{name}/{file}", Everybody, "`?infohash=`: this version"
+        => "`vmlinuz`, `initrd`, `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \
+            `NAME.statement`, `NAME.statement.minisig`, `payload`, `sums` (block checksums); with ranges (RFC 9110)",
+        files::get),
+    route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
+    route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),
+    route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing", api::heartbeat),
+    route!(get "/api/v1/health", Everybody, "" => "`Health`", api::health),
+    route!(get "/api/v1/stats", Everybody, ""
+        => "all figures: machines by phase, bytes by source, boots, each image's swarm, rates of the last five minutes",
+        api::stats),
+    route!(get "/api/v1/fetches", Everybody, "" => "list of `FetchRow`", api::fetches),
+    route!(get "/api/v1/clients", Listing, ""
+        => "every machine: its last report, since when, and whether the machine itself says so (`proven`)",
+        api::clients),
+    route!(get "/api/v1/clients/{id}", Listing, "" => "one machine, with the end of its log", api::client),
+    route!(get "/api/v1/images", Listing, ""
+        => "every image: its manifest, whether it is the default, its key, the machines that run it", api::images),
+    route!(get "/api/v1/hosts", Listing, "" => "list of `HostRow`", api::hosts),
+    route!(get "/api/v1/events", Listing, ""
+        => "images and machines as they change (server-sent events): everything at first", events::events),
+    route!(put "/api/v1/hosts/{key}", Changing, "`HostChange`" => "`HostRow`", change::set_host),
+    route!(delete "/api/v1/hosts/{key}", Changing, "" => "nothing", change::unset_host),
+    route!(post "/api/v1/images/{name}", Changing, "`ImageChange`" => "the image", change::change_image),
+    route!(delete "/api/v1/images/{name}", Changing, "`?force=true`: although machines use it"
+        => "nothing; 409 while it is in use", change::remove_image),
+    route!(post "/api/v1/fetches", Changing, "`FetchRequest`" => "`FetchRow`", change::fetch),
+    route!(delete "/api/v1/fetches/{id}", Changing, ""
+        => "nothing: a fetch that runs is cancelled, one that has ended is forgotten", change::cancel_fetch),
+    route!(post "/api/v1/wake", Changing, "`Wake`" => "`Woken`", change::wake_up),
+];
+
+impl Route {
+    /// What answers it over TCP.
+    pub fn guarded(&self, state: &Arc<ServerState>) -> MethodRouter<Site> {
+        let handler = self.handler();
+        match self.who {
+            Everybody => handler,
+            Listing => handler.route_layer(from_fn_with_state(state.clone(), front::listing)),
+            Changing => handler.route_layer(from_fn_with_state(state.clone(), front::with_token)),
+        }
+    }
+
+    /// What answers it over the local socket.
+    pub fn handler(&self) -> MethodRouter<Site> {
+        (self.handler)()
+    }
+}
+
+/// docs/api.md.
+pub fn page() -> String {
+    let mut out = HEAD.to_owned();
+    for (title, is_api) in [("The API", true), ("Machines, browsers, Prometheus", false)] {
+        writeln!(out, "## {title}\n\n| request | who | takes | answers |\n|---|---|---|---|")
+            .expect("a String");
+        for route in ROUTES.iter().filter(|r| r.path.starts_with("/api/") == is_api) {
+            let path = route.path.split('/').map(shown).collect::<Vec<_>>().join("/");
+            let who = match route.who {
+                Everybody => "everybody",
+                Listing => "listing",
+                Changing => "token",
+            };
+            let Route { takes, answers, .. } = route;
+            let method = route.method.to_uppercase();
+            writeln!(out, "| `{method} {path}` | {who} | {takes} | {answers} |").expect("a String");
+        }
+        out.push('\n');
+    }
+    out.push_str(BODIES);
+    for (name, example) in examples() {
+        writeln!(out, "\n`{name}`:\n\n```json\n{example}\n```").expect("a String");
+    }
+    out
+}
+
+/// A part of a path: what stands for something is in capitals.
+fn shown(part: &str) -> String {
+    match part.strip_prefix('{').and_then(|p| p.strip_suffix('}')) {
+        Some(name) => name.to_uppercase(),
+        None => part.to_owned(),
+    }
+}
+
+const HEAD: &str = "\
+# HTTP: what the server answers
+
+<!-- Made by `make docs` from server/src/http/routes.rs. Do not edit. -->
+
+Everything is on one port (6980), over TLS on 6982 where there is a certificate, and on the local socket. Errors have a
+status from 400 on, and one sentence as text.
+
+Who may ask over TCP:
+
+* everybody: everybody on the network
+* listing: everybody, or with `machines = \"token\"` in `[serve]` of server.toml, who has the token
+* token: who sends the token (`boottorrent token new`) over TLS, or from the server itself
+
+Over the local socket no token is needed: whoever may write to it may change things.
+
+";
+
+const BODIES: &str = "\
+## Bodies
+
+JSON, sent with `Content-Type: application/json`; at most 64 KiB. Every field of a request is optional, and one that does
+not exist is refused. KEY is a MAC address, a UUID, `serial:NUMBER`, `group:NAME` or `default`, percent-encoded where it must be.
+";
+
+/// What crosses, one example each.
+fn examples() -> Vec<(&'static str, String)> {
+    fn text<T: Serialize + serde::de::DeserializeOwned>(value: serde_json::Value) -> String {
+        let value: T = serde_json::from_value(value).expect("an example is of its type");
+        serde_json::to_string_pretty(&value).expect("an example is JSON")
+    }
+    vec![
+        (
+            "HostChange",
+            text::<HostChange>(json!({
+                "set": {"name": "pc1", "group": "room1", "image": "lab", "once": "memtest", "menu": false,
+                    "params": ["quiet", "x=1"]},
+                "unset": ["once"]
+            })),
+        ),
+        (
+            "HostRow",
+            text::<HostRow>(
+                json!({"key": "group:room1", "image": "lab", "prefix": ["pc-"], "subnet": ["10.0.1.0/24"]}),
+            ),
+        ),
+        (
+            "ImageChange",
+            text::<ImageChange>(
+                json!({"name": "lab-old", "default": true, "priority": 2, "append": "quiet"}),
+            ),
+        ),
+        ("FetchRequest", text::<FetchRequest>(json!({"what": "debian-live-xfce", "name": "live"}))),
+        (
+            "FetchRow",
+            text::<FetchRow>(json!({"id": 1, "request": {"what": "debian-live-xfce"}, "state": "fetching",
+                "image": "debian-live-xfce", "have": 1_000_000, "total": 3_000_000, "rate": 500_000,
+                "started": "2026-11-26T08:00:00Z"})),
+        ),
+        ("Wake", text::<Wake>(json!({"target": "group:room1"}))),
+        ("Woken", text::<Woken>(json!({"sent": ["52:54:00:12:34:56"]}))),
+        (
+            "Health",
+            text::<Health>(
+                json!({"status": "ok", "version": "0.1.0", "images": 2, "machines": 30, "seeding": 2}),
+            ),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+        let on_disk = std::fs::read_to_string(path).expect("reading docs/api.md");
+        assert!(on_disk == page(), "docs/api.md is stale: run `make docs`");
+    }
+
+    #[test]
+    fn whatever_changes_something_needs_the_token() {
+        for route in ROUTES.iter().filter(|r| r.method != "get" && r.path != "/api/v1/heartbeat") {
+            assert_eq!(route.who, Changing, "{} {}", route.method, route.path);
+        }
+    }
+}
