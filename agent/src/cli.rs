@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line.
 
-use crate::report::Show;
+use crate::{
+    init::{self, Role},
+    report::Show,
+};
 use bootspec::{
     CA_DIR, InfoHash, KEYS_DIR, PEER_PORT, RUN_DIR, Seed, params, seed::VALUE as SEED_VALUE,
     units::parse_rate,
@@ -38,8 +41,13 @@ pub enum Command {
 
 /// The program: what was asked for, and its exit code.
 pub fn main() -> ExitCode {
-    if crate::init::is_init() {
-        crate::init::main();
+    match init::role() {
+        Some(Role::Init) => init::main(),
+        Some(Role::Modprobe(asked)) => {
+            init::modprobe(&asked);
+            return ExitCode::SUCCESS;
+        }
+        None => {}
     }
     let code = match Cli::parse().command {
         Command::Boot(args) if args.child => crate::boot_child(&args),

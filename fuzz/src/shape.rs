@@ -71,6 +71,7 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
             default: None,
             timeout: 10_000,
             append: ask.append,
+            stage: &|_| Default::default(),
             phase_one: &|_| 0,
         };
         script(&menu)

@@ -37,7 +37,8 @@ impl Parts {
     /// The agent as the init of an initrd that has nothing else, and whom it believes.
     pub fn init(&self) -> Bytes {
         let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
-        pack(&[(INIT, 0o755, &*self.agent)].into_iter().chain(trust).collect::<Vec<_>>()).into()
+        let own = [(INIT, 0o755, &*self.agent), MODPROBE];
+        pack(&own.into_iter().chain(trust).collect::<Vec<_>>()).into()
     }
 
     /// The files of an add-on: path, mode, content.
@@ -50,6 +51,11 @@ impl Parts {
 
 /// Where the kernel looks for the first program of an initrd.
 const INIT: &str = "init";
+/// What the kernel starts when it wants a module (/proc/sys/kernel/modprobe): the agent again, by a link.
+const MODPROBE: (&str, u32, &[u8]) = ("sbin/modprobe", LINK | 0o777, b"/init");
+/// The kind of file in a mode (inode(7)).
+const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
 
 /// An archive of files (path, mode, content), gzipped, which every kernel can unpack.
 pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
@@ -75,7 +81,8 @@ pub fn archive(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
         newc(&mut cpio, number, path, mode, bytes);
     };
     folders.into_iter().for_each(|f| add(f, 0o040_755, b""));
-    files.iter().for_each(|(path, mode, bytes)| add(path, 0o100_000 | mode, bytes));
+    let kind = |mode: u32| if mode & LINK == LINK { mode } else { FILE | mode };
+    files.iter().for_each(|(path, mode, bytes)| add(path, kind(*mode), bytes));
     add("TRAILER!!!", 0, b"");
     cpio
 }

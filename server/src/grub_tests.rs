@@ -17,6 +17,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>, append: &str, way: Wa
         default: Some(&default),
         timeout: 10_500,
         append,
+        stage: &|_| Default::default(),
         phase_one: &|m| m.kernel.size + m.initrd.size + m.family.map_or(0, |_| 2 << 20),
     };
     config(&menu, way)
@@ -167,7 +168,8 @@ proptest! {
                 default: None,
                 timeout: 1000,
                 append: every,
-                phase_one: &|_| 0,
+                stage: &|_| Default::default(),
+            phase_one: &|_| 0,
             })
         };
         let (hostile, harmless) = (script(&own, &every), script("quiet", "quiet"));

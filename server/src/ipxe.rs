@@ -2,6 +2,7 @@
 //! The iPXE script, rendered from manifests. No I/O.
 
 use crate::{
+    attempts::Stage,
     catalogue::own::{self, OWN},
     command_line::{cmdline, too_long},
     family::spec,
@@ -29,6 +30,8 @@ pub struct Menu<'a> {
     pub timeout: u128,
     /// Kernel parameters for every image.
     pub append: &'a str,
+    /// Which of the initrds that there are for an image this machine is sent.
+    pub stage: &'a dyn Fn(&ImageManifest) -> Stage,
     /// Bytes of kernel and initrd, with all that belongs to it.
     pub phase_one: &'a dyn Fn(&ImageManifest) -> u64,
 }
@@ -106,11 +109,12 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     let phase_one = human_size((menu.phase_one)(image));
     line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
     line(s, "imgfree");
+    let stage = (menu.stage)(image);
     let archives: &[&str] = match (image.initrd_from, image.family) {
-        (InitrdFrom::Own, _) => &[OWN],
-        (InitrdFrom::Image, None) => &["initrd"],
-        (InitrdFrom::Image, Some(family)) if spec(family).behind => &["initrd", "addon"],
-        (InitrdFrom::Image, Some(_)) => &["addon", "initrd"],
+        (InitrdFrom::Own, _) if stage != Stage::Image => &[OWN],
+        (_, None) => &["initrd"],
+        (_, Some(family)) if spec(family).behind => &["initrd", "addon"],
+        (_, Some(_)) => &["addon", "initrd"],
     };
     // UEFI finds the archives by the names on the command line; BIOS ignores the words.
     let words: Vec<String> = archives.iter().map(|a| format!("initrd={a}.img")).collect();
@@ -128,7 +132,8 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     for archive in archives {
         // The drivers of the card that iPXE itself has loaded this over.
         let more = match *archive {
-            OWN => format!("&{}&card=${{netX/busid}}", own::wanted(&cmdline)),
+            OWN if stage == Stage::Card => format!("&{}&card=${{netX/busid}}", own::wanted(&cmdline)),
+            OWN => format!("&{}", own::wanted(&cmdline)),
             _ => String::new(),
         };
         line(

@@ -38,6 +38,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
         default: Some(&default),
         timeout: 10_000,
         append: "console=ttyS0",
+        stage: &|_| Default::default(),
         phase_one: &|m| m.kernel.size + m.initrd.size + m.family.map_or(0, |_| 2 << 20),
     })
 }

@@ -17,6 +17,7 @@
 
 pub mod addon;
 pub mod api;
+pub mod attempts;
 pub mod body;
 pub mod cage;
 pub mod catalogue;

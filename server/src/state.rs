@@ -4,10 +4,11 @@
 
 use crate::{
     addon::Addons,
+    attempts::{Attempts, Stage},
     clients::{Client, Clients},
     config::Config,
     fetch::{FetchDirs, jobs::Jobs},
-    hosts::{self, Hosts},
+    hosts::{self, Hosts, Mac},
     library::{Library, ServedImage},
     neighbours::Neighbours,
     net::{interfaces, own_names},
@@ -57,6 +58,7 @@ pub struct ServerState {
     retired: Mutex<Vec<(Instant, Arc<ServedImage>)>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
+    attempts: Mutex<Attempts>,
     told: Mutex<KnownFaults>,
     machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
 }
@@ -87,6 +89,27 @@ impl ServerState {
         image.kernel.size + initrd
     }
 
+    /// Which initrd a machine is sent that asks for its boot script and is what it says.
+    pub fn stage(&self, mac: Mac, image: &ImageManifest) -> Stage {
+        let library = self.library();
+        let Some(own) = library.get(&image.name).and_then(|i| i.own.as_ref()) else { return Stage::Image };
+        let last = if own.index.fallback { Stage::Image } else { Stage::General };
+        let stage = self.attempts().asked(mac, image.infohash, last);
+        if stage != Stage::Card {
+            let what = match stage {
+                Stage::Image => "the initrd of the image",
+                _ => "an initrd with the drivers of all cards",
+            };
+            tracing::warn!("{mac} is sent {what}: with the one for its card, its agent was not heard of");
+        }
+        stage
+    }
+
+    /// What machines were sent.
+    pub fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A server with no images yet.
     pub fn new(config: Config, peer_port: u16) -> ServerState {
         // Asked for once: an interface that comes later only makes "near" a guess (/24).
@@ -108,6 +131,7 @@ impl ServerState {
             tickets,
             names,
             neighbours: Default::default(),
+            attempts: Default::default(),
             library: Default::default(),
             retired: Default::default(),
             hosts: Default::default(),

@@ -3,6 +3,7 @@
 //! catalogue and links it below dnsmasq's TFTP root; here it is kept up to date.
 
 use crate::{
+    attempts::Stage,
     files,
     grub::{self, Way},
     ipxe::Menu,
@@ -34,6 +35,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
             default: boot.default.as_ref(),
             timeout: boot.timeout.as_millis(),
             append: &boot.append,
+            stage: &|_| Stage::Image,
             phase_one: &|m| m.kernel.size + m.initrd.size + state.addons.size(m.family),
         },
         Way::Tftp { port: state.config.serve.listen.port() },

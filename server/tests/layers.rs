@@ -14,7 +14,7 @@ const STOREYS: [(&str, &str); 9] = [
         "body cage config files firmware interrupt meter net notify owner socket table tls token tool",
     ),
     ("images", "addon catalogue command_line family fetch import keys library sources"),
-    ("machines", "clients hosts neighbours operations ticket tracker wake"),
+    ("machines", "attempts clients hosts neighbours operations ticket tracker wake"),
     ("boot files", "grub ipxe"),
     ("what is told", "api watch"),
     ("daemon", "figures refresh seed state tftp"),

@@ -53,13 +53,23 @@ impl Drivers {
                 && d.aliases.iter().any(|a| devices.iter().any(|m| modalias::matches(a, m)))
         };
         let wanted: Vec<Driver> = self.all.iter().filter(fits).cloned().collect();
-        for driver in &wanted {
-            for file in &driver.files {
-                modules::insert(&self.folder.join(file));
-            }
-            self.loaded.insert(driver.name.clone());
-        }
+        wanted.iter().for_each(|driver| self.insert(driver));
         !wanted.is_empty()
+    }
+
+    /// Load what somebody asks for: a driver by its name, or those that have an alias.
+    pub fn load_named(&mut self, asked: &str) {
+        let name = asked.replace('-', "_");
+        let fits = |d: &&Driver| d.name == name || d.aliases.iter().any(|a| modalias::matches(a, asked));
+        let wanted: Vec<Driver> = self.all.iter().filter(fits).cloned().collect();
+        wanted.iter().for_each(|driver| self.insert(driver));
+    }
+
+    fn insert(&mut self, driver: &Driver) {
+        for file in &driver.files {
+            modules::insert(&self.folder.join(file));
+        }
+        self.loaded.insert(driver.name.clone());
     }
 
     /// The names of those that were loaded.
@@ -122,5 +132,8 @@ mod tests {
         assert!(drivers.load(&dir.path().join("sys")));
         assert_eq!(drivers.loaded(), "e1000");
         assert!(!drivers.load(&dir.path().join("sys")), "once");
+        drivers.load_named("pci:v000014E4d00001600sv0");
+        assert_eq!(drivers.loaded(), "e1000, tg3");
+        drivers.load_named("no-such-module");
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     report::Report,
     root, vlan,
 };
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bootspec::{Exit, MODULES_DIR, Params, cmdline};
 use card::Wanted;
 use clap::Parser;
@@ -30,27 +30,51 @@ use std::{fs, path::Path, thread::sleep, time::Duration};
 /// How long servers of DHCP may take: as initramfs-tools asks, all rounds together.
 const DHCP: Duration = Duration::from_secs(265);
 
-/// Whether this process is the init of an initramfs.
-pub fn is_init() -> bool {
-    std::process::id() == 1
+/// What this process is to be, other than the program that its command line makes of it.
+pub enum Role {
+    /// The init of an initramfs.
+    Init,
+    /// modprobe(8): the kernel asks for a module, as a driver does for that of its transceiver.
+    Modprobe(String),
+}
+
+/// Who we are, by the process number and the name that we were called by.
+pub fn role() -> Option<Role> {
+    let mut words = std::env::args();
+    let modprobe = words.next().is_some_and(|w| w.ends_with("/modprobe"));
+    match std::process::id() {
+        1 => Some(Role::Init),
+        _ if modprobe => words.next_back().map(Role::Modprobe),
+        _ => None,
+    }
+}
+
+/// Load the modules that have this name or alias.
+pub fn modprobe(asked: &str) {
+    drivers::Drivers::read(drivers::folder()).load_named(asked);
 }
 
 /// Boot. Never returns: PID 1 must not.
 pub fn main() -> ! {
-    let error = match mounts::kernel() {
+    let (error, patience) = match mounts::kernel() {
         Ok(()) => boot(),
-        Err(e) => e,
+        Err(e) => (e, None),
     };
-    give_up(&error)
+    give_up(&error, patience)
 }
 
-/// The way from here to the image's init. What it returns is why it did not come to that.
-fn boot() -> anyhow::Error {
+/// How long a sentence stands on the console before a machine without a network tries again: the server then sends it other
+/// drivers, see docs/images.md.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The way from here to the image's init. What it returns is why it did not come to that, and after how long a reboot may help.
+fn boot() -> (anyhow::Error, Option<Duration>) {
     modules::load(Path::new(MODULES_DIR));
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let report = Report::new(Some(Path::new("/dev/kmsg")), None);
     report.set_level(Params::parse(&line).0.log);
-    if let Err(e) = network(&line, &report) {
+    let online = network(&line, &report);
+    if let Err(e) = &online {
         // The story says it once more to the server, where there is a way to it; a kept image boots without a network.
         report.warn(&format!("{e:#}"));
     }
@@ -61,12 +85,15 @@ fn boot() -> anyhow::Error {
     match launch::boot(&args, &["boot".into()]) {
         Exit::Ok => {
             let init = root::Asked::read(&line, &Params::parse(&line).0).init;
-            mounts::switch_root(&args.root_mnt, init.as_deref())
+            (mounts::switch_root(&args.root_mnt, init.as_deref()), None)
         }
-        exit => anyhow::anyhow!(
-            "BootTorrent could not boot this machine (exit code {}): the line above says why",
-            exit.code()
-        ),
+        exit => {
+            let error = anyhow!(
+                "BootTorrent could not boot this machine (exit code {}): the line above says why",
+                exit.code()
+            );
+            (error, online.err().map(|_| AGAIN))
+        }
     }
 }
 
@@ -150,19 +177,18 @@ fn configure(card: &str, lease: &Lease) -> anyhow::Result<()> {
         .context("writing /etc/resolv.conf")
 }
 
-/// `panic=` as initramfs-tools has it: seconds until a reboot, at once if negative; without it, wait for people.
-fn give_up(error: &anyhow::Error) -> ! {
+/// `panic=` as initramfs-tools has it: seconds until a reboot, at once if negative; without it, wait for people, or as long as
+/// `patience`.
+fn give_up(error: &anyhow::Error, patience: Option<Duration>) -> ! {
     eprintln!("boottorrent: {error:#}");
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let words = cmdline::split(&line);
-    let panic = words
-        .iter()
-        .rev()
-        .find(|(name, _)| name == "panic")
-        .and_then(|(_, v)| v.as_ref()?.parse::<i64>().ok());
-    if let Some(seconds) = panic.filter(|s| *s != 0) {
-        eprintln!("boottorrent: rebooting (panic={seconds})");
-        sleep(Duration::from_secs(seconds.clamp(0, 3600) as u64));
+    let panic = words.iter().rev().find(|(name, _)| name == "panic");
+    let panic = panic.and_then(|(_, value)| value.as_ref()?.parse::<i64>().ok()).filter(|s| *s != 0);
+    let wait = panic.map(|s| Duration::from_secs(s.clamp(0, 3600) as u64)).or(patience);
+    if let Some(wait) = wait {
+        eprintln!("boottorrent: rebooting in {} s", wait.as_secs());
+        sleep(wait);
         nix::unistd::sync();
         let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
         eprintln!("boottorrent: rebooting failed: {}", e.desc());

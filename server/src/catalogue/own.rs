@@ -39,6 +39,9 @@ pub struct Index {
     pub extra: BTreeMap<String, Slice>,
     /// Drivers of cards on PCI.
     pub cards: Vec<Card>,
+    /// Whether machines can boot with the image's own initrd too.
+    #[serde(default)]
+    pub fallback: bool,
 }
 
 /// A part of the file.
@@ -107,6 +110,7 @@ mod tests {
             base: slice(0),
             general: slice(4),
             extra: BTreeMap::from([("disk".to_owned(), slice(16))]),
+            fallback: false,
             cards: vec![
                 card("e1000", 8, "pci:v00008086d0000100Esv*sd*bc*sc*i*"),
                 card("tg3", 12, "pci:v000014E4d00001600sv*"),

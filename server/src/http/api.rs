@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     api::types::{Health, HostRow},
-    clients::{News, Refused},
+    clients::{MachineProof, News, Refused},
     fetch::request::FetchRow,
     figures,
     watch::metrics::{CONTENT_TYPE, render},
@@ -44,6 +44,11 @@ pub async fn heartbeat(
     };
     Ok(match heard {
         Ok((news, heartbeat)) => {
+            if word != MachineProof::Nobodys
+                && let Ok(mac) = heartbeat.id.parse()
+            {
+                state.attempts().spoke(&mac);
+            }
             if news == News::Phase {
                 tell(&heartbeat);
             }

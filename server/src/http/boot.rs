@@ -10,6 +10,7 @@ use super::{
     site::{Caller, SharedState},
 };
 use crate::{
+    attempts::Stage,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
     ipxe, library,
@@ -51,6 +52,7 @@ fn rendered(
     render: impl Fn(&ipxe::Menu) -> String,
 ) -> Response {
     let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
+    let proven = asked.asker(ends).mac.filter(|_| secret.is_some());
     let library = state.library();
     let images = library::bootable(&library);
     let host = match file {
@@ -61,17 +63,29 @@ fn rendered(
     let chosen = choice.image.as_ref();
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
     let append = [&[boot.append.trim().to_owned()][..], &choice.params, &secret].concat();
+    let wanted = asked
+        .image
+        .as_deref()
+        .filter(|i| !i.is_empty())
+        .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
+    let one = match (wanted, &images[..]) {
+        (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
+        (None, [only]) => Some(only),
+        (None, _) => None,
+    };
+    // Only a machine that is what it says counts: nobody takes its small initrd away.
+    let stage = match (proven, one) {
+        (Some(mac), Some(image)) => state.stage(mac, image),
+        _ => Stage::Card,
+    };
     let text_of_it = render(&ipxe::Menu {
         host: &host,
         images: &images,
-        wanted: asked
-            .image
-            .as_deref()
-            .filter(|i| !i.is_empty())
-            .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str())),
+        wanted,
         default: chosen.or(boot.default.as_ref()),
         timeout: boot.timeout.as_millis(),
         append: append.join(" ").trim(),
+        stage: &|m| if one.is_some_and(|one| one.name == m.name) { stage } else { Stage::Card },
         phase_one: &|m| state.phase_one(m, asked.card.as_deref()),
     });
     let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| printable(w, 40));

@@ -96,7 +96,11 @@ fn choose(
         },
     };
     let Some(tree) = inside else { return hook.map_or(Ok(()), Err) };
-    let kernel = KernelFacts { version: boot.version.as_deref(), unpacks_xz: boot.has_option("RD_XZ") };
+    let kernel = KernelFacts {
+        version: boot.version.as_deref(),
+        unpacks_xz: boot.has_option("RD_XZ"),
+        hook: hook.is_none() && has_hook(boot, staging),
+    };
     match (own::make(tree, format, &kernel, staging)?, hook) {
         (Ok(index), hook) => {
             if hook.is_some() {
@@ -114,6 +118,11 @@ fn choose(
             bail!("this server cannot make an initrd, because {why}; use --initrd-from image")
         }
     }
+}
+
+/// Whether machines can boot with the image's initrd too.
+fn has_hook(boot: &Boot, staging: &Staging) -> bool {
+    boot.initrd.size > 0 && initrd::check(&staging.path(INITRD), &boot.initrd.from).is_ok()
 }
 
 /// The kernel of a root that has no initrd: an empty one stands in its place.

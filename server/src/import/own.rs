@@ -24,6 +24,8 @@ use std::{
 const VIRTUAL: [&str; 4] = ["virtio_net", "vmxnet3", "hv_netvsc", "xen_netfront"];
 /// A card that is a device on a bus of its own: the driver of the bus, by which boot loaders know the card, and the card's.
 const BUSES: [(&str, &str); 1] = [("virtio_pci", "virtio_net")];
+/// The alias of virtio_pci, which no list has when it is built in.
+const VIRTIO: [&str; 1] = ["pci:v00001AF4d*sv*sd*bc*sc*i*"];
 /// Host controllers that a card on USB is behind.
 const USB: [&str; 4] = ["xhci_pci", "ehci_pci", "ohci_pci", "uhci_hcd"];
 /// For disks that keep images (`boottorrent.target=LABEL=…`) or overlays.
@@ -42,13 +44,15 @@ const DISKS: [&str; 10] = [
 /// Tagged networks (`vlan=`).
 const TAGGED: [&str; 1] = ["8021q"];
 
-/// What must be known of the kernel.
+/// What must be known of kernel and initrd.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelFacts<'a> {
     /// Its version.
     pub version: Option<&'a str>,
     /// Whether it unpacks an initrd that xz has packed.
     pub unpacks_xz: bool,
+    /// Whether the image's own initrd has our hook.
+    pub hook: bool,
 }
 
 /// Make the archives for a kernel whose root is of this format. `None`: its modules are not in the image, so it cannot be done;
@@ -59,7 +63,7 @@ pub fn make(
     kernel: &KernelFacts,
     staging: &Staging,
 ) -> Result<Result<Index, String>> {
-    let KernelFacts { version: Some(version), unpacks_xz } = *kernel else {
+    let KernelFacts { version: Some(version), unpacks_xz, hook } = *kernel else {
         return Ok(Err("the version of its kernel is not known".into()));
     };
     let Ok(kernel) = Kernel::read(tree, version, staging) else {
@@ -92,7 +96,7 @@ pub fn make(
     if drivers.is_empty() {
         return Ok(Err(format!("the image has no drivers of network cards for {version}")));
     }
-    own.write(&files, &drivers).map(Ok)
+    own.write(Index { fallback: hook, ..Index::default() }, &files, &drivers).map(Ok)
 }
 
 /// One driver: the files to load, in their order, and the aliases of the devices that it is for.
@@ -144,9 +148,8 @@ struct Own<'a> {
 type Files = BTreeMap<String, Vec<u8>>;
 
 impl Own<'_> {
-    fn write(&mut self, base: &[String], drivers: &[Driver]) -> Result<Index> {
+    fn write(&mut self, mut index: Index, base: &[String], drivers: &[Driver]) -> Result<Index> {
         let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
-        let mut index = Index::default();
         let mut files = Files::new();
         for (n, path) in base.iter().enumerate() {
             let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), module_name(path));
@@ -164,6 +167,15 @@ impl Own<'_> {
                 files.extend(self.files(&driver)?);
             }
             index.extra.insert(name.to_owned(), out.put(self.pack(&files)?)?);
+        }
+        // A bus whose driver is in the kernel itself: the card's own driver stands for it.
+        for (bus, on_it) in BUSES.iter().filter(|(bus, _)| self.kernel.has_built_in(bus)) {
+            if let Some(card) = drivers.iter().find(|d| d.name == *on_it) {
+                let files = self.files(card)?;
+                let archive = out.put(self.pack(&files)?)?;
+                let aliases = VIRTIO.map(str::to_owned).to_vec();
+                index.cards.push(Card { driver: (*bus).to_owned(), archive, aliases });
+            }
         }
         for driver in drivers {
             let aliases: Vec<String> =

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which initrd a machine is sent, where the server makes them: the one for its card; when its agent has not spoken before
+//! it asks again, the one for all cards; then the image's own. What has worked is kept. Pure: no I/O.
+
+use crate::hosts::Mac;
+use bootspec::InfoHash;
+use std::collections::HashMap;
+
+/// Machines that are remembered.
+const MOST: usize = 4096;
+
+/// An initrd that a machine can be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// With the driver of its card.
+    #[default]
+    Card,
+    /// With all drivers.
+    General,
+    /// The image's own.
+    Image,
+}
+
+/// What machines were sent.
+#[derive(Debug, Default)]
+pub struct Attempts(HashMap<Mac, Attempt>);
+
+#[derive(Debug)]
+struct Attempt {
+    image: InfoHash,
+    stage: Stage,
+    /// Its agent has not spoken since.
+    silent: bool,
+}
+
+impl Attempts {
+    /// A machine asks for its boot script, and will boot this image. `last`: the last initrd that it can be sent.
+    pub fn asked(&mut self, mac: Mac, image: InfoHash, last: Stage) -> Stage {
+        if self.0.len() >= MOST && !self.0.contains_key(&mac) {
+            return Stage::Card;
+        }
+        let attempt = self.0.entry(mac).or_insert(Attempt { image, stage: Stage::Card, silent: false });
+        let next = match (attempt.image == image, attempt.silent, attempt.stage) {
+            (false, ..) => Stage::Card,
+            (true, false, stage) => stage,
+            (true, true, Stage::Card) => Stage::General,
+            (true, true, _) => Stage::Image,
+        };
+        *attempt = Attempt { image, stage: next.min(last), silent: true };
+        attempt.stage
+    }
+
+    /// The agent of a machine has spoken: what it was sent works.
+    pub fn spoke(&mut self, mac: &Mac) {
+        if let Some(attempt) = self.0.get_mut(mac) {
+            attempt.silent = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_work_is_not_tried_for_ever() {
+        let (mut attempts, mac) = (Attempts::default(), "52:54:00:00:00:01".parse::<Mac>().unwrap());
+        let (one, other) = (InfoHash([1; 20]), InfoHash([2; 20]));
+        let mut ask = |image, last| attempts.asked(mac, image, last);
+        assert_eq!(ask(one, Stage::Image), Stage::Card);
+        assert_eq!(ask(one, Stage::Image), Stage::General);
+        assert_eq!(ask(one, Stage::Image), Stage::Image);
+        assert_eq!(ask(one, Stage::Image), Stage::Image);
+        assert_eq!(ask(other, Stage::General), Stage::Card, "another version may have the driver");
+        assert_eq!(ask(other, Stage::General), Stage::General);
+        assert_eq!(ask(other, Stage::General), Stage::General, "the image's initrd is not ours");
+        attempts.spoke(&mac);
+        assert_eq!(attempts.asked(mac, other, Stage::General), Stage::General, "it has worked");
+    }
+
+    #[test]
+    fn machines_that_boot_stay_with_what_they_have() {
+        let (mut attempts, mac) = (Attempts::default(), "52:54:00:00:00:01".parse::<Mac>().unwrap());
+        for _ in 0..5 {
+            assert_eq!(attempts.asked(mac, InfoHash([1; 20]), Stage::Image), Stage::Card);
+            attempts.spoke(&mac);
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_not_remembered() {
+        let mut attempts = Attempts::default();
+        for n in 0..5000u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            let mac = format!("52:54:00:{a:02x}:{b:02x}:{c:02x}").parse().unwrap();
+            assert_eq!(attempts.asked(mac, InfoHash([1; 20]), Stage::Image), Stage::Card);
+        }
+        assert_eq!(attempts.0.len(), MOST);
+    }
+}
