@@ -151,7 +151,7 @@ fn domains(list: Option<&str>) -> Vec<String> {
 }
 
 /// RFC 1123: what DHCP says goes into files of the booted system.
-fn hostname_ok(name: &str) -> bool {
+pub(crate) fn hostname_ok(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|l| !l.is_empty() && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
 }

@@ -3,6 +3,7 @@
 
 use bootspec::InfoHash;
 use boottorrent_agent::{
+    init::dhcp,
     net,
     store::state::{Kept, State, victims},
 };
@@ -19,6 +20,24 @@ pub fn lease(data: &[u8]) {
         }
     }
     let _ = net::bootif(&text);
+}
+
+/// Frames on the network while the agent, as init, waits for an address. What a server says goes into files that a shell reads.
+pub fn dhcp(data: &[u8]) {
+    let mac = [0x52, 0x54, 0, 0, 0, 1];
+    let Some(lease) = dhcp::lease_in(data, 7, mac) else { return };
+    let conf = lease.conf("eth0");
+    assert!(conf.lines().count() == 14, "{conf}");
+    for line in conf.lines() {
+        let (_, value) = line.split_once("='").expect("KEY='value'");
+        let value = value.strip_suffix('\'').expect("a quote at its end");
+        assert!(value.chars().all(|c| c.is_ascii_alphanumeric() || ".- ".contains(c)), "{line:?}");
+    }
+    assert!(lease.prefix <= 32 && lease.dns.len() <= 8 && lease.search.len() <= 8);
+    assert!(
+        net::parse(&conf)
+            .is_some_and(|n| n.address == Some(lease.address.into()) || lease.address.is_unspecified())
+    );
 }
 
 /// `state.json` of a disk that keeps images, and what is deleted by it.

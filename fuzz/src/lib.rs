@@ -32,6 +32,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "announce", reads: "announces and scrapes", max_len: 4200, run: server::announce },
     Target { name: "boot", reads: "queries of /boot.ipxe and /grub.cfg", max_len: 2048, run: server::boot },
     Target { name: "cmdline", reads: "kernel command lines", max_len: 2048, run: spec::cmdline },
+    Target { name: "dhcp", reads: "frames of DHCP servers", max_len: 1600, run: agent::dhcp },
     Target { name: "heartbeat", reads: "heartbeats", max_len: 4096, run: server::heartbeat },
     Target { name: "hosts", reads: "hosts.toml, and changes to it", max_len: 4096, run: server::hosts },
     Target { name: "http", reads: "HTTP requests", max_len: 4096, run: http::request },

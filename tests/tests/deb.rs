@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{
     BOOT, Client, Cmd, Container, Host, Lab, Vm,
     assets::{self, Suite},
-    doc, mirror, workspace,
+    doc,
+    hostile::attack::{self, Attack},
+    mirror, workspace,
 };
 use std::{
     fs,
@@ -97,6 +99,7 @@ fn quickstart(lab: &Lab, machine: &Container) -> Result<()> {
         let began = Instant::now();
         if block.heading == boot {
             hardened(machine)?;
+            bounded(lab, machine)?;
             switch_on(lab, machine)?;
         }
         machine
@@ -154,6 +157,24 @@ fn hardened(machine: &Container) -> Result<()> {
         sleep 1; done; journalctl --no-pager -u boottorrent-server";
     let journal = machine.sh(journal)?;
     ensure!(journal.contains("image lab is served") && !journal.contains("cannot"), "{journal}");
+    Ok(())
+}
+
+/// systemd bounds it, and a host that makes up machines does not make it reach the bound: shared/cases/hostile.md, A2.
+fn bounded(lab: &Lab, machine: &Container) -> Result<()> {
+    let group = "/sys/fs/cgroup$(systemctl show boottorrent-server -p ControlGroup --value)";
+    let bounds = machine.sh(&format!("cat {group}/memory.max {group}/pids.max"))?;
+    ensure!(bounds.split_whitespace().eq(["2147483648", "1024"]), "{bounds}");
+    let server = "10.77.0.1:6980".parse().expect("an address");
+    let attack = Attack::start(lab.host("liar")?, 16, move |a| attack::heartbeats(a, server));
+    std::thread::sleep(Duration::from_secs(8));
+    ensure!(attack.acted(), "the attack does nothing, so this shows nothing");
+    let now = machine.sh(&format!(
+        "cat {group}/memory.stat | grep '^anon '; cat {group}/pids.current; systemctl show boottorrent-server -p NRestarts"
+    ))?;
+    println!("with 4096 machines that there are not: {}", now.replace('\n', ", "));
+    let anon = now.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+    ensure!(anon.is_some_and(|n| n < 150 << 20) && now.ends_with("NRestarts=0"), "{now}");
     Ok(())
 }
 

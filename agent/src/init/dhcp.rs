@@ -119,7 +119,7 @@ impl Card {
     fn discover(&mut self, id: u32, since: Duration) -> anyhow::Result<()> {
         self.send(&DhcpRepr {
             parameter_request_list: Some(&WANTED),
-            ..self.question(DhcpMessageType::Discover, id, since)
+            ..question(self.mac, DhcpMessageType::Discover, id, since)
         })
     }
 
@@ -131,7 +131,7 @@ impl Card {
                 requested_ip: Some(offer.lease.address),
                 server_identifier: Some(offer.server),
                 parameter_request_list: Some(&WANTED),
-                ..self.question(DhcpMessageType::Request, id, begun.elapsed())
+                ..question(self.mac, DhcpMessageType::Request, id, begun.elapsed())
             };
             self.send(&question)?;
             let settled = |a: &Answer| {
@@ -145,33 +145,6 @@ impl Card {
         Ok(None)
     }
 
-    /// The client id is what PXE firmware sends: the card's address (RFC 2132 §9.14).
-    fn question(&self, kind: DhcpMessageType, id: u32, since: Duration) -> DhcpRepr<'static> {
-        DhcpRepr {
-            message_type: kind,
-            transaction_id: id,
-            secs: since.as_secs().try_into().unwrap_or(u16::MAX),
-            client_hardware_address: self.mac,
-            client_ip: Ipv4Address::UNSPECIFIED,
-            your_ip: Ipv4Address::UNSPECIFIED,
-            server_ip: Ipv4Address::UNSPECIFIED,
-            router: None,
-            subnet_mask: None,
-            relay_agent_ip: Ipv4Address::UNSPECIFIED,
-            broadcast: false,
-            requested_ip: None,
-            client_identifier: Some(self.mac),
-            server_identifier: None,
-            parameter_request_list: None,
-            dns_servers: None,
-            max_size: Some(1472),
-            lease_duration: None,
-            renew_duration: None,
-            rebind_duration: None,
-            additional_options: &[],
-        }
-    }
-
     fn send(&mut self, dhcp: &DhcpRepr) -> anyhow::Result<()> {
         let frame = frame(dhcp, self.mac);
         let token = self.socket.transmit(Stamp::ZERO).ok_or_else(|| anyhow!("{} cannot send", self.name))?;
@@ -183,6 +156,38 @@ impl Card {
         let (token, _) = self.socket.receive(Stamp::ZERO)?;
         Some(token.consume(<[u8]>::to_vec))
     }
+}
+
+/// A question without any options but the client id, which is what PXE firmware sends: the card's address (RFC 2132 §9.14).
+fn question(mac: EthernetAddress, kind: DhcpMessageType, id: u32, since: Duration) -> DhcpRepr<'static> {
+    DhcpRepr {
+        message_type: kind,
+        transaction_id: id,
+        secs: since.as_secs().try_into().unwrap_or(u16::MAX),
+        client_hardware_address: mac,
+        client_ip: Ipv4Address::UNSPECIFIED,
+        your_ip: Ipv4Address::UNSPECIFIED,
+        server_ip: Ipv4Address::UNSPECIFIED,
+        router: None,
+        subnet_mask: None,
+        relay_agent_ip: Ipv4Address::UNSPECIFIED,
+        broadcast: false,
+        requested_ip: None,
+        client_identifier: Some(mac),
+        server_identifier: None,
+        parameter_request_list: None,
+        dns_servers: None,
+        max_size: Some(1472),
+        lease_duration: None,
+        renew_duration: None,
+        rebind_duration: None,
+        additional_options: &[],
+    }
+}
+
+/// What a frame on the network says of a lease, if it answers the question `id` of the card `mac`.
+pub fn lease_in(frame: &[u8], id: u32, mac: [u8; 6]) -> Option<Lease> {
+    parse(frame, id, EthernetAddress(mac)).map(|answer| answer.lease)
 }
 
 /// A question as an Ethernet frame, from nobody to everybody.
@@ -238,4 +243,57 @@ fn parse(bytes: &[u8], id: u32, mac: EthernetAddress) -> Option<Answer> {
         lease: Lease::read(said.your_ip, said.server_ip, server, &options),
         server,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
+
+    /// What a server answers, as a frame.
+    fn reply(kind: DhcpMessageType) -> Vec<u8> {
+        let address = |n| Ipv4Address::new(10, 77, 0, n);
+        let options = [smoltcp::wire::DhcpOption { kind: 12, data: b"pc-7" }];
+        let dhcp = DhcpRepr {
+            your_ip: address(23),
+            server_ip: address(2),
+            router: Some(address(1)),
+            subnet_mask: Some(Ipv4Address::new(255, 255, 255, 0)),
+            server_identifier: Some(address(1)),
+            lease_duration: Some(120),
+            additional_options: &options,
+            ..question(EthernetAddress(MAC), kind, 7, Duration::ZERO)
+        };
+        let mut bytes = frame(&dhcp, EthernetAddress(MAC));
+        // Ports the other way round: an IP header without options is 20 bytes long.
+        bytes[34..38].copy_from_slice(&[0, 67, 0, 68]);
+        bytes
+    }
+
+    #[test]
+    fn answers_to_our_question_count() {
+        let bytes = reply(DhcpMessageType::Ack);
+        let lease = lease_in(&bytes, 7, MAC).unwrap();
+        assert_eq!((lease.address, lease.prefix), (Ipv4Addr::new(10, 77, 0, 23), 24));
+        assert_eq!((lease.server, lease.seconds), (Ipv4Addr::new(10, 77, 0, 2), Some(120)));
+        assert_eq!(lease.hostname.as_deref(), Some("pc-7"));
+        assert_eq!(lease_in(&bytes, 8, MAC), None, "another question");
+        assert_eq!(lease_in(&bytes, 7, [0; 6]), None, "another card");
+        for end in 0..bytes.len() - 1 {
+            let _ = lease_in(&bytes[..end], 7, MAC);
+        }
+        let mut fragment = bytes.clone();
+        fragment[20] |= 0x20;
+        assert_eq!(lease_in(&fragment, 7, MAC), None, "a fragment");
+    }
+
+    #[test]
+    fn our_question_is_a_frame_that_others_read() {
+        let card = question(EthernetAddress(MAC), DhcpMessageType::Discover, 7, Duration::ZERO);
+        let bytes = frame(&card, EthernetAddress(MAC));
+        assert_eq!(&bytes[..6], &[0xff; 6]);
+        assert_eq!(&bytes[34..38], &[0, 68, 0, 67]);
+        assert_eq!(lease_in(&bytes, 7, MAC), None, "it is no answer");
+    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a DHCP server lends and says (RFC 2132). Parsing only.
 
+use crate::net::hostname_ok;
 use std::net::Ipv4Addr;
 
 /// An address, and what comes with it.
@@ -51,7 +52,7 @@ impl Lease {
         let text = |code: u8| {
             let bytes = get(code)?;
             Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '.']).to_owned())
-                .filter(|t| !t.is_empty())
+                .filter(|t| hostname_ok(t))
         };
         let number = |code: u8| get(code).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(u32::from_be_bytes);
         let mask = number(1).map_or_else(|| class(address), |m| m.leading_ones() as u8);
@@ -100,8 +101,7 @@ impl Lease {
             ("DHCPLEASETIME", self.seconds.map(|s| s.to_string()).unwrap_or_default()),
             ("DOMAINSEARCH", self.search.join(" ")),
         ];
-        // What a server says must not end the quotes.
-        lines.iter().map(|(key, value)| format!("{key}='{}'\n", value.replace(['\'', '\n'], ""))).collect()
+        lines.iter().map(|(key, value)| format!("{key}='{value}'\n")).collect()
     }
 }
 
@@ -135,7 +135,7 @@ fn domains(bytes: &[u8]) -> Vec<String> {
     while all.len() < MANY
         && let Some((name, next)) = domain(bytes, at)
     {
-        if !name.is_empty() {
+        if hostname_ok(&name) {
             all.push(name);
         }
         at = next;
@@ -231,7 +231,7 @@ mod tests {
     fn nonsense_is_left_out() {
         let lease = read(&[(12, b"a'; reboot\n"), (26, &[0, 10]), (51, &[1]), (119, b"\xc0\x00\xc0\x00")]);
         assert_eq!((lease.mtu, lease.seconds, lease.search.len(), lease.prefix), (None, None, 0, 8));
-        assert!(lease.conf("x").contains("HOSTNAME='a; reboot'\n"));
+        assert!(lease.conf("x").contains("HOSTNAME=''\n"));
         for bytes in [&b"\x03la"[..], b"\x3f", b"\xc0", b"\x01a\xc0\x02"] {
             assert_eq!(domains(bytes), Vec::<String>::new(), "{bytes:?}");
         }

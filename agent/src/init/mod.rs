@@ -5,7 +5,7 @@
 //! What a boot script leaves for the story (`/run/net-IFACE.conf`, resolv.conf) is left here too, in the same form.
 
 mod card;
-mod dhcp;
+pub mod dhcp;
 mod drivers;
 mod fixed;
 pub mod lease;
