@@ -50,6 +50,10 @@ manual: server
 check:
 	cargo check --workspace --all-targets
 
+# No root, and no network of its own: what needs these is in `make test`.
+unit:
+	cargo test --workspace --exclude boottorrent-tests --lib --bins
+
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -154,5 +158,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check lint setup test test-full fuzz demo bench bench-quick reliability docs
+.PHONY: all build agent agent-arm64 server manual check unit lint setup test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source
