@@ -5,10 +5,11 @@
 use anyhow::{Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
-    BOOT, Lab, MULTI_USER, Server, Vm,
+    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
     assets::{IMAGE, Suite, bare_catalogue, image, own_initrd_catalogue},
     lives_on,
 };
+use std::fs::File;
 
 /// What an initrd for one card may have, and one for all.
 const ONE_CARD: usize = 2_000_000;
@@ -59,6 +60,31 @@ fn a_root_without_any_initrd_boots() -> Result<()> {
         vm.expect(" login:", BOOT)?;
         let client = server.client(vm.mac())?;
         ensure!(client.phase == Phase::Seed, "{client:#?}");
+    }
+    server.check()
+}
+
+/// Disks and ext4 come along where the kernel command line asks for them.
+#[test]
+#[ignore = "two boots: make test-full"]
+fn a_disk_keeps_the_image() -> Result<()> {
+    const MAC: &str = "52:54:00:77:01:01";
+    let lab = Lab::new("init-disk")?;
+    let catalogue = own_initrd_catalogue(&image(Suite::own()?)?)?;
+    let mut server = Server::of(&lab, &catalogue, &["--up", "20MB/s"])?;
+    server.boottorrent(&["host", "set", MAC, "--param", "boottorrent.target=LABEL=images"])?;
+    let disk = lab.dir().join("disk");
+    File::create(&disk)?.set_len(768 << 20)?;
+    Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-m", "0", "-L", "images"]).arg(&disk).run()?;
+    for (boot, most) in [(1, u64::MAX), (2, 0)] {
+        let mut vm = Vm::pxe("disk").disk(&disk, "CACHE1").mac_of(MAC).start(&lab)?;
+        vm.expect(MULTI_USER, BOOT)?;
+        let client = server.client(MAC)?;
+        let received = client.progress.received();
+        println!("boot {boot}: {received} of {} bytes received", client.progress.total);
+        ensure!(client.phase == Phase::Seed && received <= most, "{client:#?}");
+        vm.login()?;
+        vm.sh("ls /run/boottorrent/disk/*/boottorrent/*.img && sync")?;
     }
     server.check()
 }

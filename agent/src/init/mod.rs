@@ -22,10 +22,16 @@ use anyhow::{Context, anyhow, bail};
 use bootspec::{Exit, MODULES_DIR, Params, cmdline};
 use card::Wanted;
 use clap::Parser;
+use drivers::Drivers;
 use fixed::Asked;
 use lease::Lease;
 use nix::sys::reboot::{RebootMode, reboot};
-use std::{fs, path::Path, thread::sleep, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread::{self, sleep},
+    time::Duration,
+};
 
 /// How long servers of DHCP may take: as initramfs-tools asks, all rounds together.
 const DHCP: Duration = Duration::from_secs(265);
@@ -51,7 +57,7 @@ pub fn role() -> Option<Role> {
 
 /// Load the modules that have this name or alias.
 pub fn modprobe(asked: &str) {
-    drivers::Drivers::read(drivers::folder()).load_named(asked);
+    Drivers::read(drivers::folder()).load_named(asked);
 }
 
 /// Boot. Never returns: PID 1 must not.
@@ -115,8 +121,9 @@ fn network(line: &str, report: &Report) -> anyhow::Result<()> {
         (None, Some(mac)) => Wanted::Mac(mac),
         (None, None) => Wanted::Any,
     };
-    let mut drivers = drivers::Drivers::read(drivers::folder());
+    let mut drivers = Drivers::read(drivers::folder());
     let mut cards = card::bring_up(&wanted, rename, &mut drivers, report)?;
+    thread::spawn(move || late(drivers));
     if rename {
         cards.iter().try_for_each(|c| card::keep_name(Path::new("/run"), c))?;
     }
@@ -130,6 +137,14 @@ fn network(line: &str, report: &Report) -> anyhow::Result<()> {
     configure(&card, &lease)?;
     report.info(&format!("network: {card} has {}/{}", lease.address, lease.prefix));
     Ok(())
+}
+
+/// Disks appear when their controllers have looked for them. This ends with the step into the root.
+fn late(mut drivers: Drivers) {
+    loop {
+        drivers.load(Path::new("/sys"));
+        sleep(Duration::from_millis(100));
+    }
 }
 
 fn ask(cards: &[String], report: &Report) -> anyhow::Result<(String, Lease)> {
