@@ -25,7 +25,7 @@ use std::{
 pub const TFTP_ROOT: &str = "/srv/tftp";
 
 /// What the admin asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetupOptions {
     /// The interfaces to serve.
     pub interfaces: Vec<String>,
@@ -43,6 +43,36 @@ pub struct SetupOptions {
     pub tftp_root: Option<PathBuf>,
     /// Whether UEFI machines get what Secure Boot lets in.
     pub secure_boot: bool,
+}
+
+impl SetupOptions {
+    /// As `boottorrent setup` takes them.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        let mut flag = |name: &str, value: String| flags.extend([name.to_owned(), value]);
+        let list =
+            |addresses: &[Ipv4Addr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        self.interfaces.iter().for_each(|name| flag("--interface", name.clone()));
+        self.subnet.iter().for_each(|subnet| flag("--subnet", subnet.to_string()));
+        if self.authoritative {
+            flag("--mode", "authoritative".into());
+        }
+        self.ranges.iter().for_each(|(from, to)| flag("--range", format!("{from},{to}")));
+        if !self.dns.is_empty() {
+            flag("--dns", list(&self.dns));
+        }
+        self.router.iter().for_each(|router| flag("--router", router.to_string()));
+        self.tftp_root.iter().for_each(|dir| flag("--tftp-root", dir.display().to_string()));
+        flags.extend(self.secure_boot.then(|| "--secure-boot".to_owned()));
+        flags
+    }
+}
+
+/// A range of addresses: `FROM,TO`.
+pub fn parse_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let bad = || format!("'{text}' is no range: write FROM,TO, as in 10.0.0.100,10.0.0.200");
+    let (from, to) = text.split_once(',').ok_or_else(bad)?;
+    Ok((from.parse().map_err(|_| bad())?, to.parse().map_err(|_| bad())?))
 }
 
 /// Where things are, and how we are reached.
@@ -87,6 +117,26 @@ pub struct SetupPlan {
     pub items: Vec<PlannedFile>,
     /// What the admin should know.
     pub notes: Vec<String>,
+}
+
+impl SetupPlan {
+    /// For people.
+    pub fn shown(&self) -> String {
+        let mut out = String::new();
+        for item in &self.items {
+            let path = item.path.display();
+            match &item.content {
+                Content::Text(text) => out.push_str(&format!("==> {path} <==\n{text}\n")),
+                Content::Copy(from) => {
+                    out.push_str(&format!("==> {path} <== a copy of {}\n\n", from.display()))
+                }
+                Content::Link(to) => out.push_str(&format!("==> {path} <== a link to {}\n\n", to.display())),
+                Content::Folder => out.push_str(&format!("==> {path} <== a folder of boottorrent serve\n\n")),
+            }
+        }
+        self.notes.iter().for_each(|n| out.push_str(&format!("note: {n}\n")));
+        out
+    }
 }
 
 impl PlannedFile {

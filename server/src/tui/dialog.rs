@@ -6,7 +6,7 @@ use super::{
     model::{Cursor, Dialog, Model, Pick, PickItem, Prompt},
     rows,
 };
-use crate::fetch::request::FetchRequest;
+use crate::{fetch::request::FetchRequest, setup::plan::parse_range};
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -96,11 +96,7 @@ fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
         Pick::Image(machine) => vec![Effect::Assign(machine, key)],
         Pick::Once(machine) => vec![Effect::Once(machine, key)],
         Pick::Interface => {
-            let wishes = &mut model.setup.wishes;
-            if let Some(at) = wishes.iter().position(|w| w == "--interface") {
-                wishes.drain(at..(at + 2).min(wishes.len()));
-            }
-            wishes.splice(0..0, ["--interface".into(), key]);
+            model.setup.options.interfaces = vec![key];
             model.setup.look()
         }
     }
@@ -134,10 +130,18 @@ fn entered(model: &mut Model, ask: Prompt, text: String) -> Vec<Effect> {
                 Vec::new()
             }
         },
-        Prompt::Range => {
-            model.setup.wishes.extend(["--mode", "authoritative", "--range", &word].map(String::from));
-            model.setup.look()
-        }
+        Prompt::Range => match parse_range(&word) {
+            Ok(range) => {
+                let options = &mut model.setup.options;
+                (options.authoritative, options.ranges) = (true, vec![range]);
+                model.setup.look()
+            }
+            Err(why) => {
+                model.complain(why);
+                model.dialog = Some(Dialog::Input { ask, text });
+                Vec::new()
+            }
+        },
     }
 }
 
