@@ -3,7 +3,7 @@
 
 use super::{
     effect::{Effect, Errand},
-    model::{Cursor, Dialog, Model, Pick, PickItem, Prompt},
+    model::{Cursor, Dialog, Model, Pick, PickDialog, PickItem, Prompt, TextDialog},
     rows,
 };
 use crate::{fetch::request::FetchRequest, setup::plan::parse_range};
@@ -17,13 +17,13 @@ pub(super) fn ask(model: &mut Model, ask: Prompt) {
 pub(super) fn pick(model: &mut Model, pick: Pick, items: Vec<PickItem>) {
     let mut cursor = Cursor::default();
     cursor.settle(&items.iter().map(|i| i.key.clone()).collect::<Vec<_>>());
-    model.dialog = Some(Dialog::Pick { pick, items, filter: String::new(), cursor });
+    model.dialog = Some(Dialog::Pick(PickDialog { pick, items, filter: String::new(), cursor }));
 }
 
 pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec<Effect> {
     match dialog {
         Dialog::Machine(..) | Dialog::Image(_) => Vec::new(),
-        Dialog::Text { title, lines, scroll, yes } => in_text(model, title, lines, scroll, yes, key),
+        Dialog::Text(text) => in_text(model, text, key),
         Dialog::Input { ask, mut text } => match key.code {
             KeyCode::Esc => Vec::new(),
             KeyCode::Enter => entered(model, ask, text),
@@ -33,18 +33,12 @@ pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec
                 Vec::new()
             }
         },
-        Dialog::Pick { pick, items, filter, cursor } => in_pick(model, pick, items, filter, cursor, key),
+        Dialog::Pick(list) => in_pick(model, list, key),
     }
 }
 
-fn in_text(
-    model: &mut Model,
-    title: String,
-    lines: Vec<String>,
-    scroll: usize,
-    yes: Option<Effect>,
-    key: KeyEvent,
-) -> Vec<Effect> {
+fn in_text(model: &mut Model, text: TextDialog, key: KeyEvent) -> Vec<Effect> {
+    let TextDialog { title, lines, scroll, yes } = text;
     let page = usize::from(model.height.saturating_sub(8).max(1));
     let scroll = match (key.code, yes) {
         (KeyCode::Char('y' | 'Y'), Some(effect)) => return vec![effect],
@@ -56,18 +50,12 @@ fn in_text(
         _ => return Vec::new(),
     };
     let (scroll, yes) = (scroll.0.min(lines.len().saturating_sub(1)), scroll.1);
-    model.dialog = Some(Dialog::Text { title, lines, scroll, yes });
+    model.dialog = Some(Dialog::Text(TextDialog { title, lines, scroll, yes }));
     Vec::new()
 }
 
-fn in_pick(
-    model: &mut Model,
-    pick: Pick,
-    items: Vec<PickItem>,
-    mut filter: String,
-    mut cursor: Cursor,
-    key: KeyEvent,
-) -> Vec<Effect> {
+fn in_pick(model: &mut Model, list: PickDialog, key: KeyEvent) -> Vec<Effect> {
+    let PickDialog { pick, items, mut filter, mut cursor } = list;
     let keys = |filter: &str| rows::items(&items, filter).iter().map(|i| i.key.clone()).collect::<Vec<_>>();
     let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
     match key.code {
@@ -83,7 +71,7 @@ fn in_pick(
             }
         }
     }
-    model.dialog = Some(Dialog::Pick { pick, items, filter, cursor });
+    model.dialog = Some(Dialog::Pick(PickDialog { pick, items, filter, cursor }));
     Vec::new()
 }
 

@@ -166,16 +166,7 @@ pub enum Dialog {
     /// One image.
     Image(String),
     /// Text to read.
-    Text {
-        /// Its title.
-        title: String,
-        /// Its lines.
-        lines: Vec<String>,
-        /// The first one that is shown.
-        scroll: usize,
-        /// What y does.
-        yes: Option<Effect>,
-    },
+    Text(TextDialog),
     /// A line to type.
     Input {
         /// What for.
@@ -184,16 +175,33 @@ pub enum Dialog {
         text: String,
     },
     /// A list to pick from, with a filter.
-    Pick {
-        /// What for.
-        pick: Pick,
-        /// All there is.
-        items: Vec<PickItem>,
-        /// What was typed.
-        filter: String,
-        /// Where the cursor is.
-        cursor: Cursor,
-    },
+    Pick(PickDialog),
+}
+
+/// Text to read, which may ask for a yes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextDialog {
+    /// Its title.
+    pub title: String,
+    /// Its lines.
+    pub lines: Vec<String>,
+    /// The first one that is shown.
+    pub scroll: usize,
+    /// What y does.
+    pub yes: Option<Effect>,
+}
+
+/// A list to pick from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PickDialog {
+    /// What for.
+    pub pick: Pick,
+    /// All there is.
+    pub items: Vec<PickItem>,
+    /// What was typed.
+    pub filter: String,
+    /// Where the cursor is.
+    pub cursor: Cursor,
 }
 
 /// A sentence at the bottom.

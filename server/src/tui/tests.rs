@@ -4,7 +4,7 @@
 use super::{
     draw::draw,
     effect::{Effect, Errand, Ran},
-    model::{Dialog, Model, Prompt, ServerLink, ServerSnapshot, SourceRow, View},
+    model::{Dialog, Model, Prompt, ServerLink, ServerSnapshot, SourceRow, TextDialog, View},
     screen::{Look, clean},
     update::{Message, update},
 };
@@ -408,7 +408,7 @@ fn infested(evil: &str) -> Model {
     m.filter = evil();
     m.link = ServerLink::Down(evil());
     m.sources = vec![SourceRow { name: evil(), about: evil() }];
-    m.dialog = Some(Dialog::Text { title: evil(), lines: vec![evil()], scroll: 0, yes: None });
+    m.dialog = Some(Dialog::Text(TextDialog { title: evil(), lines: vec![evil()], scroll: 0, yes: None }));
     m
 }
 

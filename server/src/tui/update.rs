@@ -7,7 +7,7 @@ use super::{
     keys::{self, KeyAction},
     model::{
         Dialog, Model, Pick, PickItem, Prompt, ServerLink, ServerSnapshot, SetupView, SourceRow, StatusLine,
-        VIEWS, View,
+        TextDialog, VIEWS, View,
     },
     rows::{self, Line},
 };
@@ -127,7 +127,8 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
         KeyAction::Quit => model.over = true,
         KeyAction::Help => {
             let lines = keys::help();
-            model.dialog = Some(Dialog::Text { title: "Keys".into(), lines, scroll: 0, yes: None });
+            model.dialog =
+                Some(Dialog::Text(TextDialog { title: "Keys".into(), lines, scroll: 0, yes: None }));
         }
         KeyAction::To(view) => return go(model, view),
         KeyAction::Next => return go(model, beside(model.view, 1)),
@@ -162,7 +163,12 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
                     Errand::Write,
                     [vec!["setup".into()], model.setup.options.flags(), vec!["--write".into()]].concat(),
                 ));
-                model.dialog = Some(Dialog::Text { title: "Write the setup?".into(), lines, scroll: 0, yes });
+                model.dialog = Some(Dialog::Text(TextDialog {
+                    title: "Write the setup?".into(),
+                    lines,
+                    scroll: 0,
+                    yes,
+                }));
             } else {
                 model.complain("there is nothing to write: the reason is above");
             }
@@ -256,7 +262,8 @@ fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
             let name = row.manifest.name.to_string();
             let lines = who_runs(model, &name, &row.machines);
             let yes = Some(Effect::Remove(name.clone()));
-            model.dialog = Some(Dialog::Text { title: format!("Remove {name}?"), lines, scroll: 0, yes });
+            model.dialog =
+                Some(Dialog::Text(TextDialog { title: format!("Remove {name}?"), lines, scroll: 0, yes }));
             Vec::new()
         }
         (Some(Line::Fetch(fetch)), KeyAction::Remove) => vec![Effect::Cancel(fetch.id)],
@@ -270,7 +277,8 @@ fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
                 "Nothing says that it is genuine, and it runs as root on every machine that boots it.".into(),
             ];
             let yes = Some(Effect::Fetch(Box::new(request)));
-            model.dialog = Some(Dialog::Text { title: "Fetch unverified?".into(), lines, scroll: 0, yes });
+            model.dialog =
+                Some(Dialog::Text(TextDialog { title: "Fetch unverified?".into(), lines, scroll: 0, yes }));
             Vec::new()
         }
         _ => Vec::new(),
