@@ -3,7 +3,7 @@
 //!
 //! Two files. Some keywords (`port`, …) may appear only once over all of
 //! dnsmasq's files: a second one and dnsmasq does not start. They go into
-//! [`BASE`], which is written only with those that nobody else sets.
+//! [`BASE`](super::survey::BASE), which is written only with those that nobody else sets.
 
 use super::survey::Survey;
 use crate::{firmware::Loaders, net::Subnet};
@@ -52,7 +52,7 @@ pub const SCRIPT: &str = "boottorrent/boot.ipxe";
 /// What the signed GRUB reads first; that it is there is built in.
 pub const GRUB: &str = "grub/grub.cfg";
 
-/// What [`MAIN`] is made of.
+/// What [`MAIN`](super::survey::MAIN) is made of.
 #[derive(Clone, Copy)]
 pub struct Snippet<'a> {
     /// Who gives the addresses.
@@ -200,7 +200,7 @@ impl Lines<'_> {
     }
 }
 
-/// [`BASE`]; `None` when all of it is settled elsewhere.
+/// [`BASE`](super::survey::BASE); `None` when all of it is settled elsewhere.
 pub fn base(survey: &Survey, tftp_root: &Path) -> Option<String> {
     let mut lines = Vec::new();
     if survey.unused() {
