@@ -90,7 +90,7 @@ impl Default for Keys {
 }
 
 /// How the seeder chooses what to show to whom.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SeederKind {
     /// Shows each piece to one machine first, so that the server's link carries every piece about once.

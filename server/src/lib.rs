@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent`, the admin's program.
 //!
-//! | step | module |
+//! The modules stand on storeys: a file imports from its own or from those below, and `tests/layers.rs` holds that.
+//!
+//! | storey | modules |
 //! |---|---|
-//! | image file, directory or tarball becomes an image | [`import`] |
-//! | or it is fetched from where distributions offer it, and verified | [`sources`], [`fetch`] |
-//! | it appears in the catalogue, whole | [`catalogue`] |
-//! | the running server opens it | [`library`], [`serve`] |
-//! | tracker and seeder pick it up | [`tracker`], [`seed`] |
-//! | the admin says which machine boots what | [`hosts`], [`api`]; over TCP with a [`token`] |
-//! | machines fetch boot script, kernel, initrd, torrent | [`ipxe`], [`grub`], [`http`], [`tls`] |
-//! | they say how they are doing | [`clients`], [`status`] |
-//! | people and programs watch | [`watch`], [`tui`] |
-//! | dnsmasq sends machines here | [`setup`], [`tftp`] |
-//! | what would stop a boot is said, with its cure | [`doctor`] |
+//! | the command line and the terminal UI, beside the daemon | [`cli`], [`tui`], [`doctor`], [`setup`], [`ltsp`], [`status`], [`manual`] |
+//! | the daemon starts | [`serve`] |
+//! | what is spoken to machines, browsers and programs | [`http`] |
+//! | the running server, and its parts | [`state`], [`refresh`], [`figures`], [`seed`], [`tftp`] |
+//! | what it tells, and how it is asked | [`watch`], [`api`] |
+//! | boot loaders' files, as text | [`ipxe`], [`grub`] |
+//! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`operations`] |
+//! | images: made, fetched, verified, signed, kept | [`import`], [`sources`], [`fetch`], [`catalogue`], [`keys`], [`library`], [`family`], [`addon`], [`command_line`] |
+//! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`] and small ones |
 
 pub mod addon;
 pub mod api;

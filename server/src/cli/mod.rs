@@ -17,6 +17,7 @@ mod source;
 mod status;
 mod token;
 mod tui;
+mod values;
 
 use crate::{catalogue::Catalogue, config, manual};
 use anyhow::Result;

@@ -24,8 +24,12 @@ Examples:
   boottorrent serve --listen 10.0.0.1:6980 --up 50MB/s
   boottorrent serve --no-seed --no-payload    booted machines serve the others")]
 pub struct Serve {
-    /// Address and port for HTTP; port 0 takes any, and prints it [default: [::]:6980]
-    #[arg(long, value_name = "ADDR:PORT")]
+    // Not a doc comment: rustdoc would take the address for a link.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        help = "Address and port for HTTP; port 0 takes any, and prints it [default: [::]:6980]"
+    )]
     listen: Option<SocketAddr>,
     /// The port on which the seeder listens [default: 6981]
     #[arg(long, value_name = "N")]

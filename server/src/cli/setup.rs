@@ -3,20 +3,16 @@
 
 use crate::{
     config::Config,
-    net::{Subnet, interfaces},
+    net::Subnet,
     setup::{
-        plan::{Content, Here, SetupOptions, SetupPlan, plan},
-        survey::{MAIN, Survey},
-        write::{Removed, check, remove, write},
+        plan::{SetupOptions, parse_range},
+        prepare::{SetupPaths, prepare},
+        write::{Removed, remove, write},
     },
 };
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use std::{
-    fs,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-};
+use std::{net::Ipv4Addr, path::PathBuf};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -43,7 +39,7 @@ pub struct Setup {
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     mode: Mode,
     /// The addresses to give in authoritative mode; one range for each interface
-    #[arg(long, value_name = "FROM,TO", value_parser = range)]
+    #[arg(long, value_name = "FROM,TO", value_parser = parse_range)]
     range: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// The name servers that machines are told, in authoritative mode
     #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
@@ -78,12 +74,6 @@ enum Mode {
     Authoritative,
 }
 
-fn range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
-    let bad = || format!("'{text}' is no range: write FROM,TO, as in 10.0.0.100,10.0.0.200");
-    let (from, to) = text.split_once(',').ok_or_else(bad)?;
-    Ok((from.parse().map_err(|_| bad())?, to.parse().map_err(|_| bad())?))
-}
-
 /// What makes dnsmasq read its files again: SIGHUP does not.
 const RESTART: &str = "now run: systemctl restart dnsmasq";
 
@@ -104,7 +94,7 @@ impl Setup {
             println!("{RESTART}");
             return Ok(());
         }
-        let wishes = SetupOptions {
+        let options = SetupOptions {
             interfaces: self.interface,
             subnet: self.subnet,
             authoritative: self.mode == Mode::Authoritative,
@@ -112,61 +102,19 @@ impl Setup {
             dns: self.dns,
             router: self.router,
             tftp_root: self.tftp_root,
-            secure_boot: self.secure_boot || config.boot.secure_boot,
+            secure_boot: self.secure_boot,
         };
-        let survey = Survey::read(&self.dnsmasq_dir)?;
-        let here = Here {
-            dnsmasq_dir: &self.dnsmasq_dir,
-            lib: &self.lib_dir,
-            state,
-            port: config.serve.listen.port(),
-        };
-        let mut plan = plan(&wishes, &survey, &interfaces()?, here)?;
-        plan.notes.extend(replaced(&self.dnsmasq_dir.join(MAIN), &plan));
-        print!("{}", shown(&plan));
-        check(&plan, &self.dnsmasq_dir, &survey.files)?;
+        let paths = SetupPaths { dnsmasq: self.dnsmasq_dir, lib: self.lib_dir };
+        let prepared = prepare(&options, config, paths)?;
+        print!("{}", prepared.plan.shown());
+        prepared.check()?;
         match self.write {
             true => {
-                write(&plan, state)?;
+                write(&prepared.plan, state)?;
                 println!("written, and checked with `dnsmasq --test`\n{RESTART}");
             }
             false => println!("checked with `dnsmasq --test`; nothing is written yet: add --write"),
         }
         Ok(())
     }
-}
-
-/// What an earlier `--write` serves and this one would not.
-fn replaced(main: &Path, plan: &SetupPlan) -> Option<String> {
-    let ranges = |text: &str| -> Vec<String> {
-        let value = |l: &str| l.strip_prefix("dhcp-range=").map(str::to_owned);
-        text.lines().filter_map(value).collect()
-    };
-    let now = plan.items.iter().find_map(|i| match &i.content {
-        Content::Text(text) if i.path == main => Some(ranges(text)),
-        _ => None,
-    })?;
-    let mut before = ranges(&fs::read_to_string(main).ok()?);
-    before.retain(|r| !now.contains(r));
-    (!before.is_empty()).then(|| {
-        format!(
-            "this replaces what an earlier setup serves (dhcp-range={}): to keep it, name all interfaces, each with --interface",
-            before.join(" and ")
-        )
-    })
-}
-
-fn shown(plan: &SetupPlan) -> String {
-    let mut out = String::new();
-    for item in &plan.items {
-        let path = item.path.display();
-        match &item.content {
-            Content::Text(text) => out.push_str(&format!("==> {path} <==\n{text}\n")),
-            Content::Copy(from) => out.push_str(&format!("==> {path} <== a copy of {}\n\n", from.display())),
-            Content::Link(to) => out.push_str(&format!("==> {path} <== a link to {}\n\n", to.display())),
-            Content::Folder => out.push_str(&format!("==> {path} <== a folder of boottorrent serve\n\n")),
-        }
-    }
-    plan.notes.iter().for_each(|n| out.push_str(&format!("note: {n}\n")));
-    out
 }

@@ -181,7 +181,7 @@ fn list(folders: &Folders, filter: Option<&str>, json: bool) -> Result<()> {
             f.name.to_string(),
             if s.architecture.is_empty() { "-".into() } else { s.architecture.clone() },
             s.size.map_or("-".into(), human_size),
-            verified_by(s).into(),
+            verified_by(s).unwrap_or("NOTHING").into(),
             s.description.clone(),
         ]
     };
@@ -189,15 +189,17 @@ fn list(folders: &Folders, filter: Option<&str>, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn verified_by(s: &ImageSource) -> &'static str {
-    match (&s.signature, &s.checksums) {
+/// What says that it is genuine; `None`: nothing.
+fn verified_by(s: &ImageSource) -> Option<&'static str> {
+    let by = match (&s.signature, &s.checksums) {
         (Some(_), _) => "signature",
         _ if s.sha256.is_some() || s.sha512.is_some() => "sum",
         (None, Some(_)) => "checksums",
         _ if s.torrent.is_some() => "torrent",
         _ if s.url.as_ref().is_some_and(|u| u.starts_with('/')) => "own file",
-        _ => "NOTHING",
-    }
+        _ => return None,
+    };
+    Some(by)
 }
 
 /// A source as a file: without what it does not say.
@@ -258,50 +260,19 @@ impl Add {
 
 fn check(folders: &Folders, names: &[String], online: bool, json: bool) -> Result<()> {
     let all = folders.read()?;
-    let mut found = Vec::new();
-    for name in names {
-        found.push(folders.find(name)?);
-    }
-    if names.is_empty() {
-        found = all.sources.into_values().collect();
-    }
+    // Files that are no sources are told of when all are looked at.
+    let (found, broken): (Vec<FoundSource>, _) = match names {
+        [] => (all.sources.into_values().collect(), all.broken),
+        names => (names.iter().map(|name| folders.find(name)).collect::<Result<_>>()?, Vec::new()),
+    };
     let mut rows = Vec::new();
-    let http = Http::new(1)?;
     for f in &found {
-        let mut problems = Vec::new();
-        let s = &f.source;
-        if let (Some(_), Some(key)) = (&s.signature, &s.key) {
-            let signer = OpenPgpSigner {
-                key: key.clone(),
-                package: s.key_package.clone(),
-                fingerprint: None,
-                note: s.note.clone(),
-            };
-            problems.extend(signer.ready().err().map(|e| format!("{e:#}")));
-        }
-        if verified_by(s) == "NOTHING" {
-            problems.push("nothing says that it is genuine: `image fetch` will ask for --no-verify".into());
-        }
-        let addresses = [&s.url, &s.torrent, &s.checksums, &s.signature].into_iter().flatten();
-        for address in addresses.filter(|a| !a.ends_with('/') || a.starts_with('/')) {
-            if address.starts_with('/') {
-                let there = std::path::Path::new(address).exists();
-                problems.extend((!there).then(|| format!("there is nothing at {address}")));
-            } else if online && address.starts_with("http") {
-                let asked = block_on(http.size(address));
-                problems.extend(asked.err().map(|e| format!("{e:#}")));
-            }
-        }
-        rows.push((f, problems));
+        rows.push((f, problems(&f.source, online)?));
     }
-    let bad = rows.iter().filter(|(_, p)| !p.is_empty()).count()
-        + if names.is_empty() { all.broken.len() } else { 0 };
     if json {
         let list: Vec<_> =
             rows.iter().map(|(f, p)| json!({"name": f.name, "path": f.path, "problems": p})).collect();
-        print_json(
-            &json!({"sources": list, "broken": if names.is_empty() { all.broken } else { Vec::new() }}),
-        )?;
+        print_json(&json!({"sources": list, "broken": broken}))?;
     } else {
         for (f, problems) in &rows {
             match problems.as_slice() {
@@ -309,12 +280,39 @@ fn check(folders: &Folders, names: &[String], online: bool, json: bool) -> Resul
                 problems => problems.iter().for_each(|p| println!("{}: {p}", f.name)),
             }
         }
-        if names.is_empty() {
-            all.broken.iter().for_each(|b| println!("{b}"));
+        broken.iter().for_each(|b| println!("{b}"));
+    }
+    match rows.iter().filter(|(_, p)| !p.is_empty()).count() + broken.len() {
+        0 => Ok(()),
+        bad => bail!("{bad} of {} sources cannot be used as they are", rows.len().max(bad)),
+    }
+}
+
+/// Why a source cannot be used. `online`: its addresses are asked for too.
+fn problems(source: &ImageSource, online: bool) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    if let (Some(_), Some(key)) = (&source.signature, &source.key) {
+        let signer = OpenPgpSigner {
+            key: key.clone(),
+            package: source.key_package.clone(),
+            fingerprint: None,
+            note: source.note.clone(),
+        };
+        problems.extend(signer.ready().err().map(|e| format!("{e:#}")));
+    }
+    if verified_by(source).is_none() {
+        problems.push("nothing says that it is genuine: `image fetch` will ask for --no-verify".into());
+    }
+    let http = Http::new(1)?;
+    let addresses =
+        [&source.url, &source.torrent, &source.checksums, &source.signature].into_iter().flatten();
+    for address in addresses.filter(|a| !a.ends_with('/') || a.starts_with('/')) {
+        if address.starts_with('/') {
+            let there = std::path::Path::new(address).exists();
+            problems.extend((!there).then(|| format!("there is nothing at {address}")));
+        } else if online && address.starts_with("http") {
+            problems.extend(block_on(http.size(address)).err().map(|e| format!("{e:#}")));
         }
     }
-    if bad > 0 {
-        bail!("{bad} of {} sources cannot be used as they are", rows.len().max(bad));
-    }
-    Ok(())
+    Ok(problems)
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What was found, how bad it is, and how it is mended.
 
+use crate::{firmware, setup::survey::DNSMASQ_DIR};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,4 +77,10 @@ pub struct SystemPaths {
     pub dnsmasq: std::path::PathBuf,
     /// Debian's loaders.
     pub ipxe: std::path::PathBuf,
+}
+
+impl Default for SystemPaths {
+    fn default() -> SystemPaths {
+        SystemPaths { dnsmasq: DNSMASQ_DIR.into(), ipxe: Path::new(firmware::LIB).join("ipxe") }
+    }
 }

@@ -56,17 +56,7 @@ pub fn images(config: &Config) -> Vec<Finding> {
             "boottorrent image add FILE, or boottorrent image fetch NAME (boottorrent source list has names)",
         ));
     }
-    for m in manifests.iter().filter(|m| m.kind == Kind::Filesystem && m.family.is_none()) {
-        let path = catalogue.dir(&m.name).join(INITRD);
-        if let Err(e) = initrd::check(&path, &m.initrd.from) {
-            found.push(Finding::bad(
-                "initrd",
-                format!("image '{}': {e:#}", m.name),
-                "machines start its kernel, and stop there",
-                "in the image: apt install boottorrent-initramfs-tools && update-initramfs -u; then boottorrent image add --replace",
-            ));
-        }
-    }
+    found.extend(initrds(&catalogue, &manifests));
     let (addons, families) = (Addons::of(config), manifests.iter().filter_map(|m| m.family));
     let wrong = families.into_iter().find_map(|f| addons.get(f).err());
     if let Some(e) = wrong {
@@ -81,17 +71,40 @@ pub fn images(config: &Config) -> Vec<Finding> {
     if found.is_empty() {
         found.push(Finding::good("images", format!("{} can be served", manifests.len())));
     }
-    let sources =
+    found.extend(sources(config));
+    found
+}
+
+/// Initrds with which a machine would start its kernel, and stop there.
+fn initrds(catalogue: &Catalogue, manifests: &[&ImageManifest]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for m in manifests.iter().filter(|m| m.kind == Kind::Filesystem && m.family.is_none()) {
+        let path = catalogue.dir(&m.name).join(INITRD);
+        if let Err(e) = initrd::check(&path, &m.initrd.from) {
+            found.push(Finding::bad(
+                "initrd",
+                format!("image '{}': {e:#}", m.name),
+                "machines start its kernel, and stop there",
+                "in the image: apt install boottorrent-initramfs-tools && update-initramfs -u; then boottorrent image add --replace",
+            ));
+        }
+    }
+    found
+}
+
+/// Descriptions of sources that cannot be used.
+fn sources(config: &Config) -> Vec<Finding> {
+    let broken =
         Folders { dirs: config.catalogue.sources.clone() }.read().map(|s| s.broken).unwrap_or_default();
-    for broken in sources {
-        found.push(Finding::warning(
+    let finding = |broken| {
+        Finding::warning(
             "sources",
             broken,
             "`image fetch` does not know it",
             "correct the file; boottorrent source check looks again",
-        ));
-    }
-    found
+        )
+    };
+    broken.into_iter().map(finding).collect()
 }
 
 /// The daemon is another user than who adds images: it must be able to read them all.

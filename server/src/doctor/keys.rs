@@ -8,6 +8,7 @@ use crate::{
     import::initrd,
     keys::Folder,
 };
+use bootspec::{ImageName, trust::Keys};
 
 const REFUSED: &str = "machines whose initrd has a key refuse it (exit code 12)";
 
@@ -54,26 +55,29 @@ pub fn signatures(config: &Config) -> Vec<Finding> {
             return found;
         }
     };
-    let bad = found.len();
-    for name in &names {
-        let (what, cure) = match catalogue.verify(name, &keys) {
-            Ok(_) => continue,
-            Err(_) if catalogue.signed_by_key(name).is_none() => {
-                (format!("image '{name}' is not signed"), format!("boottorrent image sign {name}"))
-            }
-            Err(e) => {
-                (format!("{e:#}"), format!("boottorrent image verify {name}; boottorrent image sign {name}"))
-            }
-        };
-        // What stands in an initrd that is LTSP's, nobody here knows.
-        let own = catalogue.dir(name).join(INITRD);
-        found.push(match initrd::has_key(&own, INITRD).unwrap_or(false) {
-            true => Finding::bad("signatures", what, "no machine boots it: its own initrd has a key", cure),
-            false => Finding::warning("signatures", what, REFUSED, cure),
-        });
-    }
-    if found.len() == bad {
-        found.push(Finding::good("signatures", format!("{} images are signed by {keys}", names.len())));
+    let bad: Vec<Finding> = names.iter().filter_map(|name| refused(&catalogue, name, &keys)).collect();
+    match bad.is_empty() {
+        true => {
+            found.push(Finding::good("signatures", format!("{} images are signed by {keys}", names.len())))
+        }
+        false => found.extend(bad),
     }
     found
+}
+
+/// Why machines with a key refuse an image.
+fn refused(catalogue: &Catalogue, name: &ImageName, keys: &Keys) -> Option<Finding> {
+    let e = catalogue.verify(name, keys).err()?;
+    let (what, cure) = match catalogue.signed_by_key(name) {
+        None => (format!("image '{name}' is not signed"), format!("boottorrent image sign {name}")),
+        Some(_) => {
+            (format!("{e:#}"), format!("boottorrent image verify {name}; boottorrent image sign {name}"))
+        }
+    };
+    // What stands in an initrd that is LTSP's, nobody here knows.
+    let own = catalogue.dir(name).join(INITRD);
+    Some(match initrd::has_key(&own, INITRD).unwrap_or(false) {
+        true => Finding::bad("signatures", what, "no machine boots it: its own initrd has a key", cure),
+        false => Finding::warning("signatures", what, REFUSED, cure),
+    })
 }

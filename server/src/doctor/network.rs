@@ -127,24 +127,7 @@ pub fn loaders(config: &Config, at: &SystemPaths) -> Vec<Finding> {
         ));
         return found;
     }
-    for (path, sum) in &record.files {
-        let cure = "boottorrent setup --write";
-        match fs::read(path) {
-            Err(e) => found.push(Finding::bad(
-                "setup",
-                format!("{}, which `setup` wrote, cannot be read: {e}", path.display()),
-                "machines are not sent here, or get no loader",
-                cure,
-            )),
-            Ok(bytes) if hex(&bytes) != *sum => found.push(Finding::warning(
-                "setup",
-                format!("{} was changed since `setup` wrote it", path.display()),
-                "it may no longer send machines here",
-                format!("{cure} shows what it should be"),
-            )),
-            Ok(_) => {}
-        }
-    }
+    found.extend(written(&record));
     // Without a root's rights all sockets are seen too, but not whose they are.
     let open = udp_ports();
     let missing: Vec<&str> =
@@ -163,6 +146,30 @@ pub fn loaders(config: &Config, at: &SystemPaths) -> Vec<Finding> {
             "setup",
             format!("{} files are as `setup` wrote them, and dnsmasq runs", record.files.len()),
         ));
+    }
+    found
+}
+
+/// Files of setup's that are not as it wrote them.
+fn written(record: &Record) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (path, sum) in &record.files {
+        let cure = "boottorrent setup --write";
+        match fs::read(path) {
+            Err(e) => found.push(Finding::bad(
+                "setup",
+                format!("{}, which `setup` wrote, cannot be read: {e}", path.display()),
+                "machines are not sent here, or get no loader",
+                cure,
+            )),
+            Ok(bytes) if hex(&bytes) != *sum => found.push(Finding::warning(
+                "setup",
+                format!("{} was changed since `setup` wrote it", path.display()),
+                "it may no longer send machines here",
+                format!("{cure} shows what it should be"),
+            )),
+            Ok(_) => {}
+        }
     }
     found
 }

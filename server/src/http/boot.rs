@@ -14,6 +14,7 @@ use crate::{
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
     ipxe, library,
+    state::ServerState,
 };
 use axum::{
     extract::{ConnectInfo, Path, Query},
@@ -28,7 +29,12 @@ pub async fn script(
     headers: HeaderMap,
     asked: Query<machine::BootQuery>,
 ) -> Response {
-    rendered(&state, ends, &headers, &asked, "boot.ipxe", ipxe::script)
+    rendered(
+        &state,
+        ends,
+        &asked,
+        &Script { file: "boot.ipxe", host: host(&headers, ends), render: &ipxe::script },
+    )
 }
 
 pub async fn grub(
@@ -39,26 +45,29 @@ pub async fn grub(
 ) -> Response {
     let mac = asked.mac.as_deref().and_then(grub::bootif);
     let render = |menu: &ipxe::Menu| grub::config(menu, Way::Http(mac.as_deref()));
-    rendered(&state, ends, &headers, &asked, "grub.cfg", render)
+    rendered(
+        &state,
+        ends,
+        &asked,
+        &Script { file: "grub.cfg", host: host_of_grub(&headers, ends), render: &render },
+    )
+}
+
+/// A boot loader's language.
+struct Script<'a> {
+    /// The file that it asks for.
+    file: &'a str,
+    /// How it reaches us.
+    host: String,
+    render: &'a dyn Fn(&ipxe::Menu) -> String,
 }
 
 /// What this machine is to boot, in the language of its boot loader.
-fn rendered(
-    state: &SharedState,
-    ends: Ends,
-    headers: &HeaderMap,
-    asked: &machine::BootQuery,
-    file: &str,
-    render: impl Fn(&ipxe::Menu) -> String,
-) -> Response {
+fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script: &Script) -> Response {
     let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
     let proven = asked.asker(ends).mac.filter(|_| secret.is_some());
     let library = state.library();
     let images = library::bootable(&library);
-    let host = match file {
-        "grub.cfg" => host_of_grub(headers, ends),
-        _ => host(headers, ends),
-    };
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
@@ -78,8 +87,8 @@ fn rendered(
         (Some(mac), Some(image)) => state.stage(mac, image),
         _ => Stage::Card,
     };
-    let text_of_it = render(&ipxe::Menu {
-        host: &host,
+    let text = (script.render)(&ipxe::Menu {
+        host: &script.host,
         images: &images,
         wanted,
         default: chosen.or(boot.default.as_ref()),
@@ -91,8 +100,8 @@ fn rendered(
     let word = |w: &Option<String>| w.as_deref().map_or("?".into(), |w| printable(w, 40));
     let (mac, platform) = (word(&asked.mac), word(&asked.platform));
     let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
-    tracing::info!("{mac}{name} ({}, {platform}) asks for {file}", ends.remote.ip());
-    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text_of_it).into_response()
+    tracing::info!("{mac}{name} ({}, {platform}) asks for {}", ends.remote.ip(), script.file);
+    ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
 /// iPXE, for firmware that fetches over HTTP what others fetch by TFTP.

@@ -32,22 +32,20 @@ use axum::{
     response::Response,
 };
 use bootspec::text::printable;
-use routes::ROUTES;
+use routes::{Who, routes};
 use site::Site;
 use std::sync::Arc;
 
 /// All routes, as they may be asked for over this door.
 pub fn router(state: Arc<ServerState>, over: Over) -> Router {
-    let mut all = Router::new();
-    for route in ROUTES {
-        all = all.route(
-            route.path,
-            match over {
-                Over::Socket => route.handler(),
-                Over::Tcp => route.guarded(&state),
-            },
-        );
-    }
+    let (listing, changing) = (routes(Who::Listing), routes(Who::Changing));
+    let guarded_by_token = match over {
+        Over::Socket => listing.merge(changing),
+        Over::Tcp => listing
+            .route_layer(from_fn_with_state(state.clone(), front::listing))
+            .merge(changing.route_layer(from_fn_with_state(state.clone(), front::with_token))),
+    };
+    let all = routes(Who::Everybody).merge(guarded_by_token);
     let all = all.fallback(nowhere);
     let all = match over {
         Over::Socket => all,

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
-use super::{api, boot, change, events, files, front, page, site::Site, track};
+use super::{api, boot, change, events, files, page, site::Site, track};
 use crate::{
     api::types::{Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     hosts::HostChange,
-    state::ServerState,
 };
 use Who::{Changing, Everybody, Listing};
 use axum::{
-    middleware::from_fn_with_state,
+    Router,
     routing::{MethodRouter, delete, get, post, put},
 };
 use serde::Serialize;
 use serde_json::json;
-use std::{fmt::Write, sync::Arc};
+use std::fmt::Write;
 
 /// Who may ask for a route over TCP. Over the local socket everything may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+pub enum Who {
     /// Everybody on the network.
     Everybody,
     /// Everybody, or who has the token: `machines` in `[serve]` of server.toml.
@@ -95,21 +94,10 @@ pub const ROUTES: &[Route] = &[
     route!(post "/api/v1/wake", Changing, "`Wake`" => "`Woken`", change::wake_up),
 ];
 
-impl Route {
-    /// What answers it over TCP.
-    pub fn guarded(&self, state: &Arc<ServerState>) -> MethodRouter<Site> {
-        let handler = self.handler();
-        match self.who {
-            Everybody => handler,
-            Listing => handler.route_layer(from_fn_with_state(state.clone(), front::listing)),
-            Changing => handler.route_layer(from_fn_with_state(state.clone(), front::with_token)),
-        }
-    }
-
-    /// What answers it over the local socket.
-    pub fn handler(&self) -> MethodRouter<Site> {
-        (self.handler)()
-    }
+/// Those that these may ask for.
+pub fn routes(who: Who) -> Router<Site> {
+    let theirs = ROUTES.iter().filter(|route| route.who == who);
+    theirs.fold(Router::new(), |all, route| all.route(route.path, (route.handler)()))
 }
 
 /// docs/api.md.

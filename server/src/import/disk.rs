@@ -82,41 +82,11 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
     let mut seen: Vec<RootCandidate> = table.partitions.iter().filter_map(|p| look(&file, p)).collect();
     seen.sort_by_key(|s| (s.partition.kind != ROOT_X86_64, Reverse(s.partition.size)));
     seen.truncate(MAX_TRIES);
-    let scratch = |s: &RootCandidate| staging.path("tree").join(s.partition.number.to_string());
-    let open = |s: &RootCandidate| {
-        let slice = tree::Slice { start: s.partition.start, size: s.partition.size };
-        tree::open_slice(image, slice, s.format, &scratch(s))
-    };
-    let mut trees = Vec::new();
-    for s in &seen {
-        trees.push((
-            s,
-            open(s).with_context(|| format!("looking into partition {} of '{shown}'", s.partition.number))?,
-        ));
-    }
-    let mut at = None;
-    for (n, (_, tree)) in trees.iter().enumerate() {
-        if is_root(tree.as_ref())? {
-            at = Some(n);
-            break;
-        }
-    }
-    let Some(at) = at else { bail!(no_root(&shown, &table, &seen)) };
-    let (root, root_tree) = trees.swap_remove(at);
+    let (root, tree) =
+        find_root(image, &shown, &seen, staging)?.with_context(|| no_root(&shown, &table, &seen))?;
     let number = root.partition.number;
     whole(root.format, &root.head, root.partition.size)
         .map_err(|why| anyhow!("partition {number} of '{shown}' {why}"))?;
-    let kernels = |names: &[String]| names.iter().any(|n| n.starts_with("vmlinuz-"));
-    let mut tree = Joined { root: root_tree, boot: None };
-    if !kernels(&tree.root.names("boot")?) {
-        // A /boot of its own.
-        for (_, other) in trees {
-            if kernels(&other.names("")?) {
-                tree.boot = Some(other);
-                break;
-            }
-        }
-    }
     let boot = boot::take(request, staging, Some(&tree))?;
     mountable::check_head(&root.head, root.format, &boot, &format!("partition {number} of '{shown}'"))?;
     let mut notes = vec![format!("the root is partition {number} of the {}", table.scheme)];
@@ -124,19 +94,7 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
     let superblock = |p: &Partition| Superblock::read(&read(&file)(p.start, MAGIC_BYTES).ok()?);
     let partitions: Vec<_> = table.partitions.iter().map(|p| (p.clone(), superblock(p))).collect();
     notes.extend(fstab::of_disk(&tree, &partitions, staging, &shown)?);
-    let family = match initrd::check(&staging.path(INITRD), &boot.initrd.from) {
-        Ok(()) => None,
-        Err(lacking) => {
-            let Foreign { family, .. } = initrd::family(&staging.path(INITRD), &boot.initrd.from)?;
-            if family.is_none_or(|f| spec(f).live) {
-                return Err(lacking.context(format!(
-                    "the initrd {} was not made by initramfs-tools: the add-on for disk images cannot help it",
-                    boot.initrd.from
-                )));
-            }
-            family
-        }
-    };
+    let family = helped(&staging.path(INITRD), &boot.initrd.from)?;
     let boot = match family {
         None => boot,
         Some(_) => {
@@ -148,6 +106,57 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
         }
     };
     Ok(Installed { boot, family, partition: number, sector: Some(table.sector).filter(|s| *s != 512), notes })
+}
+
+/// The partition with the root, and what is in it, with a /boot of its own where there is one.
+fn find_root<'a>(
+    image: &Path,
+    shown: &str,
+    seen: &'a [RootCandidate],
+    staging: &Staging,
+) -> Result<Option<(&'a RootCandidate, Joined)>> {
+    let mut trees = Vec::new();
+    for s in seen {
+        let slice = tree::Slice { start: s.partition.start, size: s.partition.size };
+        let scratch = staging.path("tree").join(s.partition.number.to_string());
+        let tree = tree::open_slice(image, slice, s.format, &scratch);
+        trees.push((
+            s,
+            tree.with_context(|| format!("looking into partition {} of '{shown}'", s.partition.number))?,
+        ));
+    }
+    let mut at = None;
+    for (n, (_, tree)) in trees.iter().enumerate() {
+        if is_root(tree.as_ref())? {
+            at = Some(n);
+            break;
+        }
+    }
+    let Some(at) = at else { return Ok(None) };
+    let (root, root_tree) = trees.swap_remove(at);
+    let kernels = |names: &[String]| names.iter().any(|n| n.starts_with("vmlinuz-"));
+    let mut tree = Joined { root: root_tree, boot: None };
+    if !kernels(&tree.root.names("boot")?) {
+        for (_, other) in trees {
+            if kernels(&other.names("")?) {
+                tree.boot = Some(other);
+                break;
+            }
+        }
+    }
+    Ok(Some((root, tree)))
+}
+
+/// Whose initrd it is, where our hook is not in it and the add-on can help; else it is refused.
+fn helped(initrd: &Path, from: &str) -> Result<Option<Family>> {
+    let Err(lacking) = initrd::check(initrd, from) else { return Ok(None) };
+    let Foreign { family, .. } = initrd::family(initrd, from)?;
+    match family.filter(|f| !spec(*f).live) {
+        Some(family) => Ok(Some(family)),
+        None => Err(lacking.context(format!(
+            "the initrd {from} was not made by initramfs-tools: the add-on for disk images cannot help it"
+        ))),
+    }
 }
 
 fn look(file: &File, partition: &Partition) -> Option<RootCandidate> {

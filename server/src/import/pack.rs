@@ -29,7 +29,7 @@ use std::{
 const STEP: u64 = 16 << 20;
 
 /// The filesystem that directories and tarballs are packed into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compress {
     /// squashfs with zstd: the smallest.
     #[default]

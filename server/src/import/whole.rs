@@ -3,7 +3,7 @@
 
 use bootspec::manifest::Format;
 
-/// Whether the file holds all that its superblock says. `head`: at least [`MAGIC_BYTES`] where there are so many.
+/// Whether the file holds all that its superblock says. `head`: at least [`MAGIC_BYTES`](bootspec::manifest::MAGIC_BYTES) where there are so many.
 pub fn whole(format: Format, head: &[u8], len: u64) -> Result<(), String> {
     // A file too short for its superblock has fields of zeros here, and is caught by its length.
     let bytes = |at: usize| {

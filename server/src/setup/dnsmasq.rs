@@ -3,7 +3,7 @@
 //!
 //! Two files. Some keywords (`port`, …) may appear only once over all of
 //! dnsmasq's files: a second one and dnsmasq does not start. They go into
-//! [`BASE`], which is written only with those that nobody else sets.
+//! [`BASE`](super::survey::BASE), which is written only with those that nobody else sets.
 
 use super::survey::Survey;
 use crate::{firmware::Loaders, net::Subnet};
@@ -52,102 +52,155 @@ pub const SCRIPT: &str = "boottorrent/boot.ipxe";
 /// What the signed GRUB reads first; that it is there is built in.
 pub const GRUB: &str = "grub/grub.cfg";
 
-/// [`MAIN`]. `named`: dnsmasq is told the interfaces; `alone`: it has no other work.
-pub fn main(mode: &Mode, networks: &[Network], named: bool, alone: bool, loaders: &Loaders) -> String {
-    let mut s = format!("{MARK}\n");
-    let mut line = |text: &str| writeln!(s, "{text}").expect("a String");
-    for interface in networks.iter().filter_map(|n| n.interface.as_ref()).filter(|_| named) {
-        line(&format!("interface={interface}"));
-    }
-    line("enable-tftp");
-    match mode {
-        Mode::Proxy => {
-            line("\n# Another DHCP server gives the addresses; this one adds what to boot.");
-            for Network { subnet, .. } in networks {
-                line(&format!("dhcp-range={},proxy,{}", subnet.network, subnet.mask()));
-            }
-        }
-        Mode::Authoritative(leases) => {
-            line("\n# This is the only DHCP server of the network.");
-            line("dhcp-authoritative");
-            for (n, Lease { subnet, from, to, dns, router }) in leases.iter().enumerate() {
-                // The first one has the name that it always had.
-                let tag = if n == 0 { "bt-range".to_owned() } else { format!("bt-range-{}", n + 1) };
-                line(&format!("dhcp-range=set:{tag},{from},{to},{},{LEASE_TIME}", subnet.mask()));
-                if let Some(router) = router.filter(|r| subnet.has(*r)) {
-                    line(&format!("dhcp-option=tag:{tag},option:router,{router}"));
-                }
-                if !dns.is_empty() {
-                    let list: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
-                    line(&format!("dhcp-option=tag:{tag},option:dns-server,{}", list.join(",")));
-                }
-            }
-        }
-    }
-    line("\n# What the firmware is: BIOS, or 64-bit UEFI (7, and 9 by an erratum of RFC 4578).");
-    for (tag, arch) in [("bt-bios", 0), ("bt-efi", 7), ("bt-efi", 9)] {
-        line(&format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
-    }
-    if *mode == Mode::Proxy && alone {
-        line(
-            "\n# Other firmware (ARM, 32-bit UEFI) is another server's: an answer without a file would be in its way.",
-        );
-        line("dhcp-vendorclass=set:bt-pxe,PXEClient");
-        line("dhcp-ignore=tag:bt-pxe,tag:!bt-bios,tag:!bt-efi");
-    }
-    if let Some(url) = &loaders.http {
-        line("\n# UEFI HTTP boot (16): that firmware wants to hear its own class again (option 60).");
-        line("dhcp-match=set:bt-http,option:client-arch,16");
-        line("dhcp-option-force=tag:bt-http,60,HTTPClient");
-        line(&format!("dhcp-boot=tag:!bt-ipxe,tag:bt-http,{url}"));
-    }
-    line(
-        "\n# Whether an iPXE that can do all we need runs already (option 175): HTTP and menus, and either PXE\n\
-         # and bzImage, or EFI. An older one in a network card gets ours first.",
-    );
-    for (tag, feature) in [("http", 19), ("menu", 39), ("pxe", 33), ("bzimage", 24), ("uefi", 36)] {
-        line(&format!("dhcp-match=set:bt-ipxe-{tag},175,{feature}"));
-    }
-    line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-pxe,tag:bt-ipxe-bzimage");
-    line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-uefi");
-    let first = match loaders.efi {
-        Some(shim) if shim.starts_with("shim") => {
-            "\n# First iPXE, then the script; with UEFI shim and GRUB, which Secure Boot lets in."
-        }
-        _ => "\n# First iPXE, then the script.",
-    };
-    let both =
-        [("bt-bios", &["X86PC"][..], loaders.bios), ("bt-efi", &["X86-64_EFI", "BC_EFI"], loaders.efi)];
-    if *mode == Mode::Proxy {
-        // Only here: some UEFI firmware fails when a full DHCP server sends PXE services. Not by a tag of the range,
-        // which dnsmasq 2.91 (trixie) links to itself at its second request, and hangs; each interface is a tag too.
-        line(first);
-        for Network { interface, .. } in networks {
-            // A name with a star is no tag: dnsmasq's tag is the real name.
-            let here = interface.as_ref().filter(|i| !i.contains('*')).map(|i| format!("tag:{i},"));
-            let here = here.unwrap_or_default();
-            for (_, types, loader) in &both {
-                for kind in *types {
-                    if let Some(loader) = loader {
-                        line(&format!("pxe-service={here}tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"));
-                    }
-                    line(&format!("pxe-service={here}tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
-                }
-            }
-        }
-    } else {
-        line(first);
-        for (tag, _, loader) in &both {
-            if let Some(loader) = loader {
-                line(&format!("dhcp-boot=tag:!bt-ipxe,tag:{tag},{loader}"));
-            }
-        }
-        line(&format!("dhcp-boot=tag:bt-ipxe,{SCRIPT}"));
-    }
-    s
+/// What [`MAIN`](super::survey::MAIN) is made of.
+#[derive(Clone, Copy)]
+pub struct Snippet<'a> {
+    /// Who gives the addresses.
+    pub mode: &'a Mode,
+    /// The networks to serve.
+    pub networks: &'a [Network],
+    /// Whether dnsmasq is told the interfaces.
+    pub named: bool,
+    /// Whether it has no other work.
+    pub alone: bool,
+    /// What firmware is given.
+    pub loaders: &'a Loaders,
 }
 
-/// [`BASE`]; `None` when all of it is settled elsewhere.
+impl Snippet<'_> {
+    /// The whole file.
+    pub fn render(self) -> String {
+        let mut lines = Lines { text: format!("{MARK}\n"), given: self };
+        let named = self.networks.iter().filter_map(|n| n.interface.as_ref()).filter(|_| self.named);
+        named.for_each(|interface| lines.line(&format!("interface={interface}")));
+        lines.line("enable-tftp");
+        lines.addresses();
+        lines.firmware();
+        lines.http_boot();
+        lines.ipxe();
+        lines.loaders();
+        lines.text
+    }
+}
+
+/// The lines so far.
+struct Lines<'a> {
+    text: String,
+    given: Snippet<'a>,
+}
+
+impl Lines<'_> {
+    fn line(&mut self, text: &str) {
+        writeln!(self.text, "{text}").expect("a String");
+    }
+
+    fn addresses(&mut self) {
+        match self.given.mode {
+            Mode::Proxy => {
+                self.line("\n# Another DHCP server gives the addresses; this one adds what to boot.");
+                for Network { subnet, .. } in self.given.networks {
+                    self.line(&format!("dhcp-range={},proxy,{}", subnet.network, subnet.mask()));
+                }
+            }
+            Mode::Authoritative(leases) => {
+                self.line("\n# This is the only DHCP server of the network.");
+                self.line("dhcp-authoritative");
+                for (n, Lease { subnet, from, to, dns, router }) in leases.iter().enumerate() {
+                    // The first one has the name that it always had.
+                    let tag = if n == 0 { "bt-range".to_owned() } else { format!("bt-range-{}", n + 1) };
+                    self.line(&format!("dhcp-range=set:{tag},{from},{to},{},{LEASE_TIME}", subnet.mask()));
+                    if let Some(router) = router.filter(|r| subnet.has(*r)) {
+                        self.line(&format!("dhcp-option=tag:{tag},option:router,{router}"));
+                    }
+                    if !dns.is_empty() {
+                        let list: Vec<String> = dns.iter().map(Ipv4Addr::to_string).collect();
+                        self.line(&format!("dhcp-option=tag:{tag},option:dns-server,{}", list.join(",")));
+                    }
+                }
+            }
+        }
+    }
+
+    fn firmware(&mut self) {
+        self.line("\n# What the firmware is: BIOS, or 64-bit UEFI (7, and 9 by an erratum of RFC 4578).");
+        for (tag, arch) in [("bt-bios", 0), ("bt-efi", 7), ("bt-efi", 9)] {
+            self.line(&format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
+        }
+        if *self.given.mode == Mode::Proxy && self.given.alone {
+            self.line(
+                "\n# Other firmware (ARM, 32-bit UEFI) is another server's: an answer without a file would be in its way.",
+            );
+            self.line("dhcp-vendorclass=set:bt-pxe,PXEClient");
+            self.line("dhcp-ignore=tag:bt-pxe,tag:!bt-bios,tag:!bt-efi");
+        }
+    }
+
+    fn http_boot(&mut self) {
+        if let Some(url) = &self.given.loaders.http {
+            self.line(
+                "\n# UEFI HTTP boot (16): that firmware wants to hear its own class again (option 60).",
+            );
+            self.line("dhcp-match=set:bt-http,option:client-arch,16");
+            self.line("dhcp-option-force=tag:bt-http,60,HTTPClient");
+            self.line(&format!("dhcp-boot=tag:!bt-ipxe,tag:bt-http,{url}"));
+        }
+    }
+
+    fn ipxe(&mut self) {
+        self.line(
+            "\n# Whether an iPXE that can do all we need runs already (option 175): HTTP and menus, and either PXE\n\
+             # and bzImage, or EFI. An older one in a network card gets ours first.",
+        );
+        for (tag, feature) in [("http", 19), ("menu", 39), ("pxe", 33), ("bzimage", 24), ("uefi", 36)] {
+            self.line(&format!("dhcp-match=set:bt-ipxe-{tag},175,{feature}"));
+        }
+        self.line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-pxe,tag:bt-ipxe-bzimage");
+        self.line("tag-if=set:bt-ipxe,tag:bt-ipxe-http,tag:bt-ipxe-menu,tag:bt-ipxe-uefi");
+    }
+
+    /// What a machine is sent: first iPXE or shim, then the script.
+    fn loaders(&mut self) {
+        let first = match self.given.loaders.efi {
+            Some(shim) if shim.starts_with("shim") => {
+                "\n# First iPXE, then the script; with UEFI shim and GRUB, which Secure Boot lets in."
+            }
+            _ => "\n# First iPXE, then the script.",
+        };
+        self.line(first);
+        let both = [
+            ("bt-bios", &["X86PC"][..], self.given.loaders.bios),
+            ("bt-efi", &["X86-64_EFI", "BC_EFI"], self.given.loaders.efi),
+        ];
+        if *self.given.mode == Mode::Proxy {
+            // Only here: some UEFI firmware fails when a full DHCP server sends PXE services. Not by a tag of the range,
+            // which dnsmasq 2.91 (trixie) links to itself at its second request, and hangs; each interface is a tag too.
+            for Network { interface, .. } in self.given.networks {
+                // A name with a star is no tag: dnsmasq's tag is the real name.
+                let here = interface.as_ref().filter(|i| !i.contains('*')).map(|i| format!("tag:{i},"));
+                let here = here.unwrap_or_default();
+                for (_, types, loader) in &both {
+                    for kind in *types {
+                        if let Some(loader) = loader {
+                            self.line(&format!(
+                                "pxe-service={here}tag:!bt-ipxe,{kind},\"BootTorrent\",{loader}"
+                            ));
+                        }
+                        self.line(&format!("pxe-service={here}tag:bt-ipxe,{kind},\"BootTorrent\",{SCRIPT}"));
+                    }
+                }
+            }
+        } else {
+            for (tag, _, loader) in &both {
+                if let Some(loader) = loader {
+                    self.line(&format!("dhcp-boot=tag:!bt-ipxe,tag:{tag},{loader}"));
+                }
+            }
+            self.line(&format!("dhcp-boot=tag:bt-ipxe,{SCRIPT}"));
+        }
+    }
+}
+
+/// [`BASE`](super::survey::BASE); `None` when all of it is settled elsewhere.
 pub fn base(survey: &Survey, tftp_root: &Path) -> Option<String> {
     let mut lines = Vec::new();
     if survey.unused() {

@@ -2,7 +2,7 @@
 //! What would be written, from what was asked for and what is there.
 
 use super::{
-    dnsmasq::{self, GRUB, Lease, Mode, Network, SCRIPT},
+    dnsmasq::{self, GRUB, Lease, Mode, Network, SCRIPT, Snippet},
     narrow,
     survey::Survey,
 };
@@ -25,7 +25,7 @@ use std::{
 pub const TFTP_ROOT: &str = "/srv/tftp";
 
 /// What the admin asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetupOptions {
     /// The interfaces to serve.
     pub interfaces: Vec<String>,
@@ -43,6 +43,36 @@ pub struct SetupOptions {
     pub tftp_root: Option<PathBuf>,
     /// Whether UEFI machines get what Secure Boot lets in.
     pub secure_boot: bool,
+}
+
+impl SetupOptions {
+    /// As `boottorrent setup` takes them.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        let mut flag = |name: &str, value: String| flags.extend([name.to_owned(), value]);
+        let list =
+            |addresses: &[Ipv4Addr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        self.interfaces.iter().for_each(|name| flag("--interface", name.clone()));
+        self.subnet.iter().for_each(|subnet| flag("--subnet", subnet.to_string()));
+        if self.authoritative {
+            flag("--mode", "authoritative".into());
+        }
+        self.ranges.iter().for_each(|(from, to)| flag("--range", format!("{from},{to}")));
+        if !self.dns.is_empty() {
+            flag("--dns", list(&self.dns));
+        }
+        self.router.iter().for_each(|router| flag("--router", router.to_string()));
+        self.tftp_root.iter().for_each(|dir| flag("--tftp-root", dir.display().to_string()));
+        flags.extend(self.secure_boot.then(|| "--secure-boot".to_owned()));
+        flags
+    }
+}
+
+/// A range of addresses: `FROM,TO`.
+pub fn parse_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let bad = || format!("'{text}' is no range: write FROM,TO, as in 10.0.0.100,10.0.0.200");
+    let (from, to) = text.split_once(',').ok_or_else(bad)?;
+    Ok((from.parse().map_err(|_| bad())?, to.parse().map_err(|_| bad())?))
 }
 
 /// Where things are, and how we are reached.
@@ -89,6 +119,26 @@ pub struct SetupPlan {
     pub notes: Vec<String>,
 }
 
+impl SetupPlan {
+    /// For people.
+    pub fn shown(&self) -> String {
+        let mut out = String::new();
+        for item in &self.items {
+            let path = item.path.display();
+            match &item.content {
+                Content::Text(text) => out.push_str(&format!("==> {path} <==\n{text}\n")),
+                Content::Copy(from) => {
+                    out.push_str(&format!("==> {path} <== a copy of {}\n\n", from.display()))
+                }
+                Content::Link(to) => out.push_str(&format!("==> {path} <== a link to {}\n\n", to.display())),
+                Content::Folder => out.push_str(&format!("==> {path} <== a folder of boottorrent serve\n\n")),
+            }
+        }
+        self.notes.iter().for_each(|n| out.push_str(&format!("note: {n}\n")));
+        out
+    }
+}
+
 impl PlannedFile {
     /// The file's bytes; of a link, where it leads.
     pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
@@ -103,29 +153,21 @@ impl PlannedFile {
 
 /// Decide.
 pub fn plan(
-    wishes: &SetupOptions,
+    options: &SetupOptions,
     survey: &Survey,
     interfaces: &[Interface],
     here: Here,
 ) -> Result<SetupPlan> {
-    let networks = networks(wishes, interfaces)?;
-    let mode = mode(wishes, &networks, interfaces)?;
-    let tftp_root = tftp_root(wishes, survey)?;
-    let found = firmware::find(here.lib, wishes.secure_boot)?;
+    let networks = networks(options, interfaces)?;
+    let mode = mode(options, &networks, interfaces)?;
+    let tftp_root = tftp_root(options, survey)?;
+    let found = firmware::find(here.lib, options.secure_boot)?;
     let (mut loaders, mut notes) = (found.loaders, found.notes);
     // Beside another DHCP server dnsmasq answers no HTTP boot, and bookworm's signed GRUB has no HTTP.
-    if mode != Mode::Proxy && !wishes.secure_boot && loaders.efi.is_some() {
-        let subnets = || networks.iter().map(|n| n.subnet);
-        let own = interfaces.iter().find(|i| subnets().any(|s| s == i.subnet)).map(|i| i.address);
-        match own {
-            Some(own) => loaders.http = Some(format!("http://{own}:{}/{OVER_HTTP}", here.port)),
-            None => {
-                let shown: Vec<String> = subnets().map(|s| s.to_string()).collect();
-                notes.push(format!(
-                    "UEFI HTTP boot is left out: this machine has no address in {}",
-                    shown.join(" and ")
-                ))
-            }
+    if mode != Mode::Proxy && !options.secure_boot && loaders.efi.is_some() {
+        match own_address(&networks, interfaces) {
+            Ok(own) => loaders.http = Some(format!("http://{own}:{}/{OVER_HTTP}", here.port)),
+            Err(note) => notes.push(note),
         }
     }
     for name in networks.iter().filter_map(|n| n.interface.as_deref()) {
@@ -136,31 +178,51 @@ pub fn plan(
     }
     // `interface=` narrows all of dnsmasq: where it has other work, only the admin may say so, unless it is narrow
     // already: then a line more widens it.
-    let named = !wishes.interfaces.is_empty() || survey.unused() || narrow::listens_on_some(survey);
+    let named = !options.interfaces.is_empty() || survey.unused() || narrow::listens_on_some(survey);
+    let alone = survey.unused();
+    let main = Snippet { mode: &mode, networks: &networks, named, alone, loaders: &loaders }.render();
     let text = |path: PathBuf, text: String| PlannedFile { path, content: Content::Text(text) };
-    let main = dnsmasq::main(&mode, &networks, named, survey.unused(), &loaders);
     let mut items = vec![text(here.dnsmasq_dir.join(MAIN), main)];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
     items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port)));
-    let items_below = found.copies.into_iter();
-    items.extend(
-        items_below.map(|(from, to)| PlannedFile { path: tftp_root.join(to), content: Content::Copy(from) }),
-    );
-    if wishes.secure_boot {
-        if mode == Mode::Proxy {
-            notes.push(
-                "GRUB takes its server's address from the DHCP server's own answer: let that one name this \
-                 machine as next-server, or machines with UEFI will not boot"
-                    .into(),
-            );
-        }
+    let copy = |(from, to)| PlannedFile { path: tftp_root.join(to), content: Content::Copy(from) };
+    items.extend(found.copies.into_iter().map(copy));
+    if options.secure_boot {
         items.push(text(tftp_root.join(GRUB), dnsmasq::grub(here.port)));
-        // What a GRUB without HTTP is given: the daemon writes it, and dnsmasq's TFTP follows the links.
-        items.push(PlannedFile { path: here.state.join(grub::IN_CATALOGUE), content: Content::Folder });
-        for name in ["images", grub::IN_CATALOGUE] {
-            let (path, to) = (tftp_root.join("boottorrent").join(name), here.state.join(name));
-            items.push(PlannedFile { path, content: Content::Link(to) });
-        }
+        items.extend(for_grub(&tftp_root, here.state));
+    }
+    notes.extend(warnings(options, survey, &mode));
+    Ok(SetupPlan { items, notes })
+}
+
+/// Our address in one of the networks, or the note that there is none.
+fn own_address(networks: &[Network], interfaces: &[Interface]) -> Result<Ipv4Addr, String> {
+    let own = interfaces.iter().find(|i| networks.iter().any(|n| n.subnet == i.subnet)).map(|i| i.address);
+    own.ok_or_else(|| {
+        let shown: Vec<String> = networks.iter().map(|n| n.subnet.to_string()).collect();
+        format!("UEFI HTTP boot is left out: this machine has no address in {}", shown.join(" and "))
+    })
+}
+
+/// What a GRUB without HTTP is given: the daemon writes it, and dnsmasq's TFTP follows the links.
+fn for_grub(tftp_root: &Path, state: &Path) -> Vec<PlannedFile> {
+    let mut items = vec![PlannedFile { path: state.join(grub::IN_CATALOGUE), content: Content::Folder }];
+    for name in ["images", grub::IN_CATALOGUE] {
+        let (path, to) = (tftp_root.join("boottorrent").join(name), state.join(name));
+        items.push(PlannedFile { path, content: Content::Link(to) });
+    }
+    items
+}
+
+/// What the admin should know of what is there already.
+fn warnings(options: &SetupOptions, survey: &Survey, mode: &Mode) -> Vec<String> {
+    let mut notes = Vec::new();
+    if options.secure_boot && *mode == Mode::Proxy {
+        notes.push(
+            "GRUB takes its server's address from the DHCP server's own answer: let that one name this \
+             machine as next-server, or machines with UEFI will not boot"
+                .into(),
+        );
     }
     for keyword in ["dhcp-boot", "pxe-service"] {
         if let Some((file, _)) = survey.find(keyword) {
@@ -170,7 +232,7 @@ pub fn plan(
             ));
         }
     }
-    if let Mode::Authoritative(leases) = &mode {
+    if let Mode::Authoritative(leases) = mode {
         if let Some((file, _)) = survey.find("dhcp-range") {
             notes.push(format!("{} has a dhcp-range too: mind that they do not overlap", file.display()));
         }
@@ -178,7 +240,7 @@ pub fn plan(
             notes.push("machines are told no name server: give --dns for one".into());
         }
     }
-    Ok(SetupPlan { items, notes })
+    notes
 }
 
 /// As the kernel names them, and dnsmasq's `eth*`. Nothing that could end a line of its file, or add to it.

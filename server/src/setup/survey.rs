@@ -12,6 +12,9 @@ pub const BASE: &str = "boottorrent-base.conf";
 /// The snippet with what may stand in several files.
 pub const MAIN: &str = "boottorrent.conf";
 
+/// Where dnsmasq's snippets are, in Debian.
+pub const DNSMASQ_DIR: &str = "/etc/dnsmasq.d";
+
 /// The active lines of dnsmasq's other files.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {

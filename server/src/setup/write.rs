@@ -159,7 +159,7 @@ pub enum Removed {
     Changed(PathBuf),
 }
 
-/// Take back what [`write`] has written.
+/// Take back what [`write()`] has written.
 pub fn remove(state: &Path) -> Result<Vec<Removed>> {
     let mut record = Record::read(state)?;
     let mut done = Vec::new();

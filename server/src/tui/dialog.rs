@@ -3,10 +3,10 @@
 
 use super::{
     effect::{Effect, Errand},
-    model::{Cursor, Dialog, Model, Pick, PickItem, Prompt},
+    model::{Cursor, Dialog, Model, Pick, PickDialog, PickItem, Prompt, TextDialog},
     rows,
 };
-use crate::fetch::request::FetchRequest;
+use crate::{fetch::request::FetchRequest, setup::plan::parse_range};
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -17,13 +17,13 @@ pub(super) fn ask(model: &mut Model, ask: Prompt) {
 pub(super) fn pick(model: &mut Model, pick: Pick, items: Vec<PickItem>) {
     let mut cursor = Cursor::default();
     cursor.settle(&items.iter().map(|i| i.key.clone()).collect::<Vec<_>>());
-    model.dialog = Some(Dialog::Pick { pick, items, filter: String::new(), cursor });
+    model.dialog = Some(Dialog::Pick(PickDialog { pick, items, filter: String::new(), cursor }));
 }
 
 pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec<Effect> {
     match dialog {
         Dialog::Machine(..) | Dialog::Image(_) => Vec::new(),
-        Dialog::Text { title, lines, scroll, yes } => in_text(model, title, lines, scroll, yes, key),
+        Dialog::Text(text) => in_text(model, text, key),
         Dialog::Input { ask, mut text } => match key.code {
             KeyCode::Esc => Vec::new(),
             KeyCode::Enter => entered(model, ask, text),
@@ -33,18 +33,12 @@ pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec
                 Vec::new()
             }
         },
-        Dialog::Pick { pick, items, filter, cursor } => in_pick(model, pick, items, filter, cursor, key),
+        Dialog::Pick(list) => in_pick(model, list, key),
     }
 }
 
-fn in_text(
-    model: &mut Model,
-    title: String,
-    lines: Vec<String>,
-    scroll: usize,
-    yes: Option<Effect>,
-    key: KeyEvent,
-) -> Vec<Effect> {
+fn in_text(model: &mut Model, text: TextDialog, key: KeyEvent) -> Vec<Effect> {
+    let TextDialog { title, lines, scroll, yes } = text;
     let page = usize::from(model.height.saturating_sub(8).max(1));
     let scroll = match (key.code, yes) {
         (KeyCode::Char('y' | 'Y'), Some(effect)) => return vec![effect],
@@ -56,18 +50,12 @@ fn in_text(
         _ => return Vec::new(),
     };
     let (scroll, yes) = (scroll.0.min(lines.len().saturating_sub(1)), scroll.1);
-    model.dialog = Some(Dialog::Text { title, lines, scroll, yes });
+    model.dialog = Some(Dialog::Text(TextDialog { title, lines, scroll, yes }));
     Vec::new()
 }
 
-fn in_pick(
-    model: &mut Model,
-    pick: Pick,
-    items: Vec<PickItem>,
-    mut filter: String,
-    mut cursor: Cursor,
-    key: KeyEvent,
-) -> Vec<Effect> {
+fn in_pick(model: &mut Model, list: PickDialog, key: KeyEvent) -> Vec<Effect> {
+    let PickDialog { pick, items, mut filter, mut cursor } = list;
     let keys = |filter: &str| rows::items(&items, filter).iter().map(|i| i.key.clone()).collect::<Vec<_>>();
     let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
     match key.code {
@@ -83,7 +71,7 @@ fn in_pick(
             }
         }
     }
-    model.dialog = Some(Dialog::Pick { pick, items, filter, cursor });
+    model.dialog = Some(Dialog::Pick(PickDialog { pick, items, filter, cursor }));
     Vec::new()
 }
 
@@ -96,11 +84,7 @@ fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
         Pick::Image(machine) => vec![Effect::Assign(machine, key)],
         Pick::Once(machine) => vec![Effect::Once(machine, key)],
         Pick::Interface => {
-            let wishes = &mut model.setup.wishes;
-            if let Some(at) = wishes.iter().position(|w| w == "--interface") {
-                wishes.drain(at..(at + 2).min(wishes.len()));
-            }
-            wishes.splice(0..0, ["--interface".into(), key]);
+            model.setup.options.interfaces = vec![key];
             model.setup.look()
         }
     }
@@ -134,10 +118,18 @@ fn entered(model: &mut Model, ask: Prompt, text: String) -> Vec<Effect> {
                 Vec::new()
             }
         },
-        Prompt::Range => {
-            model.setup.wishes.extend(["--mode", "authoritative", "--range", &word].map(String::from));
-            model.setup.look()
-        }
+        Prompt::Range => match parse_range(&word) {
+            Ok(range) => {
+                let options = &mut model.setup.options;
+                (options.authoritative, options.ranges) = (true, vec![range]);
+                model.setup.look()
+            }
+            Err(why) => {
+                model.complain(why);
+                model.dialog = Some(Dialog::Input { ask, text });
+                Vec::new()
+            }
+        },
     }
 }
 

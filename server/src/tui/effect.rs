@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Work that a change of the model asks for, and how it ended.
 
-use crate::fetch::request::FetchRequest;
+use crate::{fetch::request::FetchRequest, setup::plan::SetupOptions};
 use bootspec::ImageName;
 
 /// Work to be done.
@@ -31,7 +31,11 @@ pub enum Effect {
     Sources,
     /// Look at this machine's networks.
     Networks,
-    /// Run one of our own commands.
+    /// What would setup write?
+    Plan(Box<SetupOptions>),
+    /// What is wrong?
+    Examine,
+    /// Run one of our own commands: it takes long, or must be root.
     Run(Errand, Vec<String>),
 }
 
@@ -40,12 +44,8 @@ pub enum Effect {
 pub enum Errand {
     /// A file becomes an image.
     Add,
-    /// What would be written?
-    Plan,
     /// Write it.
     Write,
-    /// What is wrong?
-    Doctor,
 }
 
 /// How a command ended.

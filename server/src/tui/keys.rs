@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a key means where. The bottom line and the help are made from the same table.
 
-use super::model::{Model, ServerLink, View};
+use super::model::{Model, ServerLink, VIEWS, View};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// What can be asked for with a key.
@@ -67,98 +67,140 @@ pub enum KeyAction {
     Again,
 }
 
-/// Where a key is good.
-type Where = Option<View>;
-
-/// A key: where, which, what it does, how it is written, and what is said of it.
-pub type Binding = (Where, KeyCode, KeyAction, &'static str, &'static str);
+/// A key: where it is good (everywhere if not given), what it does, and what is said of it.
+pub struct Binding {
+    place: Option<View>,
+    code: KeyCode,
+    action: KeyAction,
+    /// In the bottom line; empty: it is not there.
+    hint: &'static str,
+    /// In the help; empty: another key does the same, and has it.
+    help: &'static str,
+}
 
 use KeyAction::*;
 use View::{Images, Machines, Setup};
 
 /// All of them. Those without a word are not in the bottom line.
 pub const BINDINGS: &[Binding] = &[
-    (Some(Images), KeyCode::Char('f'), Fetch, "f", "fetch"),
-    (Some(Images), KeyCode::Char('u'), FetchUrl, "u", "URL"),
-    (Some(Images), KeyCode::Char('a'), Add, "a", "add"),
-    (Some(Images), KeyCode::Char('d'), Default, "d", "default"),
-    (Some(Images), KeyCode::Char('r'), Rename, "r", "rename"),
-    (Some(Images), KeyCode::Char('x'), Remove, "x", "remove"),
-    (Some(Images), KeyCode::Delete, Remove, "", ""),
-    (Some(Images), KeyCode::Char('t'), Retry, "", ""),
-    (Some(Images), KeyCode::Char('T'), Unverified, "", ""),
-    (Some(Machines), KeyCode::Char('a'), Assign, "a", "assign image"),
-    (Some(Machines), KeyCode::Char('A'), AssignGroup, "", ""),
-    (Some(Machines), KeyCode::Char('o'), Once, "", ""),
-    (Some(Machines), KeyCode::Char('x'), Unassign, "x", "unassign"),
-    (Some(Machines), KeyCode::Char('w'), Wake, "w", "wake"),
-    (Some(Machines), KeyCode::Enter, Details, "Enter", "details"),
-    (Some(Images), KeyCode::Enter, Details, "", ""),
-    (Some(Setup), KeyCode::Char('i'), Interface, "i", "interface"),
-    (Some(Setup), KeyCode::Char('m'), Mode, "m", "proxy/authoritative"),
-    (Some(Setup), KeyCode::Char('w'), Write, "w", "write"),
-    (Some(Setup), KeyCode::Char('r'), Again, "r", "look again"),
-    (Some(Images), KeyCode::Char('/'), Filter, "/", "filter"),
-    (Some(Machines), KeyCode::Char('/'), Filter, "/", "filter"),
-    (None, KeyCode::Char('?'), Help, "?", "help"),
-    (None, KeyCode::Char('q'), Quit, "q", "quit"),
-    (None, KeyCode::Char('1'), To(Images), "", ""),
-    (None, KeyCode::Char('2'), To(Machines), "", ""),
-    (None, KeyCode::Char('3'), To(View::Transfers), "", ""),
-    (None, KeyCode::Char('4'), To(Setup), "", ""),
-    (None, KeyCode::Tab, Next, "", ""),
-    (None, KeyCode::Right, Next, "", ""),
-    (None, KeyCode::BackTab, Previous, "", ""),
-    (None, KeyCode::Left, Previous, "", ""),
-    (None, KeyCode::Down, Step(1), "", ""),
-    (None, KeyCode::Char('j'), Step(1), "", ""),
-    (None, KeyCode::Up, Step(-1), "", ""),
-    (None, KeyCode::Char('k'), Step(-1), "", ""),
-    (None, KeyCode::PageDown, Page(1), "", ""),
-    (None, KeyCode::Char(' '), Page(1), "", ""),
-    (None, KeyCode::PageUp, Page(-1), "", ""),
-    (None, KeyCode::Home, First, "", ""),
-    (None, KeyCode::Char('g'), First, "", ""),
-    (None, KeyCode::End, Last, "", ""),
-    (None, KeyCode::Char('G'), Last, "", ""),
-    (None, KeyCode::Esc, Clear, "", ""),
+    bind(Some(Images), KeyCode::Char('f'), Fetch, "fetch", "fetch from the catalogue: image fetch NAME"),
+    bind(
+        Some(Images),
+        KeyCode::Char('u'),
+        FetchUrl,
+        "URL",
+        "fetch a URL, magnet or .torrent: image fetch URL",
+    ),
+    bind(Some(Images), KeyCode::Char('a'), Add, "add", "make one of a file on this server: image add"),
+    bind(Some(Images), KeyCode::Char('d'), Default, "default", "the default: image set NAME --default"),
+    bind(Some(Images), KeyCode::Char('r'), Rename, "rename", "another name: image set NAME --rename"),
+    bind(Some(Images), KeyCode::Char('x'), Remove, "remove", "remove it, cancel a fetch: image remove"),
+    bind(Some(Images), KeyCode::Delete, Remove, "", ""),
+    bind(Some(Images), KeyCode::Char('t'), Retry, "", "try a fetch again that has failed"),
+    bind(Some(Images), KeyCode::Char('T'), Unverified, "", "the same, unverified: image fetch --no-verify"),
+    bind(
+        Some(Machines),
+        KeyCode::Char('a'),
+        Assign,
+        "assign image",
+        "which image it boots: host set MAC --image NAME",
+    ),
+    bind(
+        Some(Machines),
+        KeyCode::Char('A'),
+        AssignGroup,
+        "",
+        "which image its group boots: host set group:…",
+    ),
+    bind(Some(Machines), KeyCode::Char('o'), Once, "", "which image it boots once: host set MAC --once NAME"),
+    bind(
+        Some(Machines),
+        KeyCode::Char('x'),
+        Unassign,
+        "unassign",
+        "it boots what its group or the default says",
+    ),
+    bind(Some(Machines), KeyCode::Char('w'), Wake, "wake", "switch it on: host wake"),
+    bind(Some(Machines), KeyCode::Enter, Details, "details", "all about this machine"),
+    bind(Some(Images), KeyCode::Enter, Details, "", "all about this image"),
+    bind(Some(Setup), KeyCode::Char('i'), Interface, "interface", "the network to serve: setup --interface"),
+    bind(Some(Setup), KeyCode::Char('m'), Mode, "proxy/authoritative", "who gives addresses: setup --mode"),
+    bind(Some(Setup), KeyCode::Char('w'), Write, "write", "write it: setup --write"),
+    bind(Some(Setup), KeyCode::Char('r'), Again, "look again", "look again: doctor"),
+    bind(Some(Images), KeyCode::Char('/'), Filter, "filter", "only rows that have what you type"),
+    bind(Some(Machines), KeyCode::Char('/'), Filter, "filter", "only rows that have what you type"),
+    bind(None, KeyCode::Char('?'), Help, "help", "this help"),
+    bind(None, KeyCode::Char('q'), Quit, "quit", "leave (also ^C); the server goes on"),
+    bind(None, KeyCode::Char('1'), To(Images), "", "images"),
+    bind(None, KeyCode::Char('2'), To(Machines), "", "machines"),
+    bind(None, KeyCode::Char('3'), To(View::Transfers), "", "transfers"),
+    bind(None, KeyCode::Char('4'), To(Setup), "", "setup"),
+    bind(None, KeyCode::Tab, Next, "", "the next view"),
+    bind(None, KeyCode::Right, Next, "", ""),
+    bind(None, KeyCode::BackTab, Previous, "", "the view before"),
+    bind(None, KeyCode::Left, Previous, "", ""),
+    bind(None, KeyCode::Down, Step(1), "", "down"),
+    bind(None, KeyCode::Char('j'), Step(1), "", ""),
+    bind(None, KeyCode::Up, Step(-1), "", "up"),
+    bind(None, KeyCode::Char('k'), Step(-1), "", ""),
+    bind(None, KeyCode::PageDown, Page(1), "", "a page down"),
+    bind(None, KeyCode::Char(' '), Page(1), "", ""),
+    bind(None, KeyCode::PageUp, Page(-1), "", "a page up"),
+    bind(None, KeyCode::Home, First, "", "the first row"),
+    bind(None, KeyCode::Char('g'), First, "", ""),
+    bind(None, KeyCode::End, Last, "", "the last row"),
+    bind(None, KeyCode::Char('G'), Last, "", ""),
+    bind(None, KeyCode::Esc, Clear, "", "all rows again"),
 ];
 
-/// The help: keys and what they do, where the table's words are too short.
-pub const HELP: &[(&str, &str)] = &[
-    ("1 2 3 4, Tab", "Images, Machines, Transfers, Setup"),
-    ("arrows, PgUp, Home…", "move (also k j g G, Space)"),
-    ("/", "only rows that have what you type; Esc: all"),
-    ("Enter", "all about an image or a machine"),
-    ("q, ^C", "leave; the server goes on"),
-    ("Images", ""),
-    ("f", "fetch from the catalogue: image fetch NAME"),
-    ("u", "fetch a URL, magnet or .torrent: image fetch URL"),
-    ("a", "make one of a file on this server: image add"),
-    ("d", "the default: image set NAME --default"),
-    ("r", "another name: image set NAME --rename"),
-    ("x, Del", "remove it, cancel a fetch: image remove"),
-    ("t", "try a fetch again that has failed"),
-    ("T", "the same, unverified: image fetch --no-verify"),
-    ("Machines", ""),
-    ("a", "which image it boots: host set MAC --image NAME"),
-    ("A", "which image its group boots: host set group:…"),
-    ("o", "which image it boots once: host set MAC --once NAME"),
-    ("x", "it boots what its group or the default says"),
-    ("w", "switch it on: host wake"),
-    ("Setup", ""),
-    ("i, m, w", "network, who gives addresses, write: setup"),
-    ("r", "look again: doctor"),
-];
+const fn bind(
+    place: Option<View>,
+    code: KeyCode,
+    action: KeyAction,
+    hint: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding { place, code, action, hint, help }
+}
+
+/// How a key is written.
+fn label(code: KeyCode) -> String {
+    match code {
+        KeyCode::Char(' ') => "Space".into(),
+        KeyCode::Char(c) => c.to_string(),
+        KeyCode::Delete => "Del".into(),
+        KeyCode::BackTab => "Shift-Tab".into(),
+        KeyCode::PageDown => "PgDn".into(),
+        KeyCode::PageUp => "PgUp".into(),
+        code => format!("{code:?}"),
+    }
+}
+
+/// The help: under the name of each view the keys that are good there, those that do the same in one line.
+pub fn help() -> Vec<String> {
+    let mut lines = Vec::new();
+    let places = [None].into_iter().chain(VIEWS.iter().map(|(view, name)| Some((*view, *name))));
+    for place in places {
+        let view = place.map(|(view, _)| view);
+        let here = || BINDINGS.iter().filter(move |b| b.place == view);
+        lines.extend(place.filter(|_| here().next().is_some()).map(|(_, name)| format!("{name}:")));
+        for binding in here().filter(|b| !b.help.is_empty()) {
+            let keys: Vec<String> =
+                here().filter(|b| b.action == binding.action).map(|b| label(b.code)).collect();
+            lines.push(format!("  {:<16} {}", keys.join(" "), binding.help));
+        }
+    }
+    lines
+}
 
 /// What a key asks for in a view, when nothing lies over it.
 pub fn command(view: View, key: KeyEvent) -> Option<KeyAction> {
-    let binding = |(place, code, ..): &&Binding| place.is_none_or(|p| p == view) && *code == key.code;
+    let binding = |b: &&Binding| b.place.is_none_or(|p| p == view) && b.code == key.code;
     // Alt and Ctrl with a letter are other keys.
     if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
         return None;
     }
-    BINDINGS.iter().find(binding).map(|b| b.2)
+    BINDINGS.iter().find(binding).map(|b| b.action)
 }
 
 /// Whether this is ^C, which always leaves.
@@ -167,11 +209,11 @@ pub fn is_interrupt(key: KeyEvent) -> bool {
 }
 
 /// The bottom line: what can be done here, now.
-pub fn hints(model: &Model) -> Vec<(&'static str, &'static str)> {
+pub fn hints(model: &Model) -> Vec<(String, &'static str)> {
     let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, Once, AssignGroup, Unassign, Wake];
-    let able = |b: &&Binding| model.link == ServerLink::Full || !changes.contains(&b.2);
-    let here = BINDINGS.iter().filter(|b| b.0.is_none_or(|v| v == model.view) && !b.3.is_empty());
-    here.filter(able).map(|b| (b.3, b.4)).collect()
+    let able = |b: &&Binding| model.link == ServerLink::Full || !changes.contains(&b.action);
+    let here = BINDINGS.iter().filter(|b| b.place.is_none_or(|v| v == model.view) && !b.hint.is_empty());
+    here.filter(able).map(|b| (label(b.code), b.hint)).collect()
 }
 
 #[cfg(test)]
@@ -182,8 +224,8 @@ mod tests {
     fn no_key_means_two_things_in_one_place() {
         for (n, a) in BINDINGS.iter().enumerate() {
             for b in &BINDINGS[n + 1..] {
-                let meet = a.0.is_none() || b.0.is_none() || a.0 == b.0;
-                assert!(!(meet && a.1 == b.1), "{:?} is there twice", a.1);
+                let meet = a.place.is_none() || b.place.is_none() || a.place == b.place;
+                assert!(!(meet && a.code == b.code), "{:?} is there twice", a.code);
             }
         }
     }
@@ -203,6 +245,19 @@ mod tests {
             assert_eq!(command(view, key(letter)), want, "{letter} in {view:?}");
         }
         assert_eq!(command(Images, KeyEvent::new(KeyCode::Char('a'), KeyModifiers::CONTROL)), None);
+    }
+
+    /// Every key is in the help, and every line of it fits.
+    #[test]
+    fn the_help_is_whole() {
+        let lines = help();
+        let first = |b: &Binding| {
+            let same = BINDINGS.iter().find(|o| o.place == b.place && o.action == b.action);
+            same.is_some_and(|o| !o.help.is_empty())
+        };
+        assert!(BINDINGS.iter().all(first));
+        assert!(lines.contains(&"Images:".into()) && lines.iter().any(|l| l.starts_with("  x Del ")));
+        assert!(lines.iter().all(|l| l.chars().count() <= 74), "{lines:#?}");
     }
 
     /// At 80 columns all that can be done here is in the bottom line.

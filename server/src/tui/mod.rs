@@ -9,8 +9,8 @@
 //! | the same for a question, a list or a text in front of the views | `dialog` |
 //! | the model as lines on a screen: no I/O | [`draw`] |
 //! | nothing else than what a terminal may show goes out | [`screen`] |
-//! | the terminal, as found and left again; keys; signals | [`terminal`] |
-//! | work: asking the server, telling it, running commands | [`worker`] |
+//! | the terminal, as found and left again; keys; signals | `terminal` |
+//! | work: asking the server, telling it, running commands | `worker` |
 //! | all of it together | [`run()`] |
 
 mod dialog;

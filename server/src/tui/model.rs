@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All that the screen shows.
 
-use super::effect::{Effect, Errand};
+use super::effect::Effect;
 use crate::{
     api::types::{HostRow, ImageRow},
     clients::Client,
     fetch::request::FetchRow,
+    setup::plan::SetupOptions,
     watch::stats::Stats,
 };
 
@@ -74,8 +75,8 @@ pub struct SourceRow {
 pub struct SetupView {
     /// This machine's networks: interface, and what it is in.
     pub networks: Vec<(String, String)>,
-    /// What `boottorrent setup` is given beside.
-    pub wishes: Vec<String>,
+    /// What setup is asked for.
+    pub options: SetupOptions,
     /// What it said: what would be written, or why not.
     pub plan: Vec<String>,
     /// Whether it can be written.
@@ -90,12 +91,7 @@ impl SetupView {
     /// Look at what the view shows.
     pub fn look(&mut self) -> Vec<Effect> {
         self.busy = true;
-        let plan = [&["setup".to_owned()], &self.wishes[..]].concat();
-        vec![
-            Effect::Networks,
-            Effect::Run(Errand::Plan, plan),
-            Effect::Run(Errand::Doctor, vec!["doctor".into()]),
-        ]
+        vec![Effect::Networks, Effect::Plan(Box::new(self.options.clone())), Effect::Examine]
     }
 }
 
@@ -170,16 +166,7 @@ pub enum Dialog {
     /// One image.
     Image(String),
     /// Text to read.
-    Text {
-        /// Its title.
-        title: String,
-        /// Its lines.
-        lines: Vec<String>,
-        /// The first one that is shown.
-        scroll: usize,
-        /// What y does.
-        yes: Option<Effect>,
-    },
+    Text(TextDialog),
     /// A line to type.
     Input {
         /// What for.
@@ -188,16 +175,33 @@ pub enum Dialog {
         text: String,
     },
     /// A list to pick from, with a filter.
-    Pick {
-        /// What for.
-        pick: Pick,
-        /// All there is.
-        items: Vec<PickItem>,
-        /// What was typed.
-        filter: String,
-        /// Where the cursor is.
-        cursor: Cursor,
-    },
+    Pick(PickDialog),
+}
+
+/// Text to read, which may ask for a yes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextDialog {
+    /// Its title.
+    pub title: String,
+    /// Its lines.
+    pub lines: Vec<String>,
+    /// The first one that is shown.
+    pub scroll: usize,
+    /// What y does.
+    pub yes: Option<Effect>,
+}
+
+/// A list to pick from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PickDialog {
+    /// What for.
+    pub pick: Pick,
+    /// All there is.
+    pub items: Vec<PickItem>,
+    /// What was typed.
+    pub filter: String,
+    /// Where the cursor is.
+    pub cursor: Cursor,
 }
 
 /// A sentence at the bottom.

@@ -4,7 +4,7 @@
 use super::{
     draw::draw,
     effect::{Effect, Errand, Ran},
-    model::{Dialog, Model, Prompt, ServerLink, ServerSnapshot, SourceRow, View},
+    model::{Dialog, Model, Prompt, ServerLink, ServerSnapshot, SourceRow, TextDialog, View},
     screen::{Look, clean},
     update::{Message, update},
 };
@@ -12,6 +12,7 @@ use crate::{
     api::types::ImageRow,
     clients::Client,
     fetch::request::{FetchRequest, FetchRow, FetchState},
+    setup::plan::SetupOptions,
     watch::stats::{ImageStats, Sample},
 };
 use bootspec::{
@@ -22,6 +23,7 @@ use bootspec::{
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
+use std::net::Ipv4Addr;
 
 fn manifest(name: &str) -> ImageManifest {
     ImageManifest {
@@ -275,24 +277,32 @@ fn setup_looks_shows_and_writes() {
     let mut m = model();
     let effects = press(&mut m, "4");
     assert_eq!(effects[0], Effect::Networks);
-    assert!(effects.contains(&Effect::Run(Errand::Plan, vec!["setup".into()])), "{effects:?}");
+    assert!(effects.contains(&Effect::Plan(Box::default())), "{effects:?}");
+    assert!(effects.contains(&Effect::Examine), "{effects:?}");
     assert_eq!(press(&mut m, "1"), []);
     assert_eq!(press(&mut m, "4"), [], "it has looked already");
     assert_eq!(press(&mut m, "w"), [], "nothing to write yet");
     update(&mut m, Message::Networks(vec![("eth1".into(), "10.0.0.0/24".into())]));
     let out = "==> /etc/dnsmasq.d/boottorrent.conf <==\ndhcp-range=10.0.0.0,proxy\n".to_owned();
-    update(&mut m, Message::Ran(Errand::Plan, Ran { good: true, out, err: String::new() }));
+    update(&mut m, Message::Planned(Ok(out)));
     let effects = press(&mut m, "i\n");
-    let wishes = ["setup", "--interface", "eth1"].map(String::from).to_vec();
-    assert!(effects.contains(&Effect::Run(Errand::Plan, wishes.clone())), "{effects:?}");
+    let eth1 = SetupOptions { interfaces: vec!["eth1".into()], ..SetupOptions::default() };
+    assert!(effects.contains(&Effect::Plan(Box::new(eth1.clone()))), "{effects:?}");
     let text = screen(&m, 80, 24, RICH);
     assert!(text.contains("dhcp-range=10.0.0.0,proxy") && text.contains("eth1 (10.0.0.0/24)"), "{text}");
     let effects = press(&mut m, "m10.0.0.5,10.0.0.9\n");
-    let more = ["--mode", "authoritative", "--range", "10.0.0.5,10.0.0.9"].map(String::from);
-    assert!(effects.contains(&Effect::Run(Errand::Plan, [&wishes[..], &more].concat())), "{effects:?}");
+    let range = (Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(10, 0, 0, 9));
+    let own = SetupOptions { authoritative: true, ranges: vec![range], ..eth1 };
+    assert!(effects.contains(&Effect::Plan(Box::new(own.clone()))), "{effects:?}");
+    let flags = ["--interface", "eth1", "--mode", "authoritative", "--range", "10.0.0.5,10.0.0.9"];
+    assert_eq!(own.flags(), flags);
     press(&mut m, "m");
+    assert_eq!(press(&mut m, "m10.0.0.5\n"), []);
+    assert!(m.said.bad && m.said.text.contains("is no range"), "{}", m.said.text);
+    press(&mut m, "\x1b");
     let effects = press(&mut m, "wy");
-    assert_eq!(effects, [Effect::Run(Errand::Write, [&wishes[..], &["--write".into()]].concat())]);
+    let words = ["setup", "--interface", "eth1", "--write"].map(String::from);
+    assert_eq!(effects, [Effect::Run(Errand::Write, words.to_vec())]);
     let err = "boottorrent: opening /etc/x: Permission denied\n".to_owned();
     update(&mut m, Message::Ran(Errand::Write, Ran { good: false, out: String::new(), err }));
     assert_eq!((m.said.text.as_str(), m.said.bad), ("opening /etc/x: Permission denied", true));
@@ -398,7 +408,7 @@ fn infested(evil: &str) -> Model {
     m.filter = evil();
     m.link = ServerLink::Down(evil());
     m.sources = vec![SourceRow { name: evil(), about: evil() }];
-    m.dialog = Some(Dialog::Text { title: evil(), lines: vec![evil()], scroll: 0, yes: None });
+    m.dialog = Some(Dialog::Text(TextDialog { title: evil(), lines: vec![evil()], scroll: 0, yes: None }));
     m
 }
 

@@ -7,7 +7,7 @@ use super::{
     keys::{self, KeyAction},
     model::{
         Dialog, Model, Pick, PickItem, Prompt, ServerLink, ServerSnapshot, SetupView, SourceRow, StatusLine,
-        VIEWS, View,
+        TextDialog, VIEWS, View,
     },
     rows::{self, Line},
 };
@@ -32,6 +32,10 @@ pub enum Message {
     Sources(Result<Vec<SourceRow>, String>),
     /// This machine's networks.
     Networks(Vec<(String, String)>),
+    /// What setup would write, or why it cannot.
+    Planned(Result<String, String>),
+    /// What is wrong.
+    Examined(String),
     /// A command that runs says how far it is.
     Progress(String),
     /// A command has ended.
@@ -60,6 +64,15 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
         Message::Did(Err(text)) => model.complain(text),
         Message::Sources(sources) => return sources_came(model, sources),
         Message::Networks(networks) => model.setup.networks = networks,
+        Message::Planned(plan) => {
+            model.setup.fits = plan.is_ok();
+            let (Ok(text) | Err(text)) = plan;
+            model.setup.plan = text.lines().map(str::to_owned).collect();
+        }
+        Message::Examined(text) => {
+            model.setup.busy = false;
+            model.setup.doctor = text.lines().map(str::to_owned).collect();
+        }
         Message::Progress(line) => model.running = Some(line),
         Message::Ran(errand, ran) => return ran_to_its_end(model, errand, ran),
     }
@@ -113,12 +126,9 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
     match command {
         KeyAction::Quit => model.over = true,
         KeyAction::Help => {
-            let line = |(key, text): &(&str, &str)| match text.is_empty() {
-                true => format!("{key}:"),
-                false => format!("  {key:<20} {text}"),
-            };
-            let lines = keys::HELP.iter().map(line).collect();
-            model.dialog = Some(Dialog::Text { title: "Keys".into(), lines, scroll: 0, yes: None });
+            let lines = keys::help();
+            model.dialog =
+                Some(Dialog::Text(TextDialog { title: "Keys".into(), lines, scroll: 0, yes: None }));
         }
         KeyAction::To(view) => return go(model, view),
         KeyAction::Next => return go(model, beside(model.view, 1)),
@@ -151,9 +161,14 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
                 lines.extend(model.setup.plan.iter().cloned());
                 let yes = Some(Effect::Run(
                     Errand::Write,
-                    [&["setup".into()], &model.setup.wishes[..], &["--write".into()]].concat(),
+                    [vec!["setup".into()], model.setup.options.flags(), vec!["--write".into()]].concat(),
                 ));
-                model.dialog = Some(Dialog::Text { title: "Write the setup?".into(), lines, scroll: 0, yes });
+                model.dialog = Some(Dialog::Text(TextDialog {
+                    title: "Write the setup?".into(),
+                    lines,
+                    scroll: 0,
+                    yes,
+                }));
             } else {
                 model.complain("there is nothing to write: the reason is above");
             }
@@ -247,7 +262,8 @@ fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
             let name = row.manifest.name.to_string();
             let lines = who_runs(model, &name, &row.machines);
             let yes = Some(Effect::Remove(name.clone()));
-            model.dialog = Some(Dialog::Text { title: format!("Remove {name}?"), lines, scroll: 0, yes });
+            model.dialog =
+                Some(Dialog::Text(TextDialog { title: format!("Remove {name}?"), lines, scroll: 0, yes }));
             Vec::new()
         }
         (Some(Line::Fetch(fetch)), KeyAction::Remove) => vec![Effect::Cancel(fetch.id)],
@@ -261,7 +277,8 @@ fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
                 "Nothing says that it is genuine, and it runs as root on every machine that boots it.".into(),
             ];
             let yes = Some(Effect::Fetch(Box::new(request)));
-            model.dialog = Some(Dialog::Text { title: "Fetch unverified?".into(), lines, scroll: 0, yes });
+            model.dialog =
+                Some(Dialog::Text(TextDialog { title: "Fetch unverified?".into(), lines, scroll: 0, yes }));
             Vec::new()
         }
         _ => Vec::new(),
@@ -363,22 +380,17 @@ fn sources_came(model: &mut Model, sources: Result<Vec<SourceRow>, String>) -> V
 }
 
 fn mode(model: &mut Model) -> Vec<Effect> {
-    let wishes = &mut model.setup.wishes;
-    match wishes.iter().position(|w| w == "--mode") {
-        Some(at) => {
-            // Mode and range were put in together.
-            wishes.drain(at..(at + 4).min(wishes.len()));
-            model.setup.look()
-        }
-        None => {
-            ask(model, Prompt::Range);
-            Vec::new()
-        }
+    let options = &mut model.setup.options;
+    if !options.authoritative {
+        ask(model, Prompt::Range);
+        return Vec::new();
     }
+    options.authoritative = false;
+    options.ranges.clear();
+    model.setup.look()
 }
 
 fn ran_to_its_end(model: &mut Model, errand: Errand, ran: Ran) -> Vec<Effect> {
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let last = |text: &str| text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default().to_owned();
     let why = last(&ran.err);
     let why = why.strip_prefix("boottorrent: ").unwrap_or(&why).to_owned();
@@ -390,20 +402,12 @@ fn ran_to_its_end(model: &mut Model, errand: Errand, ran: Ran) -> Vec<Effect> {
                 false => model.complain(why),
             }
         }
-        Errand::Plan => {
-            model.setup.fits = ran.good;
-            model.setup.plan = if ran.good { lines(&ran.out) } else { lines(&ran.err) };
-        }
         Errand::Write => {
             match ran.good {
                 true => model.say(last(&ran.out)),
                 false => model.complain(why),
             }
             return model.setup.look();
-        }
-        Errand::Doctor => {
-            model.setup.busy = false;
-            model.setup.doctor = lines(&format!("{}{}", ran.out, ran.err));
         }
     }
     Vec::new()

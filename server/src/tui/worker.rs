@@ -9,8 +9,10 @@ use crate::{
     api::{Api, types::ImageRow},
     catalogue::{Catalogue, ImageChange},
     config::Config,
+    doctor::{SystemPaths, examine, render},
     hosts::{EntryKey, Field, HostChange},
     net::interfaces,
+    setup::prepare::{SetupPaths, prepare},
     sources::{Folders, FoundSource},
     tui::effect::{Effect, Errand, Ran},
 };
@@ -114,6 +116,20 @@ impl Worker {
                 let networks = interfaces().unwrap_or_default();
                 Message::Networks(networks.into_iter().map(|i| (i.name, i.subnet.to_string())).collect())
             }
+            Effect::Plan(options) => {
+                let config = self.config.clone();
+                let plan = move || {
+                    let prepared = prepare(&options, &config, SetupPaths::default())?;
+                    prepared.check()?;
+                    Ok(format!("{}checked with `dnsmasq --test`", prepared.plan.shown()))
+                };
+                Message::Planned(blocking(plan).await.map_err(|e| format!("{e:#}")))
+            }
+            Effect::Examine => {
+                let config = self.config.clone();
+                let examined = blocking(move || Ok(render(&examine(&config, &SystemPaths::default()))));
+                Message::Examined(examined.await.unwrap_or_else(|e| format!("{e:#}")))
+            }
             Effect::Run(errand, args) => {
                 let ran = self.run(&args, errand == Errand::Add).await;
                 Message::Ran(errand, ran.unwrap_or_else(|e| Ran { err: format!("{e:#}"), ..Ran::default() }))
@@ -171,7 +187,12 @@ impl Worker {
                 let sent = api.wake(&who).await?.sent;
                 format!("sent for {}", sent.join(", "))
             }
-            Effect::Log(_) | Effect::Sources | Effect::Networks | Effect::Run(..) => String::new(),
+            Effect::Log(_)
+            | Effect::Sources
+            | Effect::Networks
+            | Effect::Plan(_)
+            | Effect::Examine
+            | Effect::Run(..) => String::new(),
         })
     }
 
@@ -216,6 +237,11 @@ impl Worker {
         let good = child.wait().await.with_context(shown)?.success();
         Ok(Ran { good, out, err })
     }
+}
+
+/// Work that waits for this machine, and not for a network of ours.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("looking at this machine")?
 }
 
 /// All that a pipe says, line by line; and no more than [`MOST`].

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clients::{Client, totals::boot_seconds},
     tui::{
-        model::{Cursor, Dialog, Model, Pick, PickItem, Prompt},
+        model::{Dialog, Model, Pick, PickDialog, PickItem, Prompt, TextDialog},
         rows::{self, Line as ImageLine},
     },
 };
@@ -43,7 +43,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
             None => text(frame, area, " Gone ", vec![Line::from(format!(" {id} is no longer known"))], 0),
         },
         Dialog::Image(key) => text(frame, area, " Image ", image(model, key), 0),
-        Dialog::Text { title, lines, scroll, yes } => {
+        Dialog::Text(TextDialog { title, lines, scroll, yes }) => {
             let title = format!(" {title} ");
             let [above, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(1)]).areas(area);
             text(frame, above, &title, lines.iter().map(|l| Line::from(format!(" {l}"))).collect(), *scroll);
@@ -56,7 +56,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
             frame.render_widget(Paragraph::new(Line::styled(ask, Tone::Head.style())), below);
         }
         Dialog::Input { ask, text } => input(frame, area, ask, text),
-        Dialog::Pick { pick, items, filter, cursor } => list(frame, area, pick, items, filter, cursor),
+        Dialog::Pick(dialog) => list(frame, area, dialog),
     }
 }
 
@@ -99,7 +99,8 @@ fn input(frame: &mut Frame, area: Rect, ask: &Prompt, typed: &str) {
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-fn list(frame: &mut Frame, area: Rect, pick: &Pick, items: &[PickItem], filter: &str, cursor: &Cursor) {
+fn list(frame: &mut Frame, area: Rect, dialog: &PickDialog) {
+    let PickDialog { pick, items, filter, cursor } = dialog;
     let title = match pick {
         Pick::Source => " Fetch which? ".to_owned(),
         Pick::Image(machine) => format!(" Which image for {machine}? "),

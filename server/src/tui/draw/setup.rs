@@ -13,7 +13,7 @@ use ratatui::{
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let s = &model.setup;
     let head = |text: String| Line::styled(text, Tone::Head.style());
-    let mode = if s.wishes.iter().any(|w| w == "authoritative") {
+    let mode = if s.options.authoritative {
         "this server gives the addresses (authoritative)"
     } else {
         "another DHCP server gives the addresses (proxy)"
@@ -24,7 +24,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     lines.push(head(format!("boottorrent doctor{}", if s.busy { " (looking…)" } else { "" })));
     lines.extend(s.doctor.iter().map(|l| indented(l, Tone::Plain)));
     let word = if s.fits { "would write:" } else { "cannot write:" };
-    lines.push(head(format!("boottorrent setup {} {word}", s.wishes.join(" "))));
+    lines.push(head(format!("boottorrent setup {} {word}", s.options.flags().join(" "))));
     let tone = if s.fits { Tone::Plain } else { Tone::Bad };
     lines.extend(s.plan.iter().map(|l| indented(l, tone)));
     let text = Paragraph::new(lines)

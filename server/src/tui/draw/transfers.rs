@@ -43,9 +43,9 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     ];
     let [figures, sent_title, sent, received_title, received, _, images] = Layout::vertical(rows).areas(area);
     frame.render_widget(Paragraph::new(sums(model)), figures);
-    let last = model.now.stats.history.last().copied().unwrap_or_default();
-    spark(frame, sent_title, sent, model, "server sends", last.sent, |s| s.sent);
-    spark(frame, received_title, received, model, "machines receive", last.received, |s| s.received);
+    let history = &model.now.stats.history;
+    spark(frame, [sent_title, sent], history, "server sends", |s| s.sent);
+    spark(frame, [received_title, received], history, "machines receive", |s| s.received);
     let rows: Vec<GridRow> = model.now.stats.images.iter().map(row).collect();
     grid::draw(frame.buffer_mut(), images, &COLUMNS, &rows, None);
 }
@@ -77,14 +77,12 @@ fn sums(model: &Model) -> Vec<Line<'static>> {
 
 fn spark(
     frame: &mut Frame,
-    title: Rect,
-    area: Rect,
-    model: &Model,
+    [title, area]: [Rect; 2],
+    history: &[Sample],
     what: &str,
-    now: u64,
     value: impl Fn(&Sample) -> u64,
 ) {
-    let history = &model.now.stats.history;
+    let now = history.last().map_or(0, &value);
     // The newest is at the right edge.
     let width = usize::from(area.width);
     let mut data: Vec<u64> = history.iter().rev().take(width).map(value).collect();
