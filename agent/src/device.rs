@@ -95,7 +95,7 @@ fn caseless(link: &Path) -> PathBuf {
 }
 
 /// As udev writes a name in a link (libblkid's blkid_encode_string).
-fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
         if c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) || !c.is_ascii() {

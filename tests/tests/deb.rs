@@ -162,19 +162,20 @@ fn hardened(machine: &Container) -> Result<()> {
 
 /// systemd bounds it, and a host that makes up machines does not make it reach the bound: shared/cases/hostile.md, A2.
 fn bounded(lab: &Lab, machine: &Container) -> Result<()> {
-    let group = "/sys/fs/cgroup$(systemctl show boottorrent-server -p ControlGroup --value)";
-    let bounds = machine.sh(&format!("cat {group}/memory.max {group}/pids.max"))?;
+    let bounds = machine.sh("systemctl show boottorrent-server -p MemoryMax -p TasksMax --value")?;
     ensure!(bounds.split_whitespace().eq(["2147483648", "1024"]), "{bounds}");
     let server = "10.77.0.1:6980".parse().expect("an address");
     let attack = Attack::start(lab.host("liar")?, 16, move |a| attack::heartbeats(a, server));
     std::thread::sleep(Duration::from_secs(8));
     ensure!(attack.acted(), "the attack does nothing, so this shows nothing");
+    // (This machine's own control groups are of version 1, so those of the container count nothing.)
+    let pid = "$(systemctl show boottorrent-server -p MainPID --value)";
     let now = machine.sh(&format!(
-        "cat {group}/memory.stat | grep '^anon '; cat {group}/pids.current; systemctl show boottorrent-server -p NRestarts"
+        "grep RssAnon /proc/{pid}/status; ls /proc/{pid}/task | wc -l; systemctl show boottorrent-server -p NRestarts"
     ))?;
     println!("with 4096 machines that there are not: {}", now.replace('\n', ", "));
     let anon = now.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
-    ensure!(anon.is_some_and(|n| n < 150 << 20) && now.ends_with("NRestarts=0"), "{now}");
+    ensure!(anon.is_some_and(|kib| kib < 150 << 10) && now.ends_with("NRestarts=0"), "{now}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod dhcp;
 mod drivers;
 mod fixed;
 pub mod lease;
+mod links;
 mod mounts;
 mod names;
 
@@ -27,6 +28,7 @@ use fixed::Asked;
 use lease::Lease;
 use nix::sys::reboot::{RebootMode, reboot};
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     thread::{self, sleep},
@@ -141,8 +143,10 @@ fn network(line: &str, report: &Report) -> anyhow::Result<()> {
 
 /// Disks appear when their controllers have looked for them. This ends with the step into the root.
 fn late(mut drivers: Drivers) {
+    let mut seen = BTreeSet::new();
     loop {
         drivers.load(Path::new("/sys"));
+        links::make(Path::new("/sys"), Path::new("/dev"), &mut seen);
         sleep(Duration::from_millis(100));
     }
 }
