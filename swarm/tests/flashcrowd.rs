@@ -50,6 +50,33 @@ fn a_server_that_is_the_bottleneck_sends_each_piece_once() {
     assert!(crowd.copies <= 1.05, "{crowd:?}");
 }
 
+#[test]
+fn machines_that_come_and_go_all_get_everything() {
+    let spread = Duration::from_secs(10);
+    let quiet = Params { spread, even: true, server: 300.0, machine: 300.0, ..Params::s(8) };
+    // Each is gone before the next one comes: all comes from the server.
+    let lonely = run(Params { stay: Some(Duration::ZERO), spread: spread * 4, ..quiet });
+    assert!(lonely.seconds.is_finite() && lonely.copies >= 8.0, "{lonely:?}");
+    let busy = run(Params { stay: Some(Duration::from_secs(3)), ..quiet });
+    assert!(busy.seconds.is_finite() && busy.copies < 5.0, "{busy:?}");
+}
+
+#[test]
+fn phase_one_takes_its_share_of_the_servers_link() {
+    let alone = Params { phase_one: 64 << 20, ..Params::b(1) };
+    let (with, without) = (run(alone), run(Params::b(1)));
+    let link = alone.link() * (1.0 + alone.overhead);
+    assert!((with.seconds - without.seconds - link).abs() < 0.1, "{with:?} {without:?}");
+    assert!((with.own.1 - without.own.1).abs() < 0.1, "and the machine's own time begins after it");
+}
+
+#[test]
+fn what_crosses_between_two_switches_takes_its_time() {
+    let crowd = run(Params::c(16));
+    let link = 64.0 * 8.0 * 1.048_576 / 50.0;
+    assert!(crowd.crossed >= 1.0 && crowd.seconds >= link * crowd.crossed, "{crowd:?}");
+}
+
 /// The median of what was measured in setup B with `n` of our machines.
 fn measured(runs: &[Value], n: usize) -> Option<f64> {
     let ours = runs.iter().filter(|r| r["setup"] == "B" && r["contestant"] == "ours" && r["n"] == n);

@@ -22,6 +22,8 @@ pub struct End {
     pub held: u32,
     /// When all that was said so far is heard: nothing overtakes it.
     pub heard: Duration,
+    /// It is over.
+    pub over: bool,
 }
 
 /// Where a connection stands in the queue of those who send, as in `swarm/src/peer.rs`.
@@ -72,8 +74,12 @@ pub struct Node {
     pub fresh: Vec<u32>,
     /// Bytes.
     pub received: u64,
-    /// Bytes.
+    /// Bytes of the payload.
     pub sent: u64,
+    /// On which switch it is.
+    pub switch: usize,
+    /// When it came, and when it had everything.
+    pub times: (Duration, Option<Duration>),
 }
 
 impl Node {
@@ -93,18 +99,46 @@ impl Node {
             fresh: Vec::new(),
             received: 0,
             sent: 0,
+            switch: 0,
+            times: (Duration::ZERO, None),
         }
     }
 
     /// A connection to a node, the server perhaps, which has a number there.
     pub fn connect(&mut self, peer: (usize, usize), server: bool) {
         let key = self.ends.len() as u64;
-        let (uploads, kernel) = (VecDeque::new(), VecDeque::new());
-        self.ends.push(End { peer, uploads, turn: Turn::None, kernel, held: 0, heard: Duration::ZERO });
+        self.wire(peer);
         self.picker.join(key, server);
         self.picker.choke(key, false);
         if let Some(deal) = &mut self.deal {
             deal.join(key);
+        }
+    }
+
+    /// A connection of which no decision knows: HTTP.
+    pub fn wire(&mut self, peer: (usize, usize)) {
+        let (uploads, kernel) = (VecDeque::new(), VecDeque::new());
+        let (turn, heard) = (Turn::None, Duration::ZERO);
+        self.ends.push(End { peer, uploads, turn, kernel, held: 0, heard, over: false });
+    }
+
+    /// A connection is over. What is on its way still arrives.
+    pub fn hang_up(&mut self, end: usize) {
+        let e = &mut self.ends[end];
+        (e.over, e.held) = (true, 0);
+        e.uploads.clear();
+        e.kernel.clear();
+        match e.turn {
+            Turn::None => {}
+            Turn::Queued => self.slots.forget(end as u64),
+            Turn::Mine { .. } => self.slots.free(end as u64),
+        }
+        self.ends[end].turn = Turn::None;
+        self.active.retain(|e| *e != end);
+        self.flows.retain(|e| *e != end);
+        self.picker.leave(end as u64);
+        if let Some(deal) = &mut self.deal {
+            deal.leave(end as u64);
         }
     }
 
