@@ -36,10 +36,10 @@ const SLOW: Duration = Duration::from_secs(60);
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Args {
-    /// Three minutes: parts of A, B and D, one round, shown and not written
+    /// Four minutes: parts of A, B, D and S, one round, shown and not written
     #[arg(long)]
     quick: bool,
-    /// Parts to measure, of A,B,C,D,sizes,boots, or setups such as B-late
+    /// Parts to measure, of A,B,C,D,S,sizes,boots, or setups such as B-late
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     setup: Vec<String>,
     /// Rounds (default: $BENCH_ROUNDS, or 3)

@@ -62,6 +62,18 @@ pub fn bound(results: &Results, setup: &str, n: usize) -> Option<f64> {
     Setup { size, ..Setup::named(setup).ok()? }.bound(n)
 }
 
+/// A machine's own time over what its payload takes over its link, where links are limited: of the machine that this
+/// share of all are no slower than (0.5: the median, 1: the slowest).
+pub fn own(results: &Results, setup: &str, who: &str, n: usize, share: f64) -> Option<f64> {
+    let link = bound(results, setup, n)?;
+    results.median(setup, who, n, |r| {
+        let mut each = r.each.clone();
+        each.sort_by(f64::total_cmp);
+        let at = (each.len().checked_sub(1)? as f64 * share).round() as usize;
+        each.get(at).map(|own| own / link)
+    })
+}
+
 /// All of them.
 pub fn figures(results: &Results) -> Vec<Figure> {
     use Limit::{AtLeast, AtMost, Below};
@@ -96,6 +108,12 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         add(&what, AtMost(1.0), ratio(ours(setup, n), time(setup, "librqbit", n)));
     }
     add("C: sent from switch to switch / size", AtMost(2.0), figure("C", 16, "crossed"));
+    for n in [11, 32] {
+        let what = format!("S over 1 Gbit/s: sent by the server / size, N = {n}");
+        add(&what, AtMost(1.3), figure("S-1G", n, "copies"));
+    }
+    let own = own(results, "S-1G", "ours", 11, 1.0);
+    add("S over 1 Gbit/s: slowest machine's own time / size over its link, N = 11", AtMost(1.15), own);
     add("D: MiB/s / libtorrent's", AtLeast(0.8), ratio(time("D", "libtorrent", 1), ours("D", 1)));
     add("D: CPU seconds for a GiB, agent", AtMost(2.9), figure("D", 1, "machine CPU"));
     add("D: CPU seconds for a GiB, server", AtMost(1.0), figure("D", 1, "server CPU"));

@@ -46,7 +46,11 @@ pub fn render(results: &Results, stem: &str) -> Page {
             let _ = writeln!(md, "![{}]({stem}-{end}.svg)\n", setup.what);
             drawings.push((end, drawing));
         }
-        md.push_str(&if setup.machines.len() > 1 { growth(results, &setup) } else { race(results, &setup) });
+        md.push_str(&match setup.spread {
+            Some(_) => arrivals(results, &setup),
+            None if setup.machines.len() > 1 => growth(results, &setup),
+            None => race(results, &setup),
+        });
     }
     md.push_str(&sizes(results));
     md.push_str(&boots(results));
@@ -173,6 +177,40 @@ fn growth(results: &Results, setup: &Setup) -> String {
             };
         }
         md.push('\n');
+    }
+    md
+}
+
+/// A table of a setup whose machines come one after another: what the server sends, and each machine's own time.
+fn arrivals(results: &Results, setup: &Setup) -> String {
+    let mut md = String::from(
+        "| machines | contestant | payload sent by the server / size | bytes on the server's link / size | \
+         own time / size over the link, median | the same, slowest machine | CPU s/GiB server | CPU s/GiB machine |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for n in setup.machines {
+        for c in contestants::ALL {
+            let runs: Vec<&Run> = results.of(setup.name, c.id(), *n).collect();
+            if runs.is_empty() {
+                continue;
+            }
+            if results.seconds(setup.name, c.id(), *n).is_none() {
+                let _ = writeln!(md, "| {n} | {} | {} |", c.label(), failure(&runs));
+                continue;
+            }
+            let figure = |name: &str| shown(results.figure(setup.name, c.id(), *n, name), 2);
+            let _ = writeln!(
+                md,
+                "| {n} | {} | {} | {} | {} | {} | {} | {} |",
+                c.label(),
+                figure("copies"),
+                figure("wire copies"),
+                shown(must::own(results, setup.name, c.id(), *n, 0.5), 2),
+                shown(must::own(results, setup.name, c.id(), *n, 1.0), 2),
+                figure("server CPU"),
+                figure("machine CPU"),
+            );
+        }
     }
     md
 }
@@ -306,6 +344,7 @@ mod tests {
         results.add(run("B", "ours", 1, Some(11.0)));
         results.add(run("B", "ours", 64, Some(13.0)));
         results.add(run("C", "ours", 16, Some(14.0)));
+        results.add(Run { each: vec![0.9, 0.8, 1.0], ..run("S-1G", "ours", 11, Some(31.0)) });
         let page = render(&results, "x");
         let has = |line: &str| assert!(page.markdown.contains(line), "{line}\n{}", page.markdown);
         has("| BootTorrent | 12.0 s (11.0–12.0) | 1.12 | 21 |  | 1.05 |  |  |  |  |\n");
@@ -315,6 +354,7 @@ mod tests {
         has("| A: time / bound | ≤ 1.15 | 1.118 | yes |\n");
         has("| B: T(64) / T(1) | ≤ 1.35 | 1.182 | yes |\n");
         has("2026-01-02, commit abc, 2 cores, load 0.0–0.0 before the runs, rounds: 1.");
+        has("| 11 | BootTorrent |  | 1.05 | 1.11 | 1.23 |  |  |\n");
         has("](x-a.svg)");
         assert_eq!(page.drawings.iter().map(|d| d.0).collect::<Vec<_>>(), ["a", "b"]);
     }

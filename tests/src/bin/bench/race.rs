@@ -99,21 +99,21 @@ pub fn race(
 }
 
 fn run(contestant: &dyn Contestant, setup: &Setup, n: usize, payload: &Payload, dir: &Path) -> Result<Race> {
-    let all = n + usize::from(setup.late);
+    let starts = setup.starts(n);
+    let all = starts.len();
     let network = Network::new(setup, all)?;
     let stage = Stage { setup, network: &network, payload, dir };
     let mut serving = contestant.serve(&stage)?;
     let machines = (0..all).map(|i| contestant.machine(&stage, i)).collect::<Result<Vec<_>>>()?;
-    let wait = setup.late.then(|| setup.bound(n)).flatten().map(|b| Duration::from_secs_f64(b / 2.0));
 
     let pid = serving.pid().context("nobody serves")?;
     let cpu = process::cpu_seconds(pid);
     let (sent, received, crossed) = (network.sent_by_server()?, network.received()?, network.crossed()?);
     let begin = Instant::now();
     let start = |i: usize| Runner::start(&network.hosts[i], &format!("machine-{i}"), &machines[i], begin);
-    let mut runners = (0..n).map(&start).collect::<Result<Vec<_>>>()?;
+    let mut runners = Vec::new();
     loop {
-        if runners.len() < all && wait.is_some_and(|wait| begin.elapsed() >= wait) {
+        while starts.get(runners.len()).is_some_and(|at| begin.elapsed() >= *at) {
             runners.push(start(runners.len())?);
         }
         let mut over = runners.len() == all;

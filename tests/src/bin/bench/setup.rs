@@ -2,6 +2,7 @@
 //! The setups: how much, over which links, to how many machines.
 
 use anyhow::{Result, bail};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -26,6 +27,8 @@ pub struct Setup {
     pub up_only: bool,
     /// One machine more starts when half of the bound is over.
     pub late: bool,
+    /// Machines start one after another, evenly over so many seconds; otherwise all at once.
+    pub spread: Option<u64>,
 }
 
 const PLAIN: Setup = Setup {
@@ -38,6 +41,7 @@ const PLAIN: Setup = Setup {
     trunk: None,
     up_only: false,
     late: false,
+    spread: None,
 };
 
 /// Not measured: programs and files come into memory, and who is not installed is found out.
@@ -63,8 +67,19 @@ const B: Setup = Setup {
     ..PLAIN
 };
 
+const S: Setup = Setup {
+    name: "S-80",
+    what: "97 MiB to machines that start evenly over 30 s; every link has 80 Mbit/s, both ways",
+    size: 97 * MIB,
+    machines: &[11, 32],
+    server: Some(80),
+    machine: Some(80),
+    spread: Some(30),
+    ..PLAIN
+};
+
 /// All that are measured, in this order.
-pub const ALL: [Setup; 6] = [
+pub const ALL: [Setup; 9] = [
     A,
     B,
     Setup {
@@ -99,6 +114,21 @@ pub const ALL: [Setup; 6] = [
         server: Some(1000),
         ..PLAIN
     },
+    S,
+    Setup {
+        name: "S-300",
+        what: "as S-80, but every link has 300 Mbit/s",
+        server: Some(300),
+        machine: Some(300),
+        ..S
+    },
+    Setup {
+        name: "S-1G",
+        what: "as S-80, but every link has 1 Gbit/s",
+        server: Some(1000),
+        machine: Some(1000),
+        ..S
+    },
 ];
 
 /// The part that a setup belongs to: `B` of `B-late`.
@@ -121,8 +151,17 @@ impl Setup {
             "A" => Some((Setup { size: self.size / 2, ..self }, &["ours", "http", "libtorrent"])),
             "B" => Some((Setup { machines: &[1, 8, 32], ..self }, &["ours"])),
             "D" => Some((self, &["ours"])),
+            "S-1G" => Some((Setup { machines: &[11], ..self }, &["ours"])),
             _ => None,
         }
+    }
+
+    /// When each machine starts, after the first one. With `n` machines there may be one more, which is late.
+    pub fn starts(&self, n: usize) -> Vec<Duration> {
+        let seconds = |s: f64| Duration::from_secs_f64(s);
+        let step = self.spread.map_or(0.0, |s| s as f64 / n.saturating_sub(1).max(1) as f64);
+        let late = self.late.then(|| self.bound(n)).flatten().map(|bound| seconds(bound / 2.0));
+        (0..n).map(|i| seconds(i as f64 * step)).chain(late).collect()
     }
 
     /// Seconds that no way of sending the payload to `n` machines can beat, if any link is limited:
@@ -175,10 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn machines_start_at_once_or_one_after_another() {
+        let starts = |setup: &str, n| -> Vec<f64> {
+            Setup::named(setup).unwrap().starts(n).iter().map(Duration::as_secs_f64).collect()
+        };
+        assert_eq!(starts("B", 3), [0.0; 3]);
+        assert_eq!(starts("S-1G", 11)[..3], [0.0, 3.0, 6.0]);
+        assert_eq!((starts("S-80", 11)[10], starts("S-80", 1).len()), (30.0, 1));
+        let late = starts("B-late", 16);
+        assert!(late.len() == 17 && late[15] == 0.0 && (5.0..6.0).contains(&late[16]));
+    }
+
+    #[test]
     fn names() {
         assert_eq!(part("B-late"), "B");
         assert_eq!(part("D"), "D");
         assert!(Setup::named("E").is_err());
-        assert!(ALL.iter().filter_map(|s| s.quick()).count() == 3);
+        assert!(ALL.iter().filter_map(|s| s.quick()).count() == 4);
     }
 }
