@@ -55,7 +55,7 @@ impl Heed {
             Message::Piece(piece) => free(shared.received(conn, piece.index, piece.begin, piece.data().0)),
             Message::Have(piece) if piece < pieces => {
                 let known = shared.state().picker.peer_has(conn.key, piece);
-                free(!known && shared.peer_has(conn, &[piece]))
+                free(!known && shared.peer_has(conn, &[piece], false))
             }
             Message::Have(piece) => bail!("it has piece {piece} of {pieces}"),
             // First by BEP 3. Some send it after their extension handshake, and aria2 instead of many HAVEs.
@@ -63,7 +63,7 @@ impl Heed {
                 let bits =
                     Bits::from_wire(bits.as_ref(), pieces).context("a bitfield of the wrong length")?;
                 let new = shared.state().picker.news(conn.key, &bits);
-                shared.peer_has(conn, &new);
+                shared.peer_has(conn, &new, true);
                 let again = std::mem::replace(&mut self.bitfield, true);
                 if again { DEAR + pieces / 64 } else { 0 }
             }

@@ -226,8 +226,8 @@ impl Shared {
         if peer_id == self.peer_id {
             bail!("this is ourselves");
         }
-        let mut state = self.state();
-        if state.record.is_banned(address.ip(), self.now()) {
+        let (now, mut state) = (self.now(), self.state());
+        if state.record.is_banned(address.ip(), now) {
             bail!("it has sent wrong pieces before");
         }
         // A peer is an address and an id. Whoever has this id at another address is somebody else: a machine that moved,
@@ -248,14 +248,14 @@ impl Shared {
         let key = state.next_key;
         state.next_key += 1;
         let conn = Arc::new(Conn::new(key, address, peer_id.0, incoming));
-        conn.heard.store(self.now().as_millis() as u64, Ordering::Relaxed);
-        conn.active.store(self.now().as_millis() as u64, Ordering::Relaxed);
+        conn.heard.store(now.as_millis() as u64, Ordering::Relaxed);
+        conn.active.store(now.as_millis() as u64, Ordering::Relaxed);
         state.picker.join(key, self.servers.contains(&address.ip()));
         if state.blame.suspects(address.ip()) {
             state.picker.suspect([key]);
         }
         if let Some(deal) = &mut state.deal {
-            deal.join(key);
+            deal.join(key, now);
         }
         state.conns.insert(key, conn.clone());
         self.joined.notify_one();
@@ -325,8 +325,8 @@ impl Shared {
         }
     }
 
-    /// A peer has pieces of which that was not known. False: none.
-    pub(crate) fn peer_has(&self, conn: &Conn, new: &[u32]) -> bool {
+    /// A peer has got pieces, or came with them (a bitfield), of which that was not known. False: none.
+    pub(crate) fn peer_has(&self, conn: &Conn, new: &[u32], came_with: bool) -> bool {
         if new.is_empty() {
             return false;
         }
@@ -335,8 +335,10 @@ impl Shared {
         let state = &mut *guard;
         for piece in new {
             state.picker.has(conn.key, *piece);
-            if let Some(deal) = &mut state.deal {
-                deal.has(conn.key, *piece, now);
+            match &mut state.deal {
+                Some(deal) if came_with => deal.had(conn.key, *piece, now),
+                Some(deal) => deal.has(conn.key, *piece, now),
+                None => {}
             }
         }
         let over = self.complete() && state.picker.peer_has_ours(conn.key);

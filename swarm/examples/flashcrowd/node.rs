@@ -105,13 +105,13 @@ impl Node {
     }
 
     /// A connection to a node, the server perhaps, which has a number there.
-    pub fn connect(&mut self, peer: (usize, usize), server: bool) {
+    pub fn connect(&mut self, peer: (usize, usize), server: bool, now: Duration) {
         let key = self.ends.len() as u64;
         self.wire(peer);
         self.picker.join(key, server);
         self.picker.choke(key, false);
         if let Some(deal) = &mut self.deal {
-            deal.join(key);
+            deal.join(key, now);
         }
     }
 

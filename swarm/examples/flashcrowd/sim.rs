@@ -362,8 +362,9 @@ impl World {
 
     fn connect(&mut self, a: usize, b: usize) {
         let ends = [(a, self.nodes[a].ends.len()), (b, self.nodes[b].ends.len())];
-        self.nodes[a].connect(ends[1], b == SERVER);
-        self.nodes[b].connect(ends[0], a == SERVER);
+        let now = self.clock.now;
+        self.nodes[a].connect(ends[1], b == SERVER, now);
+        self.nodes[b].connect(ends[0], a == SERVER, now);
         for (node, end) in ends {
             self.show(node, end);
             let n = &self.nodes[node];

@@ -5,14 +5,18 @@
 //! flash crowd: no machine knows what the others have just asked it for. This one
 //! deals. Each piece is first shown to one machine alone, a few ahead of what that
 //! machine fetches; the others get it from there. A piece that does not arrive is dealt
-//! again. When all are out, each machine is shown what is rarest, a few at a time, so that
-//! machines which cannot reach each other are served as by any other seeder.
+//! again.
+//!
+//! What machines hold, they give each other, and the server's link is free for other images and for kernels. A machine
+//! that gets less than it could take ([`Pace`]) is shown as much as it lacks, the rarest first: so machines that
+//! cannot reach each other, or only somebody who claims to have everything, are served as by any other seeder.
+//! Clients that ask seldom are not measured, and are always shown some of the rarest.
 //!
 //! In the protocol's terms: no bitfield, then HAVEs (BEP 3). Every client understands
 //! that. It differs from super-seeding (BEP 16) in that it waits for no proof of
 //! spreading, only for the arrival of what it dealt.
 
-use super::{Bits, Key, Meter};
+use super::{Bits, Key, Meter, Pace};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use std::{collections::HashMap, time::Duration};
 
@@ -21,21 +25,51 @@ const AHEAD: u32 = 2;
 /// The same for a client that asks only now and then (Transmission: twice a second).
 const FAR_AHEAD: u32 = 16;
 const RUN: Duration = Duration::from_millis(250);
+/// What is dealt and not fetched yet, of all machines together: no more than they fetch in this time (or
+/// twice the time that a piece takes), or so many pieces.
+/// With more, half of the payload would be promised at once in a large room, in an order that nobody chose.
+const OUT: Duration = Duration::from_millis(500);
+const LEAST_OUT: f64 = 16.0;
+/// What a machine was dealt that has fetched none of it for so long, or four times as long as usual, does not count.
+const STALLED: Duration = Duration::from_secs(2);
+/// How often is looked who has stalled.
+const LOOKED: Duration = Duration::from_millis(100);
 /// A piece that takes as many times as long as usual goes to somebody else.
 const LATE: u32 = 4;
 /// And the shortest time that is late; also what is taken as usual before anything has arrived.
 const NEVER_LATE: Duration = Duration::from_millis(500);
 
 struct Machine {
-    ahead: u32,
+    /// It asks only now and then.
+    seldom: bool,
     has: Bits,
     shown: Bits,
     /// Shown, and not fetched yet.
     open: u32,
+    /// When it last fetched one of these, or was shown the first of them.
+    moved: Duration,
+    /// Whether `open` counts for all: not of one that has stalled, or asks seldom.
+    counts: bool,
     /// Fetched of what was shown.
     fetched: Meter,
     /// Bytes sent of pieces that are on their way.
     sent: HashMap<u32, u32>,
+    /// Whether its neighbours give it what it can take.
+    pace: Pace,
+}
+
+impl Machine {
+    /// How many pieces it is shown at a time.
+    fn ahead(&mut self, now: Duration) -> u32 {
+        let run = self.fetched.rising(now) * RUN.as_secs_f64();
+        let ahead = if self.seldom { FAR_AHEAD } else { AHEAD };
+        ahead + run as u32
+    }
+
+    /// What it has open, as far as it counts.
+    fn counted(&self) -> u32 {
+        if self.counts { self.open } else { 0 }
+    }
 }
 
 struct Dealt {
@@ -55,6 +89,11 @@ pub struct Deal {
     machines: HashMap<Key, Machine>,
     /// From dealing to arrival, as of late.
     usual: Duration,
+    /// Shown to those who count and not fetched yet, and when it was last looked who counts.
+    out: u32,
+    looked: Duration,
+    /// What all fetch of what they are shown.
+    fetched: Meter,
     rng: SmallRng,
 }
 
@@ -71,34 +110,66 @@ impl Deal {
             holders: vec![0; pieces as usize],
             machines: HashMap::new(),
             usual: NEVER_LATE,
+            out: 0,
+            looked: Duration::ZERO,
+            fetched: Meter::default(),
             rng,
         }
     }
 
-    /// A machine that has nothing yet.
-    pub fn join(&mut self, key: Key) {
+    /// A machine comes, and has nothing yet.
+    pub fn join(&mut self, key: Key, now: Duration) {
         let none = || Bits::none(self.pieces);
-        let (fetched, sent) = (Meter::default(), HashMap::new());
-        self.machines
-            .insert(key, Machine { ahead: AHEAD, has: none(), shown: none(), open: 0, fetched, sent });
+        let machine = Machine {
+            seldom: false,
+            has: none(),
+            shown: none(),
+            open: 0,
+            moved: now,
+            counts: true,
+            fetched: Meter::default(),
+            sent: HashMap::new(),
+            pace: Pace::new(self.pace(), now),
+        };
+        self.machines.insert(key, machine);
+    }
+
+    /// The usual pace of machines: the median, since what they say is nobody's word.
+    fn pace(&self) -> Option<f64> {
+        let mut all: Vec<f64> = self.machines.values().filter_map(|m| m.pace.known()).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied()
     }
 
     /// A machine is slow to ask for what it is shown: show it more at a time.
     pub fn is_slow_to_ask(&mut self, key: Key) {
         if let Some(machine) = self.machines.get_mut(&key) {
-            machine.ahead = FAR_AHEAD;
+            machine.seldom = true;
+            self.out -= machine.counted();
+            machine.counts = false;
         }
     }
 
-    /// A machine has a piece, from us or from anybody.
+    /// A machine has got a piece, from us or from anybody.
     pub fn has(&mut self, key: Key, piece: u32, now: Duration) {
+        if let Some(machine) = self.machines.get_mut(&key).filter(|m| !m.has.has(piece)) {
+            machine.pace.arrived(now);
+            self.had(key, piece, now);
+        }
+    }
+
+    /// A machine has a piece, and it says nothing about its pace: it came with it.
+    pub fn had(&mut self, key: Key, piece: u32, now: Duration) {
         let Some(machine) = self.machines.get_mut(&key) else { return };
         if !machine.has.insert(piece) {
             return;
         }
         if machine.shown.has(piece) {
+            self.out -= u32::from(machine.counts);
             machine.open -= 1;
+            machine.moved = now;
             machine.fetched.add(now, 1);
+            self.fetched.add(now, 1);
         }
         self.holders[piece as usize] += 1;
         if let Some(dealt) = self.pending.remove(&piece) {
@@ -121,6 +192,7 @@ impl Deal {
     /// A machine is gone. What only it had, or was dealt, is dealt again first.
     pub fn leave(&mut self, key: Key) {
         let Some(machine) = self.machines.remove(&key) else { return };
+        self.out -= machine.counted();
         for piece in machine.has.iter() {
             self.holders[piece as usize] -= 1;
             if self.holders[piece as usize] == 0 {
@@ -145,8 +217,7 @@ impl Deal {
     pub fn show(&mut self, key: Key, now: Duration) -> Vec<u32> {
         let mut show = Vec::new();
         while let Some(machine) = self.machines.get_mut(&key) {
-            let run = machine.fetched.rate(now) * RUN.as_secs_f64();
-            if machine.open >= machine.ahead + run as u32 {
+            if machine.open >= machine.ahead(now) || !self.may_show(key, now) {
                 break;
             }
             let Some(piece) =
@@ -159,10 +230,34 @@ impl Deal {
             }
             let Some(machine) = self.machines.get_mut(&key) else { break };
             machine.shown.insert(piece);
+            if machine.open == 0 {
+                machine.moved = now;
+            }
             machine.open += 1;
+            self.out += u32::from(machine.counts);
             show.push(piece);
         }
         show
+    }
+
+    /// Whether a machine may be shown one more, as far as the others go.
+    fn may_show(&mut self, key: Key, now: Duration) -> bool {
+        if now.saturating_sub(self.looked) >= LOOKED {
+            self.look(now);
+        }
+        let most = (self.fetched.rising(now) * OUT.max(self.usual * 2).as_secs_f64()).max(LEAST_OUT);
+        let seldom = self.machines.get(&key).is_some_and(|m| m.seldom);
+        seldom || f64::from(self.out) < most
+    }
+
+    /// See who has stalled.
+    fn look(&mut self, now: Duration) {
+        self.looked = now;
+        let late = self.lateness().max(STALLED);
+        for machine in self.machines.values_mut() {
+            machine.counts = !machine.seldom && now.saturating_sub(machine.moved) <= late;
+        }
+        self.out = self.machines.values().map(Machine::counted).sum();
     }
 
     /// The next that was never dealt.
@@ -178,7 +273,11 @@ impl Deal {
     }
 
     fn is_late(&self, dealt: &Dealt, now: Duration) -> bool {
-        now.saturating_sub(dealt.at) > (self.usual * LATE).max(NEVER_LATE)
+        now.saturating_sub(dealt.at) > self.lateness()
+    }
+
+    fn lateness(&self) -> Duration {
+        (self.usual * LATE).max(NEVER_LATE)
     }
 
     /// The one that is overdue with somebody else longest.
@@ -188,8 +287,13 @@ impl Deal {
         overdue.min_by_key(|(_, d)| d.at).map(|(p, _)| *p)
     }
 
-    /// What fewest have, once all are out. What is just arriving somewhere comes from there.
+    /// What fewest have, once all are out. What is just arriving somewhere comes from there, and what others can give
+    /// is given by them: by us only to a machine that they do not give enough.
     fn rarest(&mut self, key: Key, now: Duration) -> Option<u32> {
+        let machine = self.machines.get_mut(&key)?;
+        if !machine.seldom && machine.pace.missing(now) <= machine.open.into() {
+            return None;
+        }
         if !self.stack.is_empty() || self.pending.values().any(|d| !self.is_late(d, now)) {
             return None;
         }

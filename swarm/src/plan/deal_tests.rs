@@ -10,7 +10,7 @@ const MS: Duration = Duration::from_millis(1);
 /// `n` machines, numbered from 0.
 fn deal(pieces: u32, n: u64) -> Deal {
     let mut deal = Deal::new(pieces, 1);
-    (0..n).for_each(|m| deal.join(m));
+    (0..n).for_each(|m| deal.join(m, Duration::ZERO));
     deal
 }
 
@@ -31,6 +31,9 @@ fn each_piece_goes_to_one_machine_first() {
                 assert!((0..5).all(|m| m == machine || !deal.shown(m, piece)));
                 shown.push(piece);
                 deal.has(machine, piece, now);
+            }
+            if shown.len() == 100 {
+                break;
             }
         }
         now += MS * 20;
@@ -138,6 +141,65 @@ fn fetch_alone(mut deal: Deal, n: u64, steps: u32) -> Deal {
     deal
 }
 
+/// Machine 0 has had everything at 100 pieces a second. Machine 1 comes, and gets so many a second from 0.
+/// Pieces that the server has sent it when it has everything, and how many seconds that took.
+fn neighbour_gives(rate: u32) -> (u32, f64) {
+    const PIECES: u32 = 2000;
+    let mut deal = deal(PIECES, 1);
+    let (mut now, mut open) = (Duration::ZERO, VecDeque::new());
+    while !complete(&deal, 0) {
+        open.extend(deal.show(0, now));
+        open.pop_front().into_iter().for_each(|p| deal.has(0, p, now));
+        now += MS * 10;
+    }
+    deal.join(1, now);
+    let (began, mut served, mut turn) = (now, 0, 0);
+    open.clear();
+    while !complete(&deal, 1) {
+        open.extend(deal.show(1, now));
+        // Its link takes 100 a second.
+        turn += rate;
+        let other = (0..PIECES).find(|p| !deal.machines[&1].has.has(*p) && !open.contains(p));
+        if let (true, Some(piece)) = (turn >= 100, other) {
+            turn -= 100;
+            deal.has(1, piece, now);
+        } else if let Some(piece) = open.pop_front() {
+            served += 1;
+            deal.has(1, piece, now);
+        }
+        now += MS * 10;
+        assert!(now < began + Duration::from_secs(3600), "it never gets everything");
+    }
+    (served, (now - began).as_secs_f64())
+}
+
+#[test]
+fn what_a_neighbour_gives_the_server_does_not() {
+    let (served, seconds) = neighbour_gives(100);
+    assert!(served <= 2000 / 50 && seconds < 21.0, "{served} in {seconds} s");
+}
+
+#[test]
+fn what_a_neighbour_cannot_give_the_server_does() {
+    let (served, seconds) = neighbour_gives(50);
+    assert!((900..1100).contains(&served) && seconds < 22.0, "{served} in {seconds} s");
+}
+
+#[test]
+fn whoever_claims_everything_and_gives_nothing_starves_nobody() {
+    let (served, seconds) = neighbour_gives(0);
+    assert!(served == 2000 && seconds < 22.0, "{served} in {seconds} s");
+}
+
+#[test]
+fn a_bitfield_says_nothing_about_a_pace() {
+    let mut deal = deal(100, 1);
+    (0..100).for_each(|p| deal.had(0, p, MS));
+    deal.join(1, MS);
+    assert_eq!(deal.machines[&1].pace.known(), None);
+    assert_eq!(deal.show(1, MS).len() as u32, AHEAD, "and it is served");
+}
+
 fn complete(deal: &Deal, machine: Key) -> bool {
     deal.machines.get(&machine).is_some_and(|m| m.has.is_full())
 }
@@ -199,7 +261,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Join(m) if deal.machines.contains_key(&m) => {}
-                Op::Join(m) => deal.join(m),
+                Op::Join(m) => deal.join(m, now),
                 Op::Leave(m) => deal.leave(m),
                 Op::Has(m, p) => deal.has(m, p, now),
                 Op::Fetch(m) => {
@@ -218,6 +280,7 @@ proptest! {
                 let open = s.shown.iter().filter(|p| !s.has.has(*p)).count();
                 prop_assert_eq!(s.open as usize, open, "open of {}", m);
             }
+            prop_assert_eq!(deal.out, machines.values().map(Machine::counted).sum::<u32>());
             let stack: BTreeSet<u32> = deal.stack.iter().copied().collect();
             for p in 0..PIECES {
                 let holders = machines.values().filter(|s| s.has.has(p)).count();
@@ -229,7 +292,7 @@ proptest! {
             }
         }
         // Whatever has happened: who is served alone from now on gets everything.
-        deal.join(99);
+        deal.join(99, now);
         for _ in 0..200 {
             now += Duration::from_secs(60);
             for p in deal.show(99, now) {
@@ -237,6 +300,32 @@ proptest! {
             }
         }
         prop_assert!(complete(&deal, 99));
+    }
+}
+
+#[test]
+fn a_room_is_dealt_no_more_than_it_fetches() {
+    let mut deal = deal(10_000, 1000);
+    let dealt: usize = (0..1000).map(|m| deal.show(m, Duration::ZERO).len()).sum();
+    assert_eq!(dealt as f64, LEAST_OUT);
+}
+
+#[test]
+fn those_who_stall_or_ask_seldom_do_not_stop_the_deal() {
+    let mut deal = deal(200, 100);
+    let mut now = Duration::ZERO;
+    (0..50).for_each(|m| deal.is_slow_to_ask(m));
+    // All are shown something, again and again, and fetch nothing.
+    for _ in 0..100 {
+        (0..100).for_each(|m| _ = deal.show(m, now));
+        now += LOOKED;
+    }
+    deal.join(100, now);
+    while !complete(&deal, 100) {
+        let shown = deal.show(100, now);
+        shown.into_iter().for_each(|p| deal.has(100, p, now));
+        now += MS * 20;
+        assert!(now < Duration::from_secs(30), "{} of 200", deal.machines[&100].has.count());
     }
 }
 

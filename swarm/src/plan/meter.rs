@@ -26,6 +26,11 @@ impl Meter {
         self.rate
     }
 
+    /// The same, or what this window has brought so far if that is more: a rate that rises quickly.
+    pub fn rising(&mut self, now: Duration) -> f64 {
+        self.rate(now).max(self.bytes as f64 / WINDOW.as_secs_f64())
+    }
+
     fn roll(&mut self, now: Duration) {
         let elapsed = now.saturating_sub(self.window);
         if elapsed < WINDOW {

@@ -252,7 +252,7 @@ impl Picker {
     /// What to ask a peer for now: nothing while it owes enough.
     pub fn pick(&mut self, key: Key, now: Duration) -> Option<Order> {
         let peer = self.peers.get_mut(&key)?;
-        let ahead = peer.meter.rate(now) * AHEAD.as_secs_f64() / f64::from(BLOCK);
+        let ahead = peer.meter.rising(now) * AHEAD.as_secs_f64() / f64::from(BLOCK);
         if peer.choking || peer.asked > (ahead as u32).clamp(*AHEAD_BLOCKS.start(), *AHEAD_BLOCKS.end()) {
             return None;
         }

@@ -3,6 +3,7 @@
 //! them, hold little for them, and serve and fetch as ever.
 
 mod addresses;
+mod claims;
 #[path = "../common/mod.rs"]
 mod common;
 mod flood;
