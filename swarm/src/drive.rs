@@ -39,6 +39,7 @@ impl Driven {
         let shared = Shared::new(Setup {
             metainfo,
             store,
+            unhashed: Bits::none(have.len()),
             have,
             deal,
             gate: Gate::new(None, None),

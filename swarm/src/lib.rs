@@ -20,6 +20,7 @@
 //! | pieces land in a file, and are verified there | `store` |
 //! | what an old version has of a new one is found | [`sums`] |
 //! | what is in a file already is found by hashing | [`survey`](mod@survey) |
+//! | what is seeded is hashed as it is asked for | `vouch` |
 //! | what a whole payload is, beyond SHA-1 | [`sha256`](mod@sha256) |
 //! | what no peer sends comes over HTTP | [`http`], `fallback` |
 //!
@@ -52,6 +53,7 @@ pub mod sums;
 pub mod survey;
 mod torrent;
 mod trial;
+mod vouch;
 pub mod wire;
 
 pub use create::{CreateOptions, create};

@@ -180,6 +180,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> 
             (Turn::None, true) => turn = Turn::Queued(shared.queue(conn)),
             (Turn::Mine { left, slot }, true) => {
                 let Some(request) = conn.next(&shared.queued) else { continue };
+                shared.vouch(request.index).await?;
                 shared.gate.pass(request.length as usize).await;
                 send_block(shared, stream.as_ref(), &request, slot).await?;
                 shared.sent(conn, &request);

@@ -17,7 +17,7 @@ use crate::{
     torrent::{Setup, Shared},
     wire,
 };
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bootspec::{InfoHash, PEER_PORT, Progress, units::MIN_RATE};
 use librqbit_core::hash_id::Id20;
 use librqbit_lsd::LocalServiceDiscovery;
@@ -148,14 +148,16 @@ impl Session {
         self.0.port
     }
 
-    /// Seed a complete payload. It is hashed first. No tracker is told: the
-    /// server's own tracker knows its own seeder.
+    /// Seed a complete payload, at once: it is hashed as it is asked for. If it turns out not to be what the torrent
+    /// says, nothing more is seeded, and [`Torrent::error`] says so. No tracker is told: the server's own tracker knows
+    /// its own seeder. Errors: its length is not the torrent's.
     pub async fn seed(&self, metainfo: &Metainfo, file: File, how: Seeding) -> anyhow::Result<Torrent> {
+        let (len, size) = (file.metadata().context("reading the payload")?.len(), metainfo.size());
+        ensure!(len == size, "the payload does not match its torrent: it has {len} bytes instead of {size}");
         let store = Store::new(file, None, metainfo.clone())?;
-        let checked = tokio::task::spawn_blocking(move || Shared::check(&store).map(|()| store));
-        let store = checked.await.context("hashing the payload")??;
         let have = Bits::all(store.layout().pieces());
-        let shared = self.add(metainfo, store, have, Vec::new(), None, how);
+        let shared = self.add(store, have.clone(), have, Vec::new(), None, how);
+        tokio::spawn(shared.clone().vouch_for_all());
         Ok(Torrent { shared, account: Mutex::default() })
     }
 
@@ -166,7 +168,8 @@ impl Session {
         let how = Seeding { deal: false, weight: 1 };
         // Ranges over HTTP are those of a payload that is all of its torrent.
         let http = http.filter(|_| metainfo.is_whole());
-        let shared = self.add(&metainfo, store, have, servers, http, how);
+        let nothing = Bits::none(have.len());
+        let shared = self.add(store, have, nothing, servers, http, how);
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.configured(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
@@ -181,17 +184,20 @@ impl Session {
 
     fn add(
         &self,
-        metainfo: &Metainfo,
         store: Store,
         have: Bits,
+        unhashed: Bits,
         servers: Vec<IpAddr>,
         http: Option<HttpSource>,
         how: Seeding,
     ) -> Arc<Shared> {
+        let metainfo = store.metainfo().clone();
+        let infohash = metainfo.infohash();
         let shared = Shared::new(Setup {
-            metainfo: metainfo.clone(),
+            metainfo,
             store,
             have,
+            unhashed,
             deal: how.deal,
             gate: self.0.gate.clone(),
             servers,
@@ -203,7 +209,7 @@ impl Session {
             end: self.0.end.child_token(),
         });
         tokio::spawn(tick(shared.clone()));
-        self.torrents().insert(metainfo.infohash(), shared.clone());
+        self.torrents().insert(infohash, shared.clone());
         shared
     }
 

@@ -57,6 +57,11 @@ impl Store {
         Ok(Self { file, head, margin, payload, metainfo, layout, scratch: Mutex::new(vec![0; HASHED]) })
     }
 
+    /// What it is.
+    pub(crate) fn metainfo(&self) -> &Metainfo {
+        &self.metainfo
+    }
+
     /// How the payload is cut.
     pub(crate) fn layout(&self) -> Layout {
         self.layout

@@ -10,8 +10,9 @@ use crate::{
     metainfo::Metainfo,
     plan::{Asker, BLOCK, Bits, Blame, Deal, Given, Key, Landed, Order, Picker, Record, Seat, displaced},
     store::Store,
+    vouch::Unhashed,
 };
-use anyhow::{Context, bail};
+use anyhow::bail;
 use librqbit_core::hash_id::Id20;
 use librqbit_peer_protocol::{Message, Request};
 use std::{
@@ -67,6 +68,8 @@ pub(crate) struct Counters {
 pub(crate) struct Shared {
     pub metainfo: Metainfo,
     pub store: Store,
+    /// What we seed without having hashed it yet.
+    pub unhashed: Unhashed,
     pub gate: Arc<Gate>,
     pub counters: Counters,
     /// Addresses of the server.
@@ -107,6 +110,8 @@ pub(crate) struct Setup {
     pub metainfo: Metainfo,
     pub store: Store,
     pub have: Bits,
+    /// Pieces that are hashed when somebody asks for them.
+    pub unhashed: Bits,
     pub deal: bool,
     pub gate: Arc<Gate>,
     pub servers: Vec<IpAddr>,
@@ -120,8 +125,21 @@ pub(crate) struct Setup {
 
 impl Shared {
     pub(crate) fn new(setup: Setup) -> Arc<Self> {
-        let Setup { metainfo, store, have, deal, gate, servers, http, peer_id, port, weight, limit, end } =
-            setup;
+        let Setup {
+            metainfo,
+            store,
+            have,
+            unhashed,
+            deal,
+            gate,
+            servers,
+            http,
+            peer_id,
+            port,
+            weight,
+            limit,
+            end,
+        } = setup;
         let layout = store.layout();
         let bytes = have.iter().map(|p| u64::from(layout.len(p))).sum();
         let wanted = metainfo.wanted().map(|p| u64::from(layout.len(p))).sum();
@@ -140,6 +158,7 @@ impl Shared {
         Arc::new(Self {
             metainfo,
             store,
+            unhashed: Unhashed::new(unhashed),
             gate,
             counters: Counters { have: AtomicU64::new(bytes), ..Counters::default() },
             known: Known::new(servers.clone()),
@@ -214,6 +233,12 @@ impl Shared {
     pub(crate) fn fail(&self, error: &std::io::Error) {
         let _ = self.error.set(error.to_string());
         self.done.notify_waiters();
+    }
+
+    /// What we seed is not the payload: the end, and of all connections.
+    pub(crate) fn give_up(&self, why: String) {
+        let _ = self.error.set(why);
+        self.end.cancel();
     }
 
     /// A connection has shaken hands. Errors: it is not wanted, with the reason.
@@ -510,15 +535,5 @@ impl Shared {
         }
         drop(state);
         self.show(conn);
-    }
-
-    /// Take a piece from the file and hash it: what a seeder does with all of them first.
-    pub(crate) fn check(store: &Store) -> anyhow::Result<()> {
-        for piece in 0..store.layout().pieces() {
-            if !store.verify(piece).context("reading the payload")? {
-                bail!("the payload does not match its torrent (piece {piece})");
-            }
-        }
-        Ok(())
     }
 }

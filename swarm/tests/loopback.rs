@@ -173,9 +173,48 @@ async fn wrong_bytes_over_http_are_never_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_payload_that_is_not_the_torrents_is_not_seeded() {
     let (mut data, metainfo) = payload();
+    let error = session().await.seed(&metainfo, file_of(&data[1..]), DEALING).await.err().expect("an error");
+    assert!(error.to_string().contains("instead of"), "{error}");
     data[SIZE / 2] ^= 1;
-    let error = session().await.seed(&metainfo, file_of(&data), DEALING).await.err().expect("an error");
-    assert_eq!(error.to_string(), "the payload does not match its torrent (piece 48)");
+    let seeder = session().await;
+    let seeding = seeder.seed(&metainfo, file_of(&data), DEALING).await.unwrap();
+    let (s, file) = (session().await, common::empty(SIZE));
+    let t = s.fetch(fetch(&metainfo, &file, vec![at(&seeder)], None)).await.unwrap();
+    while seeding.error().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(seeding.error().unwrap(), "the payload does not match its torrent (piece 48)");
+    assert_eq!((t.wrong(), t.complete()), (0, false), "it was never sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_gigabytes_are_seeded_at_once() {
+    const LARGE: u64 = 20 << 30;
+    const LENGTH: u32 = 4 << 20;
+    // All zeros: a file without any block on the disk, and pieces that are all alike.
+    let one = common::torrent_of(&vec![0; LENGTH as usize], LENGTH);
+    let count = (LARGE / u64::from(LENGTH)) as usize;
+    let head =
+        format!("d4:infod6:lengthi{LARGE}e4:name4:test12:piece lengthi{LENGTH}e6:pieces{}:", count * 20);
+    let mut torrent = head.into_bytes();
+    torrent.extend(one.piece_hash(0).repeat(count));
+    torrent.extend(b"ee");
+    let metainfo = Metainfo::parse(torrent).unwrap();
+    let sparse = || {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(LARGE).unwrap();
+        file
+    };
+    let began = std::time::Instant::now();
+    let seeder = session().await;
+    seeder.seed(&metainfo, sparse(), DEALING).await.unwrap();
+    let s = session().await;
+    let mut all_but_one = swarm::plan::Bits::all(metainfo.pieces());
+    all_but_one.remove(4711);
+    let file = sparse();
+    let what = Fetch { have: all_but_one, ..fetch(&metainfo, &file, vec![at(&seeder)], None) };
+    complete(&s.fetch(what).await.unwrap()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
