@@ -165,7 +165,7 @@ async fn watch_rates(state: Arc<ServerState>, stop: CancellationToken) {
     state.live.end();
 }
 
-/// Seed what is in the library. Apart from [`follow`], since hashing a new payload takes its time.
+/// Seed what is in the library.
 async fn seed(mut seeder: Seeder, state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(seeder.follow(&state)).await.is_some() {
         if stop.run_until_cancelled(sleep(POLL)).await.is_none() {

@@ -50,7 +50,7 @@ impl Engine {
         }
     }
 
-    /// Hash a payload and seed it. Errors: it does not match its torrent.
+    /// Seed a payload. Errors: it does not match its torrent, as far as that is known at once.
     pub async fn seed(&self, metainfo: &Metainfo, file: File, weight: u8) -> Result<Seeded> {
         match self {
             Engine::Dealing(session) => {
@@ -80,6 +80,14 @@ impl Engine {
 }
 
 impl Seeded {
+    /// Why nothing more is sent, if so: the payload is wrong, or cannot be read.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Seeded::Dealt(torrent) => torrent.error(),
+            Seeded::Open => None,
+        }
+    }
+
     /// The share of this torrent when several are wanted at once. librqbit has no such thing.
     pub fn set_weight(&self, weight: u8) {
         match self {

@@ -36,8 +36,8 @@ impl Seeder {
         Seeder { engine, torrents: HashMap::new(), retired: HashMap::new(), refused: HashSet::new() }
     }
 
-    /// Seed what the library has, and what it had a moment ago. Payloads are hashed
-    /// first, one after the other; each is in the tracker as soon as it is ready.
+    /// Seed what the library has, and what it had a moment ago, at once: payloads are hashed
+    /// as machines ask for them. One that turns out to be wrong is seeded no longer.
     pub async fn follow(&mut self, state: &ServerState) {
         let library = state.library();
         let wanted: HashMap<InfoHash, &Arc<ServedImage>> =
@@ -59,6 +59,7 @@ impl Seeder {
             }
         }
         self.refused.retain(|(h, _)| wanted.contains_key(h));
+        self.drop_the_wrong(&wanted, state).await;
         for (hash, image) in wanted {
             let version = (hash, image.manifest.added.clone());
             if let Some(seeded) = self.torrents.get(&hash) {
@@ -82,6 +83,23 @@ impl Seeder {
                 }
             }
             state.tracker().seeding(self.torrents.keys().copied().collect());
+        }
+    }
+
+    /// Stop seeding payloads that are not what their torrents say.
+    async fn drop_the_wrong(&mut self, wanted: &HashMap<InfoHash, &Arc<ServedImage>>, state: &ServerState) {
+        let wrong = self.torrents.iter().filter_map(|(hash, seeded)| Some((*hash, seeded.error()?)));
+        for (hash, error) in wrong.collect::<Vec<_>>() {
+            self.torrents.remove(&hash);
+            state.tracker().seeding(self.torrents.keys().copied().collect());
+            state.sent.gone(hash);
+            if let Some(image) = wanted.get(&hash) {
+                tracing::error!("seeding image '{}': {error}", image.manifest.name);
+                self.refused.insert((hash, image.manifest.added.clone()));
+            }
+            if let Err(e) = self.engine.remove(hash).await {
+                tracing::warn!("removing {hash} from the seeder: {e:#}");
+            }
         }
     }
 
