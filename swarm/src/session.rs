@@ -75,6 +75,8 @@ struct Inner {
     gate: Arc<Gate>,
     torrents: Mutex<HashMap<InfoHash, Arc<Shared>>>,
     lsd: Option<LocalServiceDiscovery>,
+    /// Held by the one torrent that is hashed in the background.
+    hashing: tokio::sync::Mutex<()>,
     end: CancellationToken,
 }
 
@@ -136,6 +138,7 @@ impl Session {
             gate: Gate::new(config.up.map(limited), config.down.map(limited)),
             torrents: Mutex::default(),
             lsd,
+            hashing: tokio::sync::Mutex::default(),
             end,
             config,
         });
@@ -157,7 +160,12 @@ impl Session {
         let store = Store::new(file, None, metainfo.clone())?;
         let have = Bits::all(store.layout().pieces());
         let shared = self.add(store, have.clone(), have, Vec::new(), None, how);
-        tokio::spawn(shared.clone().vouch_for_all());
+        let (inner, this) = (self.0.clone(), shared.clone());
+        tokio::spawn(async move {
+            // One after another: machines that boot need the disk and the processor more.
+            let _turn = inner.hashing.lock().await;
+            this.vouch_for_all().await;
+        });
         Ok(Torrent { shared, account: Mutex::default() })
     }
 
