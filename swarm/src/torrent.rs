@@ -317,10 +317,17 @@ impl Shared {
             let seat = c.seat(now);
             !seat.waits && seat.quiet >= USELESS && !c.wants.load(Ordering::Relaxed)
         };
-        for conn in state.conns.values().filter(idle).filter(|c| !state.picker.interesting(c.key)) {
+        let useless = |c: &&Arc<Conn>| !self.stays(&state, c) && !state.picker.interesting(c.key);
+        for conn in state.conns.values().filter(idle).filter(useless) {
             tracing::debug!("{} has nothing and wants nothing", conn.address);
             conn.end.cancel();
         }
+    }
+
+    /// Whether a connection stays although neither side wants anything: a server that deals must know what others hold.
+    fn stays(&self, state: &State, conn: &Conn) -> bool {
+        let holds = state.deal.as_ref().is_some_and(|d| d.holds_something(conn.key));
+        holds || self.servers.contains(&conn.ip())
     }
 
     /// Connections but those of others who have called us and are silent.
@@ -366,7 +373,8 @@ impl Shared {
                 None => {}
             }
         }
-        let over = self.complete() && state.picker.peer_has_ours(conn.key);
+        // What others hold, whoever deals need not send: it stays with them.
+        let over = self.complete() && !self.stays(state, conn) && state.picker.peer_has_ours(conn.key);
         drop(guard);
         // Two that have everything have nothing to say to each other.
         if over {
@@ -486,7 +494,7 @@ impl Shared {
         let have = self.counters.have.fetch_add(len, Ordering::Relaxed) + len;
         let complete = have == self.wanted;
         for conn in state.conns.values() {
-            if complete && state.picker.peer_has_ours(conn.key) {
+            if complete && !self.stays(state, conn) && state.picker.peer_has_ours(conn.key) {
                 conn.end.cancel();
             } else if state.deal.is_none() && (partly || !state.picker.peer_has(conn.key, piece)) {
                 conn.have(piece);

@@ -208,6 +208,11 @@ impl Deal {
         });
     }
 
+    /// Whether a machine has any piece.
+    pub fn holds_something(&self, key: Key) -> bool {
+        self.machines.get(&key).is_some_and(|m| !m.has.is_empty())
+    }
+
     /// Whether a machine may ask for a piece.
     pub fn shown(&self, key: Key, piece: u32) -> bool {
         self.machines.get(&key).is_some_and(|m| m.shown.has(piece))
