@@ -117,14 +117,14 @@ pub const ALL: [Setup; 9] = [
     S,
     Setup {
         name: "S-300",
-        what: "as S-80, but every link has 300 Mbit/s",
+        what: "97 MiB to machines that start evenly over 30 s; every link has 300 Mbit/s, both ways",
         server: Some(300),
         machine: Some(300),
         ..S
     },
     Setup {
         name: "S-1G",
-        what: "as S-80, but every link has 1 Gbit/s",
+        what: "97 MiB to machines that start evenly over 30 s; every link has 1 Gbit/s, both ways",
         server: Some(1000),
         machine: Some(1000),
         ..S
