@@ -321,7 +321,9 @@ impl World {
             let bytes = left.min(HTTP_CHUNK.into()) as u32;
             left -= u64::from(bytes);
             let blocks = if left == 0 { vec![0] } else { vec![] };
-            server.ends[ends[0]].kernel.push_back((bytes, Blocks { piece: HTTP, blocks }));
+            let end = &mut server.ends[ends[0]];
+            end.held += bytes;
+            end.kernel.push_back((bytes, Blocks { piece: HTTP, blocks }));
         }
         server.flows.push_back(ends[0]);
         self.transmit(SERVER);
