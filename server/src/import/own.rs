@@ -55,8 +55,8 @@ pub struct KernelFacts<'a> {
     pub hook: bool,
 }
 
-/// Make the archives for a kernel whose root is of this format. `None`: its modules are not in the image, so it cannot be done;
-/// the sentence says why.
+/// Make the archives for a kernel whose root is of this format. The inner error says why this image cannot have any: its
+/// modules are not in it.
 pub fn make(
     tree: &dyn Tree,
     format: Format,
