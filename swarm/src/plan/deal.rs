@@ -39,6 +39,9 @@ const LATE: u32 = 4;
 /// And the shortest time that is late; also what is taken as usual before anything has arrived.
 const NEVER_LATE: Duration = Duration::from_millis(500);
 
+/// After so long a machine that got nothing from others has nobody but us: a switch may keep machines apart.
+const ALONE: Duration = Duration::from_secs(1);
+
 struct Machine {
     /// It asks only now and then.
     seldom: bool,
@@ -56,6 +59,9 @@ struct Machine {
     sent: HashMap<u32, u32>,
     /// Whether its neighbours give it what it can take.
     pace: Pace,
+    /// When it came, and whether it ever got something that we had not shown it: then it has neighbours.
+    came: Duration,
+    neighbours: bool,
 }
 
 impl Machine {
@@ -130,6 +136,8 @@ impl Deal {
             fetched: Meter::default(),
             sent: HashMap::new(),
             pace: Pace::new(self.pace(), now),
+            came: now,
+            neighbours: false,
         };
         self.machines.insert(key, machine);
     }
@@ -153,6 +161,7 @@ impl Deal {
     /// A machine has got a piece, from us or from anybody.
     pub fn has(&mut self, key: Key, piece: u32, now: Duration) {
         if let Some(machine) = self.machines.get_mut(&key).filter(|m| !m.has.has(piece)) {
+            machine.neighbours |= !machine.shown.has(piece);
             machine.pace.arrived(now);
             self.had(key, piece, now);
         }
@@ -296,7 +305,8 @@ impl Deal {
     /// is given by them: by us only to a machine that they do not give enough.
     fn rarest(&mut self, key: Key, now: Duration) -> Option<u32> {
         let machine = self.machines.get_mut(&key)?;
-        if !machine.seldom && machine.pace.missing(now) <= machine.open.into() {
+        let alone = !machine.neighbours && now.saturating_sub(machine.came) > ALONE;
+        if !machine.seldom && !alone && machine.pace.missing(now) <= machine.open.into() {
             return None;
         }
         if !self.stack.is_empty() || self.pending.values().any(|d| !self.is_late(d, now)) {
