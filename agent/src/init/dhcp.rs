@@ -294,6 +294,6 @@ mod tests {
         let bytes = frame(&card, EthernetAddress(MAC));
         assert_eq!(&bytes[..6], &[0xff; 6]);
         assert_eq!(&bytes[34..38], &[0, 68, 0, 67]);
-        assert_eq!(lease_in(&bytes, 7, MAC), None, "it is no answer");
+        assert_eq!(lease_in(&bytes, 7, MAC), None, "not an answer");
     }
 }

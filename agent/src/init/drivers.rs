@@ -29,7 +29,7 @@ struct Driver {
 }
 
 impl Drivers {
-    /// Those that there are; none where there is no folder.
+    /// The drivers in a folder; none if there is no folder.
     pub fn read(folder: &Path) -> Drivers {
         let mut all = Vec::new();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

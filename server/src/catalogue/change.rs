@@ -16,9 +16,9 @@ use std::{fs, io::ErrorKind};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageChange {
-    /// Its new name. What was said of machines goes along.
+    /// The new name. Machine and group assignments follow it.
     pub name: Option<ImageName>,
-    /// Whether machines of which nothing else was said boot it.
+    /// Whether it is the default image.
     pub default: Option<bool>,
     /// Its share of the server's link.
     pub priority: Option<Priority>,
