@@ -72,11 +72,16 @@ fn vpd(page: &[u8]) -> Option<String> {
     (!serial.is_empty()).then_some(serial)
 }
 
+/// Whether a block device of this name is a disk or a partition of one, and not made by the kernel or of others.
+pub fn is_disk(name: &str) -> bool {
+    !["loop", "ram", "zram", "sr", "fd", "dm-"].iter().any(|p| name.starts_with(p))
+}
+
 /// Every whole disk that could hold something: no loop devices, RAM disks and the like.
 pub fn all(sys: &Path) -> Vec<Disk> {
     let names = fs::read_dir(sys.join("class/block")).into_iter().flatten().flatten();
     let mut names: Vec<String> = names.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|n| !["loop", "ram", "zram", "sr", "fd", "dm-"].iter().any(|p| n.starts_with(p)));
+    names.retain(|n| is_disk(n));
     names.sort();
     let disks = names.iter().filter_map(|n| disk(sys, n));
     disks.filter(|d| d.part_of.is_none() && d.size > 0).collect()

@@ -18,6 +18,8 @@ pub struct Drivers {
     folder: PathBuf,
     all: Vec<Driver>,
     loaded: BTreeSet<String>,
+    /// What devices were compared with the drivers: each is once.
+    seen: BTreeSet<String>,
 }
 
 /// One driver.
@@ -42,18 +44,19 @@ impl Drivers {
             all.extend(fs::read_to_string(&path).ok().and_then(|text| Driver::parse(name, &text)));
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        Drivers { folder: folder.into(), all, loaded: BTreeSet::new() }
+        Drivers { folder: folder.into(), all, loaded: BTreeSet::new(), seen: BTreeSet::new() }
     }
 
     /// Load what fits a device and is not loaded. Whether anything was: then there may be more devices.
     pub fn load(&mut self, sys: &Path) -> bool {
-        let devices = aliases(sys);
+        let devices: Vec<String> = aliases(sys).difference(&self.seen).cloned().collect();
         let fits = |d: &&Driver| {
             !self.loaded.contains(&d.name)
                 && d.aliases.iter().any(|a| devices.iter().any(|m| modalias::matches(a, m)))
         };
         let wanted: Vec<Driver> = self.all.iter().filter(fits).cloned().collect();
         wanted.iter().for_each(|driver| self.insert(driver));
+        self.seen.extend(devices);
         !wanted.is_empty()
     }
 

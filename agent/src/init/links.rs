@@ -18,8 +18,7 @@ use std::{
 pub fn make(sys: &Path, dev: &Path, seen: &mut BTreeSet<String>) {
     for entry in fs::read_dir(sys.join("class/block")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let ignored = ["loop", "ram", "zram", "sr", "fd", "dm-"].iter().any(|p| name.starts_with(p));
-        if ignored || seen.contains(&name) {
+        if !disks::is_disk(&name) || seen.contains(&name) {
             continue;
         }
         // devtmpfs is a moment later.

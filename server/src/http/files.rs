@@ -184,19 +184,8 @@ async fn own_initrd(state: &ServerState, image: &ServedImage, card: Option<&str>
     let with: Vec<&str> = with.split(',').collect();
     let drivers = own.read(card, &with);
     let addons = state.addons.clone();
-    // Compressing a new agent takes a moment.
-    let made = tokio::task::spawn_blocking(move || addons.init()).await;
-    match made.map_err(anyhow::Error::from).and_then(|agent| Ok([agent?, drivers?.into()].concat())) {
-        Ok(bytes) => {
-            state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
-            ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
-        }
-        Err(e) => {
-            let text = format!("an initrd for image '{name}' cannot be made: {e:#}");
-            tracing::error!("{text}");
-            sentence(StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-    }
+    let make = move || Ok([addons.init()?, drivers?.into()].concat().into());
+    made(state, &format!("an initrd for image '{name}'"), make).await
 }
 
 async fn addon(state: &ServerState, image: &ServedImage) -> Response {
@@ -206,15 +195,24 @@ async fn addon(state: &ServerState, image: &ServedImage) -> Response {
         return sentence(StatusCode::NOT_FOUND, text);
     };
     let addons = state.addons.clone();
+    made(state, &format!("the add-on of image '{name}'"), move || addons.get(family)).await
+}
+
+/// A part of phase one that is made when it is asked for. `what` it is, for errors.
+async fn made(
+    state: &ServerState,
+    what: &str,
+    make: impl FnOnce() -> anyhow::Result<Bytes> + Send + 'static,
+) -> Response {
     // Compressing a new agent takes a moment.
-    let made = tokio::task::spawn_blocking(move || addons.get(family)).await;
+    let made = tokio::task::spawn_blocking(make).await;
     match made.map_err(anyhow::Error::from).and_then(|made| made) {
         Ok(bytes) => {
             state.sent.boot_files.fetch_add(bytes.len() as u64, Relaxed);
             ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
         }
         Err(e) => {
-            let text = format!("the add-on of image '{name}' cannot be made: {e:#}");
+            let text = format!("{what} cannot be made: {e:#}");
             tracing::error!("{text}");
             sentence(StatusCode::SERVICE_UNAVAILABLE, text)
         }
