@@ -7,7 +7,7 @@
 
 use crate::{
     identity::Tree,
-    root::{self, Loop, Mounted, Root},
+    mounts::{self, Loop, Mounted, Root},
 };
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
@@ -43,9 +43,9 @@ pub fn mount(root: &Root) -> anyhow::Result<Mounted> {
     let mut why = None;
     for (partition, superblock) in candidates {
         let device = device(root, partition, is_disk)?;
-        match root::mount_lower(&device.node, superblock.format, root) {
+        match mounts::mount_lower(&device.node, superblock.format, root) {
             Ok(lower) => {
-                root::overlay(&lower, root)?;
+                mounts::overlay(&lower, root)?;
                 let (n, format) = (partition.number, superblock.format.as_str());
                 let what =
                     format!("{format} on partition {n} of a {} disk {}", table.scheme, root.writes.what());
@@ -69,7 +69,7 @@ fn device(root: &Root, partition: &Partition, is_disk: bool) -> anyhow::Result<D
         return Ok(Device { node: appeared(node(root.payload, partition.number))?, _loop: None });
     }
     let part = Loop::Part { start: partition.start, size: partition.size };
-    let device = root::attach(root.payload, part)?;
+    let device = mounts::attach(root.payload, part)?;
     Ok(Device { node: device.path().context("finding the loop device's path")?, _loop: Some(device) })
 }
 
@@ -112,8 +112,8 @@ fn mount_other(
     let part = format!("-{}", partition.number);
     let lower = root.run.join(format!("lower{part}"));
     let device = device(root, partition, is_disk)?;
-    root::mount_read_only(&device.node, superblock.format, &lower, "")?;
-    root::overlay_at(&lower, root, &part, &to).inspect_err(|_| root::detach(&lower))
+    mounts::mount_read_only(&device.node, superblock.format, &lower, "")?;
+    mounts::overlay_at(&lower, root, &part, &to).inspect_err(|_| mounts::detach(&lower))
 }
 
 fn look(file: &File) -> anyhow::Result<(Table, Vec<Seen>)> {

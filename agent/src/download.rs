@@ -3,86 +3,22 @@
 
 use crate::{
     fail::{Failure, Step},
-    locate::{self, Located, Place, payload_url},
+    locate::{MetainfoSource, payload_url},
+    reach::{Reach, address},
     report::Report,
     store::Payload,
 };
 use anyhow::Context;
-use bootspec::{Exit, ImageName, PEER_PORT, Params, units::human_size, units::human_time};
+use bootspec::{Exit, PEER_PORT, Params, units::human_size, units::human_time};
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent};
-use url::{Host, Url};
+use url::Url;
 
 /// Nothing has come for this long: say so.
 const SAY_STALLED: Duration = Duration::from_secs(15);
-
-/// How long a name may take.
-const LOOKUP: Duration = Duration::from_secs(10);
-
-/// Where things are, with addresses instead of names: after switch_root there is no resolver.
-#[derive(Clone)]
-pub struct Reach {
-    /// The .torrent.
-    pub torrent: Place,
-    /// `boottorrent serve`.
-    pub server: Option<Url>,
-    /// Where the server's own bytes come from.
-    pub servers: Vec<IpAddr>,
-    /// Names whose address is known: what a certificate is for is asked for by its name.
-    pub names: Vec<(String, IpAddr)>,
-}
-
-impl Reach {
-    /// There is no network: only what peers find us by, should one come later.
-    pub fn nowhere() -> Self {
-        Self {
-            torrent: Place::File(Default::default()),
-            server: None,
-            servers: Vec::new(),
-            names: Vec::new(),
-        }
-    }
-
-    /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
-    pub async fn resolve(located: &Located, params: &Params) -> Self {
-        let mut reach =
-            Self { torrent: located.torrent.clone(), server: located.server.clone(), ..Self::nowhere() };
-        let torrent = if let Place::Url(url) = &mut reach.torrent { Some(url) } else { None };
-        for url in reach.server.iter_mut().chain(torrent) {
-            let Some(address) = address(url, params.timeout).await else { continue };
-            reach.servers.push(address);
-            match url.domain() {
-                Some(name) if url.scheme() == "https" => reach.names.push((name.to_owned(), address)),
-                _ => drop(url.set_ip_host(address)),
-            }
-        }
-        reach
-    }
-}
-
-/// The address of a URL's host, if that can be found.
-async fn address(url: &Url, limit: Option<Duration>) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.into()),
-        Host::Domain(name) => {
-            let limit = limit.unwrap_or(LOOKUP).min(LOOKUP);
-            let lookup = tokio::time::timeout(limit, tokio::net::lookup_host((name, 0))).await;
-            Some(lookup.ok()?.ok()?.next()?.ip())
-        }
-    }
-}
-
-/// What the image is called: as it was asked for, else by the torrent. (On the server it may have another name than when
-/// its torrent was made.)
-pub fn image_name(metainfo: &Metainfo, params: &Params) -> String {
-    let names = locate::asked(params).into_iter().chain([metainfo.name()]);
-    let mut names = names.filter(|name| name.parse::<ImageName>().is_ok());
-    names.next().unwrap_or("image").to_owned()
-}
 
 /// Everything that joining takes.
 pub struct Join<'a> {
@@ -123,12 +59,12 @@ impl Join<'_> {
             }
         }
         let payload = match &reach.torrent {
-            Place::Url(url) if params.fallback => payload_url(url),
+            MetainfoSource::Url(url) if params.fallback => payload_url(url),
             _ => None,
         };
         // Those that a magnet link names, ours among them.
         let mut peers = match reach.torrent {
-            Place::Magnet(magnet) => magnet.peers,
+            MetainfoSource::Magnet(magnet) => magnet.peers,
             _ => params.peers.clone(),
         };
         // The server's own seeder, where it usually listens: that needs no tracker.
@@ -235,25 +171,4 @@ async fn wait(
         human_size(p.from_peers)
     ));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An image that was renamed on the server has the torrent of its first name.
-    #[test]
-    fn an_image_is_called_as_it_was_asked_for() {
-        let options = swarm::CreateOptions { name: "lab-new".into(), ..Default::default() };
-        let torrent = swarm::create(&mut &[7; 100][..], 100, &options, &mut |_| {}).unwrap();
-        let metainfo = Metainfo::parse(torrent.bytes().to_vec()).unwrap();
-        for (line, name) in [
-            ("boottorrent.image=lab", "lab"),
-            ("boottorrent.torrent=http://s/lab.torrent", "lab"),
-            ("boottorrent.torrent=http://s/get%20it?file=lab.torrent", "lab-new"),
-            ("boottorrent.torrent=magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567", "lab-new"),
-        ] {
-            assert_eq!(image_name(&metainfo, &Params::parse(line).0), name, "{line}");
-        }
-    }
 }

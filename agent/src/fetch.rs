@@ -2,15 +2,15 @@
 //! `boottorrent-agent fetch`: the same steps without mounting, for scripts, tests and benchmarks.
 
 use crate::{
-    cli::FetchArgs,
+    args::FetchArgs,
     destination,
-    download::{Join, Reach, image_name},
+    download::Join,
     fail::{Failure, Step},
+    files::sync_folder,
     locate, metainfo,
+    reach::{Reach, image_name},
     report::{Report, Show, json_line},
-    stay,
-    store::{self, sync_folder},
-    trust, web,
+    stay, store, trust, web,
 };
 use anyhow::Context;
 use bootspec::{Exit, Params, Seed, params::Log};

@@ -2,7 +2,10 @@
 //! A live system: nothing of it is mounted here. An ISO becomes a loop device, and the scripts of its own
 //! initrd find it there, as they would find it on a USB stick; or they are told a file's path.
 
-use crate::root;
+use crate::{
+    mounts::{self, Loop},
+    root,
+};
 use anyhow::{Context, bail};
 use bootspec::manifest::{Content, Kind};
 use std::{
@@ -20,7 +23,7 @@ pub fn attach(payload: &Path, run: &Path) -> anyhow::Result<PathBuf> {
         bail!("the image is no ISO, although boottorrent.kind=iso says so: leave that parameter away");
     }
     // Not taken away with its last user: between us and the ISO's scripts it has none.
-    let device = root::attach(payload, root::Loop::Kept)?.path().context("finding the loop device's path")?;
+    let device = mounts::attach(payload, Loop::Kept)?.path().context("finding the loop device's path")?;
     note(&device, run)?;
     Ok(device)
 }

@@ -7,7 +7,7 @@
 //! kill it at switch-root (systemd.io/ROOT_STORAGE_DAEMONS). One byte on its
 //! standard output tells the launcher how the boot ended.
 
-use crate::{cli::BootArgs, modules, root};
+use crate::{args::BootArgs, modules, mounts};
 use anyhow::Context;
 use bootspec::{Exit, MODULES_DIR, Params, params::OnFail};
 use nix::{sys::reboot::RebootMode, unistd};
@@ -42,8 +42,8 @@ pub fn boot(args: &BootArgs, words: &[OsString]) -> Exit {
 fn start(args: &BootArgs, words: &[OsString]) -> anyhow::Result<Exit> {
     modules::load(Path::new(MODULES_DIR));
     // From the rescue shell the boot can be tried again: what the last try kept is given back first.
-    root::detach(&args.run_dir);
-    root::tmpfs(&args.run_dir, HOME_SIZE, 0o755)?;
+    mounts::detach(&args.run_dir);
+    mounts::tmpfs(&args.run_dir, HOME_SIZE, 0o755)?;
     let program = move_in(args)?;
     let mut child = Command::new(&program)
         .arg0("@boottorrent-agent")

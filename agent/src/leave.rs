@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The end of a boot that only wrote a disk: `boottorrent.then=reboot|poweroff`.
 
-use crate::{Booted, beat, fail::Failure, report::Report, stay};
+use crate::{beat, booted::Booted, fail::Failure, report::Report, stay};
 use bootspec::{Exit, Seed, params::Then};
 use nix::{
     sys::reboot::{RebootMode, reboot},

@@ -12,7 +12,7 @@ use url::Url;
 
 /// Where the metainfo is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum MetainfoSource {
     /// Over HTTP.
     Url(Url),
     /// A file, in the initramfs.
@@ -25,7 +25,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The .torrent.
-    pub torrent: Place,
+    pub torrent: MetainfoSource,
     /// `boottorrent serve`, where it is known.
     pub server: Option<Url>,
 }
@@ -38,7 +38,7 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     };
     if let Some(torrent) = &params.torrent {
         if torrent.starts_with('/') {
-            return Ok(Located { torrent: Place::File(torrent.into()), server });
+            return Ok(Located { torrent: MetainfoSource::File(torrent.into()), server });
         }
         if torrent.starts_with(Magnet::SCHEME) {
             let mut magnet = Magnet::parse(torrent)
@@ -47,14 +47,14 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
             magnet.trackers.extend(server.iter().filter_map(tracker).map(String::from));
             magnet.trackers.extend(params.tracker.iter().cloned());
             magnet.peers.extend(&params.peers);
-            return Ok(Located { torrent: Place::Magnet(magnet), server });
+            return Ok(Located { torrent: MetainfoSource::Magnet(magnet), server });
         }
         let url: Url = torrent
             .parse()
             .with_context(|| format!("kernel parameter boottorrent.torrent: '{torrent}' is no URL"))?;
         // A torrent that our server publishes tells where the server is.
         let server = server.or_else(|| payload_url(&url).and_then(|p| p.join("/").ok()));
-        return Ok(Located { torrent: Place::Url(url), server });
+        return Ok(Located { torrent: MetainfoSource::Url(url), server });
     }
     let Some(image) = &params.image else {
         bail!(
@@ -72,7 +72,7 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     // So that a version which was replaced while this machine loaded its kernel is still the one it gets.
     let pin = params.infohash.map(|h| format!("infohash={h}"));
     torrent.set_query(pin.as_deref());
-    Ok(Located { torrent: Place::Url(torrent), server: Some(server) })
+    Ok(Located { torrent: MetainfoSource::Url(torrent), server: Some(server) })
 }
 
 /// A magnet link is a pin: no other torrent may boot. Errors: another one was asked for besides.
@@ -152,43 +152,43 @@ pub fn beside(torrent: &Url, file: &str) -> Option<Url> {
 /// The statement that goes with a .torrent: `X.torrent` has it in `X.statement`. For a magnet link, it is on the server
 /// that is known, if the image is named as well.
 pub fn statement(
-    torrent: &Place,
+    torrent: &MetainfoSource,
     server: Option<&Url>,
     params: &Params,
     infohash: InfoHash,
-) -> Option<Place> {
+) -> Option<MetainfoSource> {
     let named =
         |torrent: &str| format!("{}.{STATEMENT}", torrent.strip_suffix(".torrent").unwrap_or(torrent));
     let version = format!("infohash={infohash}");
     match torrent {
-        Place::File(path) if path.as_os_str().is_empty() => None,
-        Place::File(path) => Some(Place::File(named(path.to_str()?).into())),
-        Place::Url(url) => {
+        MetainfoSource::File(path) if path.as_os_str().is_empty() => None,
+        MetainfoSource::File(path) => Some(MetainfoSource::File(named(path.to_str()?).into())),
+        MetainfoSource::Url(url) => {
             let mut at = url.clone();
             at.set_path(&named(url.path()));
             if payload_url(url).is_some() {
                 at.set_query(Some(&version));
             }
-            Some(Place::Url(at))
+            Some(MetainfoSource::Url(at))
         }
-        Place::Magnet(_) => {
+        MetainfoSource::Magnet(_) => {
             let image = params.image.as_ref()?;
             let mut at = server?.join(&format!("images/{image}/{image}.{STATEMENT}")).ok()?;
             at.set_query(Some(&version));
-            Some(Place::Url(at))
+            Some(MetainfoSource::Url(at))
         }
     }
 }
 
 /// The signature of a statement is beside it.
-pub fn signature(statement: &Place) -> Place {
+pub fn signature(statement: &MetainfoSource) -> MetainfoSource {
     match statement {
-        Place::Url(url) => {
+        MetainfoSource::Url(url) => {
             let mut at = url.clone();
             at.set_path(&format!("{}.{SIGNATURE}", url.path()));
-            Place::Url(at)
+            MetainfoSource::Url(at)
         }
-        Place::File(path) => Place::File(format!("{}.{SIGNATURE}", path.display()).into()),
+        MetainfoSource::File(path) => MetainfoSource::File(format!("{}.{SIGNATURE}", path.display()).into()),
         magnet => magnet.clone(),
     }
 }
@@ -201,13 +201,13 @@ mod tests {
         let (params, remarks) = Params::parse(line);
         assert_eq!(remarks, []);
         match locate(&params, next) {
-            Ok(Located { torrent: Place::Url(u), server }) => {
+            Ok(Located { torrent: MetainfoSource::Url(u), server }) => {
                 Ok((u.to_string(), server.map(|s| s.to_string())))
             }
-            Ok(Located { torrent: Place::File(f), server }) => {
+            Ok(Located { torrent: MetainfoSource::File(f), server }) => {
                 Ok((f.display().to_string(), server.map(|s| s.to_string())))
             }
-            Ok(Located { torrent: Place::Magnet(m), server }) => {
+            Ok(Located { torrent: MetainfoSource::Magnet(m), server }) => {
                 Ok((m.trackers.join(" "), server.map(|s| s.to_string())))
             }
             Err(e) => Err(e.to_string()),
@@ -295,10 +295,10 @@ mod tests {
             let (params, _) = Params::parse(line);
             let located = locate(&params, None).unwrap();
             let statement = statement(&located.torrent, located.server.as_ref(), &params, hash)?;
-            let shown = |p: &Place| match p {
-                Place::Url(url) => url.to_string(),
-                Place::File(path) => path.display().to_string(),
-                Place::Magnet(_) => "?".into(),
+            let shown = |p: &MetainfoSource| match p {
+                MetainfoSource::Url(url) => url.to_string(),
+                MetainfoSource::File(path) => path.display().to_string(),
+                MetainfoSource::Magnet(_) => "?".into(),
             };
             Some((shown(&statement), shown(&signature(&statement))))
         };
@@ -327,7 +327,10 @@ mod tests {
             assert_eq!(found(line), Some(all), "{line}");
         }
         assert_eq!(found(&format!("boottorrent.torrent={MAGNET} boottorrent.server=s")), None);
-        assert_eq!(statement(&Place::File(Default::default()), None, &Params::default(), hash), None);
+        assert_eq!(
+            statement(&MetainfoSource::File(Default::default()), None, &Params::default(), hash),
+            None
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! An image of LTSP: laid under the root mount point as LTSP's NFS export would be, so that LTSP's own
 //! `initrd-bottom` finds it there, mounts it, and carries on as ever.
 
-use crate::cli::BootArgs;
+use crate::args::BootArgs;
 use anyhow::Context;
 use bootspec::ltsp::Ltsp;
 use std::{

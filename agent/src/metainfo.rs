@@ -3,9 +3,9 @@
 //! pinned to the infohash that the kernel command line names.
 
 use crate::{
-    download::Reach,
     fail::{Failure, Step, cause},
-    locate::{self, Place},
+    locate::{self, MetainfoSource},
+    reach::Reach,
     report::Report,
     store::Spare,
     web,
@@ -36,19 +36,19 @@ pub async fn obtain(
     report: &Report,
 ) -> Result<Metainfo, Failure> {
     let (bytes, from) = match &reach.torrent {
-        Place::Magnet(magnet) => {
+        MetainfoSource::Magnet(magnet) => {
             let magnet = magnet.clone();
             let client = client.clone();
             let wanted = Wanted { magnet, servers: reach.servers.clone(), port, client };
             return from_peers(wanted, limit, report).await;
         }
-        Place::File(path) => {
+        MetainfoSource::File(path) => {
             let from = path.display().to_string();
             let bytes =
                 std::fs::read(path).with_context(|| format!("reading {from}")).step(Exit::Metainfo)?;
             (Bytes::from(bytes), from)
         }
-        Place::Url(url) => {
+        MetainfoSource::Url(url) => {
             let mut shown = url.clone();
             shown.set_query(None);
             let bytes = match wait_for(client, url, MAX_METAINFO, limit, report).await? {
@@ -119,7 +119,7 @@ pub async fn obtain_or(
     let Some(spare) = spare else {
         return obtain(client, reach, params, port, params.timeout, report).await.map(Some);
     };
-    if reach.torrent == Place::File(Default::default()) {
+    if reach.torrent == MetainfoSource::File(Default::default()) {
         return Ok(None);
     }
     let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
@@ -133,7 +133,7 @@ pub async fn obtain_or(
         }
         Ok(answer) => answer.map(Some),
         Err(_) => {
-            let host = if let Place::Url(url) = &reach.torrent { url.authority() } else { "" };
+            let host = if let MetainfoSource::Url(url) = &reach.torrent { url.authority() } else { "" };
             let limit = human_time(limit);
             report
                 .warn(&format!("the server {host} did not answer within {limit}: booting {}", spare.what()));

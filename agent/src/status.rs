@@ -5,7 +5,7 @@
 //! connects gets the [`Heartbeat`] as JSON, then the end of the stream.
 
 use crate::{
-    cli::StatusArgs,
+    args::StatusArgs,
     report::{Report, progress_line},
 };
 use anyhow::{Context, bail};

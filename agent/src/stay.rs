@@ -4,7 +4,7 @@
 //! In the initramfs-tools case every path has vanished under this process by
 //! now. Only what is open works: sockets, the payload, the log.
 
-use crate::{Booted, beat, report::Report};
+use crate::{beat, booted::Booted, report::Report};
 use bootspec::{
     Progress, Seed,
     units::{human_rate, human_size, human_time},

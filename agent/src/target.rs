@@ -25,24 +25,13 @@ impl Memory {
     }
 }
 
-/// Where everything goes.
+/// What a target takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The image.
-    pub place: Place,
+    /// Bytes of the image's tmpfs: 0 if it is not kept in RAM.
+    pub tmpfs: u64,
     /// What the booted system writes.
     pub writes: Writes,
-}
-
-/// Where the image goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// A tmpfs of this many bytes.
-    Ram(u64),
-    /// A filesystem that keeps images.
-    Cache(DeviceName),
-    /// A whole disk, which is overwritten.
-    Device(DeviceName),
 }
 
 /// Where what the booted system writes goes.
@@ -113,11 +102,7 @@ pub fn choose(
         );
     }
     let rest = memory.available - in_ram;
-    let place = match target {
-        Target::Ram => Place::Ram(size + SLACK),
-        Target::Cache(name) => Place::Cache(name.clone()),
-        Target::Device(name) => Place::Device(name.clone()),
-    };
+    let tmpfs = if *target == Target::Ram { size + SLACK } else { 0 };
     let writes = match overlay {
         Overlay::Ram => Writes::Ram(rest / 2),
         Overlay::Sized(bytes) => Writes::Ram(*bytes),
@@ -126,7 +111,7 @@ pub fn choose(
         Overlay::Kept(name) => Writes::Kept(name.clone()),
         Overlay::None => Writes::None,
     };
-    Ok(Plan { place, writes })
+    Ok(Plan { tmpfs, writes })
 }
 
 #[cfg(test)]
@@ -160,7 +145,7 @@ mod tests {
     fn an_image_that_fits_leaves_half_of_the_rest_to_the_overlay() {
         let memory = Memory { total: 4 * GIB, available: 3 * GIB };
         let plan = choose(&Target::Ram, "lab", GIB, &Overlay::Ram, memory).unwrap();
-        assert_eq!(plan, Plan { place: Place::Ram(GIB + SLACK), writes: Writes::Ram(GIB) });
+        assert_eq!(plan, Plan { tmpfs: GIB + SLACK, writes: Writes::Ram(GIB) });
         let sized = choose(&Target::Ram, "lab", GIB, &Overlay::Sized(5 << 20), memory).unwrap();
         assert_eq!(sized.writes, Writes::Ram(5 << 20));
         let zram = |asked| choose(&Target::Ram, "lab", GIB, &Overlay::Zram(asked), memory).unwrap().writes;
@@ -174,7 +159,7 @@ mod tests {
         let memory = Memory { total: GIB, available: GIB / 2 };
         let plan = choose(&cache(), "big", 8 * GIB, &Overlay::Ram, memory).unwrap();
         let name = DeviceName::Label("images".into());
-        assert_eq!(plan, Plan { place: Place::Cache(name.clone()), writes: Writes::Ram(GIB / 4) });
+        assert_eq!(plan, Plan { tmpfs: 0, writes: Writes::Ram(GIB / 4) });
         let kept = choose(&cache(), "big", 8 * GIB, &Overlay::Kept(name.clone()), memory).unwrap();
         assert_eq!(kept.writes, Writes::Kept(name));
         assert_eq!(choose(&cache(), "big", 8 * GIB, &Overlay::None, memory).unwrap().writes, Writes::None);

@@ -3,10 +3,11 @@
 //! signature are found, judged ([`bootspec::trust`]), and at the end the whole payload is summed up.
 
 use crate::{
-    download::Reach,
     fail::{Failure, Step},
-    locate::{self, Place},
+    files::{files, small},
+    locate::{self, MetainfoSource},
     metainfo::{Answer, wait_for},
+    reach::Reach,
     report::Report,
     store::Payload,
 };
@@ -18,15 +19,8 @@ use bootspec::{
         Distrust, Evidence, Keys, MAX_KEY, MAX_SIGNATURE, MAX_STATEMENT, Newest, Signed, Statement, Wanted,
     },
 };
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 use swarm::Metainfo;
-
-/// Files of keys, or certificates, that are read at most.
-const MAX_FILES: usize = 100;
 
 /// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is no key
 /// turns nothing off, nor does a folder that cannot be read: then nothing is trusted.
@@ -47,24 +41,6 @@ pub fn keys(dir: &Path, report: &Report) -> Option<Keys> {
         }
     }
     (!files.is_empty()).then_some(keys)
-}
-
-/// The first files in a folder whose names end so, by name.
-pub(crate) fn files(dir: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
-    let all = fs::read_dir(dir)?.flatten().map(|e| e.path());
-    let mut files: Vec<_> = all.filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
-    files.sort();
-    files.truncate(MAX_FILES);
-    Ok(files)
-}
-
-/// A file of at most `max` bytes, and one more of a larger one; `None` if there is none.
-pub(crate) fn small(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => file?.take(max as u64 + 1).read_to_end(&mut bytes).map(|_| Some(bytes)),
-    }
 }
 
 /// An image that wants to boot, and what is known about it.
@@ -143,20 +119,21 @@ impl Case<'_> {
         Ok(signature.map(|signature| Evidence { statement, signature }))
     }
 
-    async fn get(&self, at: &Place, max: usize) -> Result<Option<Vec<u8>>, Failure> {
+    async fn get(&self, at: &MetainfoSource, max: usize) -> Result<Option<Vec<u8>>, Failure> {
         match at {
-            Place::Url(url) => match wait_for(self.client, url, max, self.params.timeout, self.report).await?
-            {
-                Answer::Bytes(bytes) => Ok(Some(bytes.into())),
-                Answer::No(why) => {
-                    self.report.debug(&why);
-                    Ok(None)
+            MetainfoSource::Url(url) => {
+                match wait_for(self.client, url, max, self.params.timeout, self.report).await? {
+                    Answer::Bytes(bytes) => Ok(Some(bytes.into())),
+                    Answer::No(why) => {
+                        self.report.debug(&why);
+                        Ok(None)
+                    }
                 }
-            },
-            Place::File(path) => {
+            }
+            MetainfoSource::File(path) => {
                 small(path, max).with_context(|| format!("reading {}", path.display())).step(Exit::Metainfo)
             }
-            Place::Magnet(_) => Ok(None),
+            MetainfoSource::Magnet(_) => Ok(None),
         }
     }
 }

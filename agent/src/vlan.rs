@@ -2,7 +2,7 @@
 //! `boottorrent-agent vlan`: the interface that `vlan=` on the kernel command line asks for, before anybody asks
 //! for an address.
 
-use crate::{cli::VlanArgs, link, net};
+use crate::{args::VlanArgs, link, net};
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
     Exit,

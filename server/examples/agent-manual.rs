@@ -2,7 +2,7 @@
 //! Writes the agent's pages into a folder (`make docs`: docs/man). The agent is too small to carry what makes
 //! them, and it is built for other machines than the one that builds.
 
-use boottorrent_agent::cli::Cli;
+use boottorrent_agent::args::Cli;
 use boottorrent_server::manual::clap_pages;
 use clap::CommandFactory;
 use std::{env, fs, io, path::PathBuf};

@@ -7,7 +7,7 @@ mod common;
 
 use bootspec::Exit;
 use boottorrent_agent::{
-    cli::{Cli, Command},
+    args::{Cli, Command},
     metainfo::{Answer, wait_for},
     report::{Report, Show},
     web,

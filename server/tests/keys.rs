@@ -4,7 +4,7 @@
 mod common;
 
 use bootspec::Exit;
-use boottorrent_agent::cli::{Cli, Command as Agent};
+use boottorrent_agent::args::{Cli, Command as Agent};
 use clap::Parser;
 use common::{Said, Server, World, tool, until};
 use serde_json::Value;

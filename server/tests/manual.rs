@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Every man page renders without a warning, completions load in their shells, and the agent's pages are current.
 
-use boottorrent_agent::cli::Cli as AgentCli;
+use boottorrent_agent::args::Cli as AgentCli;
 use boottorrent_server::{cli::Cli, manual};
 use clap::CommandFactory;
 use std::{fs, path::Path, process::Command};

@@ -14,10 +14,10 @@ mod mounts;
 mod names;
 
 use crate::{
-    cli::{Cli, Command},
+    args::{Cli, Command},
     launch, link, modules, net,
     report::Report,
-    root, vlan,
+    vlan,
 };
 use anyhow::{Context, anyhow, bail};
 use bootspec::{Exit, MODULES_DIR, Params, cmdline};
@@ -92,7 +92,7 @@ fn boot() -> (anyhow::Error, Option<Duration>) {
     drop(report);
     match launch::boot(&args, &["boot".into()]) {
         Exit::Ok => {
-            let init = root::Asked::read(&line, &Params::parse(&line).0).init;
+            let init = crate::mounts::Asked::read(&line, &Params::parse(&line).0).init;
             (mounts::switch_root(&args.root_mnt, init.as_deref()), None)
         }
         exit => {

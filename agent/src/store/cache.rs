@@ -7,41 +7,28 @@
 //! signature, and in `newest` the newest version of each image that was booted.
 
 use super::{
-    Keep, Online, Payload,
-    flush::Flusher,
-    in_background, open_sized, rebuild,
+    mounted::mount,
+    rebuild,
     state::{Kept, State, victims},
-    sync_folder,
 };
-use crate::{
-    device,
-    fail::{Failure, Step, cause},
-    report::Report,
-    superblock,
-};
-use anyhow::{Context, bail};
+use crate::{files::sync_folder, report::Report};
+use anyhow::Context;
 use bootspec::{
-    DeviceName, Exit, InfoHash, Sha256Sum,
+    DeviceName, InfoHash,
     trust::{
         Evidence, MAX_SIGNATURE, MAX_STATEMENT, Newest, SIGNATURE, STATEMENT, Statement, parse_newest,
         render_newest,
     },
-    units::human_size,
 };
-use nix::{
-    errno::Errno,
-    fcntl::{FallocateFlags, fallocate},
-    sys::statvfs::statvfs,
-};
+use nix::sys::statvfs::statvfs;
 use std::{
     fs::{self, File},
     io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
-use swarm::{HttpSource, MAX_METAINFO, Metainfo, survey, survey_summing};
-use sys_mount::{FilesystemType, Mount, MountFlags};
+use swarm::{MAX_METAINFO, Metainfo};
 
 /// Bytes that stay free: a filesystem that is quite full is slow, and the booted system may write there too.
 const RESERVE: u64 = 16 << 20;
@@ -55,10 +42,10 @@ const NEWEST: &str = "newest";
 pub struct Cache {
     /// As the command line names it, for people.
     pub name: String,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// Bytes of images that fit, where a test says so.
     #[cfg(test)]
-    fits: Option<u64>,
+    pub(super) fits: Option<u64>,
 }
 
 impl Cache {
@@ -87,11 +74,11 @@ impl Cache {
         })
     }
 
-    fn path(&self, infohash: InfoHash, suffix: &str) -> PathBuf {
+    pub(super) fn path(&self, infohash: InfoHash, suffix: &str) -> PathBuf {
         self.dir.join(format!("{infohash}.{suffix}"))
     }
 
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         self.read_state("state.json")
     }
 
@@ -100,14 +87,14 @@ impl Cache {
         read.map(|bytes| State::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
     }
 
-    fn remember(&self, state: &State) -> anyhow::Result<()> {
+    pub(super) fn remember(&self, state: &State) -> anyhow::Result<()> {
         let text = serde_json::to_string(state).expect("a state is JSON");
         self.put("state.json", text.as_bytes())
     }
 
     /// Write a file beside, and rename it: after a power cut it is the old one or the new one, and the new one once we have
     /// returned. What is remembered against older versions would be no use otherwise.
-    fn put(&self, file: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    pub(super) fn put(&self, file: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let (new, to) = (self.dir.join(format!("{file}.new")), self.dir.join(file));
         let _ = fs::remove_file(&new);
         let write = || {
@@ -187,7 +174,7 @@ impl Cache {
     }
 
     /// Other images, which may have pieces of this one: its versions first, the newest before older ones.
-    fn others(&self, infohash: InfoHash, name: &str) -> Vec<rebuild::Old> {
+    pub(super) fn others(&self, infohash: InfoHash, name: &str) -> Vec<rebuild::Old> {
         let mut all: Vec<Kept> = self.images().into_iter().filter(|k| k.infohash != infohash).collect();
         all.sort_by_key(|k| (k.entry.name != name, std::cmp::Reverse(k.entry.used)));
         let old = |k: Kept| {
@@ -197,7 +184,7 @@ impl Cache {
         all.into_iter().filter_map(old).collect()
     }
 
-    fn free(&self) -> anyhow::Result<u64> {
+    pub(super) fn free(&self) -> anyhow::Result<u64> {
         #[cfg(test)]
         if let Some(fits) = self.fits {
             return Ok(fits.saturating_sub(self.images().iter().map(|k| k.takes).sum()));
@@ -206,7 +193,7 @@ impl Cache {
         Ok((s.blocks_available() * s.fragment_size()).saturating_sub(RESERVE))
     }
 
-    fn forget(&self, infohash: InfoHash) -> anyhow::Result<()> {
+    pub(super) fn forget(&self, infohash: InfoHash) -> anyhow::Result<()> {
         let evidence = evidence(infohash);
         let files = ["img", "part", "torrent"].map(|suffix| self.path(infohash, suffix));
         for path in files.into_iter().chain(evidence.map(|file| self.dir.join(file))) {
@@ -218,7 +205,7 @@ impl Cache {
         self.forget_overlay(infohash)
     }
 
-    fn overlays(&self) -> PathBuf {
+    pub(super) fn overlays(&self) -> PathBuf {
         self.dir.join("overlay")
     }
 
@@ -255,201 +242,6 @@ impl Cache {
         self.put(file, serde_json::to_string(&state).expect("a state is JSON").as_bytes())?;
         Ok(folder)
     }
-
-    /// Make room, open the image's file, and find out what is in it.
-    pub(super) async fn prepare(
-        &self,
-        metainfo: &Metainfo,
-        image: &str,
-        signed: bool,
-        Online { sums, source }: Online<'_>,
-        report: &Report,
-    ) -> Result<Payload, Failure> {
-        let infohash = metainfo.infohash();
-        let mut state = self.state();
-        state.touch(infohash, image);
-        self.make_room(metainfo, image, &mut state, source, report).await?;
-        let open = || -> anyhow::Result<(PathBuf, File)> {
-            if self.metainfo(infohash).is_none() {
-                self.put(&format!("{infohash}.torrent"), metainfo.bytes())?;
-            }
-            self.remember(&state)?;
-            let path = self.file(infohash).map_or_else(|| self.path(infohash, "part"), |f| f.0);
-            let file = open_sized(&path, metainfo.size())?;
-            Ok((path, file))
-        };
-        let (path, mut file) = open().step(Exit::Storage)?;
-        let (mut known, sum) = check(&file, metainfo, image, signed, report).await.step(Exit::Storage)?;
-        let mut begun = Vec::new();
-        let others = self.others(infohash, image);
-        // Old versions are looked up by pieces of a whole file.
-        if !known.is_full() && !others.is_empty() && metainfo.is_whole() {
-            let sums = match sums {
-                Some(sums) => rebuild::obtain(sums, metainfo).await,
-                None => None,
-            };
-            let wanted = rebuild::Wanted { file: &file, metainfo, known: &known };
-            (known, begun) = rebuild::run(wanted, others, sums, image, report).await.step(Exit::Storage)?;
-        }
-        let flush = if known.is_full() {
-            // Nothing will be written: then the disk can be mounted read-only, and is clean at power-off.
-            file = File::open(&path)
-                .with_context(|| format!("opening {}", path.display()))
-                .step(Exit::Storage)?;
-            None
-        } else {
-            // Room that is missing is better missed now than at the end. Not every filesystem can tell.
-            let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            if let Err(Errno::ENOSPC) = fallocate(&file, flags, 0, metainfo.size() as i64) {
-                let need = human_size(metainfo.size());
-                let sentence = format!(
-                    "{} has no room for the {need} of image {image}: delete what else is on it",
-                    self.name
-                );
-                return Err(Failure::new(Exit::Room, sentence));
-            }
-            Some(Flusher::start(&file).context("starting a thread").step(Exit::Storage)?)
-        };
-        let cache = self.clone();
-        Ok(Payload {
-            file,
-            path,
-            head: None,
-            known,
-            begun,
-            sum,
-            keep: Keep::Cache(Keeper { cache, infohash, flush }),
-        })
-    }
-
-    async fn make_room(
-        &self,
-        metainfo: &Metainfo,
-        image: &str,
-        state: &mut State,
-        source: Option<HttpSource>,
-        report: &Report,
-    ) -> Result<(), Failure> {
-        let (images, infohash) = (self.images(), metainfo.infohash());
-        let here = images.iter().find(|k| k.infohash == infohash).map_or(0, |k| k.takes);
-        let need = metainfo.size().saturating_sub(here);
-        let free = self.free().step(Exit::Storage)?;
-        let gone = victims(&images, infohash, image, need, free).map_err(|room| {
-            Failure::new(
-                Exit::Room,
-                format!(
-                    "image {image} needs {} on {}, but there is room for {} even without the other images there: \
-                     use a larger filesystem, or delete what else is on it",
-                    human_size(need),
-                    self.name,
-                    human_size(room),
-                ),
-            )
-        })?;
-        if let Some(source) = source.filter(|_| last_of(&images, &gone, image)) {
-            self.can_be_had(metainfo, image, source).await?;
-        }
-        for old in gone {
-            let entry = state.images.remove(&old.to_string()).unwrap_or_default();
-            report.info(&format!("deleting {} {old} from {}", entry.name, self.name));
-            self.forget(old).step(Exit::Storage)?;
-        }
-        Ok(())
-    }
-}
-
-impl Cache {
-    /// Whether the new version comes at all: a piece of it, since it takes the place of the only one that this machine
-    /// could boot without it.
-    async fn can_be_had(&self, metainfo: &Metainfo, image: &str, source: HttpSource) -> Result<(), Failure> {
-        let piece = metainfo.wanted().start;
-        match source.piece(metainfo, piece).await {
-            Ok(_) => Ok(()),
-            Err(e) => Err(Failure::new(
-                Exit::Swarm,
-                format!(
-                    "the new version of {image} cannot be had now ({}), and {} has room for it only in place of the \
-                     version that is there",
-                    cause(&e),
-                    self.name
-                ),
-            )),
-        }
-    }
-}
-
-/// Whether no complete version of an image is left when these are deleted.
-fn last_of(images: &[Kept], gone: &[InfoHash], name: &str) -> bool {
-    let mut versions = images.iter().filter(|k| k.complete && k.entry.name == name).peekable();
-    versions.peek().is_some() && versions.all(|k| gone.contains(&k.infohash))
-}
-
-/// Mount the filesystem on a device below `run`. What is mounted there already is used.
-pub async fn mount(dev: &Path, name: &DeviceName, run: &Path, patience: Duration) -> anyhow::Result<PathBuf> {
-    let node = device::find(dev, name, patience).await?;
-    let kind = superblock::filesystem(&device::open(&node, false)?)?;
-    let Some(kind) = kind else {
-        bail!(
-            "{name} ({}) has no filesystem that can keep images: make an ext4 on it, by boottorrent.mkfs= if it is empty",
-            node.display()
-        );
-    };
-    let at = run.join("disk").join(node.file_name().unwrap_or_default());
-    if fs::read_dir(&at).is_ok() {
-        return Ok(at);
-    }
-    fs::create_dir_all(&at).with_context(|| format!("creating {}", at.display()))?;
-    let mounted = Mount::builder()
-        .fstype(FilesystemType::Manual(kind))
-        .flags(MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME)
-        .mount(&node, &at);
-    if let Err(e) = mounted {
-        let _ = fs::remove_dir(&at);
-        return Err(e).with_context(|| {
-            format!(
-                "mounting {name} ({}, {kind}; is the kernel module {kind} in the initrd?)",
-                node.display()
-            )
-        });
-    }
-    Ok(at)
-}
-
-/// Hash what is in a file, and show how far that is.
-async fn check(
-    file: &File,
-    metainfo: &Metainfo,
-    image: &str,
-    signed: bool,
-    report: &Report,
-) -> anyhow::Result<(swarm::plan::Bits, Option<Sha256Sum>)> {
-    let (file, metainfo) = (file.try_clone().context("sharing the image's file")?, metainfo.clone());
-    let (image, report, size) = (image.to_owned(), report.clone(), metainfo.size());
-    let begun = std::time::Instant::now();
-    let empty = file.metadata().is_ok_and(|m| m.blocks() == 0);
-    let work = move || {
-        let tell = |done| {
-            if !empty {
-                report.checking(done, size, &image);
-            }
-        };
-        let (known, sum) = match signed && !empty {
-            true => survey_summing(&file, &metainfo, tell)?,
-            false => (survey(&file, &metainfo, tell)?, None),
-        };
-        let bytes = known.iter().map(|p| metainfo.piece_range(p)).map(|r| r.end - r.start).sum::<u64>();
-        if !empty {
-            report.info(&format!(
-                "{image}: {} of {} are here and right, {} pieces are missing (checked in {:.1} s)",
-                human_size(bytes),
-                human_size(size),
-                known.len() - known.count(),
-                begun.elapsed().as_secs_f64()
-            ));
-        }
-        Ok((known, sum))
-    };
-    in_background(work).await.context("reading what is here")
 }
 
 /// The names of what was kept of who stands for an image: the statement, and its signature.
@@ -462,51 +254,3 @@ fn bounded(path: &Path, max: u64) -> Option<Vec<u8>> {
     let meta = path.symlink_metadata().ok()?;
     if !meta.is_file() || meta.len() > max { None } else { fs::read(path).ok() }
 }
-
-/// What is left to do for an image in a cache.
-pub(super) struct Keeper {
-    cache: Cache,
-    infohash: InfoHash,
-    flush: Option<Flusher>,
-}
-
-impl Keeper {
-    /// Nothing of the image stays.
-    pub(super) fn discard(&self) -> anyhow::Result<()> {
-        self.cache.forget(self.infohash)
-    }
-
-    /// All is verified: to the disk, and under its name. Returns where it is then. `alone`: nothing else is written there.
-    pub(super) fn finish(&mut self, file: &File, alone: bool) -> anyhow::Result<PathBuf> {
-        let (cache, to) = (&self.cache, self.cache.path(self.infohash, "img"));
-        let Some(flush) = self.flush.take() else {
-            // Nothing is written any more: a power cut finds the filesystem clean.
-            if let Some(mounted) = cache.dir.parent().filter(|_| alone) {
-                let flags = MountFlags::REMOUNT | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-                let _ =
-                    Mount::builder().fstype(FilesystemType::Manual("none")).flags(flags).mount("", mounted);
-            }
-            return Ok(to);
-        };
-        flush
-            .stop()
-            .and_then(|()| file.sync_all())
-            .with_context(|| format!("writing the image to {}", cache.name))?;
-        let part = cache.path(self.infohash, "part");
-        if part.exists() {
-            fs::rename(&part, &to).with_context(|| format!("renaming {}", part.display()))?;
-        }
-        let mut state = cache.state();
-        if let Some(entry) = state.images.get_mut(&self.infohash.to_string()) {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            entry.fetched = now.map_or(0, |d| d.as_secs());
-        }
-        cache.remember(&state)?;
-        sync_folder(&to);
-        Ok(to)
-    }
-}
-
-#[cfg(test)]
-#[path = "cache_tests.rs"]
-mod tests;

@@ -2,6 +2,8 @@
 //! A cache in a folder: what is kept, found again, and reused.
 
 use super::*;
+use bootspec::trust::{Evidence, Statement};
+use std::io::Write;
 use swarm::{CreateOptions, create, plan::BLOCK, sums::Sums as Blocks};
 
 const PIECE: usize = 64 << 10;

@@ -3,7 +3,7 @@
 //! wanted image is on them before anybody is asked over the network.
 
 use super::{cache::Cache, state::Kept};
-use crate::{cli::BootArgs, device, locate, report::Report};
+use crate::{args::BootArgs, device, locate, report::Report};
 use anyhow::bail;
 use bootspec::{
     DeviceName, InfoHash, Params, Target,

@@ -6,13 +6,19 @@
 //! that is half written; what belongs there waits in RAM until all the rest is
 //! verified and on the disk.
 
-use super::{Keep, Order, Payload, flush::Flusher, in_background};
+use super::{
+    flush::Flusher,
+    order::Order,
+    payload::{Keep, Payload, in_background},
+};
 use crate::{
     device::{self, Ambiguous},
     disks::{self, Disk},
     fail::{Failure, Step},
+    files::create,
+    mounts,
     report::Report,
-    root,
+    target::Writes,
 };
 use anyhow::{Context, anyhow, bail};
 use bootspec::{DeviceName, Exit, Params, params::KindParam, units::human_size};
@@ -22,7 +28,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -50,8 +56,8 @@ pub(super) async fn prepare(
     let node = disk.node();
     let file = device::open(&node, true).step(Exit::Storage)?;
     let store = args.run_dir.join("store");
-    root::detach(&store);
-    root::tmpfs(&store, HEAD * 2, 0o700).step(Exit::Storage)?;
+    mounts::detach(&store);
+    mounts::tmpfs(&store, HEAD * 2, 0o700).step(Exit::Storage)?;
     let head = held_back(&file, &store, metainfo.size()).step(Exit::Storage)?;
     report.info(&format!("writing to {}", disk.shown()));
     let known = survey(&file, &head, metainfo, image, report)
@@ -63,7 +69,7 @@ pub(super) async fn prepare(
         .with_context(|| format!("writing to {}", node.display()))
         .step(Exit::Storage)?;
     let flusher = Flusher::start(&file).context("starting a thread").step(Exit::Storage)?;
-    let keep = Keep::Device(Writing { disk, claim: Some(claim), flusher: Some(flusher) });
+    let keep = Box::new(Writing { disk, claim: Some(claim), flusher: Some(flusher) });
     Ok(Payload { file, path: node, head: Some(head), known, begun: Vec::new(), sum: None, keep })
 }
 
@@ -195,7 +201,7 @@ fn claim(disk: &Disk) -> anyhow::Result<File> {
 /// A file for the payload's beginning, with what is in that place on the disk.
 fn held_back(disk: &File, store: &Path, size: u64) -> anyhow::Result<Head> {
     let path = store.join("head");
-    let mut file = super::create(&path, 0)?;
+    let mut file = create(&path, 0)?;
     let len = HEAD.min(size);
     io::copy(&mut disk.take(len), &mut file).with_context(|| format!("filling {}", path.display()))?;
     file.flush()?;
@@ -203,15 +209,15 @@ fn held_back(disk: &File, store: &Path, size: u64) -> anyhow::Result<Head> {
 }
 
 /// A disk that is being written.
-pub(super) struct Writing {
+struct Writing {
     disk: Disk,
     claim: Option<File>,
     flusher: Option<Flusher>,
 }
 
-impl Writing {
+impl Keep for Writing {
     /// All is verified: bring it to the disk, then its beginning, then let the kernel see the partitions.
-    pub(super) fn finish(&mut self, file: &File, head: Option<&Head>) -> anyhow::Result<()> {
+    fn finish(&mut self, file: &File, head: Option<&Head>, _: &Writes) -> anyhow::Result<Option<PathBuf>> {
         let shown = self.disk.shown();
         let failed = || format!("writing to {shown}");
         self.flusher.take().map_or(Ok(()), Flusher::stop).with_context(failed)?;
@@ -227,7 +233,7 @@ impl Writing {
         let mut disk = file.try_clone().context("sharing the disk")?;
         for _ in 0..50 {
             match reread_partition_table(&mut disk) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(None),
                 Err(BlockError::RereadTable(Errno::EBUSY)) => thread::sleep(Duration::from_millis(100)),
                 Err(e) => {
                     return Err(e).with_context(|| format!("reading the partition table of {shown} again"));
@@ -278,7 +284,7 @@ mod tests {
         let flusher = Flusher::start(&file).unwrap();
         let mut writing = Writing { disk: Disk::default(), claim: None, flusher: Some(flusher) };
         // Everything but the partition table, which a file has not.
-        let e = writing.finish(&file, Some(&head)).unwrap_err();
+        let e = writing.finish(&file, Some(&head), &Writes::None).unwrap_err();
         assert!(format!("{e:#}").contains("reading the partition table"), "{e:#}");
         assert!(fs::read(&path).unwrap() == bytes);
     }

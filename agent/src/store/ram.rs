@@ -1,30 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The payload in a tmpfs of its own.
 
-use super::{Keep, Payload, open_sized};
-use crate::root;
+use super::payload::{Keep, Payload};
+use crate::{files::open_sized, mounts, target::Writes};
 use anyhow::Context;
-use std::{fs::File, path::Path};
-use swarm::{Metainfo, survey};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+use swarm::{Head, Metainfo, survey};
 
 /// Mount it, with an empty file in it.
 pub(super) fn prepare(run: &Path, size: u64, metainfo: &Metainfo) -> anyhow::Result<Payload> {
     let store = run.join("store");
-    root::detach(&store);
-    root::tmpfs(&store, size, 0o755)?;
+    mounts::detach(&store);
+    mounts::tmpfs(&store, size, 0o755)?;
     let path = store.join("payload");
     file(&path, metainfo)
-}
-
-/// A new file, sparse, of that size.
-pub fn create(path: &Path, size: u64) -> anyhow::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|f| f.set_len(size).map(|()| f))
-        .with_context(|| format!("creating {}", path.display()))
 }
 
 /// A file that nothing more becomes of. What an interrupted run left in it is used.
@@ -38,6 +30,15 @@ pub fn file(path: &Path, metainfo: &Metainfo) -> anyhow::Result<Payload> {
         known,
         begun: Vec::new(),
         sum: None,
-        keep: Keep::Ram,
+        keep: Box::new(Ram),
     })
+}
+
+/// The file is all there is.
+struct Ram;
+
+impl Keep for Ram {
+    fn finish(&mut self, _: &File, _: Option<&Head>, _: &Writes) -> anyhow::Result<Option<PathBuf>> {
+        Ok(None)
+    }
 }

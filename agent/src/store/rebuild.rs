@@ -2,7 +2,7 @@
 //! A new version is made from what old ones have: whole pieces by their hash, then blocks wherever they lie, by the
 //! sums that the server publishes (see [`swarm::sums`]). What is copied counts when its piece's hash is right.
 
-use super::Sums as Place;
+use super::{order::SumsSource, payload::in_background};
 use crate::{locate::beside, report::Report};
 use anyhow::Context;
 use bootspec::units::human_size;
@@ -41,9 +41,9 @@ pub(super) struct Wanted<'a> {
 }
 
 /// The server's sums of an image. Without them there are still whole pieces.
-pub(super) async fn obtain(place: Place<'_>, metainfo: &Metainfo) -> Option<Sums> {
-    let url = beside(place.torrent, "sums")?;
-    let request = place.client.get(url).send();
+pub(super) async fn obtain(source: SumsSource<'_>, metainfo: &Metainfo) -> Option<Sums> {
+    let url = beside(source.torrent, "sums")?;
+    let request = source.client.get(url).send();
     let mut answer = tokio::time::timeout(IDLE, request).await.ok()?.ok()?.error_for_status().ok()?;
     let mut bytes = Vec::new();
     while let Some(chunk) = tokio::time::timeout(IDLE, answer.chunk()).await.ok()?.ok()? {
@@ -84,7 +84,7 @@ pub(super) async fn run(
         ));
         Ok((work.known, blocks))
     };
-    super::in_background(work).await.context("rebuilding from older versions")
+    in_background(work).await.context("rebuilding from older versions")
 }
 
 struct Work {

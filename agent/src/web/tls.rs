@@ -2,8 +2,8 @@
 //! HTTPS: only certificates of the authorities in one folder count.
 
 use crate::{
+    files::{files, small},
     report::Report,
-    trust::{files, small},
 };
 use anyhow::Context;
 use bootspec::CA_DIR;

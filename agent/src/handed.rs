@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The end of the boot story: the complete image becomes a root, or is left to those who make one of it.
+
+use crate::{
+    args::BootArgs,
+    device::PATIENCE,
+    fail::{Failure, Step},
+    identity::{self, Identity, Manager, Written},
+    iso,
+    lease::Renewal,
+    ltsp,
+    mounts::{Asked, Mounted, Root, detach},
+    net::Net,
+    report::Report,
+    root,
+    store::{Caches, Payload},
+    target::Writes,
+    zram,
+};
+use bootspec::{DeviceName, Exit, Params, Phase, Target, cmdline, ltsp::Ltsp, manifest::Kind, params::Then};
+use std::path::{Path, PathBuf};
+use swarm::{Metainfo, Session, Torrent};
+
+/// A complete image, and what seeds it.
+pub struct Fetched {
+    /// What it is called.
+    pub image: String,
+    /// Its torrent.
+    pub metainfo: Metainfo,
+    /// Where it is kept.
+    pub target: Target,
+    /// Where what the booted system writes goes.
+    pub writes: Writes,
+    /// Its file.
+    pub payload: Payload,
+    /// What seeds it.
+    pub session: Session,
+    /// What is sent of it.
+    pub torrent: Torrent,
+}
+
+/// To whom the image was handed over.
+pub enum Handed {
+    /// The disk that was named, from which the machine starts next.
+    Disk(DeviceName),
+    /// The scripts of a live system, as a file.
+    Medium(PathBuf),
+    /// The scripts of a live system, as a loop device.
+    Iso(PathBuf),
+    /// LTSP's scripts: where the image is.
+    Ltsp(String),
+    /// Its own init: how it was mounted, and what was written into it to make it this machine's own. Nothing into a
+    /// root that is read-only.
+    Root(String, Option<Written>),
+}
+
+impl Handed {
+    /// What happened, for people.
+    fn sentence(&self, image: &str) -> String {
+        match self {
+            Handed::Disk(disk) => format!("{image} is on {disk}, verified and flushed"),
+            Handed::Medium(file) => {
+                format!("the image is {}: the initrd's own scripts boot it now", file.display())
+            }
+            Handed::Iso(device) => {
+                format!("the ISO is on {}: its own scripts boot it now", device.display())
+            }
+            Handed::Ltsp(what) => format!("{image} is {what}: LTSP's own scripts boot it now"),
+            Handed::Root(what, Some(written)) => {
+                format!("root mounted ({what}), host name {}", written.hostname)
+            }
+            Handed::Root(what, None) => {
+                format!("root mounted ({what}): host name, fstab and machine-id are the image's own")
+            }
+        }
+    }
+
+    /// What becomes of the machine. There is no root only where a disk was written for another boot.
+    pub fn then(&self, params: &Params) -> Then {
+        match self {
+            Handed::Disk(_) => params.then,
+            _ => Then::Boot,
+        }
+    }
+
+    /// Say it. Returns the lease, where it is us who look after it from here on.
+    pub fn tell(&self, image: &str, net: &Net, report: &Report) -> Option<Renewal> {
+        report.info(&self.sentence(image));
+        let Handed::Root(_, Some(written)) = self else { return None };
+        report.note(|b| b.hostname = Some(written.hostname.clone()));
+        if !written.dropped.is_empty() {
+            report.warn(&format!(
+                "not mounted, because the image's fstab names disks that this machine does not have: {}",
+                written.dropped.join(", ")
+            ));
+        }
+        renewed_by_us(written, net, report)
+    }
+}
+
+/// What handing over takes.
+pub struct Boot<'a> {
+    /// Paths.
+    pub args: &'a BootArgs,
+    /// How to boot.
+    pub params: &'a Params,
+    /// The kernel command line.
+    pub line: &'a str,
+    /// What LTSP wants, if it boots this machine.
+    pub ltsp: Option<Ltsp>,
+    /// Who we are.
+    pub net: &'a Net,
+    /// Hears of it.
+    pub report: &'a Report,
+}
+
+impl Boot<'_> {
+    /// Hand the image over to whoever boots it.
+    pub async fn hand_over(&self, image: &Fetched, caches: &mut Caches<'_>) -> Result<Handed, Failure> {
+        let Boot { args, params, net, report, .. } = *self;
+        if let (Target::Device(disk), Then::Reboot | Then::Poweroff) = (&image.target, params.then) {
+            return Ok(Handed::Disk(disk.clone()));
+        }
+        report.phase(Phase::Root);
+        let (payload, run) = (&image.payload.path, &args.run_dir);
+        let kind = root::kind(params.kind, payload).step(Exit::Root)?;
+        if args.medium {
+            return iso::name(payload, kind, run).step(Exit::Root).map(Handed::Medium);
+        }
+        if kind == Kind::Iso {
+            return iso::attach(payload, run).step(Exit::Root).map(Handed::Iso);
+        }
+        if let Some(ltsp) = &self.ltsp {
+            if matches!(image.writes, Writes::None | Writes::Kept(_)) {
+                report.warn("boottorrent.overlay= has no effect: LTSP makes its own overlay, in RAM");
+            }
+            return ltsp::hand_over(ltsp, payload, args, net.server).step(Exit::Root).map(Handed::Ltsp);
+        }
+        self.mount(kind, image, caches).await
+    }
+
+    /// Mount it as the root, under what is to be written, and make it this machine's own.
+    async fn mount(&self, kind: Kind, image: &Fetched, caches: &mut Caches<'_>) -> Result<Handed, Failure> {
+        let Boot { args, params, line, net, .. } = *self;
+        let (writes, kept) = self.overlay(image, caches).await?;
+        let root = Root {
+            payload: &image.payload.path,
+            run: &args.run_dir,
+            root: &args.root_mnt,
+            writes: &writes,
+            kept: kept.as_deref(),
+            asked: &Asked::read(line, params),
+        };
+        let Mounted { what, also } = root::mount(kind, &root).step(Exit::Root)?;
+        if writes == Writes::None {
+            return Ok(Handed::Root(what, None));
+        }
+        let identity = Identity {
+            root: &args.root_mnt,
+            kept: kept.as_deref(),
+            run: Path::new("/run"),
+            net,
+            mounted: &also,
+            networkd: asks_for_networkd(line),
+        };
+        let written = identity::write(&identity).inspect_err(|_| detach(&args.root_mnt)).step(Exit::Root)?;
+        Ok(Handed::Root(what, Some(written)))
+    }
+
+    /// Where what is written goes, and the folder for it, unless it is plain RAM. Without zram it is.
+    async fn overlay(
+        &self,
+        image: &Fetched,
+        caches: &mut Caches<'_>,
+    ) -> Result<(Writes, Option<PathBuf>), Failure> {
+        let report = self.report;
+        let kept = match &image.writes {
+            Writes::Zram { size, limit } => {
+                let at = self.args.run_dir.join("overlay");
+                if let Err(e) = zram::mount(&at, *size, *limit) {
+                    report.warn(&format!("boottorrent.overlay=zram is plain RAM on this machine: {e:#}"));
+                    return Ok((Writes::Ram(*limit), None));
+                }
+                Some(at)
+            }
+            Writes::Kept(name) => {
+                let cache = caches.open(name, PATIENCE).await.step(Exit::Storage)?;
+                let version = image.metainfo.infohash();
+                Some(cache.overlay(version, &image.image, report).step(Exit::Storage)?)
+            }
+            Writes::Ram(_) | Writes::None => None,
+        };
+        Ok((image.writes.clone(), kept))
+    }
+}
+
+/// Whether the command line switches systemd-networkd on (systemd(1), `systemd.wants=`).
+fn asks_for_networkd(line: &str) -> bool {
+    cmdline::split(line)
+        .iter()
+        .any(|(name, value)| name == "systemd.wants" && value.as_deref() == Some("systemd-networkd.service"))
+}
+
+/// Who looks after the network from here on; the lease, where it is us.
+fn renewed_by_us(written: &Written, net: &Net, report: &Report) -> Option<Renewal> {
+    if written.manager != Manager::Nobody {
+        report.info(&format!(
+            "network: {} is configured by the image's {}",
+            net.interface,
+            written.manager.as_str()
+        ));
+        return None;
+    }
+    let renewal = Renewal::prepare(net).unwrap_or_else(|e| {
+        report.warn(&format!("the DHCP lease will not be renewed: {e:#}"));
+        None
+    });
+    if renewal.is_some() {
+        report.info(&format!(
+            "network: nothing in the image configures {}, so boottorrent renews its DHCP lease",
+            net.interface
+        ));
+    }
+    renewal
+}
