@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent`, the admin's program.
 //!
-//! The modules stand on storeys: a file imports from its own or from those below, and `tests/layers.rs` holds that.
+//! The modules stand on storeys: a file imports from its own or from those below, and `tests/layers/` holds that.
 //!
 //! | storey | modules |
 //! |---|---|

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The house has storeys: a file imports from its own or from those below, and no files import each other in a circle.
+
+mod imports;
+
+use imports::{Imports, imports};
+use std::collections::BTreeSet;
+
+/// The storeys of a crate, from the ground up: their names, and the modules on them.
+type Storeys = &'static [(&'static str, &'static str)];
+
+const SERVER: Storeys = &[
+    (
+        "ground",
+        "body cage config files firmware interrupt meter net notify owner socket table tls token tool",
+    ),
+    ("images", "addon catalogue command_line family fetch import keys library sources"),
+    ("machines", "attempts clients hosts neighbours operations ticket tracker wake"),
+    ("boot files", "grub ipxe"),
+    ("what is told", "api watch"),
+    ("daemon", "figures refresh seed state tftp"),
+    ("http", "http"),
+    ("serve", "serve"),
+    ("admin", "cli doctor lib ltsp main manual setup status tui"),
+];
+
+/// The admin's programs stand beside the daemon: they ask it over its API, like everybody else.
+const NOT_FOR_ADMINS: [&str; 2] = ["daemon", "http"];
+
+const AGENT: Storeys = &[
+    ("ground", "engine_log fail files link modules report"),
+    ("what is given", "args lease locate net vlan"),
+    ("where things are", "beat reach web"),
+    ("disks", "destination device disks mkfs mounts superblock target zram"),
+    ("store", "store"),
+    ("what is wanted", "metainfo trust"),
+    ("swarm", "booted download leave status stay"),
+    ("root", "disk identity iso ltsp root"),
+    ("story", "handed launch story"),
+    ("programs", "cli fetch init lib main main_tls"),
+];
+
+/// Programs and libraries of the workspace.
+const CRATES: [(&str, Storeys); 4] =
+    [("swarm/examples/flashcrowd", &[]), ("agent/src", AGENT), ("server/src", SERVER), ("fuzz/src", &[])];
+
+#[test]
+fn a_file_imports_from_its_own_storey_or_below() {
+    for (folder, storeys) in CRATES.iter().filter(|(_, storeys)| !storeys.is_empty()) {
+        for (file, imports) in imports(folder) {
+            let own = storey(storeys, &file);
+            for (imported, at) in imports.iter().map(|i| (i, storey(storeys, i))) {
+                let beside = storeys[own].0 == "admin" && NOT_FOR_ADMINS.contains(&storeys[at].0);
+                assert!(
+                    at <= own && !beside,
+                    "{folder}: {file} ({}) imports {imported} ({})",
+                    storeys[own].0,
+                    storeys[at].0
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let circles = CRATES.map(|(folder, _)| (folder, circle(&imports(folder))));
+    let circles: Vec<_> = circles.into_iter().filter(|(_, files)| !files.is_empty()).collect();
+    assert!(circles.is_empty(), "they import each other: {circles:#?}");
+}
+
+/// The files that are left when those are taken away, again and again, that import nothing or are imported by nothing.
+fn circle(all: &Imports) -> BTreeSet<String> {
+    let imports = |a: &String, b: &String| all[a].contains(b);
+    let mut left: BTreeSet<&String> = all.keys().collect();
+    let is_tied = |file: &String, left: &BTreeSet<&String>| {
+        left.iter().any(|other| imports(file, other)) && left.iter().any(|other| imports(other, file))
+    };
+    while let Some(file) = left.iter().copied().find(|file| !is_tied(file, &left)) {
+        left.remove(file);
+    }
+    left.into_iter().cloned().collect()
+}
+
+fn storey(storeys: Storeys, file: &str) -> usize {
+    let module = file.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    let has = |(_, modules): &(&str, &str)| modules.split(' ').any(|m| m == module);
+    storeys.iter().position(has).unwrap_or_else(|| panic!("{file} is on no storey: add it to the table"))
+}
