@@ -27,7 +27,7 @@ static PAYLOAD: LazyLock<Payload> = LazyLock::new(|| {
     let data: Vec<u8> = (0..SIZE).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let options = CreateOptions { name: "fuzz".into(), private: false, piece_length: Some(PIECE) };
     let metainfo = create(&mut &data[..], SIZE.into(), &options, &mut |_| ()).expect("a torrent");
-    let file = Mutex::new(tempfile::tempfile().expect("a file"));
+    let file = Mutex::new(tempfile::tempfile_in("/dev/shm").expect("a file in RAM: written to at once"));
     Payload { data, metainfo, file }
 });
 

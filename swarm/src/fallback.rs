@@ -6,12 +6,13 @@ use crate::{
     plan::{BLOCK, Reserved},
     torrent::Shared,
 };
+use anyhow::Context;
 use std::{
     ops::Range,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 /// No new piece from a peer for so long: HTTP is asked, until one comes again.
 const DRY: Duration = Duration::from_secs(3);
@@ -39,7 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn worker(shared: &Shared, http: &HttpSource) {
+async fn worker(shared: &Arc<Shared>, http: &HttpSource) {
     loop {
         let moved = Duration::from_millis(shared.moved.load(Ordering::Relaxed));
         let limit = if shared.state().conns.is_empty() { ALONE } else { DRY };
@@ -64,10 +65,14 @@ async fn worker(shared: &Shared, http: &HttpSource) {
             }
         }
         match http.piece(&shared.metainfo, piece).await {
-            Ok(data) => match shared.store.write_piece(piece, &data) {
-                Ok(()) => shared.have(piece),
-                Err(e) => return shared.fail(&e),
-            },
+            Ok(data) => {
+                let this = shared.clone();
+                let written = spawn_blocking(move || this.store.write_piece(piece, &data)).await;
+                match written.expect("no panic while writing") {
+                    Ok(()) => shared.have(piece),
+                    Err(e) => return shared.fail(&e),
+                }
+            }
             Err(e) => {
                 tracing::debug!("{e:#}");
                 shared.state().picker.failed(piece);
@@ -78,16 +83,23 @@ async fn worker(shared: &Shared, http: &HttpSource) {
 }
 
 /// Fetch what is missing of a piece, into its place. Whether it is whole and right then.
-async fn rest(shared: &Shared, http: &HttpSource, piece: u32, here: &[u32]) -> anyhow::Result<bool> {
-    let layout = shared.store.layout();
+async fn rest(shared: &Arc<Shared>, http: &HttpSource, piece: u32, here: &[u32]) -> anyhow::Result<bool> {
+    let (layout, mut parts) = (shared.store.layout(), Vec::new());
     for run in missing(layout.blocks(piece), here) {
         let at = |block: u32| layout.offset(piece) + u64::from(block * BLOCK).min(layout.len(piece).into());
         let data = http.range(at(run.start)..at(run.end)).await?;
-        for (block, part) in run.zip(data.chunks(BLOCK as usize)) {
-            shared.store.write_block(piece, block, part)?;
-        }
+        parts.push((run, data));
     }
-    Ok(shared.store.verify(piece)?)
+    let this = shared.clone();
+    let written = spawn_blocking(move || -> std::io::Result<bool> {
+        for (run, data) in parts {
+            for (block, part) in run.zip(data.chunks(BLOCK as usize)) {
+                this.store.write_block(piece, block, part)?;
+            }
+        }
+        this.store.verify(piece)
+    });
+    Ok(written.await.context("writing a piece")??)
 }
 
 /// The blocks that are not here, as runs.

@@ -18,6 +18,7 @@
 //! | who has sent wrong pieces is found | `trial` |
 //! | who may send now, and how fast | `gate` |
 //! | pieces land in a file, and are verified there | `store` |
+//! | a slow disk keeps nobody waiting | `landing` |
 //! | what an old version has of a new one is found | [`sums`] |
 //! | what is in a file already is found by hashing | [`survey`](mod@survey) |
 //! | what is seeded is hashed as it is asked for | `vouch` |
@@ -39,6 +40,7 @@ mod greeting;
 mod heed;
 pub mod http;
 mod known;
+mod landing;
 pub mod magnet;
 pub mod metainfo;
 mod networks;

@@ -138,6 +138,7 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
         {
             sleep(wait).await;
         }
+        shared.write_queue.has_room().await;
         shared.want_from(conn);
         match timeout(PATIENCE, frames.fill(&mut stream)).await {
             Ok(n) => {
@@ -181,6 +182,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> 
             (Turn::Mine { left, slot }, true) => {
                 let Some(request) = conn.next(&shared.queued) else { continue };
                 shared.vouch(request.index).await?;
+                shared.read_ahead(&request).await?;
                 shared.gate.pass(request.length as usize).await;
                 send_block(shared, stream.as_ref(), &request, slot).await?;
                 shared.sent(conn, &request);

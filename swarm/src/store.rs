@@ -11,11 +11,25 @@ use crate::{
     plan::{BLOCK, Layout},
 };
 use librqbit_sha1_wrapper::{ISha1, Sha1};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, sync::Mutex};
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    stat::{SFlag, fstat},
+    statfs::{FsType, TMPFS_MAGIC, fstatfs},
+};
+use rustix::io::{ReadWriteFlags, preadv2};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    ops::Range,
+    os::unix::fs::FileExt,
+    sync::Mutex,
+};
 
 /// Read at once when a piece is hashed: it stays in the processor's cache.
 const HASHED: usize = 64 << 10;
+
+/// RAMFS_MAGIC of linux/magic.h.
+const RAMFS: FsType = FsType(0x8584_58f6);
 
 /// The payload's beginning, in a file of its own.
 #[derive(Debug)]
@@ -42,6 +56,7 @@ pub(crate) struct Store {
     payload: Range<u64>,
     metainfo: Metainfo,
     layout: Layout,
+    may_wait: bool,
     /// What is being hashed.
     scratch: Mutex<Vec<u8>>,
 }
@@ -54,7 +69,13 @@ impl Store {
             true => None,
             false => Some(File::from(memfd_create(c"boottorrent", MFdFlags::MFD_CLOEXEC)?)),
         };
-        Ok(Self { file, head, margin, payload, metainfo, layout, scratch: Mutex::new(vec![0; HASHED]) })
+        let (may_wait, scratch) = (may_wait(&file), Mutex::new(vec![0; HASHED]));
+        Ok(Self { file, head, margin, payload, metainfo, layout, may_wait, scratch })
+    }
+
+    /// Whether reading and writing may have to wait for a disk.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
     /// What it is.
@@ -78,6 +99,15 @@ impl Store {
             }
             _ => (&self.file, at - self.payload.start, until(self.payload.end)),
         }
+    }
+
+    /// Whether both ends of these bytes are in RAM: disks are read in longer runs than a request. A file system that cannot
+    /// tell counts as "no".
+    pub(crate) fn is_cached(&self, at: u64, len: u32) -> bool {
+        [at, at + u64::from(len.max(1)) - 1].into_iter().all(|at| {
+            let (file, place, _) = self.file(at, 1);
+            preadv2(file, &mut [IoSliceMut::new(&mut [0])], place, ReadWriteFlags::NOWAIT) == Ok(1)
+        })
     }
 
     /// Write a block, which is not verified yet.
@@ -116,19 +146,35 @@ impl Store {
         Ok(sum == self.metainfo.piece_hash(piece))
     }
 
-    fn sum(&self, mut at: u64, mut left: usize, hear: &mut dyn FnMut(&[u8])) -> io::Result<[u8; 20]> {
-        let (mut hash, mut buf) = (Sha1::new(), self.scratch.lock().expect("no panic under the lock"));
+    fn sum(&self, at: u64, len: usize, hear: &mut dyn FnMut(&[u8])) -> io::Result<[u8; 20]> {
+        let mut hash = Sha1::new();
+        self.read(at, len, &mut |part| {
+            hash.update(part);
+            hear(part);
+        })?;
+        Ok(hash.finish())
+    }
+
+    /// Read, part by part.
+    pub(crate) fn read(&self, mut at: u64, mut left: usize, hear: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let mut buf = self.scratch.lock().expect("no panic under the lock");
         while left > 0 {
             let (file, place, n) = self.file(at, HASHED.min(left));
             let part = &mut buf[..n];
             file.read_exact_at(part, place)?;
-            hash.update(part);
             hear(part);
             at += part.len() as u64;
             left -= part.len();
         }
-        Ok(hash.finish())
+        Ok(())
     }
+}
+
+/// Whether whoever writes to this file may have to wait for a disk.
+fn may_wait(file: &File) -> bool {
+    let is_file = fstat(file).is_ok_and(|s| SFlag::from_bits_truncate(s.st_mode).contains(SFlag::S_IFREG));
+    let in_ram = |kind| [TMPFS_MAGIC, RAMFS].contains(&kind);
+    !(is_file && fstatfs(file).is_ok_and(|s| in_ram(s.filesystem_type())))
 }
 
 #[cfg(test)]
@@ -156,5 +202,14 @@ mod tests {
         head.read_exact_at(&mut read, 0).unwrap();
         assert_eq!(read, bytes[..70_000]);
         assert_eq!(store.file(69_000, 5000).2, 1000);
+    }
+
+    #[test]
+    fn files_in_ram_never_wait() {
+        let memory = memfd_create(c"x", MFdFlags::empty()).unwrap();
+        assert!(!may_wait(&memory.into()));
+        // Its name lies in devtmpfs; what it gives does not.
+        assert!(may_wait(&File::open("/dev/zero").unwrap()));
+        assert!(may_wait(&File::open("/proc/self/exe").unwrap()));
     }
 }

@@ -7,8 +7,9 @@ use crate::{
     gate::{Gate, Waiting},
     http::HttpSource,
     known::Known,
+    landing::WriteQueue,
     metainfo::Metainfo,
-    plan::{Asker, BLOCK, Bits, Blame, Deal, Given, Key, Landed, Order, Picker, Record, Seat, displaced},
+    plan::{Asker, BLOCK, Bits, Blame, Deal, Given, Key, Order, Picker, Record, Seat, displaced},
     store::Store,
     vouch::Unhashed,
 };
@@ -29,9 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long somebody may stay who has nothing that we lack, and does not say that he wants anything.
 const USELESS: Duration = Duration::from_secs(120);
-
-/// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
-const HASHED_HERE: u32 = 512 << 10;
 
 /// The longest block that is answered: what other clients ask for at most.
 const MAX_REQUEST: u32 = 128 << 10;
@@ -68,6 +66,7 @@ pub(crate) struct Counters {
 pub(crate) struct Shared {
     pub metainfo: Metainfo,
     pub store: Store,
+    pub write_queue: WriteQueue,
     /// What we seed without having hashed it yet.
     pub unhashed: Unhashed,
     pub gate: Arc<Gate>,
@@ -158,6 +157,7 @@ impl Shared {
         Arc::new(Self {
             metainfo,
             store,
+            write_queue: WriteQueue::default(),
             unhashed: Unhashed::new(unhashed),
             gate,
             counters: Counters { have: AtomicU64::new(bytes), ..Counters::default() },
@@ -455,20 +455,11 @@ impl Shared {
                 other.cancel(std::iter::once(Request::new(piece, block * BLOCK, len)));
             }
         }
-        if let Err(e) = self.store.write_block(piece, block, data) {
-            self.fail(&e);
-        } else if self.state().picker.landed(piece, block) == Landed::Whole {
-            if self.store.layout().len(piece) <= HASHED_HERE {
-                self.verify(piece);
-            } else {
-                let this = self.clone();
-                tokio::task::spawn_blocking(move || this.verify(piece));
-            }
-        }
+        self.land(piece, block, data);
         true
     }
 
-    fn verify(&self, piece: u32) {
+    pub(crate) fn verify(&self, piece: u32) {
         match self.store.verify(piece) {
             Ok(true) => {
                 self.moved.store(self.now().as_millis() as u64, Ordering::Relaxed);

@@ -7,6 +7,7 @@ mod claims;
 #[path = "../common/mod.rs"]
 mod common;
 mod flood;
+mod frozen;
 mod hosts;
 
 use common::{at, content, empty, file_of, session};
