@@ -11,7 +11,7 @@ use crate::{
 use anyhow::Context;
 use bootspec::{Exit, PEER_PORT, Params, units::human_size, units::human_time};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 use swarm::{Fetch, Head, HttpSource, Metainfo, Session, SessionConfig, Torrent};
@@ -112,7 +112,7 @@ async fn wait(
 ) -> Result<(), Failure> {
     let started = Instant::now();
     let (mut have, mut since, mut said) = (0, Instant::now(), false);
-    let (mut banned, mut doubted) = (Vec::new(), false);
+    let mut wrong = Wrong::default();
     while !torrent.complete() {
         if let Some(error) = torrent.error() {
             let last = error.lines().next().unwrap_or_default().to_owned();
@@ -120,20 +120,7 @@ async fn wait(
         }
         let progress = torrent.next_progress().await;
         report.progress(&progress, image);
-        for host in torrent.banned() {
-            if !banned.contains(&host) {
-                report.warn(&format!(
-                    "{host} has sent wrong pieces of {image}: it is asked for nothing more; check that machine's memory and disk"
-                ));
-                banned.push(host);
-            }
-        }
-        if torrent.doubtful() && !doubted {
-            doubted = true;
-            report.warn(&format!(
-                "pieces of {image} are wrong whoever sends them: check this machine's own memory and disk"
-            ));
-        }
+        wrong.tell(torrent, image, report);
         if progress.have != have {
             (have, since, said) = (progress.have, Instant::now(), false);
         }
@@ -171,4 +158,31 @@ async fn wait(
         human_size(p.from_peers)
     ));
     Ok(())
+}
+
+/// Who has sent wrong pieces: each is said once.
+#[derive(Default)]
+struct Wrong {
+    banned: Vec<IpAddr>,
+    /// It may be this machine itself.
+    doubted: bool,
+}
+
+impl Wrong {
+    fn tell(&mut self, torrent: &Torrent, image: &str, report: &Report) {
+        for host in torrent.banned() {
+            if !self.banned.contains(&host) {
+                report.warn(&format!(
+                    "{host} has sent wrong pieces of {image}: it is asked for nothing more; check that machine's memory and disk"
+                ));
+                self.banned.push(host);
+            }
+        }
+        if torrent.doubtful() && !self.doubted {
+            self.doubted = true;
+            report.warn(&format!(
+                "pieces of {image} are wrong whoever sends them: check this machine's own memory and disk"
+            ));
+        }
+    }
 }

@@ -7,7 +7,8 @@ use crate::{
     download::Join,
     fail::{Failure, Step},
     files::sync_folder,
-    locate, metainfo,
+    locate,
+    metainfo::{self, Asking},
     reach::{Reach, image_name},
     report::{Report, Show, json_line},
     stay, store, trust, web,
@@ -45,36 +46,15 @@ pub fn run(args: &FetchArgs) -> Exit {
 }
 
 async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
-    let elsewhere = ["http://", "https://", Magnet::SCHEME];
-    let torrent = if elsewhere.iter().any(|scheme| args.torrent.starts_with(scheme)) {
-        args.torrent.clone()
-    } else {
-        let path = std::path::absolute(&args.torrent)
-            .with_context(|| format!("finding {}", args.torrent))
-            .step(Exit::Params)?;
-        path.display().to_string()
-    };
-    let mut params = Params {
-        torrent: Some(torrent),
-        timeout: (args.timeout > 0).then(|| Duration::from_secs(args.timeout)),
-        infohash: args.infohash,
-        file: args.file.clone(),
-        seed: args.seed,
-        up: args.up,
-        down: args.down,
-        tracker: args.tracker.clone(),
-        peers: args.peers.clone(),
-        fallback: !args.no_http,
-        ..Params::default()
-    };
-    locate::pin(&mut params).step(Exit::Params)?;
+    let params = parameters(args).step(Exit::Params)?;
     if crate::link::loopback_up().is_err() {
         report.debug("the loopback interface cannot be set up from here");
     }
     let located = locate::locate(&params, None).step(Exit::Params)?;
     let reach = Reach::resolve(&located, &params).await;
     let client = web::client(&args.ca, &reach.names, report).step(Exit::Network)?;
-    let metainfo = metainfo::obtain(&client, &reach, &params, args.port, params.timeout, report).await?;
+    let asking = Asking { client: &client, reach: &reach, params: &params, port: args.port, report };
+    let metainfo = asking.obtain(params.timeout).await?;
     let metainfo = metainfo::pick(metainfo, &params)?;
     let image = image_name(&metainfo, &params);
     let file = destination::file(&args.to, metainfo.file_name()).step(Exit::Params)?;
@@ -112,19 +92,50 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
         publish(&payload.file, &part, &file).step(Exit::Storage)?;
     }
     drop(payload);
-    tell(args, &torrent);
-    let why = stay::until_over(args.seed, EVERY, &torrent, |progress| {
+    seed(args, &torrent, &image, report).await;
+    session.stop();
+    Ok(())
+}
+
+/// The arguments, as what the kernel command line would say.
+fn parameters(args: &FetchArgs) -> anyhow::Result<Params> {
+    let elsewhere = ["http://", "https://", Magnet::SCHEME];
+    let torrent = if elsewhere.iter().any(|scheme| args.torrent.starts_with(scheme)) {
+        args.torrent.clone()
+    } else {
+        let path = std::path::absolute(&args.torrent).with_context(|| format!("finding {}", args.torrent))?;
+        path.display().to_string()
+    };
+    let mut params = Params {
+        torrent: Some(torrent),
+        timeout: (args.timeout > 0).then(|| Duration::from_secs(args.timeout)),
+        infohash: args.infohash,
+        file: args.file.clone(),
+        seed: args.seed,
+        up: args.up,
+        down: args.down,
+        tracker: args.tracker.clone(),
+        peers: args.peers.clone(),
+        fallback: !args.no_http,
+        ..Params::default()
+    };
+    locate::pin(&mut params)?;
+    Ok(params)
+}
+
+/// Seed until `--seed` says that it is over. Programs get the numbers before and after.
+async fn seed(args: &FetchArgs, torrent: &Torrent, image: &str, report: &Report) {
+    tell(args, torrent);
+    let why = stay::until_over(args.seed, EVERY, torrent, |progress| {
         if !args.json {
-            report.progress(&progress, &image);
+            report.progress(&progress, image);
         }
     });
     let why = why.await;
     if args.seed != Seed::Off {
         report.info(&format!("seeding is over: {why} (--seed {})", args.seed));
     }
-    tell(args, &torrent);
-    session.stop();
-    Ok(())
+    tell(args, torrent);
 }
 
 /// What an earlier fetch, or somebody else, has left in the place of the file.

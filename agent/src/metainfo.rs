@@ -26,50 +26,91 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How often a line says that it is still waited.
 const SAY: Duration = Duration::from_secs(10);
 
-/// Obtain, parse and pin the metainfo.
-pub async fn obtain(
-    client: &reqwest::Client,
-    reach: &Reach,
-    params: &Params,
-    port: u16,
-    limit: Option<Duration>,
-    report: &Report,
-) -> Result<Metainfo, Failure> {
-    let (bytes, from) = match &reach.torrent {
-        MetainfoSource::Magnet(magnet) => {
-            let magnet = magnet.clone();
-            let client = client.clone();
-            let wanted = Wanted { magnet, servers: reach.servers.clone(), port, client };
-            return from_peers(wanted, limit, report).await;
+/// What asking for the metainfo takes.
+pub struct Asking<'a> {
+    /// Asks.
+    pub client: &'a reqwest::Client,
+    /// Where it is.
+    pub reach: &'a Reach,
+    /// What it must be.
+    pub params: &'a Params,
+    /// The port for peers.
+    pub port: u16,
+    /// Hears of it.
+    pub report: &'a Report,
+}
+
+impl Asking<'_> {
+    /// Obtain, parse and pin the metainfo.
+    pub async fn obtain(&self, limit: Option<Duration>) -> Result<Metainfo, Failure> {
+        let Asking { client, reach, port, report, .. } = *self;
+        let (bytes, from) = match &reach.torrent {
+            MetainfoSource::Magnet(magnet) => {
+                let magnet = magnet.clone();
+                let client = client.clone();
+                let wanted = Wanted { magnet, servers: reach.servers.clone(), port, client };
+                return from_peers(wanted, limit, report).await;
+            }
+            MetainfoSource::File(path) => {
+                let from = path.display().to_string();
+                let bytes =
+                    std::fs::read(path).with_context(|| format!("reading {from}")).step(Exit::Metainfo)?;
+                (Bytes::from(bytes), from)
+            }
+            MetainfoSource::Url(url) => {
+                let mut shown = url.clone();
+                shown.set_query(None);
+                let bytes = match wait_for(client, url, MAX_METAINFO, limit, report).await? {
+                    Answer::Bytes(bytes) => bytes,
+                    Answer::No(why) => return Err(Failure::new(Exit::Metainfo, why)),
+                };
+                (bytes, shown.to_string())
+            }
+        };
+        let metainfo = Metainfo::parse(bytes)
+            .map_err(|e| Failure::new(Exit::Metainfo, format!("{from} cannot be used: {e}")))?;
+        match self.params.infohash {
+            Some(pin) if pin != metainfo.infohash() => Err(Failure::new(
+                Exit::Trust,
+                format!(
+                    "{from} is not the image that this machine may boot: its infohash is {}, \
+                     but boottorrent.infohash={pin} was asked for",
+                    metainfo.infohash()
+                ),
+            )),
+            _ => Ok(metainfo),
         }
-        MetainfoSource::File(path) => {
-            let from = path.display().to_string();
-            let bytes =
-                std::fs::read(path).with_context(|| format!("reading {from}")).step(Exit::Metainfo)?;
-            (Bytes::from(bytes), from)
+    }
+
+    /// Obtain the metainfo; when nobody answers, or the server has none, `None`: `spare` is here.
+    pub async fn obtain_or(&self, spare: Option<&Spare>) -> Result<Option<Metainfo>, Failure> {
+        let Asking { reach, params, report, .. } = *self;
+        let Some(spare) = spare else {
+            return self.obtain(params.timeout).await.map(Some);
+        };
+        if reach.torrent == MetainfoSource::File(Default::default()) {
+            return Ok(None);
         }
-        MetainfoSource::Url(url) => {
-            let mut shown = url.clone();
-            shown.set_query(None);
-            let bytes = match wait_for(client, url, MAX_METAINFO, limit, report).await? {
-                Answer::Bytes(bytes) => bytes,
-                Answer::No(why) => return Err(Failure::new(Exit::Metainfo, why)),
-            };
-            (bytes, shown.to_string())
+        let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
+        let asked = tokio::time::timeout(limit, self.obtain(None));
+        match asked.await {
+            // A server that is there and has not got the image (its disk is not mounted, somebody has renamed it) is as
+            // good as none: what is kept here was verified. Another image than the pinned one never boots.
+            Ok(Err(failure)) if failure.exit == Exit::Metainfo && params.infohash.is_none() => {
+                report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
+                Ok(None)
+            }
+            Ok(answer) => answer.map(Some),
+            Err(_) => {
+                let host = if let MetainfoSource::Url(url) = &reach.torrent { url.authority() } else { "" };
+                let limit = human_time(limit);
+                report.warn(&format!(
+                    "the server {host} did not answer within {limit}: booting {}",
+                    spare.what()
+                ));
+                Ok(None)
+            }
         }
-    };
-    let metainfo = Metainfo::parse(bytes)
-        .map_err(|e| Failure::new(Exit::Metainfo, format!("{from} cannot be used: {e}")))?;
-    match params.infohash {
-        Some(pin) if pin != metainfo.infohash() => Err(Failure::new(
-            Exit::Trust,
-            format!(
-                "{from} is not the image that this machine may boot: its infohash is {}, \
-                 but boottorrent.infohash={pin} was asked for",
-                metainfo.infohash()
-            ),
-        )),
-        _ => Ok(metainfo),
     }
 }
 
@@ -106,41 +147,6 @@ pub fn pick(metainfo: Metainfo, params: &Params) -> Result<Metainfo, Failure> {
 
 /// How long the server is waited for when the machine could boot without it.
 const SHORT: Duration = Duration::from_secs(20);
-
-/// Obtain the metainfo; when nobody answers, or the server has none, `None`: `spare` is here.
-pub async fn obtain_or(
-    client: &reqwest::Client,
-    reach: &Reach,
-    params: &Params,
-    port: u16,
-    spare: Option<&Spare>,
-    report: &Report,
-) -> Result<Option<Metainfo>, Failure> {
-    let Some(spare) = spare else {
-        return obtain(client, reach, params, port, params.timeout, report).await.map(Some);
-    };
-    if reach.torrent == MetainfoSource::File(Default::default()) {
-        return Ok(None);
-    }
-    let limit = params.timeout.unwrap_or(SHORT).min(SHORT);
-    let asked = tokio::time::timeout(limit, obtain(client, reach, params, port, None, report));
-    match asked.await {
-        // A server that is there and has not got the image (its disk is not mounted, somebody has renamed it) is as
-        // good as none: what is kept here was verified. Another image than the pinned one never boots.
-        Ok(Err(failure)) if failure.exit == Exit::Metainfo && params.infohash.is_none() => {
-            report.warn(&format!("{:#}: booting {}", failure.error, spare.what()));
-            Ok(None)
-        }
-        Ok(answer) => answer.map(Some),
-        Err(_) => {
-            let host = if let MetainfoSource::Url(url) = &reach.torrent { url.authority() } else { "" };
-            let limit = human_time(limit);
-            report
-                .warn(&format!("the server {host} did not answer within {limit}: booting {}", spare.what()));
-            Ok(None)
-        }
-    }
-}
 
 /// The same torrent with the tracker of the server as it is reached now: the one that was kept may have moved.
 pub fn announced(metainfo: Metainfo, server: Option<&Url>) -> Metainfo {

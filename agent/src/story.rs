@@ -11,7 +11,8 @@ use crate::{
     handed::{Boot, Fetched},
     launch, leave, link,
     locate::{self, MetainfoSource},
-    metainfo, mkfs,
+    metainfo::{self, Asking},
+    mkfs,
     net::{self, Net},
     reach::{Reach, image_name},
     report::Report,
@@ -102,9 +103,10 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         }
         (online, _) => online?,
     };
+    let asking = Asking { client: &client, reach: &reach, params: &params, port: args.port, report };
     let wanted = match caches.pinned(params.infohash) {
         Some(metainfo) => Some(metainfo::announced(metainfo, reach.server.as_ref())),
-        None => metainfo::obtain_or(&client, &reach, &params, args.port, spare.as_ref(), report).await?,
+        None => asking.obtain_or(spare.as_ref()).await?,
     };
     let how = Fetching { args, params: &params, line: &line, keys, reach: &reach, client: &client, report };
     let fetched = match (wanted, spare) {

@@ -73,17 +73,7 @@ impl Cache {
                 .step(Exit::Storage)?;
             None
         } else {
-            // Room that is missing is better missed now than at the end. Not every filesystem can tell.
-            let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            if let Err(Errno::ENOSPC) = fallocate(&file, flags, 0, metainfo.size() as i64) {
-                let need = human_size(metainfo.size());
-                let sentence = format!(
-                    "{} has no room for the {need} of image {image}: delete what else is on it",
-                    self.name
-                );
-                return Err(Failure::new(Exit::Room, sentence));
-            }
-            Some(Flusher::start(&file).context("starting a thread").step(Exit::Storage)?)
+            Some(self.reserve(&file, metainfo.size(), image)?)
         };
         let cache = self.clone();
         Ok(Payload {
@@ -95,6 +85,21 @@ impl Cache {
             sum,
             keep: Box::new(Keeper { cache, infohash, flush }),
         })
+    }
+
+    /// A file that will be written has its room now: what is missing is better missed before the first byte. Not every
+    /// filesystem can tell.
+    fn reserve(&self, file: &File, size: u64, image: &str) -> Result<Flusher, Failure> {
+        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        if let Err(Errno::ENOSPC) = fallocate(file, flags, 0, size as i64) {
+            let need = human_size(size);
+            let sentence = format!(
+                "{} has no room for the {need} of image {image}: delete what else is on it",
+                self.name
+            );
+            return Err(Failure::new(Exit::Room, sentence));
+        }
+        Flusher::start(file).context("starting a thread").step(Exit::Storage)
     }
 
     async fn make_room(
