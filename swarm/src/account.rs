@@ -29,7 +29,7 @@ impl Account {
             total: shared.wanted,
             from_server: counters.from_server.load(Ordering::Relaxed),
             from_peers: counters.from_peers.load(Ordering::Relaxed),
-            from_http: shared.http.as_ref().map_or(0, crate::HttpSource::received),
+            from_http: shared.setup.http.as_ref().map_or(0, crate::HttpSource::received),
             uploaded: counters.uploaded.load(Ordering::Relaxed),
             peers: shared.state().conns.len() as u32,
             ..Progress::default()

@@ -3,17 +3,15 @@
 
 use crate::{
     networks::with_port,
-    plan::{Key, Seat},
+    plan::{PeerKey, Seat},
     wire,
 };
 use librqbit_peer_protocol::{Message, Request, extended::PeerExtendedMessageIds};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -70,7 +68,7 @@ pub(crate) struct Outbox {
 
 /// A connection.
 pub(crate) struct Conn {
-    pub key: Key,
+    pub key: PeerKey,
     /// The other end.
     pub address: SocketAddr,
     pub peer_id: [u8; 20],
@@ -95,7 +93,7 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(key: Key, address: SocketAddr, peer_id: [u8; 20], incoming: bool) -> Self {
+    pub(crate) fn new(key: PeerKey, address: SocketAddr, peer_id: [u8; 20], incoming: bool) -> Self {
         Self {
             key,
             address,
@@ -135,7 +133,7 @@ impl Conn {
     }
 
     pub(crate) fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().expect("no panic under the lock")
+        self.outbox.lock()
     }
 
     /// Something is in the outbox.

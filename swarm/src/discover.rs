@@ -70,7 +70,7 @@ pub(crate) async fn call(shared: Arc<Shared>) {
         let mix = shared.now() >= LISTENED && shared.mixed.load(Ordering::Relaxed) < MIXED;
         let wanted = connected < FIRST + more || mix;
         let wanted =
-            wanted && connected < shared.limit && shared.waiting.load(Ordering::Relaxed) < UNANSWERED;
+            wanted && connected < shared.setup.limit && shared.waiting.load(Ordering::Relaxed) < UNANSWERED;
         if let Some((address, source)) = shared.known.next(wanted, &at) {
             let shared = shared.clone();
             shared.calling.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +86,7 @@ pub(crate) async fn call(shared: Arc<Shared>) {
         }
         tokio::select! {
             () = shared.until_done() => return,
-            () = shared.end.cancelled() => return,
+            () = shared.setup.end.cancelled() => return,
             () = shared.known.news() => sleep(BREATH).await,
             () = sleep(LOOK) => {}
         }
@@ -130,8 +130,8 @@ async fn answer(shared: &Shared, address: SocketAddr, source: Source) -> anyhow:
 
 async fn greet(shared: &Shared, address: SocketAddr) -> anyhow::Result<(TcpStream, Id20)> {
     let mut stream = timeout(CONNECT, socket::connect(address)).await.context("no answer")??;
-    let infohash = Id20::new(shared.metainfo.infohash().0);
-    wire::write_handshake(&mut stream, infohash, shared.peer_id).await?;
+    let infohash = Id20::new(shared.setup.metainfo.infohash().0);
+    wire::write_handshake(&mut stream, infohash, shared.setup.peer_id).await?;
     let theirs = wire::read_handshake(&mut stream).await?;
     anyhow::ensure!(theirs.info_hash == infohash, "it answers for another torrent");
     Ok((stream, theirs.peer_id))

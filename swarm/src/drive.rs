@@ -14,7 +14,13 @@ use crate::{
     wire::Frames,
 };
 use librqbit_core::hash_id::Id20;
-use std::{fs::File, io, net::SocketAddr, sync::Arc, sync::atomic::Ordering};
+use std::{
+    fs::File,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Connections at most, as an agent has them.
@@ -36,21 +42,20 @@ impl Driven {
     /// A torrent whose payload is in `file`, as far as `have` says. `deal`: it shows each piece to one machine first.
     pub fn new(metainfo: Metainfo, file: File, have: Bits, deal: bool) -> io::Result<Self> {
         let store = Store::new(file, None, metainfo.clone())?;
-        let shared = Shared::new(Setup {
+        let setup = Setup {
             metainfo,
-            store,
-            unhashed: Bits::none(have.len()),
-            have,
             deal,
             gate: Gate::new(None, None),
             servers: vec![[10, 0, 0, 1].into()],
             http: None,
             peer_id: Id20::new([b'm'; 20]),
             port: 6981,
-            weight: 1,
+            weight: AtomicU64::new(1),
             limit: LIMIT,
             end: CancellationToken::new(),
-        });
+        };
+        let nothing = Bits::none(have.len());
+        let shared = Shared::new(setup, store, have, nothing);
         Ok(Self { shared, lines: Vec::new() })
     }
 

@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(3);
 
 /// Fetch pieces over HTTP while the swarm is dry, until the torrent is complete.
 pub(crate) async fn run(shared: Arc<Shared>) {
-    let Some(http) = shared.http.clone() else { return };
+    let Some(http) = shared.setup.http.clone() else { return };
     let workers = async {
         let all: [_; AT_A_TIME] = std::array::from_fn(|_| worker(&shared, &http));
         let [a, b] = all;
@@ -36,7 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     tokio::select! {
         _ = workers => {}
         () = shared.until_done() => {}
-        () = shared.end.cancelled() => {}
+        () = shared.setup.end.cancelled() => {}
     }
 }
 
@@ -51,7 +51,7 @@ async fn worker(shared: &Arc<Shared>, http: &HttpSource) {
             continue;
         };
         // What is here of it is a hint: if it is wrong, the piece is fetched whole.
-        if !here.is_empty() && shared.metainfo.is_whole() {
+        if !here.is_empty() && shared.setup.metainfo.is_whole() {
             match rest(shared, http, piece, &here).await {
                 Ok(true) => {
                     shared.have(piece);
@@ -64,7 +64,7 @@ async fn worker(shared: &Arc<Shared>, http: &HttpSource) {
                 Err(e) => tracing::debug!("{e:#}"),
             }
         }
-        match http.piece(&shared.metainfo, piece).await {
+        match http.piece(&shared.setup.metainfo, piece).await {
             Ok(data) => {
                 let this = shared.clone();
                 let written = spawn_blocking(move || this.store.write_piece(piece, &data)).await;

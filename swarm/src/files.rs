@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Which file of a torrent is the payload (BEP 3, "multiple file mode"; BEP 47, padding files). No I/O.
 
-use crate::metainfo::MetainfoError;
+use crate::metainfo_error::MetainfoError;
 use librqbit_core::torrent_metainfo::TorrentMetaV1File;
 use std::ops::Range;
 

@@ -4,9 +4,10 @@
 //! (`boottorrent.up=`, `serve --up`). And the way in, for `boottorrent.down=`.
 
 use crate::plan::{Asker, Slots, Ticket};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -28,7 +29,7 @@ impl Bucket {
     /// Wait until so many bytes may pass.
     pub(crate) async fn pass(&self, bytes: usize) {
         let at = {
-            let mut full_at = self.full_at.lock().expect("no panic under the lock");
+            let mut full_at = self.full_at.lock();
             let earliest = Instant::now() - Duration::from_millis(100);
             *full_at = (*full_at).max(earliest) + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
             *full_at
@@ -70,7 +71,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no panic under the lock")
+        self.inner.lock()
     }
 
     /// Queue up. `class`: the torrent; `weight`: its share.

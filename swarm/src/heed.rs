@@ -102,7 +102,7 @@ impl Heed {
             ExtendedMessage::UtPex(pex) => self.peers(shared, conn, &pex),
             ExtendedMessage::UtMetadata(UtMetadata::Request(part)) => {
                 self.parts += 1;
-                let all = shared.metainfo.info().len().div_ceil(16 << 10);
+                let all = shared.setup.metainfo.info().len().div_ceil(16 << 10);
                 ensure!(self.parts <= all * METAINFO_TIMES, "it asks for the metainfo again and again");
                 ensure!(conn.asked_part(part), "it asks for more of the metainfo than there is");
                 USELESS
@@ -125,7 +125,7 @@ impl Heed {
         if let (false, Some(deal)) = (ours, &mut shared.state().deal) {
             deal.is_slow_to_ask(conn.key);
         }
-        if hello.m.ut_pex.is_some() && !shared.metainfo.private() {
+        if hello.m.ut_pex.is_some() && !shared.setup.metainfo.private() {
             tell_peers(shared, conn);
         }
         USELESS
@@ -135,7 +135,7 @@ impl Heed {
     fn peers(&mut self, shared: &Shared, conn: &Conn, pex: &UtPex<ByteBuf<'_>>) -> u32 {
         let now = shared.now();
         let due = self.listed.is_none_or(|at| now.saturating_sub(at) >= PEX_EVERY);
-        if due && !shared.metainfo.private() {
+        if due && !shared.setup.metainfo.private() {
             self.listed = Some(now);
             shared.known.gossip(conn.address, pex.added_peers().map(|p| p.addr).take(PEX_MOST));
         }

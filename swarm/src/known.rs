@@ -8,11 +8,11 @@ use crate::{
     networks::{Networks, canonical, on_the_link_of},
     places::host,
 };
+use parking_lot::{Mutex, MutexGuard};
 use rand::seq::IteratorRandom;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
-    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -115,7 +115,7 @@ impl Known {
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
-        self.all.lock().expect("no panic under the lock")
+        self.all.lock()
     }
 
     /// How many are remembered.

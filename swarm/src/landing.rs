@@ -3,88 +3,13 @@
 //! wait for seconds, and a machine that boots has one thread for all its connections: there another thread writes, and
 //! reads what is not in the page cache, so that the machine goes on serving others and is not taken for gone.
 
-use crate::{plan::Landed, torrent::Shared};
+use crate::{plan::Landed, torrent::Shared, write_queue::Block};
 use librqbit_peer_protocol::Request;
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{Arc, Mutex, MutexGuard},
-};
-use tokio::{sync::Notify, task::spawn_blocking};
+use std::{io, sync::Arc};
+use tokio::task::spawn_blocking;
 
-/// Bytes that wait to be written before connections stop reading more.
-const LIMIT: usize = 4 << 20;
 /// Pieces up to this are hashed where their last block arrives: handing them to another thread costs more.
 const HASHED_HERE: u32 = 512 << 10;
-
-/// A block that has arrived, where it belongs.
-struct Block {
-    piece: u32,
-    block: u32,
-    data: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    blocks: VecDeque<Block>,
-    bytes: usize,
-    /// Somebody takes them out.
-    writing: bool,
-}
-
-/// Blocks that wait for the disk.
-#[derive(Default)]
-pub(crate) struct WriteQueue {
-    waiting: Mutex<Waiting>,
-    written: Notify,
-}
-
-impl WriteQueue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().expect("no panic under the lock")
-    }
-
-    /// True: nobody writes yet.
-    fn push(&self, block: Block) -> bool {
-        let mut waiting = self.waiting();
-        waiting.bytes += block.data.len();
-        waiting.blocks.push_back(block);
-        !std::mem::replace(&mut waiting.writing, true)
-    }
-
-    /// The next one. None: all are taken, and whoever asked is done.
-    fn next(&self) -> Option<Block> {
-        let mut waiting = self.waiting();
-        let next = waiting.blocks.pop_front();
-        waiting.writing = next.is_some();
-        next
-    }
-
-    fn is_written(&self, bytes: usize) {
-        self.waiting().bytes -= bytes;
-        self.written.notify_waiters();
-    }
-
-    fn give_up(&self) {
-        let mut waiting = self.waiting();
-        (waiting.bytes, waiting.writing) = (0, false);
-        waiting.blocks.clear();
-        self.written.notify_waiters();
-    }
-
-    /// Returns when there is room for more.
-    pub(crate) async fn has_room(&self) {
-        loop {
-            let written = self.written.notified();
-            tokio::pin!(written);
-            written.as_mut().enable();
-            if self.waiting().bytes < LIMIT {
-                return;
-            }
-            written.await;
-        }
-    }
-}
 
 impl Shared {
     /// Put a block where it belongs, at once or as soon as the disk takes it.
@@ -123,7 +48,7 @@ impl Shared {
 
     fn write_all(&self) {
         while let Some(Block { piece, block, data }) = self.write_queue.next() {
-            if self.end.is_cancelled() || self.error().is_some() {
+            if self.setup.end.is_cancelled() || self.error().is_some() {
                 return self.write_queue.give_up();
             }
             if self.write(piece, block, &data) {
@@ -144,28 +69,5 @@ impl Shared {
         spawn_blocking(move || this.store.read(at, len as usize, &mut |_| {}))
             .await
             .expect("no panic while reading")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::BLOCK;
-
-    #[test]
-    fn room_and_the_one_who_writes() {
-        let queue = WriteQueue::default();
-        let block = |n| Block { piece: 0, block: n, data: vec![0; BLOCK as usize] };
-        assert!(queue.push(block(0)), "nobody wrote");
-        assert!(!queue.push(block(1)));
-        assert_eq!(queue.next().unwrap().block, 0);
-        assert_eq!(queue.next().unwrap().block, 1);
-        assert!(queue.next().is_none());
-        assert!(queue.push(block(2)), "whoever wrote has gone");
-        assert_eq!(queue.waiting().bytes, 3 * BLOCK as usize);
-        queue.is_written(BLOCK as usize);
-        assert_eq!(queue.waiting().bytes, 2 * BLOCK as usize);
-        queue.give_up();
-        assert!(queue.waiting().bytes == 0 && queue.push(block(3)));
     }
 }

@@ -15,10 +15,11 @@
 //! | what becomes of a message, and what it costs its sender | `heed` |
 //! | what TCP is told, and how many places one host may take | `socket`, `places`, `greeting` |
 //! | what the connections of a torrent share | `torrent` |
+//! | who is connected, and what goes over the connections | `members`, `exchange` |
 //! | who has sent wrong pieces is found | `trial` |
 //! | who may send now, and how fast | `gate` |
 //! | pieces land in a file, and are verified there | `store` |
-//! | a slow disk keeps nobody waiting | `landing` |
+//! | a slow disk keeps nobody waiting | `landing`, `write_queue` |
 //! | what an old version has of a new one is found | [`sums`] |
 //! | what is in a file already is found by hashing | [`survey`](mod@survey) |
 //! | what is seeded is hashed as it is asked for | `vouch` |
@@ -33,6 +34,7 @@ mod conn;
 pub mod create;
 mod discover;
 pub mod drive;
+mod exchange;
 mod fallback;
 mod files;
 mod gate;
@@ -42,7 +44,9 @@ pub mod http;
 mod known;
 mod landing;
 pub mod magnet;
+mod members;
 pub mod metainfo;
+mod metainfo_error;
 mod networks;
 mod peer;
 mod places;
@@ -57,11 +61,13 @@ mod torrent;
 mod trial;
 mod vouch;
 pub mod wire;
+mod write_queue;
 
 pub use create::{CreateOptions, create};
 pub use http::HttpSource;
 pub use magnet::Magnet;
-pub use metainfo::{MAX_METAINFO, Metainfo, MetainfoError};
+pub use metainfo::Metainfo;
+pub use metainfo_error::{MAX_METAINFO, MetainfoError};
 pub use places::{Place, Places, host};
 pub use session::{Fetch, Seeding, Session, SessionConfig, Torrent};
 pub use sha256::{Summing, sha256};

@@ -5,7 +5,8 @@
 use crate::{
     discover::{self, Search},
     known::{Call, Known},
-    metainfo::{MAX_METAINFO, Metainfo, sha1},
+    metainfo::{Metainfo, sha1},
+    metainfo_error::MAX_METAINFO,
     session::peer_id,
     socket,
     wire::{self, Frames},

@@ -3,6 +3,7 @@
 
 use crate::{
     files::{self, Entry},
+    metainfo_error::{MAX_METAINFO, MetainfoError},
     plan::Layout,
 };
 use bootspec::InfoHash;
@@ -10,8 +11,6 @@ use bytes::Bytes;
 use librqbit_core::torrent_metainfo::torrent_from_bytes;
 use std::{ops::Range, sync::Arc};
 
-/// The largest .torrent that is read.
-pub const MAX_METAINFO: usize = 4 << 20;
 /// The most pieces that a torrent may have: their bitfield must fit into one message of the engine's.
 pub const MAX_PIECES: u64 = 8 * (16 << 10);
 /// The piece lengths that are accepted, in bytes. BEP 3 has no bounds; these keep a piece in memory.
@@ -19,34 +18,6 @@ pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 << 10..=64 << 20;
 
 /// Trackers that are taken from one.
 const MAX_TRACKERS: usize = 16;
-
-/// Why bytes are no metainfo for us.
-#[derive(Debug, thiserror::Error)]
-pub enum MetainfoError {
-    /// Over [`MAX_METAINFO`].
-    #[error("it has {0} bytes, more than the {MAX_METAINFO} that a .torrent may have")]
-    TooLarge(usize),
-    /// Not bencoded, or not with the keys of BEP 3.
-    #[error("it is no .torrent ({0})")]
-    Malformed(String),
-    /// Of BitTorrent v2 alone (BEP 52), which has other hashes.
-    #[error("it is a torrent of version 2 only: make a hybrid one, or one of version 1")]
-    OnlyV2,
-    /// Several files, and none that is nearly all of them. With their names.
-    #[error("it is a torrent of several files: say which one by boottorrent.file=, there are {0}")]
-    WhichFile(String),
-    /// Not the file that was asked for.
-    #[error("no file of it, or more than one, is '{wanted}' (boottorrent.file=): there are {files}")]
-    NoSuchFile {
-        /// What was asked for.
-        wanted: String,
-        /// Those that there are.
-        files: String,
-    },
-    /// Numbers that contradict each other.
-    #[error("its numbers do not fit together: {0}")]
-    Inconsistent(String),
-}
 
 /// A parsed, checked .torrent, and which of its files is the payload. Cheap to clone.
 #[derive(Clone)]

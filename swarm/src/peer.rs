@@ -77,7 +77,7 @@ pub(crate) async fn run(
         ended = read(shared, &conn, from) => ended,
         ended = write(shared, &conn, to) => ended,
         () = conn.end.cancelled() => Ok(()),
-        () = shared.end.cancelled() => Ok(()),
+        () = shared.setup.end.cancelled() => Ok(()),
     }
 }
 
@@ -98,10 +98,10 @@ pub(crate) fn greet(shared: &Shared, conn: &Conn) {
         }
     }
     let mut hello = ExtendedHandshake::new();
-    hello.p = Some(shared.port.into());
+    hello.p = Some(shared.setup.port.into());
     hello.v = Some(NAME.as_bytes().into());
     hello.reqq = Some(2000);
-    hello.metadata_size = Some(shared.metainfo.info().len() as u32);
+    hello.metadata_size = Some(shared.setup.metainfo.info().len() as u32);
     conn.say(&Message::Extended(ExtendedMessage::Handshake(hello)));
     // Everybody may ask: who is served when, the gate decides.
     conn.say(&Message::Unchoke);
@@ -144,7 +144,7 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
             Ok(n) => {
                 came = n?;
                 anyhow::ensure!(came > 0, "it has closed the connection");
-                shared.gate.came(came).await;
+                shared.setup.gate.came(came).await;
                 heard = Instant::now();
                 conn.heard.store(shared.now().as_millis() as u64, Ordering::Relaxed);
             }
@@ -169,7 +169,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> 
         }
         if !out.is_empty() {
             if out.len() >= PART {
-                shared.gate.pass(out.len()).await;
+                shared.setup.gate.pass(out.len()).await;
             }
             stream.write_all(&out).await?;
             said = Instant::now();
@@ -183,7 +183,7 @@ async fn write(shared: &Arc<Shared>, conn: &Conn, mut stream: WriteHalf<'_>) -> 
                 let Some(request) = conn.next(&shared.queued) else { continue };
                 shared.vouch(request.index).await?;
                 shared.read_ahead(&request).await?;
-                shared.gate.pass(request.length as usize).await;
+                shared.setup.gate.pass(request.length as usize).await;
                 send_block(shared, stream.as_ref(), &request, slot).await?;
                 shared.sent(conn, &request);
                 said = Instant::now();
@@ -241,7 +241,7 @@ pub(crate) fn take(shared: &Shared, conn: &Conn) -> (Vec<u8>, bool, bool) {
 
 /// A part of the info dictionary, for those who have only its hash (BEP 9).
 fn metadata(shared: &Shared, part: u32) -> Message<'_> {
-    let info = shared.metainfo.info();
+    let info = shared.setup.metainfo.info();
     Message::Extended(ExtendedMessage::UtMetadata(match info.chunks(PART).nth(part as usize) {
         Some(bytes) => UtMetadata::Data(UtMetadataData::from_bytes(part, info.len() as u32, bytes.into())),
         None => UtMetadata::Reject(part),

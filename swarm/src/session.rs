@@ -21,11 +21,15 @@ use anyhow::{Context, ensure};
 use bootspec::{InfoHash, PEER_PORT, Progress, units::MIN_RATE};
 use librqbit_core::hash_id::Id20;
 use librqbit_lsd::LocalServiceDiscovery;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::HashMap,
     fs::File,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -159,7 +163,8 @@ impl Session {
         ensure!(len == size, "the payload does not match its torrent: it has {len} bytes instead of {size}");
         let store = Store::new(file, None, metainfo.clone())?;
         let have = Bits::all(store.layout().pieces());
-        let shared = self.add(store, have.clone(), have, Vec::new(), None, how);
+        let setup = self.setup(metainfo.clone(), how);
+        let shared = self.add(Shared::new(setup, store, have.clone(), have));
         let (inner, this) = (self.0.clone(), shared.clone());
         tokio::spawn(async move {
             // One after another: machines that boot need the disk and the processor more.
@@ -177,58 +182,50 @@ impl Session {
         // Ranges over HTTP are those of a payload that is all of its torrent.
         let http = http.filter(|_| metainfo.is_whole());
         let nothing = Bits::none(have.len());
-        let shared = self.add(store, have, nothing, servers, http, how);
+        let setup = Setup { servers, http, ..self.setup(metainfo.clone(), how) };
+        let shared = self.add(Shared::new(setup, store, have, nothing));
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.configured(peers.into_iter());
         let lsd = if metainfo.private() { None } else { self.0.lsd.clone() };
-        let (peer_id, port) = (shared.peer_id, shared.port);
+        let (peer_id, port) = (shared.setup.peer_id, shared.setup.port);
         let search = Search { infohash: metainfo.infohash(), peer_id, port, trackers, lsd, client };
-        let (stats, end, found) = (discover::stats(&shared), shared.end.clone(), shared.clone());
+        let (stats, end, found) = (discover::stats(&shared), shared.setup.end.clone(), shared.clone());
         tokio::spawn(async move { discover::listen(search, stats, end, &found.known).await });
         tokio::spawn(discover::call(shared.clone()));
         tokio::spawn(fallback::run(shared.clone()));
         Ok(Torrent { shared, account: Mutex::default() })
     }
 
-    fn add(
-        &self,
-        store: Store,
-        have: Bits,
-        unhashed: Bits,
-        servers: Vec<IpAddr>,
-        http: Option<HttpSource>,
-        how: Seeding,
-    ) -> Arc<Shared> {
-        let metainfo = store.metainfo().clone();
-        let infohash = metainfo.infohash();
-        let shared = Shared::new(Setup {
+    /// What all torrents of the session are told, and this one of itself.
+    fn setup(&self, metainfo: Metainfo, how: Seeding) -> Setup {
+        Setup {
             metainfo,
-            store,
-            have,
-            unhashed,
             deal: how.deal,
             gate: self.0.gate.clone(),
-            servers,
-            http,
+            servers: Vec::new(),
+            http: None,
             peer_id: self.0.peer_id,
             port: self.0.port,
-            weight: how.weight.into(),
+            weight: AtomicU64::new(how.weight.into()),
             limit: self.0.config.peers,
             end: self.0.end.child_token(),
-        });
+        }
+    }
+
+    fn add(&self, shared: Arc<Shared>) -> Arc<Shared> {
         tokio::spawn(tick(shared.clone()));
-        self.torrents().insert(infohash, shared.clone());
+        self.torrents().insert(shared.setup.metainfo.infohash(), shared.clone());
         shared
     }
 
     fn torrents(&self) -> MutexGuard<'_, HashMap<InfoHash, Arc<Shared>>> {
-        self.0.torrents.lock().expect("no panic under the lock")
+        self.0.torrents.lock()
     }
 
     /// Leave a swarm.
     pub fn remove(&self, infohash: InfoHash) {
         if let Some(shared) = self.torrents().remove(&infohash) {
-            shared.end.cancel();
+            shared.setup.end.cancel();
         }
     }
 
@@ -282,7 +279,7 @@ async fn accept(inner: Arc<Inner>, listener: TcpListener) {
 async fn greet(inner: &Inner, mut stream: TcpStream) -> anyhow::Result<(Arc<Shared>, TcpStream, Id20)> {
     let theirs = wire::read_handshake(&mut stream).await?;
     let infohash = InfoHash(theirs.info_hash.0);
-    let shared = inner.torrents.lock().expect("no panic under the lock").get(&infohash).cloned();
+    let shared = inner.torrents.lock().get(&infohash).cloned();
     let shared = shared.with_context(|| format!("no torrent {infohash}"))?;
     let hello = wire::write_handshake(&mut stream, theirs.info_hash, inner.peer_id);
     timeout(Duration::from_secs(5), hello).await.context("it does not listen")??;
@@ -292,7 +289,7 @@ async fn greet(inner: &Inner, mut stream: TcpStream) -> anyhow::Result<(Arc<Shar
 /// What happens by the clock.
 async fn tick(shared: Arc<Shared>) {
     let (mut looked, mut cleared, dealing) = (shared.now(), shared.now(), shared.state().deal.is_some());
-    while !shared.end.is_cancelled() {
+    while !shared.setup.end.is_cancelled() {
         shared.flush();
         let now = shared.now();
         let busy = !shared.complete() || (dealing && !shared.state().conns.is_empty());
@@ -315,7 +312,7 @@ async fn tick(shared: Arc<Shared>) {
             tokio::select! {
                 () = sleep(CLEAR) => {}
                 () = shared.joined.notified() => {}
-                () = shared.end.cancelled() => {}
+                () = shared.setup.end.cancelled() => {}
             }
         }
     }
@@ -324,17 +321,17 @@ async fn tick(shared: Arc<Shared>) {
 impl Torrent {
     /// The torrent's identity.
     pub fn infohash(&self) -> InfoHash {
-        self.shared.metainfo.infohash()
+        self.shared.setup.metainfo.infohash()
     }
 
     /// The share of this torrent when several are wanted at once.
     pub fn set_weight(&self, weight: u8) {
-        self.shared.weight.store(weight.into(), Ordering::Relaxed);
+        self.shared.setup.weight.store(weight.into(), Ordering::Relaxed);
     }
 
     /// Bytes, rates and peers, now.
     pub fn progress(&self) -> Progress {
-        self.account.lock().expect("no panic under the lock").take(&self.shared)
+        self.account.lock().take(&self.shared)
     }
 
     /// Progress as a stream: the next state, a quarter of a second from now or at completion.

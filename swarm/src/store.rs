@@ -16,13 +16,13 @@ use nix::sys::{
     stat::{SFlag, fstat},
     statfs::{FsType, TMPFS_MAGIC, fstatfs},
 };
+use parking_lot::Mutex;
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::{
     fs::File,
     io::{self, IoSliceMut},
     ops::Range,
     os::unix::fs::FileExt,
-    sync::Mutex,
 };
 
 /// Read at once when a piece is hashed: it stays in the processor's cache.
@@ -76,11 +76,6 @@ impl Store {
     /// Whether reading and writing may have to wait for a disk.
     pub(crate) fn may_wait(&self) -> bool {
         self.may_wait
-    }
-
-    /// What it is.
-    pub(crate) fn metainfo(&self) -> &Metainfo {
-        &self.metainfo
     }
 
     /// How the payload is cut.
@@ -157,7 +152,7 @@ impl Store {
 
     /// Read, part by part.
     pub(crate) fn read(&self, mut at: u64, mut left: usize, hear: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        let mut buf = self.scratch.lock().expect("no panic under the lock");
+        let mut buf = self.scratch.lock();
         while left > 0 {
             let (file, place, n) = self.file(at, HASHED.min(left));
             let part = &mut buf[..n];

@@ -2,7 +2,7 @@
 //! Wrong pieces: they are fetched again, and who has sent them is found and asked no more.
 
 use crate::{
-    plan::{Changes, Key, Sent, Sum},
+    plan::{Changes, PeerKey, Sent, Sum},
     torrent::{Shared, State},
 };
 use librqbit_peer_protocol::Request;
@@ -26,13 +26,13 @@ impl Shared {
     }
 
     /// Blocks of a piece that another source than peers is about to fetch whole, since they, or others, are wrong.
-    pub(crate) fn doubt(&self, piece: u32, sent: &[(u32, Key)]) {
+    pub(crate) fn doubt(&self, piece: u32, sent: &[(u32, PeerKey)]) {
         let sums = self.sums(piece, sent.iter().map(|s| s.0));
         self.accuse(&mut self.state(), piece, sent, &sums);
     }
 
-    fn accuse(&self, state: &mut State, piece: u32, sent: &[(u32, Key)], sums: &HashMap<u32, Sum>) {
-        let known = |&(block, key): &(u32, Key)| {
+    fn accuse(&self, state: &mut State, piece: u32, sent: &[(u32, PeerKey)], sums: &HashMap<u32, Sum>) {
+        let known = |&(block, key): &(u32, PeerKey)| {
             let by = state.address(key)?;
             Some(Sent { block, by, sum: *sums.get(&block)? })
         };
@@ -40,7 +40,7 @@ impl Shared {
         if let Some(guilty) = state.blame.wrong(piece, self.store.layout().blocks(piece), sent) {
             return self.convict(state, guilty);
         }
-        let suspects: Vec<Key> =
+        let suspects: Vec<PeerKey> =
             state.conns.values().filter(|c| state.blame.suspects(c.ip())).map(|c| c.key).collect();
         let changes = state.picker.suspect(suspects);
         self.carry_out(state, changes);
@@ -69,7 +69,7 @@ impl Shared {
             return;
         }
         tracing::debug!("{who} has sent wrong pieces: banned");
-        let theirs: Vec<Key> = state.conns.values().filter(|c| c.ip() == who).map(|c| c.key).collect();
+        let theirs: Vec<PeerKey> = state.conns.values().filter(|c| c.ip() == who).map(|c| c.key).collect();
         let gone = state.left.iter().filter(|(_, ip)| **ip == who).map(|(key, _)| *key);
         for key in theirs.iter().copied().chain(gone.collect::<Vec<_>>()) {
             let changes = state.picker.disown(key);
@@ -100,7 +100,7 @@ impl Shared {
 
 impl State {
     /// Where a peer is, or was.
-    fn address(&self, key: Key) -> Option<IpAddr> {
+    fn address(&self, key: PeerKey) -> Option<IpAddr> {
         self.conns.get(&key).map(|c| c.ip()).or_else(|| self.left.get(&key).copied())
     }
 
@@ -114,7 +114,7 @@ impl State {
     }
 
     /// A peer is gone: what it has sent may still turn out to be wrong.
-    pub(crate) fn remember(&mut self, key: Key, ip: IpAddr) {
+    pub(crate) fn remember(&mut self, key: PeerKey, ip: IpAddr) {
         if !self.picker.has_sent(key) {
             return;
         }

@@ -3,35 +3,15 @@
 //! cut, however large its images are. No piece is sent that has not been hashed since the program started. What nobody
 //! asks for is hashed in the background: a payload that is not what its torrent says is found soon.
 
-use crate::{plan::Bits, torrent::Shared};
+use crate::torrent::Shared;
 use anyhow::{Context, ensure};
-use std::{
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 use tokio::{task::spawn_blocking, time::sleep};
-
-/// Pieces that have not been hashed yet.
-pub(crate) struct Unhashed(Mutex<Bits>);
-
-impl Unhashed {
-    pub(crate) fn new(pieces: Bits) -> Self {
-        Self(Mutex::new(pieces))
-    }
-
-    fn has(&self, piece: u32) -> bool {
-        self.0.lock().expect("no panic under the lock").has(piece)
-    }
-
-    fn remove(&self, piece: u32) {
-        self.0.lock().expect("no panic under the lock").remove(piece);
-    }
-}
 
 impl Shared {
     /// Returns when a piece has been hashed. Errors: it is wrong, or cannot be read, and nothing more is seeded.
     pub(crate) async fn vouch(self: &Arc<Self>, piece: u32) -> anyhow::Result<()> {
-        if !self.unhashed.has(piece) {
+        if !self.unhashed.lock().has(piece) {
             return Ok(());
         }
         let this = self.clone();
@@ -41,7 +21,7 @@ impl Shared {
             Ok(())
         });
         match &checked {
-            Ok(()) => self.unhashed.remove(piece),
+            Ok(()) => drop(self.unhashed.lock().remove(piece)),
             Err(e) => self.give_up(format!("{e:#}")),
         }
         checked
@@ -51,7 +31,7 @@ impl Shared {
     pub(crate) async fn vouch_for_all(self: Arc<Self>) {
         for piece in 0..self.store.layout().pieces() {
             let began = Instant::now();
-            if self.end.is_cancelled() || self.vouch(piece).await.is_err() {
+            if self.setup.end.is_cancelled() || self.vouch(piece).await.is_err() {
                 return;
             }
             sleep(began.elapsed()).await;

@@ -6,13 +6,20 @@
 mod clock;
 #[path = "../examples/flashcrowd/graph.rs"]
 mod graph;
+#[path = "../examples/flashcrowd/links.rs"]
+mod links;
 #[path = "../examples/flashcrowd/node.rs"]
 mod node;
+#[path = "../examples/flashcrowd/params.rs"]
+mod params;
 #[path = "../examples/flashcrowd/sim.rs"]
 mod sim;
+#[path = "../examples/flashcrowd/trunk.rs"]
+mod trunk;
 
+use params::Params;
 use serde_json::Value;
-use sim::{Outcome, Params, run};
+use sim::{Outcome, run};
 use std::{path::Path, time::Duration};
 
 /// The median of three crowds.

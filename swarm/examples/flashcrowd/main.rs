@@ -5,11 +5,15 @@
 
 mod clock;
 mod graph;
+mod links;
 mod node;
+mod params;
 mod sim;
+mod trunk;
 
 use clap::{Parser, ValueEnum};
-use sim::{Outcome, Params, run};
+use params::Params;
+use sim::{Outcome, run};
 use std::time::Duration;
 use swarm::plan::Layout;
 

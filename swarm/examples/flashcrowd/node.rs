@@ -8,7 +8,7 @@ use swarm::plan::{Asker, Deal, Picker, Slots};
 /// As in `swarm/src/peer.rs`: what is sent in one turn.
 const TURN: u32 = 256 << 10;
 
-/// One end of a connection: what its node sends on it. Its number is its node's `Key` and `Ticket` for it.
+/// One end of a connection: what its node sends on it. Its number is its node's `PeerKey` and `Ticket` for it.
 pub struct End {
     /// The other node, and the number of the connection there.
     pub peer: (usize, usize),

@@ -12,110 +12,23 @@
 
 use super::{
     clock::Clock,
-    graph::{Degree, Graph},
+    graph::Graph,
     node::{Blocks, Node, Turn},
+    params::Params,
+    trunk::Trunk,
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::time::Duration;
-use swarm::plan::{Bits, Deal, Landed, Layout, Picker};
+use swarm::plan::{Bits, Deal, Landed, Picker};
 
 /// As in `swarm/src/session.rs`: how often all look for more to ask for, or to show.
 const LOOK: Duration = Duration::from_millis(100);
-/// What may wait before a receiver's link.
-const BACKLOG: Duration = Duration::from_millis(50);
 /// Sent together over HTTP.
 const HTTP_CHUNK: u32 = 16 << 10;
 /// Stands for a piece where the bytes are of no piece.
 const HTTP: u32 = u32::MAX;
 /// Nobody waits for longer.
 const END: Duration = Duration::from_secs(3600);
-
-/// Who sends what to how many, over which links.
-#[derive(Clone, Copy, Debug)]
-pub struct Params {
-    /// The payload.
-    pub layout: Layout,
-    /// How many machines.
-    pub machines: usize,
-    /// Mbit/s of the server's link.
-    pub server: f64,
-    /// Mbit/s of each machine's link, both ways.
-    pub machine: f64,
-    /// The server deals; else it shows everything to everybody.
-    pub dealing: bool,
-    /// From one machine to another.
-    pub latency: Duration,
-    /// Bytes of a connection that the kernel takes before they are sent; what is said waits behind them.
-    pub kernel: u32,
-    /// How often HAVEs go out.
-    pub flush: Duration,
-    /// All machines start within this time...
-    pub spread: Duration,
-    /// ...one after another, with the same time between them, rather than at random.
-    pub even: bool,
-    /// Heads of packets, as a part of what they carry.
-    pub overhead: f64,
-    /// Connections of a machine.
-    pub degree: Degree,
-    /// Blocks that are sent together: more are faster to compute, and less exact.
-    pub grain: usize,
-    /// Mbit/s between two switches; the second half of the machines is on the second one.
-    pub trunk: Option<f64>,
-    /// What a machine loads from the server over HTTP before it joins.
-    pub phase_one: u64,
-    /// How long a machine stays when it has everything, if not for ever.
-    pub stay: Option<Duration>,
-    /// Of everything that is by chance.
-    pub seed: u64,
-}
-
-impl Params {
-    /// 64 MiB, every link 50 Mbit/s both ways.
-    pub fn b(machines: usize) -> Self {
-        Self {
-            // Pieces as `swarm::create` chooses them.
-            layout: Layout::new(64 << 20, 64 << 10),
-            machines,
-            server: 50.0,
-            machine: 50.0,
-            dealing: true,
-            latency: Duration::from_micros(500),
-            kernel: 64 << 10,
-            flush: Duration::from_millis(25),
-            spread: Duration::from_millis(200),
-            even: false,
-            overhead: 0.04,
-            degree: Degree { first: 6, wanted: 18, most: 32, call: Duration::from_millis(3) },
-            grain: if machines > 2000 { 4 } else { 1 },
-            trunk: None,
-            phase_one: 0,
-            stay: None,
-            seed: 1,
-        }
-    }
-
-    /// 256 MiB, the server sends 200 Mbit/s, machines are hardly limited.
-    pub fn a(machines: usize) -> Self {
-        let layout = Layout::new(256 << 20, 256 << 10);
-        Self { layout, server: 200.0, machine: 5000.0, ..Self::b(machines) }
-    }
-
-    /// 64 MiB to two switches with 50 Mbit/s between them, 200 Mbit/s everywhere else.
-    pub fn c(machines: usize) -> Self {
-        Self { server: 200.0, machine: 200.0, trunk: Some(50.0), ..Self::b(machines) }
-    }
-
-    /// 97 MiB, every link 1 Gbit/s, and machines come over 30 s.
-    pub fn s(machines: usize) -> Self {
-        let (layout, spread) = (Layout::new(97 << 20, 64 << 10), Duration::from_secs(30));
-        Self { layout, server: 1000.0, machine: 1000.0, spread, ..Self::b(machines) }
-    }
-
-    /// Seconds that the payload takes over a machine's link.
-    pub fn link(&self) -> f64 {
-        self.layout.size() as f64 * 8.0 / (self.machine.min(self.server) * 1e6)
-    }
-}
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
@@ -156,9 +69,9 @@ pub fn run(params: Params) -> Outcome {
 const SERVER: usize = 0;
 
 /// To a node, and which of its connections.
-type To = (usize, usize);
+pub type To = (usize, usize);
 
-enum Event {
+pub enum Event {
     /// A machine is switched on.
     Boot(usize),
     /// It calls another.
@@ -179,27 +92,16 @@ enum Event {
     Look(usize),
 }
 
-struct World {
-    params: Params,
-    clock: Clock<Event>,
+pub struct World {
+    pub params: Params,
+    pub clock: Clock<Event>,
     /// The server, then the machines.
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
     graph: Graph,
     /// Away from the server's switch, and towards it.
-    trunk: [Trunk; 2],
+    pub trunk: [Trunk; 2],
     done: usize,
-    rng: SmallRng,
-}
-
-/// One direction of the link between two switches.
-#[derive(Default)]
-struct Trunk {
-    /// When all that waits for it is through.
-    full_until: Duration,
-    /// Seconds that a byte takes.
-    byte: f64,
-    /// Bytes.
-    carried: u64,
+    pub rng: SmallRng,
 }
 
 impl World {
@@ -245,7 +147,7 @@ impl World {
         world
     }
 
-    fn plan(&mut self, after: Duration, event: Event) {
+    pub fn plan(&mut self, after: Duration, event: Event) {
         self.clock.plan(self.clock.now + after, event);
     }
 
@@ -395,7 +297,7 @@ impl World {
     }
 
     /// As `Shared::show`.
-    fn show(&mut self, node: usize, end: usize) {
+    pub fn show(&mut self, node: usize, end: usize) {
         let n = &mut self.nodes[node];
         let Some(deal) = &mut n.deal else { return };
         let pieces = deal.show(end as u64, self.clock.now);
@@ -475,107 +377,5 @@ impl World {
             self.plan(Duration::from_nanos(wait), Event::Flush(node));
         }
         self.want(node, end);
-    }
-
-    /// Let those whose turn it is write into the kernel, as `peer::write`, then use the link.
-    fn send(&mut self, node: usize) {
-        self.nodes[node].admit(self.clock.now);
-        let mut at = 0;
-        while let Some(&end) = self.nodes[node].active.get(at) {
-            let e = &self.nodes[node].ends[end];
-            let over = e.uploads.is_empty() || e.turn == Turn::Mine { left: 0 };
-            if over {
-                self.nodes[node].end_turn(at);
-                self.nodes[node].admit(self.clock.now);
-            } else if e.held < self.params.kernel {
-                self.write((node, end));
-            } else {
-                at += 1;
-            }
-        }
-        self.transmit(node);
-    }
-
-    fn write(&mut self, (node, end): To) {
-        let (layout, now) = (self.params.layout, self.clock.now);
-        let n = &mut self.nodes[node];
-        let e = &mut n.ends[end];
-        let piece = e.uploads[0].0;
-        let same = e.uploads.iter().take(self.params.grain).take_while(|u| u.0 == piece).count();
-        let blocks: Vec<u32> = e.uploads.drain(..same).map(|u| u.1).collect();
-        let bytes: u32 = blocks.iter().map(|b| layout.block_len(piece, *b)).sum();
-        if let Turn::Mine { left } = &mut e.turn {
-            *left = left.saturating_sub(bytes);
-        }
-        e.held += bytes;
-        if e.kernel.is_empty() {
-            n.flows.push_back(end);
-        }
-        e.kernel.push_back((bytes, Blocks { piece, blocks }));
-        n.sent += u64::from(bytes);
-        n.slots.sent(0, bytes.into(), now);
-        if let Some(deal) = &mut n.deal {
-            deal.sent(end as u64, piece, bytes, layout.len(piece), now);
-        }
-        self.show(node, end);
-    }
-
-    /// Put the next chunk on the link, if it is free: of each connection in turn.
-    fn transmit(&mut self, node: usize) {
-        if self.nodes[node].sending {
-            return;
-        }
-        let mut earliest = Duration::MAX;
-        for _ in 0..self.nodes[node].flows.len() {
-            let n = &mut self.nodes[node];
-            let Some(end) = n.flows.pop_front() else { break };
-            let to = n.ends[end].peer;
-            let over = self.over_trunk(node, to.0).map_or(Duration::ZERO, |t| t.full_until);
-            let full = self.nodes[to.0].full_until.max(over);
-            // The more waits there, the more likely a sender is to back off, as TCP does: so senders share a link.
-            let patience = BACKLOG.mul_f64(self.rng.random_range(0.5..1.0));
-            let free = full.saturating_sub(patience);
-            if free > self.clock.now {
-                self.nodes[node].flows.push_back(end);
-                earliest = earliest.min(free);
-                continue;
-            }
-            return self.put(node, end, to);
-        }
-        if earliest < Duration::MAX && !self.nodes[node].retrying {
-            self.nodes[node].retrying = true;
-            self.plan(earliest - self.clock.now, Event::Retry(node));
-        }
-    }
-
-    fn put(&mut self, node: usize, end: usize, to: To) {
-        let now = self.clock.now;
-        let n = &mut self.nodes[node];
-        let e = &mut n.ends[end];
-        let Some((bytes, blocks)) = e.kernel.pop_front() else { return };
-        e.held -= bytes;
-        if !e.kernel.is_empty() {
-            n.flows.push_back(end);
-        }
-        n.sending = true;
-        let sent = Duration::from_secs_f64(n.byte * f64::from(bytes));
-        let mut through = now + sent;
-        if let Some(trunk) = self.over_trunk(node, to.0) {
-            trunk.full_until =
-                trunk.full_until.max(now) + Duration::from_secs_f64(trunk.byte * f64::from(bytes));
-            trunk.carried += u64::from(bytes);
-            through = through.max(trunk.full_until);
-        }
-        let peer = &mut self.nodes[to.0];
-        peer.full_until = peer.full_until.max(now) + Duration::from_secs_f64(peer.byte * f64::from(bytes));
-        let here = peer.full_until.max(through) - now + self.params.latency;
-        self.plan(sent, Event::Left(node));
-        self.plan(here, Event::Arrive(to, blocks));
-    }
-
-    /// The link between the switches, if it is on the way.
-    fn over_trunk(&mut self, from: usize, to: usize) -> Option<&mut Trunk> {
-        let [from, to] = [from, to].map(|n| self.nodes[n].switch);
-        (from != to).then(|| &mut self.trunk[from])
     }
 }

@@ -16,7 +16,7 @@
 //! that. It differs from super-seeding (BEP 16) in that it waits for no proof of
 //! spreading, only for the arrival of what it dealt.
 
-use super::{Bits, Key, Meter, Pace};
+use super::{Bits, Meter, Pace, PeerKey};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use std::{collections::HashMap, time::Duration};
 
@@ -79,7 +79,7 @@ impl Machine {
 }
 
 struct Dealt {
-    to: Key,
+    to: PeerKey,
     at: Duration,
 }
 
@@ -92,7 +92,7 @@ pub struct Deal {
     pending: HashMap<u32, Dealt>,
     /// How many machines have each.
     holders: Vec<u16>,
-    machines: HashMap<Key, Machine>,
+    machines: HashMap<PeerKey, Machine>,
     /// From dealing to arrival, as of late.
     usual: Duration,
     /// Shown to those who count and not fetched yet, and when it was last looked who counts.
@@ -124,7 +124,7 @@ impl Deal {
     }
 
     /// A machine comes, and has nothing yet.
-    pub fn join(&mut self, key: Key, now: Duration) {
+    pub fn join(&mut self, key: PeerKey, now: Duration) {
         let none = || Bits::none(self.pieces);
         let machine = Machine {
             seldom: false,
@@ -150,7 +150,7 @@ impl Deal {
     }
 
     /// A machine is slow to ask for what it is shown: show it more at a time.
-    pub fn is_slow_to_ask(&mut self, key: Key) {
+    pub fn is_slow_to_ask(&mut self, key: PeerKey) {
         if let Some(machine) = self.machines.get_mut(&key) {
             machine.seldom = true;
             self.out -= machine.counted();
@@ -159,7 +159,7 @@ impl Deal {
     }
 
     /// A machine has got a piece, from us or from anybody.
-    pub fn has(&mut self, key: Key, piece: u32, now: Duration) {
+    pub fn has(&mut self, key: PeerKey, piece: u32, now: Duration) {
         if let Some(machine) = self.machines.get_mut(&key).filter(|m| !m.has.has(piece)) {
             machine.neighbours |= !machine.shown.has(piece);
             machine.pace.arrived(now);
@@ -168,7 +168,7 @@ impl Deal {
     }
 
     /// A machine has a piece, and it says nothing about its pace: it came with it.
-    pub fn had(&mut self, key: Key, piece: u32, now: Duration) {
+    pub fn had(&mut self, key: PeerKey, piece: u32, now: Duration) {
         let Some(machine) = self.machines.get_mut(&key) else { return };
         if !machine.has.insert(piece) {
             return;
@@ -188,7 +188,7 @@ impl Deal {
 
     /// Bytes of a piece (of `len`) went out to a machine. With the last of them it has
     /// the piece: many clients do not announce to us what they have from us.
-    pub fn sent(&mut self, key: Key, piece: u32, bytes: u32, len: u32, now: Duration) {
+    pub fn sent(&mut self, key: PeerKey, piece: u32, bytes: u32, len: u32, now: Duration) {
         let Some(machine) = self.machines.get_mut(&key) else { return };
         let sent = machine.sent.entry(piece).or_default();
         *sent += bytes;
@@ -199,7 +199,7 @@ impl Deal {
     }
 
     /// A machine is gone. What only it had, or was dealt, is dealt again first.
-    pub fn leave(&mut self, key: Key) {
+    pub fn leave(&mut self, key: PeerKey) {
         let Some(machine) = self.machines.remove(&key) else { return };
         self.out -= machine.counted();
         for piece in machine.has.iter() {
@@ -218,17 +218,17 @@ impl Deal {
     }
 
     /// Whether a machine has any piece.
-    pub fn holds_something(&self, key: Key) -> bool {
+    pub fn holds_something(&self, key: PeerKey) -> bool {
         self.machines.get(&key).is_some_and(|m| !m.has.is_empty())
     }
 
     /// Whether a machine may ask for a piece.
-    pub fn shown(&self, key: Key, piece: u32) -> bool {
+    pub fn shown(&self, key: PeerKey, piece: u32) -> bool {
         self.machines.get(&key).is_some_and(|m| m.shown.has(piece))
     }
 
     /// What to show to a machine now.
-    pub fn show(&mut self, key: Key, now: Duration) -> Vec<u32> {
+    pub fn show(&mut self, key: PeerKey, now: Duration) -> Vec<u32> {
         let mut show = Vec::new();
         while let Some(machine) = self.machines.get_mut(&key) {
             if machine.open >= machine.ahead(now) || !self.may_show(key, now) {
@@ -255,7 +255,7 @@ impl Deal {
     }
 
     /// Whether a machine may be shown one more, as far as the others go.
-    fn may_show(&mut self, key: Key, now: Duration) -> bool {
+    fn may_show(&mut self, key: PeerKey, now: Duration) -> bool {
         if now.saturating_sub(self.looked) >= LOOKED {
             self.look(now);
         }
@@ -275,7 +275,7 @@ impl Deal {
     }
 
     /// The next that was never dealt.
-    fn next(&mut self, key: Key) -> Option<u32> {
+    fn next(&mut self, key: PeerKey) -> Option<u32> {
         // Pieces that machines had from elsewhere need no dealing.
         while self.stack.last().is_some_and(|p| self.holders[*p as usize] > 0) {
             self.stack.pop();
@@ -295,7 +295,7 @@ impl Deal {
     }
 
     /// The one that is overdue with somebody else longest.
-    fn late(&self, key: Key, now: Duration) -> Option<u32> {
+    fn late(&self, key: PeerKey, now: Duration) -> Option<u32> {
         let shown = &self.machines.get(&key)?.shown;
         let overdue = self.pending.iter().filter(|(p, d)| !shown.has(**p) && self.is_late(d, now));
         overdue.min_by_key(|(_, d)| d.at).map(|(p, _)| *p)
@@ -303,7 +303,7 @@ impl Deal {
 
     /// What fewest have, once all are out. What is just arriving somewhere comes from there, and what others can give
     /// is given by them: by us only to a machine that they do not give enough.
-    fn rarest(&mut self, key: Key, now: Duration) -> Option<u32> {
+    fn rarest(&mut self, key: PeerKey, now: Duration) -> Option<u32> {
         let machine = self.machines.get_mut(&key)?;
         let alone = !machine.neighbours && now.saturating_sub(machine.came) > ALONE;
         if !machine.seldom && !alone && machine.pace.missing(now) <= machine.open.into() {

@@ -200,7 +200,7 @@ fn a_bitfield_says_nothing_about_a_pace() {
     assert_eq!(deal.show(1, MS).len() as u32, AHEAD, "and it is served");
 }
 
-fn complete(deal: &Deal, machine: Key) -> bool {
+fn complete(deal: &Deal, machine: PeerKey) -> bool {
     deal.machines.get(&machine).is_some_and(|m| m.has.is_full())
 }
 
@@ -228,13 +228,13 @@ fn who_is_unknown_is_shown_nothing() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Join(Key),
-    Leave(Key),
+    Join(PeerKey),
+    Leave(PeerKey),
     /// It fetches one that it was shown.
-    Fetch(Key),
+    Fetch(PeerKey),
     /// It has one from elsewhere.
-    Has(Key, u32),
-    Show(Key),
+    Has(PeerKey, u32),
+    Show(PeerKey),
     Wait(u32),
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A piece that is being fetched: who is asked for it, which blocks are here, and who has sent each.
 
-use super::Key;
+use super::PeerKey;
 use std::time::Duration;
 
 /// Stands for a block that nobody has sent: it was in the file before.
@@ -16,14 +16,14 @@ pub(super) enum Block {
 
 pub(super) struct Flight {
     /// Who is asked for it, the longest first.
-    pub holders: Vec<Key>,
+    pub holders: Vec<PeerKey>,
     pub blocks: Vec<Block>,
     pub missing: u32,
     pub here: u32,
     pub since: Duration,
     pub first: Option<Duration>,
     pub last: Duration,
-    pub senders: Vec<Key>,
+    pub senders: Vec<PeerKey>,
     /// Which of `senders` has sent each block.
     by: Vec<u16>,
     /// Some of it was here before, not verified.
@@ -53,7 +53,7 @@ impl Flight {
     }
 
     /// A peer has sent a block, which is about to be written. False: it is not missing.
-    pub fn claim(&mut self, key: Key, block: u32, now: Duration) -> bool {
+    pub fn claim(&mut self, key: PeerKey, block: u32, now: Duration) -> bool {
         let n = block as usize;
         if self.blocks.get(n) != Some(&Block::Missing) {
             return false;
@@ -91,21 +91,21 @@ impl Flight {
     }
 
     /// The blocks that are here and were sent by somebody, and by whom.
-    pub fn sent(&self) -> Vec<(u32, Key)> {
+    pub fn sent(&self) -> Vec<(u32, PeerKey)> {
         self.here().into_iter().filter_map(|b| Some((b, self.sender(b)?))).collect()
     }
 
-    fn sender(&self, block: u32) -> Option<Key> {
+    fn sender(&self, block: u32) -> Option<PeerKey> {
         self.senders.get(usize::from(self.by[block as usize])).copied()
     }
 
     /// How many of the blocks that are here a peer has sent.
-    pub fn share(&self, key: Key) -> usize {
+    pub fn share(&self, key: PeerKey) -> usize {
         self.sent().iter().filter(|(_, k)| *k == key).count()
     }
 
     /// The blocks that are here, but not sent by whom `keep` names, are missing again. Which these are.
-    pub fn purge(&mut self, keep: impl Fn(Option<Key>) -> bool) -> Vec<u32> {
+    pub fn purge(&mut self, keep: impl Fn(Option<PeerKey>) -> bool) -> Vec<u32> {
         let gone: Vec<u32> = self.here().into_iter().filter(|b| !keep(self.sender(*b))).collect();
         for block in &gone {
             self.blocks[*block as usize] = Block::Missing;

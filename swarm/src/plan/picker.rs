@@ -13,7 +13,7 @@
 mod trial;
 
 use super::{
-    BLOCK, Bits, Layout, Meter,
+    BLOCK, Bits, Layout, Meter, PeerKey,
     flight::{Block, Flight},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -22,10 +22,6 @@ use std::{
     ops::Range,
     time::Duration,
 };
-pub use trial::Changes;
-
-/// A peer, for as long as its connection lasts.
-pub type Key = u64;
 
 /// Candidates that are compared for rarity; with more, a random stretch of them.
 const COMPARED: usize = 512;
@@ -72,7 +68,16 @@ pub struct Order {
     /// Its blocks that are missing, in the order in which they are asked for.
     pub blocks: Vec<u32>,
     /// Who was asked before, and must not send them any more.
-    pub instead_of: Option<Key>,
+    pub instead_of: Option<PeerKey>,
+}
+
+/// What is to be said to peers, since others are trusted no longer.
+#[derive(Default)]
+pub struct Changes {
+    /// Blocks to ask for besides.
+    pub more: Vec<(PeerKey, Order)>,
+    /// Blocks that need not come any more.
+    pub less: Vec<(PeerKey, Order)>,
 }
 
 /// What becomes of a block that has arrived and is written.
@@ -103,7 +108,7 @@ pub struct Reserved {
     /// Its blocks that are in the file already, not verified.
     pub here: Vec<u32>,
     /// Those of them that a peer has sent.
-    pub sent: Vec<(u32, Key)>,
+    pub sent: Vec<(u32, PeerKey)>,
 }
 
 /// See the module's text.
@@ -114,13 +119,13 @@ pub struct Picker {
     flying: Bits,
     unwanted: Bits,
     seen: Vec<u16>,
-    peers: HashMap<Key, Peer>,
+    peers: HashMap<PeerKey, Peer>,
     flights: HashMap<u32, Flight>,
     /// Blocks that are here of pieces that nobody has been asked for yet, not verified.
     begun: HashMap<u32, Vec<u32>>,
     /// Pieces that were wrong, and peers that had part in one: see [`trial`].
     tried: HashSet<u32>,
-    suspects: HashSet<Key>,
+    suspects: HashSet<PeerKey>,
     /// How long a piece took, as of late.
     usual: Duration,
     /// What comes from all.
@@ -181,14 +186,14 @@ impl Picker {
     }
 
     /// A peer that has nothing yet, and lets us ask when it says so. `server`: it is the server's seeder.
-    pub fn join(&mut self, key: Key, server: bool) {
+    pub fn join(&mut self, key: PeerKey, server: bool) {
         let has = Bits::none(self.layout.pieces());
         let peer = Peer { has, server, choking: true, asked: 0, meter: Meter::default(), pace: 0.0 };
         self.peers.insert(key, peer);
     }
 
     /// A peer is gone. True: it held something that others can take now.
-    pub fn leave(&mut self, key: Key) -> bool {
+    pub fn leave(&mut self, key: PeerKey) -> bool {
         let Some(peer) = self.peers.remove(&key) else { return false };
         peer.has.iter().for_each(|i| self.seen[i as usize] -= 1);
         self.suspects.remove(&key);
@@ -196,7 +201,7 @@ impl Picker {
     }
 
     /// A peer will answer no requests, or will again. True: it held something that others can take now.
-    pub fn choke(&mut self, key: Key, choking: bool) -> bool {
+    pub fn choke(&mut self, key: PeerKey, choking: bool) -> bool {
         let Some(peer) = self.peers.get_mut(&key) else { return false };
         peer.choking = choking;
         if choking {
@@ -205,7 +210,7 @@ impl Picker {
         choking && self.drop_flights(key)
     }
 
-    fn drop_flights(&mut self, key: Key) -> bool {
+    fn drop_flights(&mut self, key: PeerKey) -> bool {
         let mut any = false;
         for flight in self.flights.values_mut().filter(|f| f.holders.contains(&key)) {
             flight.holders.retain(|k| *k != key);
@@ -215,7 +220,7 @@ impl Picker {
     }
 
     /// A peer has a piece. True: one that we lack.
-    pub fn has(&mut self, key: Key, piece: u32) -> bool {
+    pub fn has(&mut self, key: PeerKey, piece: u32) -> bool {
         let Some(peer) = self.peers.get_mut(&key) else { return false };
         if peer.has.insert(piece) {
             self.seen[piece as usize] += 1;
@@ -224,33 +229,33 @@ impl Picker {
     }
 
     /// Which of `pieces` it was not known that a peer has.
-    pub fn news(&self, key: Key, pieces: &Bits) -> Vec<u32> {
+    pub fn news(&self, key: PeerKey, pieces: &Bits) -> Vec<u32> {
         let known = self.peers.get(&key).map(|p| &p.has);
         known.map_or_else(Vec::new, |has| pieces.without([has, has], 0).collect())
     }
 
     /// Whether a peer has a piece.
-    pub fn peer_has(&self, key: Key, piece: u32) -> bool {
+    pub fn peer_has(&self, key: PeerKey, piece: u32) -> bool {
         self.peers.get(&key).is_some_and(|p| p.has.has(piece))
     }
 
     /// Whether there is nothing that we could give a peer.
-    pub fn peer_has_ours(&self, key: Key) -> bool {
+    pub fn peer_has_ours(&self, key: PeerKey) -> bool {
         self.peers.get(&key).is_some_and(|p| !self.have.exceeds(&p.has))
     }
 
     /// Whether a peer has something that we lack.
-    pub fn interesting(&self, key: Key) -> bool {
+    pub fn interesting(&self, key: PeerKey) -> bool {
         self.peers.get(&key).is_some_and(|p| p.has.without([&self.have, &self.unwanted], 0).next().is_some())
     }
 
     /// Blocks that a peer was asked for, and still owes.
-    pub fn asked(&self, key: Key) -> u32 {
+    pub fn asked(&self, key: PeerKey) -> u32 {
         self.peers.get(&key).map_or(0, |p| p.asked)
     }
 
     /// What to ask a peer for now: nothing while it owes enough.
-    pub fn pick(&mut self, key: Key, now: Duration) -> Option<Order> {
+    pub fn pick(&mut self, key: PeerKey, now: Duration) -> Option<Order> {
         let peer = self.peers.get_mut(&key)?;
         let ahead = peer.meter.rising(now) * AHEAD.as_secs_f64() / f64::from(BLOCK);
         if peer.choking || peer.asked > (ahead as u32).clamp(*AHEAD_BLOCKS.start(), *AHEAD_BLOCKS.end()) {
@@ -279,7 +284,7 @@ impl Picker {
     }
 
     /// A piece that somebody began and left.
-    fn unfinished(&self, key: Key) -> Option<u32> {
+    fn unfinished(&self, key: PeerKey) -> Option<u32> {
         let peer = self.peers.get(&key)?;
         let left = |(piece, f): (&u32, &Flight)| {
             (f.holders.is_empty() && f.missing > 0 && peer.has.has(*piece)).then_some(*piece)
@@ -287,7 +292,7 @@ impl Picker {
         self.flights.iter().find_map(left)
     }
 
-    fn is_slow(&mut self, key: Key, now: Duration) -> bool {
+    fn is_slow(&mut self, key: PeerKey, now: Duration) -> bool {
         let pace = self.quick_pace(now);
         self.peers.get(&key).is_some_and(|p| p.is_slow(pace))
     }
@@ -309,7 +314,7 @@ impl Picker {
     }
 
     /// What fewest have. A slow one is not asked for what a quick one has.
-    fn rarest(&mut self, key: Key, slow: bool) -> Option<u32> {
+    fn rarest(&mut self, key: PeerKey, slow: bool) -> Option<u32> {
         let from = self.rng.random_range(0..self.layout.pieces());
         let peer = self.peers.get(&key)?;
         // As long as it is not known who was to blame, many are asked for less than they could send.
@@ -332,7 +337,7 @@ impl Picker {
     }
 
     /// The flight that will take longest, if this peer would be done much sooner.
-    fn slowest(&mut self, key: Key, now: Duration) -> Option<u32> {
+    fn slowest(&mut self, key: PeerKey, now: Duration) -> Option<u32> {
         let rate = self.peers.get_mut(&key)?.meter.rate(now);
         let peer = self.peers.get(&key)?;
         // Nothing is left but what is asked for: then it only costs what is idle anyway.
@@ -358,7 +363,7 @@ impl Picker {
         worst.map(|w| w.1)
     }
 
-    fn give(&mut self, piece: u32, key: Key, now: Duration) -> Order {
+    fn give(&mut self, piece: u32, key: PeerKey, now: Duration) -> Order {
         self.flying.insert(piece);
         let alone = self.is_tried(piece, key);
         let count = self.layout.blocks(piece);
@@ -391,7 +396,7 @@ impl Picker {
     /// A block has arrived and is about to be written. `None`: it is not wanted (of this peer: one
     /// that was not asked could spoil what others send, and have them blamed), or here already. Else who
     /// else was asked for it.
-    pub fn claim(&mut self, key: Key, piece: u32, block: u32, now: Duration) -> Option<Vec<Key>> {
+    pub fn claim(&mut self, key: PeerKey, piece: u32, block: u32, now: Duration) -> Option<Vec<PeerKey>> {
         let len = self.layout.block_len(piece, block);
         self.meter.add(now, len.into());
         if let Some(peer) = self.peers.get_mut(&key) {
@@ -458,7 +463,7 @@ impl Picker {
     }
 
     /// A peer alone has sent a piece, in this time.
-    fn timed(&mut self, key: Key, took: Duration, piece: u32) {
+    fn timed(&mut self, key: PeerKey, took: Duration, piece: u32) {
         let len = self.layout.len(piece);
         let Some(peer) = self.peers.get_mut(&key).filter(|_| len > BLOCK) else { return };
         let pace = took.max(BURST).as_secs_f64() / f64::from(len - BLOCK);

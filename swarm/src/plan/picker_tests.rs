@@ -22,14 +22,14 @@ fn with_seeders(pieces: u32, n: u64) -> Picker {
     picker
 }
 
-fn peer(picker: &mut Picker, key: Key, pieces: impl IntoIterator<Item = u32>) {
+fn peer(picker: &mut Picker, key: PeerKey, pieces: impl IntoIterator<Item = u32>) {
     picker.join(key, false);
     picker.choke(key, false);
     pieces.into_iter().for_each(|p| _ = picker.has(key, p));
 }
 
 /// A block arrives and is written.
-fn get(picker: &mut Picker, key: Key, piece: u32, block: u32, now: Duration) -> Option<Landed> {
+fn get(picker: &mut Picker, key: PeerKey, piece: u32, block: u32, now: Duration) -> Option<Landed> {
     picker.claim(key, piece, block, now)?;
     Some(picker.landed(piece, block))
 }
@@ -135,7 +135,7 @@ fn another_peer_goes_on_with_what_is_missing() {
 }
 
 /// Of 100 pieces, peer `key` sends one in `took`.
-fn send(picker: &mut Picker, key: Key, took: Duration, now: &mut Duration) {
+fn send(picker: &mut Picker, key: PeerKey, took: Duration, now: &mut Duration) {
     let piece = picker.pick(key, *now).expect("there is something to fetch").piece;
     for block in 0..BLOCKS {
         get(picker, key, piece, block, *now + took * block / (BLOCKS - 1));
@@ -341,23 +341,23 @@ fn http_never_takes_what_is_being_written_or_verified() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Join(Key),
-    Leave(Key),
-    Choke(Key, bool),
-    Has(Key, u32),
-    Pick(Key),
+    Join(PeerKey),
+    Leave(PeerKey),
+    Choke(PeerKey, bool),
+    Has(PeerKey, u32),
+    Pick(PeerKey),
     /// A block that was asked for arrives, the how-manieth; else any.
-    Arrive(Key, usize),
-    Any(Key, u32, u32),
+    Arrive(PeerKey, usize),
+    Any(PeerKey, u32, u32),
     /// The oldest write is done, and the piece, if whole, is right.
     Write(bool),
     Reserve,
     /// HTTP is done with its oldest piece, and it is right.
     Http(bool),
     Wait(u32),
-    Suspect(Key),
+    Suspect(PeerKey),
     Trust,
-    Disown(Key),
+    Disown(PeerKey),
 }
 
 const PIECES: u32 = 6;

@@ -3,7 +3,7 @@
 //! addresses, is displaced by whoever comes; and who has many gives some of them to who has few. Pure, as everything in
 //! [`super`].
 
-use super::Key;
+use super::PeerKey;
 use crate::places::host;
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -17,7 +17,7 @@ const STUCK: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub struct Seat {
     /// Which.
-    pub key: Key,
+    pub key: PeerKey,
     /// Its other end.
     pub ip: IpAddr,
     /// How long no block has gone either way.
@@ -34,7 +34,7 @@ impl Seat {
 }
 
 /// Who has to go, so that somebody at `newcomer` can come. None: nobody.
-pub fn displaced(seats: &[Seat], newcomer: IpAddr) -> Option<Key> {
+pub fn displaced(seats: &[Seat], newcomer: IpAddr) -> Option<PeerKey> {
     let mut count: HashMap<IpAddr, usize> = HashMap::new();
     seats.iter().for_each(|s| *count.entry(host(s.ip)).or_default() += 1);
     let of = |s: &Seat| count[&host(s.ip)];
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn seat(key: Key, ip: &str, quiet: u64, waits: bool) -> Seat {
+    fn seat(key: PeerKey, ip: &str, quiet: u64, waits: bool) -> Seat {
         Seat { key, ip: ip.parse().unwrap(), quiet: Duration::from_secs(quiet), waits }
     }
 
-    fn who(seats: &[Seat], newcomer: &str) -> Option<Key> {
+    fn who(seats: &[Seat], newcomer: &str) -> Option<PeerKey> {
         displaced(seats, newcomer.parse().unwrap())
     }
 

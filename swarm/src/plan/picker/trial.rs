@@ -6,16 +6,8 @@
 //! are suspected. Who then sends a wrong piece is guilty; and the right piece
 //! tells whose blocks of the wrong one were others (see [`super::super::Blame`]).
 
-use super::{Flight, Key, Order, Picker};
-
-/// What is to be said to peers, since others are trusted no longer.
-#[derive(Default)]
-pub struct Changes {
-    /// Blocks to ask for besides.
-    pub more: Vec<(Key, Order)>,
-    /// Blocks that need not come any more.
-    pub less: Vec<(Key, Order)>,
-}
+use super::{Changes, Order, Picker};
+use crate::plan::{PeerKey, flight::Flight};
 
 fn order(piece: u32, blocks: Vec<u32>) -> Order {
     Order { piece, blocks, instead_of: None }
@@ -23,11 +15,11 @@ fn order(piece: u32, blocks: Vec<u32>) -> Order {
 
 impl Picker {
     /// These peers have had part in a wrong piece: from now on a piece is asked of one of them alone.
-    pub fn suspect(&mut self, keys: impl IntoIterator<Item = Key>) -> Changes {
+    pub fn suspect(&mut self, keys: impl IntoIterator<Item = PeerKey>) -> Changes {
         self.suspects.extend(keys.into_iter().filter(|k| self.peers.contains_key(k)));
         let mut changes = Changes::default();
         for (piece, flight) in self.flights.iter_mut().filter(|(_, f)| f.missing > 0 && !f.alone) {
-            let part = |k: &Key| self.suspects.contains(k);
+            let part = |k: &PeerKey| self.suspects.contains(k);
             if !flight.holders.iter().any(part) && !flight.senders.iter().any(part) {
                 continue;
             }
@@ -54,13 +46,13 @@ impl Picker {
     }
 
     /// These peers are suspected no longer.
-    pub fn trust(&mut self, trusted: impl Fn(Key) -> bool) {
+    pub fn trust(&mut self, trusted: impl Fn(PeerKey) -> bool) {
         self.suspects.retain(|k| !trusted(*k));
     }
 
     /// A peer is guilty: what it has sent of unfinished pieces is asked of those who are at them too. It is
     /// gone soon ([`Picker::leave`]).
-    pub fn disown(&mut self, key: Key) -> Changes {
+    pub fn disown(&mut self, key: PeerKey) -> Changes {
         self.drop_flights(key);
         if let Some(peer) = self.peers.get_mut(&key) {
             (peer.asked, peer.choking) = (0, true);
@@ -79,17 +71,17 @@ impl Picker {
     }
 
     /// Who has sent which blocks of a piece.
-    pub fn sent(&self, piece: u32) -> Vec<(u32, Key)> {
+    pub fn sent(&self, piece: u32) -> Vec<(u32, PeerKey)> {
         self.flights.get(&piece).map_or_else(Vec::new, Flight::sent)
     }
 
     /// Whether a peer, gone perhaps, has sent something of a piece that is not verified yet.
-    pub fn has_sent(&self, key: Key) -> bool {
+    pub fn has_sent(&self, key: PeerKey) -> bool {
         self.flights.values().any(|f| f.senders.contains(&key))
     }
 
     /// Whether a piece is asked of one peer only.
-    pub(super) fn is_tried(&self, piece: u32, key: Key) -> bool {
+    pub(super) fn is_tried(&self, piece: u32, key: PeerKey) -> bool {
         let suspected = |f: &Flight| f.alone || f.senders.iter().any(|k| self.suspects.contains(k));
         self.suspects.contains(&key)
             || self.tried.contains(&piece)
