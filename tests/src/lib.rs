@@ -47,13 +47,4 @@ pub use peer::{FETCH, Peer, all_complete};
 pub use server::{AUTHORITATIVE, Client, Server, dhcp_server, little_memory, lives_on};
 pub use site::Site;
 pub use timeline::{Timeline, table};
-pub use vm::{Vm, VmConfig};
-
-use std::time::Duration;
-
-/// What our images say on the console when the boot is done.
-pub const MULTI_USER: &str = "lab: systemd reached multi-user.target";
-
-/// The longest that a machine may take to boot. Software emulation on two
-/// cores with three machines is slow; a hang must still be told from it.
-pub const BOOT: Duration = Duration::from_secs(420);
+pub use vm::{BOOT, MULTI_USER, Vm, VmConfig};

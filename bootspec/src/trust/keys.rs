@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! minisign's public keys and signatures.
 
-use super::{Distrust, Evidence};
 use crate::base64;
-use minisign_verify::{PublicKey, Signature};
+use minisign_verify::PublicKey;
 use std::fmt;
 
 /// Bytes of a public key's file at most; it has two lines.
@@ -39,7 +38,7 @@ impl KeyId {
 
 /// The public keys whose word counts. [`Display`](fmt::Display) names them.
 #[derive(Clone, Debug, Default)]
-pub struct Keys(Vec<(KeyId, PublicKey)>);
+pub struct Keys(pub(super) Vec<(KeyId, PublicKey)>);
 
 impl Keys {
     /// Take one more, by its file's content. Returns which it is.
@@ -54,30 +53,6 @@ impl Keys {
     /// Which they are.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> {
         self.0.iter().map(|(id, _)| *id)
-    }
-
-    /// Who signed the statement. What it says is not looked at.
-    pub(super) fn verify(&self, evidence: &Evidence) -> Result<KeyId, Distrust> {
-        let Evidence { statement, signature } = evidence;
-        if signature.is_empty() || statement.is_empty() {
-            return Err(Distrust::Unsigned);
-        }
-        if signature.len() > MAX_SIGNATURE {
-            return Err(Distrust::Damaged("it is too large"));
-        }
-        let text = std::str::from_utf8(signature).map_err(|_| Distrust::Damaged("it is no text"))?;
-        let parsed = Signature::decode(text).ok().zip(KeyId::of(signature));
-        let (signature, id) =
-            parsed.ok_or(Distrust::Damaged("it is no signature of minisign, or a part of one"))?;
-        let mut ours = self.0.iter().filter(|(ours, _)| *ours == id).peekable();
-        if ours.peek().is_none() {
-            return Err(Distrust::Stranger(id));
-        }
-        // The form in which nothing is hashed first is minisign's of before 2021: a second way to sign is one too many.
-        match ours.any(|(_, key)| key.verify(statement, &signature, false).is_ok()) {
-            true => Ok(id),
-            false => Err(Distrust::Forged(id)),
-        }
     }
 }
 

@@ -12,6 +12,7 @@ pub use keys::{KeyId, Keys, MAX_KEY, MAX_SIGNATURE};
 pub use statement::{MAX_STATEMENT, Statement, Version};
 
 use crate::{ImageName, InfoHash, Sha256Sum};
+use minisign_verify::Signature;
 use std::collections::BTreeMap;
 
 /// What a .torrent's file name becomes for its statement.
@@ -106,6 +107,30 @@ impl Keys {
         match wanted.newest.get(name) {
             Some(newest) if version < newest => Err(Distrust::Older(signed.into(), *newest)),
             _ => Ok(signed),
+        }
+    }
+
+    /// Who signed the statement. What it says is not looked at.
+    fn verify(&self, evidence: &Evidence) -> Result<KeyId, Distrust> {
+        let Evidence { statement, signature } = evidence;
+        if signature.is_empty() || statement.is_empty() {
+            return Err(Distrust::Unsigned);
+        }
+        if signature.len() > MAX_SIGNATURE {
+            return Err(Distrust::Damaged("it is too large"));
+        }
+        let text = std::str::from_utf8(signature).map_err(|_| Distrust::Damaged("it is no text"))?;
+        let parsed = Signature::decode(text).ok().zip(KeyId::of(signature));
+        let (signature, id) =
+            parsed.ok_or(Distrust::Damaged("it is no signature of minisign, or a part of one"))?;
+        let mut ours = self.0.iter().filter(|(ours, _)| *ours == id).peekable();
+        if ours.peek().is_none() {
+            return Err(Distrust::Stranger(id));
+        }
+        // The form in which nothing is hashed first is minisign's of before 2021: a second way to sign is one too many.
+        match ours.any(|(_, key)| key.verify(statement, &signature, false).is_ok()) {
+            true => Ok(id),
+            false => Err(Distrust::Forged(id)),
         }
     }
 }

@@ -50,12 +50,17 @@ const AGENT: Storeys = &[
     ("programs", "cli fetch init lib main main_tls"),
 ];
 
-/// Programs and libraries of the workspace.
+/// Every program and library of the workspace.
 const CRATES: &[(&str, Storeys)] = &[
+    ("bootspec/src", &[]),
     ("swarm/src", SWARM),
     ("swarm/examples/flashcrowd", &[]),
     ("agent/src", AGENT),
     ("server/src", SERVER),
+    ("tests/src", &[]),
+    ("tests/src/bin/bench", &[]),
+    ("tests/src/bin/demo", &[]),
+    ("tests/src/bin/reliability", &[]),
     ("fuzz/src", &[]),
 ];
 

@@ -2,7 +2,9 @@
 //! A Debian root whose initrd is made by dracut with our module.
 
 use super::{
-    Suite, cached, hook_files, key_of, live,
+    Suite, cached,
+    common::hook_files,
+    key_of, live,
     root::{bootstrap, chroot, install, name_of, over, pack, speaks},
 };
 use crate::agent_binary;

@@ -2,7 +2,9 @@
 //! What our hooks put into an initrd where there is a key, and the certificate of an authority.
 
 use super::{
-    Suite, cached, hook_files, key_of, live,
+    Suite, cached,
+    common::hook_files,
+    key_of, live,
     root::{base, chroot, install, over},
 };
 use crate::agent_binary;

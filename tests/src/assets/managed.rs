@@ -2,7 +2,7 @@
 //! Roots in which somebody looks after the network, as Debian's packages set it up: ifupdown with a DHCP client,
 //! NetworkManager, systemd-networkd, or nobody; with systemd-resolved or without.
 
-use super::{APPEND, IMAGE, Suite, cached, hook_files, key_of, root};
+use super::{APPEND, IMAGE, Suite, cached, common::hook_files, key_of, root};
 use crate::{Cmd, agent_binary, server_binary};
 use anyhow::Result;
 use std::{

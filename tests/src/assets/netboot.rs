@@ -3,7 +3,9 @@
 //! makes by itself.
 
 use super::{
-    Suite, cached, hook_files, key_of,
+    Suite, cached,
+    common::hook_files,
+    key_of,
     root::{base, chroot, install, name_of, over},
 };
 use crate::agent_binary;

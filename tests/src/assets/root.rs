@@ -2,7 +2,7 @@
 //! Making a Debian root in two steps: the packages (slow, rarely changed), and
 //! over them our agent and hook with a new initramfs.
 
-use super::{Suite, apt, cached, hook_files, key_of};
+use super::{Suite, apt, cached, common::hook_files, key_of};
 use crate::{Cmd, agent_binary, workspace};
 use anyhow::{Context, Result};
 use nix::{

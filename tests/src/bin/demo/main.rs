@@ -6,15 +6,17 @@
 
 mod attach;
 mod screen;
+mod state;
 
 use anyhow::{Context, Result, bail, ensure};
 use bootspec::units::human_size;
 use boottorrent_tests::{
-    BOOT, Client, Lab, MULTI_USER, Server, Timeline, Vm,
+    BOOT, Lab, Server, Timeline, Vm,
     assets::{self, Suite},
     server_binary, table,
 };
 use screen::Screen;
+use state::State;
 use std::{
     process::ExitCode,
     time::{Duration, Instant},
@@ -119,32 +121,6 @@ fn watch(machines: &mut [Vm], server: &mut Server) -> Result<()> {
             }
         }
         std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
-/// One machine now.
-struct State {
-    name: String,
-    phase: &'static str,
-    detail: String,
-    up: bool,
-}
-
-impl State {
-    fn of(vm: &Vm, clients: &[Client]) -> Self {
-        let seen = |text: &str| vm.console().has(text);
-        let client = clients.iter().find(|c| c.id == vm.mac());
-        let (up, linux) = (seen(MULTI_USER), seen("Linux version"));
-        let phase = match client {
-            _ if up => "up",
-            Some(c) if c.phase == bootspec::Phase::Seed => "systemd",
-            Some(c) => c.phase.as_str(),
-            None if linux => "kernel",
-            None if seen("/vmlinuz... ") => "loading kernel+initrd",
-            None => "firmware, iPXE",
-        };
-        let detail = client.map(|c| screen::detail(&c.progress, phase == "download")).unwrap_or_default();
-        Self { name: vm.name().into(), phase, detail, up }
     }
 }
 

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Live progress: a table that is redrawn on a terminal, lines elsewhere.
 
-use crate::State;
-use bootspec::{
-    Progress,
-    units::{human_rate, human_size},
-};
+use crate::state::State;
 use std::{
     io::{IsTerminal, Write},
     time::Duration,
@@ -55,18 +51,4 @@ impl Screen {
             }
         }
     }
-}
-
-/// A machine's bytes in one line; rates only while they mean something.
-pub fn detail(p: &Progress, rates: bool) -> String {
-    if p.total == 0 {
-        return String::new();
-    }
-    let (server, machines) = (human_size(p.from_server + p.from_http), human_size(p.from_peers));
-    let from = format!("{server} from server, {machines} from machines");
-    if !rates {
-        return from;
-    }
-    let (down, up) = (human_rate(p.down_rate), human_rate(p.up_rate));
-    format!("{:3.0} %  down {down:>9}  up {up:>9}  {from}", p.percent())
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! aria2, everywhere.
 
-use super::{Contestant, Done, Machine, Serving, Stage, foreign, torrent, words};
+use super::stage::{Contestant, Done, Machine, Serving, Stage, foreign, torrent, words};
 use crate::{payload::NAME, setup::Setup};
 use anyhow::Result;
 use boottorrent_tests::Cmd;

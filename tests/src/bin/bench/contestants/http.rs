@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! nginx and curl.
 
-use super::{Contestant, Done, Machine, Serving, Stage};
+use super::stage::{Contestant, Done, Machine, Serving, Stage};
 use crate::setup::Setup;
 use anyhow::{Result, ensure};
 use boottorrent_tests::{Cmd, Lab};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! BootTorrent, with either of its seeders.
 
-use super::{Contestant, Done, Machine, Serving, Stage, until_seeded};
+use super::stage::{Contestant, Done, Machine, Serving, Stage, until_seeded};
 use crate::{payload::NAME, setup::Setup};
 use anyhow::Result;
 use boottorrent_tests::{Cmd, Lab, Server, agent_binary};

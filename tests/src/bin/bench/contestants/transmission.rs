@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Transmission, everywhere.
 
-use super::{Contestant, Done, Machine, Serving, Stage, foreign, torrent};
+use super::stage::{Contestant, Done, Machine, Serving, Stage, foreign, torrent};
 use crate::{payload::NAME, setup::Setup};
 use anyhow::Result;
 use boottorrent_tests::Cmd;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! udpcast: multicast, all machines at once.
 
-use super::{Contestant, Done, Machine, Serving, Stage, words};
+use super::stage::{Contestant, Done, Machine, Serving, Stage, words};
 use crate::setup::Setup;
 use anyhow::Result;
 use boottorrent_tests::Cmd;
