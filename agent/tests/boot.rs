@@ -63,6 +63,10 @@ fn machine(dir: &Path) {
 
 /// Boot, as far as the image is handed to the initrd's own scripts.
 fn boot(dir: &Path, words: &str) -> Output {
+    boot_by(Command::new(env!("CARGO_BIN_EXE_boottorrent-agent")), dir, words)
+}
+
+fn boot_by(mut command: Command, dir: &Path, words: &str) -> Output {
     fs::write(
         dir.join("cmdline"),
         format!(
@@ -73,7 +77,6 @@ fn boot(dir: &Path, words: &str) -> Output {
     .unwrap();
     fs::write(dir.join("run/net-lo.conf"), "DEVICE='lo'\nIPV4ADDR='127.0.0.1'\n").unwrap();
     fs::write(dir.join("kmsg"), "").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_boottorrent-agent"));
     command.args(["boot", "--child", "--medium", "--port", "0"]);
     for (flag, path) in [
         ("--cmdline-file", "cmdline"),
@@ -118,4 +121,34 @@ fn another_image_than_the_pinned_one_does_not_boot() {
     let pin = "0123456789012345678901234567890123456789";
     let ended = boot(dir.path(), &format!("boottorrent.server=http://{server} boottorrent.infohash={pin}"));
     assert_eq!(ended.stdout.first(), Some(&11), "{}", log(dir.path()));
+}
+
+/// What is written to the disk is there after a power cut: the file is synced before it gets its name, its folder afterwards.
+#[test]
+fn what_is_kept_is_synced_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    machine(dir.path());
+    let server = serve("404 Not Found", "");
+    let calls = dir.path().join("calls");
+    let mut strace = Command::new("strace");
+    strace.args(["--follow-forks", "--decode-fds=path", "--trace=rename,renameat,renameat2,fsync,fdatasync"]);
+    strace.arg("--output").arg(&calls).arg(env!("CARGO_BIN_EXE_boottorrent-agent"));
+    let ended = boot_by(strace, dir.path(), &format!("boottorrent.server=http://{server}"));
+    assert_eq!(ended.stdout.first(), Some(&0), "{}", log(dir.path()));
+
+    let calls = fs::read_to_string(calls).unwrap();
+    let calls: Vec<&str> = calls.lines().collect();
+    let folder = dir.path().join("run/disk/sda1/boottorrent");
+    let kept = |line: &&str| line.contains("rename") && line.contains(folder.to_str().unwrap());
+    assert!(calls.iter().any(kept), "nothing was kept: {calls:#?}");
+    for (at, rename) in calls.iter().enumerate().filter(|(_, line)| kept(line)) {
+        let new = rename.split('"').nth(1).unwrap();
+        let synced = |calls: &[&str], path: &str| {
+            calls
+                .iter()
+                .any(|c| c.contains("sync(") && c.contains(&format!("<{path}>")) && c.ends_with("= 0"))
+        };
+        assert!(synced(&calls[..at], new), "{rename}: {calls:#?}");
+        assert!(synced(&calls[at..], folder.to_str().unwrap()), "{rename}: {calls:#?}");
+    }
 }

@@ -8,6 +8,14 @@ mod certificate;
 mod common;
 
 use common::{Server, World, connect_from, until};
+use nix::{
+    sys::{
+        ptrace,
+        signal::Signal,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 use std::{
     fs,
     io::{Read, Write},
@@ -206,4 +214,38 @@ fn tls_that_does_not_begin() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     all_is_well(&server, "TLS");
     drop(held);
+}
+
+/// Whatever has brought the server to a standstill: its threads are stopped one by one, but for the one that listens for
+/// SIGTERM.
+#[test]
+fn sigterm_ends_a_server_that_stands_still() {
+    let w = World::new();
+    let server = Server::start(&w, &["--no-seed"]);
+    let pid = Pid::from_raw(server.child.id() as i32);
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut stopped = 0;
+    for task in tasks.map(|t| t.unwrap().path()) {
+        if fs::read_to_string(task.join("comm")).unwrap().trim() != "sigterm" {
+            let thread = Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
+            ptrace::seize(thread, ptrace::Options::empty()).unwrap();
+            ptrace::interrupt(thread).unwrap();
+            stopped += 1;
+        }
+    }
+    assert!(stopped > 1, "{stopped}");
+    common::signal(&server.child, Signal::SIGTERM);
+    let began = Instant::now();
+    // Whoever traces must hear of the end of each thread before that of the process.
+    let code = loop {
+        match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG))
+            .unwrap()
+        {
+            WaitStatus::Exited(who, code) if who == pid => break Some(code),
+            WaitStatus::Signaled(who, ..) if who == pid => break None,
+            _ if began.elapsed() > Duration::from_secs(20) => common::signal(&server.child, Signal::SIGKILL),
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    assert_eq!(code, Some(0), "none: it had to be killed");
 }
