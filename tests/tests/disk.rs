@@ -11,6 +11,7 @@ use boottorrent_tests::{
 use std::{
     fs::{self, File},
     io::Read,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -138,9 +139,14 @@ fn written_to_a_disk_that_then_boots_alone() -> Result<()> {
         let data = Cmd::new("du").args(["-m", "--"]).arg(&image).run()?;
         let data: u64 = data.split_whitespace().next().unwrap_or_default().parse::<u64>()? << 20;
 
+        // It was in a RAID: mdadm's magic number, where metadata 1.0 has it.
+        let superblock = (512 << 20) - 16 * 512;
+        File::options().write(true).open(&target)?.write_all_at(&[0xfc, 0x4e, 0x2b, 0xa9], superblock)?;
+
         // Power fails in the middle.
         let mut vm = writing(lab, server, "half", &target, "boottorrent.down=20M")?.start(lab)?;
         vm.expect("writing to /dev/vda (512 MiB, serial TARGET)", BOOT)?;
+        vm.expect("carries a RAID superblock of mdadm (metadata 1.0)", BOOT)?;
         let begun = Instant::now();
         let first = loop {
             ensure!(begun.elapsed() < BOOT && vm.is_on()?, "half of the image does not come");

@@ -10,6 +10,7 @@ use super::{
     flush::Flusher,
     order::Order,
     payload::{Keep, Payload, in_background},
+    remnants,
 };
 use crate::{
     device::{self, Ambiguous},
@@ -60,6 +61,14 @@ pub(super) async fn prepare(
     mounts::tmpfs(&store, HEAD * 2, 0o700).step(Exit::Storage)?;
     let head = held_back(&file, &store, metainfo.size()).step(Exit::Storage)?;
     report.info(&format!("writing to {}", disk.shown()));
+    for remnant in remnants::behind(&file, disk.size, disk.sector, metainfo.size()) {
+        report.warn(&format!(
+            "the disk {} carries {remnant} behind the end of image {image}; a system that starts from the disk may take it \
+             for a member of that RAID: mdadm --zero-superblock {}",
+            disk.shown(),
+            node.display()
+        ));
+    }
     let known = survey(&file, &head, metainfo, image, report)
         .await
         .with_context(|| format!("reading {}", node.display()))

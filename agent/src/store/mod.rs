@@ -11,6 +11,7 @@ mod order;
 mod payload;
 mod ram;
 mod rebuild;
+mod remnants;
 pub mod state;
 
 pub use caches::{Caches, Spare};
