@@ -161,6 +161,7 @@ impl Boot<'_> {
             run: Path::new("/run"),
             net,
             mounted: &also,
+            hostname: params.hostname.as_ref(),
             networkd: asks_for_networkd(line),
         };
         let written = identity::write(&identity).inspect_err(|_| detach(&args.root_mnt)).step(Exit::Root)?;

@@ -3,6 +3,7 @@
 //! systemd-networkd (which dracut starts), else any interface that has an address.
 
 use anyhow::{Context, bail};
+use bootspec::is_host_name;
 use nix::{
     ifaddrs::getifaddrs,
     net::if_::{InterfaceFlags, if_nametoindex},
@@ -106,8 +107,8 @@ pub fn parse(text: &str) -> Option<Net> {
         mac: String::new(),
         address: address("IPV4ADDR").map(IpAddr::V4),
         server: address("ROOTSERVER"),
-        hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
-        domain: get("DNSDOMAIN").filter(|d| hostname_ok(d)).map(str::to_owned),
+        hostname: get("HOSTNAME").filter(|h| is_host_name(h)).map(str::to_owned),
+        domain: get("DNSDOMAIN").filter(|d| is_host_name(d)).map(str::to_owned),
         dns: ["IPV4DNS0", "IPV4DNS1"].into_iter().filter_map(address).collect(),
         ntp: addresses(get("IPV4NTP")),
         searched: domains(get("DOMAINSEARCH")),
@@ -129,8 +130,8 @@ pub fn lease(text: &str) -> Option<Net> {
     Some(Net {
         address: Some(IpAddr::V4(address("ADDRESS")?)),
         server: address("NEXT_SERVER").or_else(|| address("SERVER_ADDRESS")),
-        hostname: get("HOSTNAME").filter(|h| hostname_ok(h)).map(str::to_owned),
-        domain: get("DOMAINNAME").filter(|d| hostname_ok(d)).map(str::to_owned),
+        hostname: get("HOSTNAME").filter(|h| is_host_name(h)).map(str::to_owned),
+        domain: get("DOMAINNAME").filter(|d| is_host_name(d)).map(str::to_owned),
         searched: domains(get("DOMAIN_SEARCH_LIST")),
         lease: get("LIFETIME").map(|t| t.trim_end_matches('s')).and_then(|t| t.parse().ok()),
         dns: addresses(get("DNS")),
@@ -147,13 +148,7 @@ fn addresses(list: Option<&str>) -> Vec<Ipv4Addr> {
 /// A list of domains, without what is none.
 fn domains(list: Option<&str>) -> Vec<String> {
     let words = list.unwrap_or_default().split_whitespace().map(|d| d.trim_end_matches('.'));
-    words.filter(|d| hostname_ok(d)).map(str::to_owned).collect()
-}
-
-/// RFC 1123: what DHCP says goes into files of the booted system.
-pub(crate) fn hostname_ok(name: &str) -> bool {
-    name.len() <= 253
-        && name.split('.').all(|l| !l.is_empty() && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+    words.filter(|d| is_host_name(d)).map(str::to_owned).collect()
 }
 
 fn from_kernel() -> Vec<Net> {

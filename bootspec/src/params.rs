@@ -5,7 +5,7 @@
 mod words;
 
 use crate::{
-    DeviceName, ImageName, InfoHash, Overlay, Target, cmdline, device,
+    DeviceName, HostName, ImageName, InfoHash, Overlay, Target, cmdline, device,
     partition::{PARTITION, PartitionName},
     seed, units,
 };
@@ -43,6 +43,8 @@ pub struct Params {
     pub sector: u32,
     /// What comes after a disk was written.
     pub then: Then,
+    /// The machine's name.
+    pub hostname: Option<HostName>,
     /// Where what the booted system writes is kept.
     pub overlay: Overlay,
     /// The one device on which a filesystem for images may be made.
@@ -110,6 +112,7 @@ impl Default for Params {
             partition: None,
             sector: SECTOR,
             then: Then::Boot,
+            hostname: None,
             overlay: Overlay::Ram,
             mkfs: None,
             seed: Seed::Forever,
@@ -258,6 +261,14 @@ pub static TABLE: &[Spec] = &[
         help: "What comes after a disk was written (target=device:). boot mounts its root partition and goes on. reboot and poweroff first seed as long as boottorrent.seed= says, where that has an end.",
         set: |p, v| choose(&mut p.then, v, THEN),
         get: |p| chosen(&p.then, THEN),
+    },
+    Spec {
+        name: "hostname",
+        value: "NAME",
+        default: "the one from DHCP, else boot- and the end of the MAC address",
+        help: "The host name of the booted system. The server writes it for a machine that has a name (boottorrent host set … --name).",
+        set: |p, v| assign(&mut p.hostname, v),
+        get: |p| p.hostname.as_ref().map(ToString::to_string),
     },
     Spec {
         name: "overlay",

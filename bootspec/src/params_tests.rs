@@ -137,6 +137,7 @@ fn params() -> impl Strategy<Value = Params> {
         of(any::<[u8; 20]>()),
         vec("(http|udp)://[a-z0-9. ]{1,12}", 0..3),
         vec(any::<([u8; 4], u16)>(), 0..3),
+        of("[a-z0-9]{1,20}(\\.[a-z]{1,5})?"),
     );
     let numbers = (of(any::<u64>()), of(16384u64..), of(16384u64..), of(1u64..1_000_000), 0u64..1_000_000);
     let switches = (0..KINDS.len(), any::<bool>(), any::<bool>(), 0..5usize, 0..3usize, 0..4usize, 0..4usize);
@@ -172,6 +173,7 @@ fn params() -> impl Strategy<Value = Params> {
         up: n.1,
         down: n.2,
         tracker: t.4,
+        hostname: t.6.map(|h| h.parse().unwrap()),
         peers: t.5.into_iter().map(SocketAddr::from).collect(),
         fallback: s.1,
         timeout: n.3.map(Duration::from_secs),

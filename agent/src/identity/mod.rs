@@ -8,7 +8,7 @@ mod record;
 mod tree;
 
 use crate::net::Net;
-use bootspec::fstab;
+use bootspec::{HostName, fstab};
 pub use network::Manager;
 use record::Record;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub struct Identity<'a> {
     pub net: &'a Net,
     /// Mount points that hold a filesystem of the image already.
     pub mounted: &'a [String],
+    /// The name that the command line gives the machine.
+    pub hostname: Option<&'a HostName>,
     /// The command line asks for systemd-networkd (`systemd.wants=`).
     pub networkd: bool,
 }
@@ -49,7 +51,7 @@ pub fn write(how: &Identity) -> anyhow::Result<Written> {
     let kept = fstab::kept(&tree.read("etc/fstab").unwrap_or_default(), how.mounted);
     tree.put("etc/fstab", &kept.text)?;
     identify(&tree, how.net)?;
-    let hostname = hostname(how.net);
+    let hostname = hostname(how.hostname, how.net);
     tree.put("etc/hostname", &format!("{hostname}\n"))?;
     let hosts = tree.read("etc/hosts").unwrap_or_else(|| "127.0.0.1\tlocalhost\n".into());
     tree.put("etc/hosts", &hosts_with(&hosts, &hostname))?;
@@ -72,13 +74,14 @@ fn identify(tree: &Tree, net: &Net) -> anyhow::Result<()> {
     }
 }
 
-/// What DHCP says, else `boot-` and the last three bytes of the MAC address.
-fn hostname(net: &Net) -> String {
+/// What the command line says, else what DHCP says, else `boot-` and the last three bytes of the MAC address.
+fn hostname(given: Option<&HostName>, net: &Net) -> String {
     let from_mac = || {
         let digits: String = net.mac.chars().filter(char::is_ascii_hexdigit).collect();
         format!("boot-{}", digits.get(6..).filter(|d| !d.is_empty()).unwrap_or("torrent"))
     };
-    net.hostname.as_deref().and_then(|h| h.split('.').next()).map_or_else(from_mac, str::to_owned)
+    let name = given.map(HostName::as_str).or(net.hostname.as_deref());
+    name.and_then(|h| h.split('.').next()).map_or_else(from_mac, str::to_owned)
 }
 
 fn hosts_with(hosts: &str, name: &str) -> String {
@@ -107,14 +110,16 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(hostname(&net(Some("pc-7.school.lan"))), "pc-7");
-        assert_eq!(hostname(&net(None)), "boot-abcdef");
-        assert_eq!(hostname(&Net::default()), "boot-torrent");
+        assert_eq!(hostname(None, &net(Some("pc-7.school.lan"))), "pc-7");
+        assert_eq!(hostname(None, &net(None)), "boot-abcdef");
+        assert_eq!(hostname(None, &Net::default()), "boot-torrent");
+        let given = "desk-1".parse().unwrap();
+        assert_eq!(hostname(Some(&given), &net(Some("pc-7.school.lan"))), "desk-1");
     }
 
     fn write_to(root: &Path, kept: Option<&Path>, net: &Net) -> anyhow::Result<Written> {
         let run = root.join("run");
-        super::write(&Identity { root, kept, run: &run, net, mounted: &[], networkd: false })
+        super::write(&Identity { root, kept, run: &run, net, mounted: &[], hostname: None, networkd: false })
     }
 
     #[test]

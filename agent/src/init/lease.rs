@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What a DHCP server lends and says (RFC 2132). Parsing only.
 
-use crate::net::hostname_ok;
+use bootspec::is_host_name;
 use std::net::Ipv4Addr;
 
 /// An address, and what comes with it.
@@ -52,7 +52,7 @@ impl Lease {
         let text = |code: u8| {
             let bytes = get(code)?;
             Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '.']).to_owned())
-                .filter(|t| hostname_ok(t))
+                .filter(|t| is_host_name(t))
         };
         let number = |code: u8| get(code).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(u32::from_be_bytes);
         let mask = number(1).map_or_else(|| class(address), |m| m.leading_ones() as u8);
@@ -135,7 +135,7 @@ fn domains(bytes: &[u8]) -> Vec<String> {
     while all.len() < MANY
         && let Some((name, next)) = domain(bytes, at)
     {
-        if hostname_ok(&name) {
+        if is_host_name(&name) {
             all.push(name);
         }
         at = next;

@@ -68,7 +68,7 @@ pub struct Set {
     /// One more kernel parameter; takes the place of what this entry says of NAME
     #[arg(long = "param", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     params: Vec<String>,
-    /// The machine's name in lists and messages (its host name comes from DHCP)
+    /// The machine's name, and its host name if it can be one
     #[arg(long)]
     name: Option<Name>,
     /// The group that the machine is in

@@ -5,7 +5,7 @@ use super::{
     entry::{HostEntry, Hosts},
     key::{EntryKey, Mac, Name},
 };
-use bootspec::ImageName;
+use bootspec::{HostName, ImageName};
 use std::net::IpAddr;
 
 /// Who asks, as far as its boot loader tells.
@@ -38,7 +38,7 @@ pub struct BootChoice {
     pub menu: bool,
     /// Whether `image` is for this one boot.
     pub once: bool,
-    /// Kernel parameters: everybody's, then the group's, then the machine's, for the last one counts.
+    /// Kernel parameters: everybody's, then the group's, then the machine's with its name, for the last one counts.
     pub params: Vec<String>,
 }
 
@@ -65,8 +65,8 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
             (image, own_first().chain(everybody).find_map(|e| e.menu).unwrap_or(true))
         }
     };
-    let params = everybody.into_iter().chain(group.map(|(_, e)| e)).chain(entry);
-    let params = params.flat_map(|e| e.params.iter().cloned()).collect();
+    let of = |e: Option<&HostEntry>| e.map(|e| e.params.clone()).unwrap_or_default();
+    let params = [of(everybody), of(group.map(|(_, e)| e)), hostname(name.as_ref()), of(entry)].concat();
     let once = entry.and_then(|e| e.once.clone());
     BootChoice {
         key: own.map(|(k, _)| k.clone()),
@@ -77,6 +77,12 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
         image: once.or(image),
         params,
     }
+}
+
+/// A machine's name is its host name, where it can be one.
+fn hostname(name: Option<&Name>) -> Vec<String> {
+    let name = name.and_then(|n| n.as_str().parse::<HostName>().ok());
+    name.map(|n| format!("boottorrent.hostname={n}")).into_iter().collect()
 }
 
 /// The group of a machine: the one that it was put into, else the one with the longest prefix
@@ -163,12 +169,12 @@ mod tests {
             (9, "", "", "10.0.1.1", "", "room room1 quiet a=0 a=1"),
             // The smaller network, which says nothing of an image.
             (9, "", "", "10.0.1.65", "", "lab menu desk quiet a=0"),
-            (1, "", "", "10.0.1.1", "", "own menu pc quiet a=0 a=2"),
-            (2, "", "", "10.0.1.1", "", "memtest once pc-new quiet a=0"),
+            (1, "", "", "10.0.1.1", "", "own menu pc quiet a=0 boottorrent.hostname=pc-1 a=2"),
+            (2, "", "", "10.0.1.1", "", "memtest once pc-new quiet a=0 boottorrent.hostname=pc-new2"),
             (3, "", "", "10.9.9.9", "", "room menu room1 quiet a=0 a=1"),
             (4, "", "", "10.0.1.1", "", "lab - quiet a=0"),
             (9, uuid, "X 1", "10.0.1.1", "", "by-uuid room1 quiet a=0 a=1"),
-            (1, uuid, "X 1", "10.0.1.1", "", "own menu pc quiet a=0 a=2"),
+            (1, uuid, "X 1", "10.0.1.1", "", "own menu pc quiet a=0 boottorrent.hostname=pc-1 a=2"),
             (9, "", "X 1", "10.0.2.1", "", "by-serial - quiet a=0"),
             (9, "", "X 2", "10.0.2.1", "old-pc", "pcs menu pc quiet a=0"),
             (9, "", "", "fd00::1", "other", "lab menu - quiet a=0"),
