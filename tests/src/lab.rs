@@ -9,6 +9,9 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
+/// The switch.
+pub(crate) const BRIDGE: &str = "br0";
+
 /// A network of namespaces. See the module's text.
 pub struct Lab {
     dir: PathBuf,
@@ -37,8 +40,8 @@ impl Lab {
         let dir = runs.join(format!("{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
         let switch = Netns::new()?;
-        switch.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0")?;
-        switch.ip("link set br0 up")?;
+        switch.ip(&format!("link add {BRIDGE} type bridge forward_delay 0 mcast_snooping 0"))?;
+        switch.ip(&format!("link set {BRIDGE} up"))?;
         let ports = AtomicU8::new(2);
         let server = Host::plug(&switch, "server", Self::SERVER, &dir)?;
         Ok(Self { dir, ports, server, switch })
@@ -80,12 +83,12 @@ impl Lab {
         self.switch.run(move || cmd.run()).map(drop)
     }
 
-    /// A tap on the switch for a machine: its interface name and a MAC address for the other end.
-    pub(crate) fn tap(&self) -> Result<(String, String)> {
+    /// A tap on a switch for a machine: its interface name and a MAC address for the other end.
+    pub(crate) fn tap(&self, bridge: &str) -> Result<(String, String)> {
         let n = self.port();
         let tap = format!("tap{n}");
         self.switch.ip(&format!("tuntap add dev {tap} mode tap"))?;
-        self.switch.ip(&format!("link set dev {tap} master br0 up"))?;
+        self.switch.ip(&format!("link set dev {tap} master {bridge} up"))?;
         Ok((tap, format!("52:54:00:77:00:{n:02x}")))
     }
 
@@ -116,7 +119,7 @@ impl Host {
         ns.ip(&format!("link add eth0 type veth peer name {name} netns {}", switch.path()))?;
         ns.ip(&format!("address add {address}/24 brd + dev eth0"))?;
         ns.ip("link set eth0 up")?;
-        switch.ip(&format!("link set dev {name} master br0 up"))?;
+        switch.ip(&format!("link set dev {name} master {BRIDGE} up"))?;
         Ok(Self { ns, name: name.into(), address: address.into(), dir: dir.into() })
     }
 

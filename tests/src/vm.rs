@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A machine in QEMU on a lab's network.
 
-use crate::{Background, Cmd, Console, Lab, Line, console::connect};
+use crate::{Background, Cmd, Console, Lab, Line, Relay, console::connect, lab::BRIDGE};
 use anyhow::{Context, Result, ensure};
 use std::{
     io::Write,
@@ -37,6 +37,7 @@ pub struct VmConfig {
     clock: Option<String>,
     mac: Option<String>,
     card: Option<&'static str>,
+    bridge: &'static str,
 }
 
 /// A disk of a machine.
@@ -135,6 +136,12 @@ impl VmConfig {
         self
     }
 
+    /// In the network behind a [`crate::Relay`].
+    pub fn behind_relay(mut self) -> Self {
+        self.bridge = Relay::BRIDGE;
+        self
+    }
+
     /// On a trunk port: the machine meets the lab's network in the VLAN with this tag only.
     pub fn trunk(mut self, tag: u16) -> Self {
         self.trunk = Some(tag);
@@ -174,7 +181,7 @@ impl VmConfig {
 
     /// Switch the machine on.
     pub fn start(&self, lab: &Lab) -> Result<Vm> {
-        let (tap, own) = lab.tap()?;
+        let (tap, own) = lab.tap(self.bridge)?;
         let mac = self.mac.clone().unwrap_or(own);
         let file = |suffix: &str| lab.dir().join(format!("{}.{suffix}", self.name));
         let (log, socket) = (file("console"), file("sock"));
@@ -313,6 +320,7 @@ impl Vm {
             clock: None,
             mac: None,
             card: None,
+            bridge: BRIDGE,
         }
     }
 

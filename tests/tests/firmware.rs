@@ -5,14 +5,17 @@
 use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
-    AUTHORITATIVE, BOOT, Background, Host, Lab, Server, Vm, VmConfig,
-    assets::{IMAGE, Suite, TINY, image, tiny},
+    AUTHORITATIVE, BOOT, Background, Host, Lab, Relay, Server, Vm, VmConfig,
+    assets::{IMAGE, Suite, TINY, bootstrap, image, tiny},
     dhcp_server,
 };
 use std::{fs, time::Duration};
 
 /// dnsmasq adds what to boot; another server gives the addresses.
 const PROXY: [&str; 2] = ["--mode", "proxy"];
+
+/// From GRUB's first word to the kernel's, emulated, on a machine that has something else to do as well.
+const GRUB: Duration = Duration::from_secs(45);
 
 const SHIM: [&str; 3] = ["shimx64.efi", "grubx64.efi", "grub/grub.cfg"];
 const IPXE: [&str; 2] = ["boottorrent/snponly.efi", "boottorrent/boot.ipxe"];
@@ -105,6 +108,37 @@ fn secure(name: &str, setup: &[&str]) -> Result<()> {
     })
 }
 
+/// Trixie's GRUB speaks HTTP: it asks for its machine's own grub.cfg, and TFTP brings nothing more (server.md F1).
+#[test]
+#[ignore = "a minute, and trixie's packages: make test-full"]
+fn secure_boot_with_a_grub_that_speaks_http() -> Result<()> {
+    let grub = bootstrap("grub", Suite::Trixie, "grub-efi-amd64-signed")?
+        .join("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed");
+    let setup = [&AUTHORITATIVE[..], &["--secure-boot"]].concat();
+    in_lab("secure-http", &setup, |lab, server| {
+        fs::copy(grub, lab.dir().join("tftp/grubx64.efi")).context("putting trixie's GRUB into its place")?;
+        let machine = Vm::pxe("secure").secure_boot();
+        let mut vm = machine.start(lab)?;
+        server.boottorrent(&["host", "set", vm.mac(), "--param", "lab.own=yes", "--name", "desk-1"])?;
+        let began = vm.expect("Welcome to GRUB!", BOOT)?.at;
+        let started = vm.expect("Linux version", BOOT)?.at;
+        let took = started - began;
+        println!("from GRUB to the kernel: {:.1} s", took.as_secs_f64());
+        let said = boots(server, &mut vm, &SHIM)?;
+        ensure!(
+            said.contains("lab.own=yes")
+                && said.contains("boottorrent.hostname=desk-1")
+                && said.contains(&bootif(&vm)),
+            "{said}"
+        );
+        let by_tftp = server.dnsmasq_log();
+        ensure!(!by_tftp.contains("vmlinuz") && !by_tftp.contains("initrd"), "{by_tftp}");
+        // 135 s before GRUB's questions were answered as it reads them; about as long as the files take since.
+        ensure!(took < GRUB, "{took:?}");
+        Ok(())
+    })
+}
+
 /// Whoever answers first on the network can offer another kernel; it does not start.
 #[test]
 fn secure_boot_starts_no_kernel_that_nobody_signed() -> Result<()> {
@@ -179,6 +213,35 @@ fn bios_with_undionly_beside_another_dhcp_server() -> Result<()> {
 #[ignore = "a minute, and the harder way is always run: make test-full"]
 fn bios_with_undionly() -> Result<()> {
     undionly("undionly", &AUTHORITATIVE)
+}
+
+/// A machine behind a router: its relay names the DHCP server and the machine with dnsmasq (docs/network.md).
+#[test]
+fn behind_a_relay() -> Result<()> {
+    let catalogue = tiny(&image(Suite::own()?)?)?;
+    let lab = Lab::new("relay")?;
+    let test = || -> Result<()> {
+        let other = lab.host("dhcp")?;
+        let _relay = Relay::new(&lab, &[&other, lab.server()])?;
+        let _other = dhcp_server(&other, &["--dhcp-range=10.78.0.100,10.78.0.200,255.255.255.0,12h"])?;
+        let mut server = Server::set_up(&lab, &catalogue, &PROXY, &[])?;
+        server.dnsmasq_with(|line| match line {
+            "dhcp-range=10.77.0.0,proxy,255.255.255.0" => {
+                Some(format!("{line}\ndhcp-range=10.78.0.0,proxy,255.255.255.0"))
+            }
+            line => Some(line.into()),
+        })?;
+        let (mut bios, mut uefi) = (
+            Vm::pxe("far-bios").behind_relay().start(&lab)?,
+            Vm::pxe("far-uefi").behind_relay().uefi().start(&lab)?,
+        );
+        let said = boots(&server, &mut bios, &["boottorrent/boot.ipxe"])?;
+        ensure!(said.contains("10.78.0.") && said.contains("via 10.78.0.1"), "{said}");
+        let said = boots(&server, &mut uefi, &IPXE)?;
+        ensure!(said.contains("10.78.0.") && said.contains("efi"), "{said}");
+        server.check()
+    };
+    test().with_context(|| format!("the logs are in {}", lab.dir().display()))
 }
 
 /// What stands on the kernel command line, or happens to the cable; side by side.

@@ -32,5 +32,6 @@ pub use initrd::initrd_with;
 pub use keys::{baked, baked_by_dracut};
 pub use ltsp::{LTSP_IMAGE, LTSP_SERVER, LtspRoot, NFS, ltsp, shell};
 pub use netboot::{PhaseOne, phase_one};
+pub use root::bootstrap;
 pub use suite::Suite;
 pub use tiny::{TINY, tiny, tiny_with};
