@@ -4,14 +4,19 @@
 use bootspec::text::clean;
 use boottorrent_server::{cli::Cli, interrupt};
 use clap::Parser;
-use std::process::ExitCode;
+use std::{
+    io::{Write, stderr},
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             // What servers and programs said may be in it.
-            eprintln!("boottorrent: {}", clean(&format!("{e:#}"), &['\n']));
+            let why = format!("{e:#}");
+            // Nobody may be there any more to read it.
+            let _ = writeln!(stderr(), "boottorrent: {}", clean(&why, &['\n']));
             ExitCode::from(if interrupt::wanted() { interrupt::EXIT } else { 1 })
         }
     }

@@ -9,12 +9,19 @@ mod seeder;
 mod tmux;
 
 use common::{Server, World, until};
+use nix::{
+    fcntl::OFlag,
+    pty::{grantpt, posix_openpt, ptsname_r, unlockpt},
+};
 use seeder::{Seeder, torrent};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
+    fs::File,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::OpenOptionsExt,
+    process::{Command, Stdio},
     time::Duration,
 };
 use tmux::Tmux;
@@ -231,6 +238,40 @@ fn the_terminal_is_left_as_found() {
             assert!(!screen.contains("There is no image"), "{screen}");
         }
     }
+}
+
+/// A terminal goes away, and no SIGHUP says so: it was not the one that controls the screen's session.
+#[test]
+fn a_terminal_that_is_gone_is_the_end() {
+    let w = World::new();
+    let _server = start(&w);
+    // Closed on exec: nobody else holds the window.
+    let window = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&window).and_then(|()| unlockpt(&window)).unwrap();
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(ptsname_r(&window).unwrap())
+        .unwrap();
+    let end = || Stdio::from(terminal.try_clone().unwrap());
+    let mut screen = Command::new(env!("CARGO_BIN_EXE_boottorrent"))
+        .args(["--config", &w.shown("server.toml"), "--dir", &w.shown("cat")])
+        .env("TERM", "xterm")
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
+    let (mut shown, mut window) = (Vec::new(), window);
+    while !String::from_utf8_lossy(&shown).contains("There is no image yet.") {
+        let mut some = [0; 4096];
+        let n = window.read(&mut some).unwrap();
+        shown.extend_from_slice(&some[..n]);
+    }
+    drop((window, terminal));
+    let ended = until("it ends by itself", || screen.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
 }
 
 /// Colours are for terminals that have them and people who want them; a plain locale gets plain letters.

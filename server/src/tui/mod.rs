@@ -9,10 +9,11 @@
 //! | the same for a question, a list or a text in front of the views | `dialog` |
 //! | the model as lines on a screen: no I/O | [`draw`] |
 //! | nothing else than what a terminal may show goes out | [`screen`] |
-//! | the terminal, as found and left again; keys; signals | `terminal` |
+//! | the terminal, as found and left again; keys; signals | `terminal`, `backend` |
 //! | work: asking the server, telling it, running commands | `worker` |
 //! | all of it together | [`run()`] |
 
+mod backend;
 mod dialog;
 pub mod draw;
 pub mod effect;

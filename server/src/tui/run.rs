@@ -4,14 +4,14 @@
 use super::{
     draw::draw,
     model::Model,
-    terminal::Screen,
+    terminal::{Screen, is_gone},
     update::{Message, update},
     worker::Worker,
 };
 use crate::config::Config;
 use anyhow::{Context, Result};
 use crossterm::event::{self, Event, KeyEventKind};
-use std::ffi::OsString;
+use std::{ffi::OsString, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -23,6 +23,9 @@ enum Typed {
     /// It has another size, or was written to.
     Redraw,
 }
+
+/// How often, at least, is looked whether the terminal is still there: not everybody is told by SIGHUP.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Show the screen until `q`, ^C, SIGTERM, SIGINT or SIGHUP. `common`: flags for our own commands.
 pub async fn run(config: Config, common: Vec<OsString>) -> Result<()> {
@@ -38,7 +41,7 @@ pub async fn run(config: Config, common: Vec<OsString>) -> Result<()> {
     std::thread::spawn(move || keys(&type_));
     tokio::spawn(worker.clone().watch());
     let mut model = Model { height: screen.rows(), ..Model::default() };
-    while !model.over {
+    while !model.over && !is_gone() {
         screen.draw(|frame| draw(frame, &model)).context("writing to the terminal")?;
         let ended = futures::future::select_all(signals.iter_mut().map(|s| Box::pin(s.recv())));
         let mut messages = tokio::select! {
@@ -53,6 +56,7 @@ pub async fn run(config: Config, common: Vec<OsString>) -> Result<()> {
                 // Nobody types any more: the terminal is gone.
                 None => break,
             },
+            () = tokio::time::sleep(LOOK) => Vec::new(),
         };
         // All that has come meanwhile is one frame.
         while let Ok(message) = told.try_recv() {

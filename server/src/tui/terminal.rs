@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The terminal: taken over, and left as it was found, whatever ends us (but SIGKILL).
 
-use super::screen::{self, Look};
+use super::{
+    backend::Remembering,
+    screen::{self, Look},
+};
 use crossterm::{
     cursor::{Hide, MoveTo, Show},
     execute,
     terminal::{self, EnterAlternateScreen, LeaveAlternateScreen},
 };
-use ratatui::{Frame, Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport, layout::Rect};
 use std::{
-    io::{self, Stdout, stdout},
+    io::{self, stdin, stdout},
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -21,10 +26,19 @@ static OURS: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is ours. It is given back when this is dropped, and in a panic.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    terminal: Terminal<Remembering>,
     look: Look,
     /// Its size, where only we know it.
     fixed: bool,
+}
+
+/// Whether there is no terminal any more: its window was closed, or the connection to it is lost. Reading from it would
+/// say "end of file" for ever.
+pub(super) fn is_gone() -> bool {
+    let stdin = stdin();
+    let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO).is_ok()
+        && asked[0].revents().is_some_and(|r| r.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
 /// How large the terminal is; nothing, if it does not say.
@@ -45,7 +59,7 @@ impl Screen {
         OURS.store(true, SeqCst);
         let taken = || -> io::Result<Screen> {
             execute!(stdout(), EnterAlternateScreen, Hide)?;
-            let backend = CrosstermBackend::new(stdout());
+            let backend = Remembering::new();
             let fixed = size().is_none();
             let mut terminal = match fixed {
                 false => Terminal::new(backend)?,
