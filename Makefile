@@ -52,12 +52,23 @@ check:
 
 # No root, and no network of its own: what needs these is in `make test`.
 unit:
-	cargo test --workspace --exclude boottorrent-tests --lib --bins
+	cargo test --workspace --exclude boottorrent-tests --lib --bins --test layers
 
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc -q --no-deps --document-private-items --workspace
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=' -- ':!*.rs')
+	@if command -v typos >/dev/null; then typos; else echo 'typos is not installed: spelling is not checked'; fi
+	@# Advisories are not among these: their database is a git repository, which a machine that tests may not reach.
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
+	else echo 'cargo-deny is not installed: licences and sources of dependencies are not checked'; fi
+
+# With the oldest Rust that Cargo.toml promises, which rustup fetches if it can.
+MSRV = $(shell sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
+msrv:
+	rustup toolchain list | grep -q '^$(MSRV)' || rustup toolchain install $(MSRV) --profile minimal
+	cargo +$(MSRV) check --workspace --target-dir target/msrv
 
 setup:
 	scripts/setup
@@ -158,5 +169,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check unit lint setup test test-full fuzz demo bench bench-quick reliability docs
+.PHONY: all build agent agent-arm64 server manual check unit lint msrv setup test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

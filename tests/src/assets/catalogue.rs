@@ -51,7 +51,7 @@ pub fn bare_catalogue(suite: Suite) -> Result<PathBuf> {
     })
 }
 
-/// A catalogue with [`disk`], called [`IMAGE`] too, as real `boottorrent image add` imported it. Shared, like [`catalogue`].
+/// A catalogue with [`disk()`], called [`IMAGE`] too, as real `boottorrent image add` imported it. Shared, like [`catalogue`].
 pub fn disk_catalogue() -> Result<PathBuf> {
     let (server, disk) = (server_binary()?, disk()?);
     let key = key_of(&[&server], &[&disk.to_string_lossy(), APPEND])?;
