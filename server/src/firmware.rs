@@ -38,6 +38,13 @@ pub struct Loaders {
     pub http: Option<String>,
 }
 
+impl Loaders {
+    /// Whether UEFI machines are sent shim, which starts GRUB.
+    pub fn start_shim(&self) -> bool {
+        self.efi == Some(SHIM.to)
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firmware {

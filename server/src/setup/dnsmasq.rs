@@ -160,11 +160,9 @@ impl Lines<'_> {
 
     /// What a machine is sent: first iPXE or shim, then the script.
     fn loaders(&mut self) {
-        let first = match self.given.loaders.efi {
-            Some(shim) if shim.starts_with("shim") => {
-                "\n# First iPXE, then the script; with UEFI shim and GRUB, which Secure Boot lets in."
-            }
-            _ => "\n# First iPXE, then the script.",
+        let first = match self.given.loaders.start_shim() {
+            true => "\n# First iPXE, then the script; with UEFI shim and GRUB, which Secure Boot lets in.",
+            false => "\n# First iPXE, then the script.",
         };
         self.line(first);
         let both = [
