@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     fetch::{
         FetchDirs, Watch, fetch,
-        request::{FetchRequest, FetchRow, FetchState},
+        request::{FetchProgress, FetchRequest, FetchRow, FetchState},
         watch::FetchStatus,
     },
     interrupt,
@@ -178,7 +178,7 @@ fn background(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     if json {
         return print_json(&row);
     }
-    let image = row.image.as_ref().map_or("?", |i| i.as_str());
+    let image = row.progress.image.as_ref().map_or("?", |i| i.as_str());
     println!("fetch number {}: it becomes the image '{image}'; see `boottorrent image fetch --list`", row.id);
     Ok(())
 }
@@ -223,7 +223,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
         }
         done => done?,
     };
-    let verified = watch.seen().verified;
+    let verified = watch.seen().progress.verified;
     if json {
         let mut value = as_json(&added.manifest);
         value["verified"] = verified.into();
@@ -254,12 +254,12 @@ impl Shown {
         self.notes(seen);
         // Without a terminal now and then, so that logs stay readable.
         let now = self.terminal || self.last.elapsed() >= Duration::from_secs(5);
-        if now && matches!(seen.state, FetchState::Fetching | FetchState::Verifying) {
+        if now && matches!(seen.progress.state, FetchState::Fetching | FetchState::Verifying) {
             self.last = std::time::Instant::now();
             // Nobody reads stderr: then there is nobody to tell.
             let _ = match self.terminal {
-                true => write!(stderr(), "\r{}\x1b[K", line(seen, true)),
-                false => writeln!(stderr(), "{}", line(seen, false)),
+                true => write!(stderr(), "\r{}\x1b[K", line(&seen.progress, true)),
+                false => writeln!(stderr(), "{}", line(&seen.progress, false)),
             };
         }
     }
@@ -280,31 +280,31 @@ impl Shown {
 }
 
 /// One line of progress, of 79 columns at most.
-fn line(seen: &FetchStatus, bar: bool) -> String {
-    let word = match seen.state {
+fn line(p: &FetchProgress, bar: bool) -> String {
+    let word = match p.state {
         FetchState::Verifying => "verifying",
         _ => "fetching",
     };
     let mut text = String::from(word);
-    match seen.total.filter(|t| *t > 0) {
+    match p.total.filter(|t| *t > 0) {
         Some(total) => {
-            let share = seen.have as f64 / total as f64;
+            let share = p.have as f64 / total as f64;
             if bar {
                 let full = ((share * 12.0) as usize).min(12);
                 text += &format!(" [{}{}]", "#".repeat(full), "-".repeat(12 - full));
             }
             text += &format!(" {:.0} % of {}", (share * 100.0).floor(), human_size(total));
         }
-        None => text += &format!(" {}", human_size(seen.have)),
+        None => text += &format!(" {}", human_size(p.have)),
     }
-    if seen.rate > 0 {
-        text += &format!(", {}", human_rate(seen.rate));
-        if let Some(left) = left(seen.have, seen.total, seen.rate) {
+    if p.rate > 0 {
+        text += &format!(", {}", human_rate(p.rate));
+        if let Some(left) = left(p.have, p.total, p.rate) {
             text += &format!(", {} left", human_time(left));
         }
     }
-    if seen.peers > 0 {
-        text += &format!(", {} peers", seen.peers);
+    if p.peers > 0 {
+        text += &format!(", {} peers", p.peers);
     }
     text
 }
@@ -331,18 +331,18 @@ fn table(rows: &[FetchRow]) -> String {
     ];
     let dash = |w: Option<String>| w.unwrap_or_else(|| "-".into());
     let row = |r: &FetchRow| {
-        let done = r.total.filter(|t| *t > 0).map(|t| format!("{} %", r.have * 100 / t));
-        let moving = r.state == FetchState::Fetching && r.rate > 0;
+        let done = r.progress.total.filter(|t| *t > 0).map(|t| format!("{} %", r.progress.have * 100 / t));
+        let moving = r.progress.state == FetchState::Fetching && r.progress.rate > 0;
         vec![
             r.id.to_string(),
-            dash(r.image.as_ref().map(|i| i.to_string())),
-            r.state.as_str().into(),
+            dash(r.progress.image.as_ref().map(|i| i.to_string())),
+            r.progress.state.as_str().into(),
             dash(done),
-            dash(r.total.map(human_size)),
-            dash(moving.then(|| human_rate(r.rate))),
-            dash(left(r.have, r.total, r.rate).filter(|_| moving).map(human_time)),
+            dash(r.progress.total.map(human_size)),
+            dash(moving.then(|| human_rate(r.progress.rate))),
+            dash(left(r.progress.have, r.progress.total, r.progress.rate).filter(|_| moving).map(human_time)),
             bootspec::text::printable(&r.request.what, 60),
-            r.error.clone().or(r.verified.clone()).unwrap_or_default(),
+            r.error.clone().or(r.progress.verified.clone()).unwrap_or_default(),
         ]
     };
     layout(&head, &rows.iter().map(row).collect::<Vec<_>>())
@@ -354,7 +354,8 @@ mod tests {
 
     #[test]
     fn progress() {
-        let mut seen = FetchStatus { state: FetchState::Fetching, have: 1 << 30, ..FetchStatus::default() };
+        let mut seen =
+            FetchProgress { state: FetchState::Fetching, have: 1 << 30, ..FetchProgress::default() };
         assert_eq!(line(&seen, true), "fetching 1.00 GiB");
         (seen.total, seen.rate, seen.peers) = (Some(4 << 30), 11_000_000, 12);
         let text = line(&seen, true);
@@ -368,15 +369,18 @@ mod tests {
         let row = FetchRow {
             id: 1,
             request: FetchRequest { what: "debian-live".into(), ..Default::default() },
-            state: FetchState::Fetching,
-            image: "debian-live".parse().ok(),
-            have: 1 << 30,
-            total: Some(2 << 30),
-            rate: 10_000_000,
+            progress: FetchProgress {
+                state: FetchState::Fetching,
+                image: "debian-live".parse().ok(),
+                have: 1 << 30,
+                total: Some(2 << 30),
+                rate: 10_000_000,
+                ..FetchProgress::default()
+            },
             ..Default::default()
         };
-        let failed =
-            FetchRow { id: 2, state: FetchState::Failed, error: Some("why".into()), ..Default::default() };
+        let progress = FetchProgress { state: FetchState::Failed, ..FetchProgress::default() };
+        let failed = FetchRow { id: 2, progress, error: Some("why".into()), ..Default::default() };
         assert_eq!(
             table(&[row, failed]),
             "\

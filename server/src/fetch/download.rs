@@ -60,7 +60,7 @@ impl Download<'_> {
                     e
                 }
             };
-            let seen = self.watch.seen();
+            let seen = self.watch.seen().progress;
             let of = seen.total.map(|t| format!(" of {}", human_size(t))).unwrap_or_default();
             let kept = if furthest > 0 {
                 format!(

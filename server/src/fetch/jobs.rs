@@ -3,7 +3,7 @@
 
 use super::{dirs::FetchDirs, plan::plan, story::fetch, watch::Watch};
 use crate::{
-    fetch::request::{FetchRequest, FetchRow, FetchState},
+    fetch::request::{FetchProgress, FetchRequest, FetchRow, FetchState},
     files,
 };
 use anyhow::{Context, Result, bail};
@@ -54,8 +54,8 @@ impl Jobs {
         };
         let most = rows.len().saturating_sub(MAX_ALIVE + MAX_ENDED);
         for mut row in rows.into_iter().skip(most) {
-            if row.state.is_alive() {
-                row.state = FetchState::Queued;
+            if row.progress.state.is_alive() {
+                row.progress.state = FetchState::Queued;
             }
             jobs.lock().insert(row.id, Job { row, watch: Arc::default() });
         }
@@ -82,19 +82,20 @@ impl Jobs {
             self.dirs.catalogue.refuse_taken(&plan.name)?;
         }
         let mut jobs = self.lock();
-        let alive = || jobs.values().filter(|j| j.row.state.is_alive());
+        let alive = || jobs.values().filter(|j| j.row.progress.state.is_alive());
         if alive().count() >= MAX_ALIVE {
             bail!("{MAX_ALIVE} fetches wait already: cancel some, or try again later");
         }
-        if let Some(same) = alive().find(|j| j.row.image.as_ref() == Some(&plan.name)) {
+        if let Some(same) = alive().find(|j| j.row.progress.image.as_ref() == Some(&plan.name)) {
             bail!("'{}' is being fetched already: it is number {}", plan.name, same.row.id);
         }
         let id = jobs.keys().last().map_or(1, |n| n + 1);
         let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let row = FetchRow { id, request, image: Some(plan.name), started, ..FetchRow::default() };
+        let progress = FetchProgress { image: Some(plan.name), ..FetchProgress::default() };
+        let row = FetchRow { id, request, progress, started, ..FetchRow::default() };
         jobs.insert(id, Job { row: row.clone(), watch: Arc::default() });
         let ended: VecDeque<u64> =
-            jobs.iter().filter(|(_, j)| !j.row.state.is_alive()).map(|(id, _)| *id).collect();
+            jobs.iter().filter(|(_, j)| !j.row.progress.state.is_alive()).map(|(id, _)| *id).collect();
         for id in ended.iter().take(ended.len().saturating_sub(MAX_ENDED)) {
             jobs.remove(id);
         }
@@ -108,8 +109,8 @@ impl Jobs {
     pub fn cancel(&self, id: u64) -> Result<()> {
         let mut jobs = self.lock();
         let Some(job) = jobs.get_mut(&id) else { bail!("there is no fetch number {id}") };
-        match job.row.state {
-            FetchState::Queued => job.row.state = FetchState::Cancelled,
+        match job.row.progress.state {
+            FetchState::Queued => job.row.progress.state = FetchState::Cancelled,
             state if state.is_alive() => job.watch.cancel()?,
             _ => drop(jobs.remove(&id)),
         }
@@ -128,7 +129,8 @@ impl Jobs {
                     watch.seen().notes.iter().for_each(|n| tracing::warn!("{}: {n}", request.what));
                     match &done {
                         Ok(added) => {
-                            let by = watch.seen().verified.map(|v| format!(" ({v})")).unwrap_or_default();
+                            let by =
+                                watch.seen().progress.verified.map(|v| format!(" ({v})")).unwrap_or_default();
                             tracing::info!("fetched {}: image {}{by}", request.what, added.manifest.name);
                             if let Some(told) = added.sealed.told() {
                                 tracing::info!("image {}: {told}", added.manifest.name);
@@ -148,13 +150,15 @@ impl Jobs {
     /// The next one that may begin.
     fn next(&self) -> Option<(u64, FetchRequest, Arc<Watch>)> {
         let mut jobs = self.lock();
-        let running =
-            jobs.values().filter(|j| j.row.state.is_alive() && j.row.state != FetchState::Queued).count();
+        let running = jobs
+            .values()
+            .filter(|j| j.row.progress.state.is_alive() && j.row.progress.state != FetchState::Queued)
+            .count();
         if running >= AT_ONCE {
             return None;
         }
-        let (id, job) = jobs.iter_mut().find(|(_, j)| j.row.state == FetchState::Queued)?;
-        job.row.state = FetchState::Fetching;
+        let (id, job) = jobs.iter_mut().find(|(_, j)| j.row.progress.state == FetchState::Queued)?;
+        job.row.progress.state = FetchState::Fetching;
         job.watch.state(FetchState::Fetching);
         Some((*id, job.row.request.clone(), job.watch.clone()))
     }
@@ -163,8 +167,8 @@ impl Jobs {
         let mut jobs = self.lock();
         if let Some(job) = jobs.get_mut(&id) {
             job.row = job.now();
-            job.row.rate = 0;
-            job.row.state = match &e {
+            job.row.progress.rate = 0;
+            job.row.progress.state = match &e {
                 None => FetchState::Done,
                 Some(_) if job.watch.is_cancelled() => FetchState::Cancelled,
                 Some(_) => FetchState::Failed,
@@ -189,8 +193,10 @@ impl Jobs {
 impl Job {
     fn now(&self) -> FetchRow {
         let mut row = self.row.clone();
-        if row.state.is_alive() && row.state != FetchState::Queued {
-            self.watch.seen().fill(&mut row);
+        if row.progress.state.is_alive() && row.progress.state != FetchState::Queued {
+            let progress = self.watch.seen().progress;
+            let image = progress.image.clone().or(row.progress.image);
+            row.progress = FetchProgress { image, ..progress };
         }
         row
     }

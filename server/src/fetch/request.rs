@@ -43,6 +43,19 @@ pub struct FetchRow {
     pub id: u64,
     /// What was asked for.
     pub request: FetchRequest,
+    /// How far it is.
+    #[serde(flatten)]
+    pub progress: FetchProgress,
+    /// Why it failed: one sentence.
+    pub error: Option<String>,
+    /// When it was asked for (RFC 3339).
+    pub started: String,
+}
+
+/// How far a fetch is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FetchProgress {
     /// Where it is.
     pub state: FetchState,
     /// The image that it became, or will become.
@@ -57,10 +70,6 @@ pub struct FetchRow {
     pub peers: u32,
     /// What its genuineness rests on, as soon as that is known: one sentence.
     pub verified: Option<String>,
-    /// Why it failed: one sentence.
-    pub error: Option<String>,
-    /// When it was asked for (RFC 3339).
-    pub started: String,
 }
 
 /// Where a fetch is.

@@ -32,7 +32,7 @@ impl Line<'_> {
 
 /// How a fetch is called.
 pub fn fetch_name(fetch: &FetchRow) -> String {
-    let name = fetch.image.as_ref().or(fetch.request.name.as_ref()).map(ToString::to_string);
+    let name = fetch.progress.image.as_ref().or(fetch.request.name.as_ref()).map(ToString::to_string);
     name.unwrap_or_else(|| fetch.request.what.clone())
 }
 
@@ -40,7 +40,7 @@ pub fn fetch_name(fetch: &FetchRow) -> String {
 pub fn images(model: &Model) -> Vec<Line<'_>> {
     let stats = |row: &ImageRow| model.now.stats.images.iter().find(|s| s.name == row.manifest.name);
     let published = model.now.images.iter().map(|row| Line::Image(row, stats(row)));
-    let fetches = model.now.fetches.iter().filter(|f| f.state != FetchState::Done);
+    let fetches = model.now.fetches.iter().filter(|f| f.progress.state != FetchState::Done);
     let all = published.chain(fetches.map(Line::Fetch));
     all.filter(|line| {
         let text = match line {

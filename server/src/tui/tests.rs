@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::types::ImageRow,
     clients::Client,
-    fetch::request::{FetchRequest, FetchRow, FetchState},
+    fetch::request::{FetchProgress, FetchRequest, FetchRow, FetchState},
     setup::plan::SetupOptions,
     watch::stats::{ImageStats, Sample},
 };
@@ -109,10 +109,13 @@ fn model() -> Model {
     now.fetches.push(FetchRow {
         id: 3,
         request: FetchRequest { what: "debian-live-gnome".into(), ..Default::default() },
-        state: FetchState::Fetching,
-        have: 1 << 30,
-        total: Some(4 << 30),
-        rate: 10_000_000,
+        progress: FetchProgress {
+            state: FetchState::Fetching,
+            have: 1 << 30,
+            total: Some(4 << 30),
+            rate: 10_000_000,
+            ..FetchProgress::default()
+        },
         ..Default::default()
     });
     now.machines = vec![
@@ -235,7 +238,7 @@ fn a_source_is_filtered_and_picked() {
 #[test]
 fn what_has_failed_is_tried_again() {
     let mut m = model();
-    m.now.fetches[0].state = FetchState::Failed;
+    m.now.fetches[0].progress.state = FetchState::Failed;
     let request = m.now.fetches[0].request.clone();
     assert_eq!(press(&mut m, ">>t"), [Effect::Cancel(3), Effect::Fetch(Box::new(request.clone()))]);
     assert_eq!(press(&mut m, "Tn"), []);
@@ -401,7 +404,7 @@ fn infested(evil: &str) -> Model {
     }
     let fetch = &mut m.now.fetches[0];
     (fetch.request.what, fetch.started) = (evil(), evil());
-    (fetch.verified, fetch.error) = (Some(evil()), Some(evil()));
+    (fetch.progress.verified, fetch.error) = (Some(evil()), Some(evil()));
     m.setup.doctor = vec![evil()];
     m.setup.plan = vec![evil()];
     m.said.text = evil();

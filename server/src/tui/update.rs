@@ -267,10 +267,10 @@ fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
             Vec::new()
         }
         (Some(Line::Fetch(fetch)), KeyAction::Remove) => vec![Effect::Cancel(fetch.id)],
-        (Some(Line::Fetch(fetch)), KeyAction::Retry) if !fetch.state.is_alive() => {
+        (Some(Line::Fetch(fetch)), KeyAction::Retry) if !fetch.progress.state.is_alive() => {
             vec![Effect::Cancel(fetch.id), Effect::Fetch(Box::new(fetch.request.clone()))]
         }
-        (Some(Line::Fetch(fetch)), KeyAction::Unverified) if !fetch.state.is_alive() => {
+        (Some(Line::Fetch(fetch)), KeyAction::Unverified) if !fetch.progress.state.is_alive() => {
             let request = FetchRequest { no_verify: true, ..fetch.request.clone() };
             let lines = vec![
                 format!("{} is taken as it comes.", request.what),

@@ -190,9 +190,9 @@ fn image(model: &Model, key: &str) -> Vec<Line<'static>> {
             let mut lines = vec![
                 fact("fetch of", f.request.what.clone()),
                 fact("state", images::state(f).0),
-                fact("peers", f.peers.to_string()),
+                fact("peers", f.progress.peers.to_string()),
             ];
-            lines.extend(f.verified.clone().map(|v| fact("verified", v)));
+            lines.extend(f.progress.verified.clone().map(|v| fact("verified", v)));
             lines.extend(f.error.clone().map(|e| fact("error", e)));
             lines
         }

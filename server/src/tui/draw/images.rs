@@ -78,7 +78,7 @@ fn published(image: &ImageRow, stats: Option<&ImageStats>) -> GridRow {
 fn prepared(fetch: &FetchRow) -> GridRow {
     let (state, tone) = state(fetch);
     let none = || "-".to_owned();
-    let size = fetch.total.map_or_else(none, human_size);
+    let size = fetch.progress.total.map_or_else(none, human_size);
     GridRow {
         cells: vec![
             rows::fetch_name(fetch),
@@ -96,17 +96,19 @@ fn prepared(fetch: &FetchRow) -> GridRow {
 
 /// How far a fetch is, in a few words.
 pub fn state(f: &FetchRow) -> (String, Tone) {
-    let percent = f.total.filter(|t| *t > 0).map(|t| f.have as f64 * 100.0 / t as f64);
-    match f.state {
+    let percent = f.progress.total.filter(|t| *t > 0).map(|t| f.progress.have as f64 * 100.0 / t as f64);
+    match f.progress.state {
         FetchState::Queued => ("waits for others".into(), Tone::Dim),
         FetchState::Fetching => {
-            let left = f.total.map(|t| t.saturating_sub(f.have)).filter(|_| f.rate > 0);
-            let eta = left.map(|l| format!(", {} left", human_time(Duration::from_secs(l / f.rate))));
+            let left =
+                f.progress.total.map(|t| t.saturating_sub(f.progress.have)).filter(|_| f.progress.rate > 0);
+            let eta =
+                left.map(|l| format!(", {} left", human_time(Duration::from_secs(l / f.progress.rate))));
             let far = match percent {
                 Some(p) => format!("{} {:.0} %", bar(p, 10), p.floor()),
-                None => human_size(f.have),
+                None => human_size(f.progress.have),
             };
-            (format!("{far} {}{}", rate(f.rate), eta.unwrap_or_default()), Tone::Busy)
+            (format!("{far} {}{}", rate(f.progress.rate), eta.unwrap_or_default()), Tone::Busy)
         }
         FetchState::Verifying => ("verifying".into(), Tone::Busy),
         FetchState::Importing => ("importing".into(), Tone::Busy),
