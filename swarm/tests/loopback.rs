@@ -205,6 +205,10 @@ async fn twenty_gigabytes_are_seeded_at_once() {
         file.set_len(LARGE).unwrap();
         file
     };
+    // What hashing takes, on this machine as busy as it is.
+    let (piece, began) = (vec![0; LENGTH as usize], std::time::Instant::now());
+    assert!((0..16).all(|n| metainfo.verify(n, &piece)));
+    let hashing = began.elapsed() * metainfo.pieces() / 16;
     let began = std::time::Instant::now();
     let seeder = session().await;
     seeder.seed(&metainfo, sparse(), DEALING).await.unwrap();
@@ -214,7 +218,7 @@ async fn twenty_gigabytes_are_seeded_at_once() {
     let file = sparse();
     let what = Fetch { have: all_but_one, ..fetch(&metainfo, &file, vec![at(&seeder)], None) };
     complete(&s.fetch(what).await.unwrap()).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < hashing / 5, "{:?}, and hashing takes {hashing:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -88,7 +88,9 @@ impl Peer {
             // The file gets its name just before the last word.
             match said.lines().filter_map(|l| serde_json::from_str::<Progress>(l).ok()).next_back() {
                 Some(p) if p.have == p.total => return Ok(p),
-                _ => ensure!(start.elapsed() < Duration::from_secs(2), "no JSON that says complete:\n{said}"),
+                _ => {
+                    ensure!(start.elapsed() < Duration::from_secs(30), "no JSON that says complete:\n{said}")
+                }
             }
             std::thread::sleep(Duration::from_millis(20));
         }

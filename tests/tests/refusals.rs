@@ -188,7 +188,9 @@ fn a_server_that_comes_two_minutes_late_is_waited_for() -> Result<()> {
     server.stop();
     let mut vm = boot.start("panic=-1 ip=dhcp boottorrent.image=debian")?;
     vm.expect("waiting for the server 10.77.0.1:6980 (", BOOT)?;
-    let waited = vm.expect("2 min 00 s so far; giving up after 10 min", Duration::from_secs(180))?;
+    // The seconds are the machine's own business, which may be busy.
+    vm.expect("), 2 min ", BOOT)?;
+    let waited = vm.expect(" s so far; giving up after 10 min", BOOT)?;
     println!("waited since the start of the machine: {:?}", waited.at);
     server.restart(&[])?;
     vm.expect(MULTI_USER, BOOT).map(drop)
