@@ -3,6 +3,7 @@
 
 use super::{
     names::{INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    own::{ARCHIVES, CARDS},
     staging::{Maker, new_name, sync_dir},
     store::Catalogue,
 };
@@ -77,10 +78,11 @@ impl Catalogue {
         // Only links are made, to files that its owner has: root has no part in it.
         let _acting = files::acting(&self.images)?;
         let staging = self.stage_as(new, Maker::Owner)?;
-        for file in [PAYLOAD, KERNEL, INITRD, SUMS] {
+        let may_lack = [SUMS, ARCHIVES, CARDS];
+        for file in [PAYLOAD, KERNEL, INITRD].into_iter().chain(may_lack) {
             let (from, to) = (self.dir(name).join(file), staging.path(file));
             match fs::hard_link(&from, &to) {
-                Err(e) if file == SUMS && e.kind() == ErrorKind::NotFound => {}
+                Err(e) if may_lack.contains(&file) && e.kind() == ErrorKind::NotFound => {}
                 linked => {
                     linked.with_context(|| format!("linking {} to {}", from.display(), to.display()))?
                 }

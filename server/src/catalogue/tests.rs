@@ -97,6 +97,30 @@ fn adds_replaces_and_removes() {
     assert_eq!(hidden(&catalogue), Vec::<String>::new());
 }
 
+/// With the server's own initrd there are more files: without them the image would not be served.
+#[test]
+fn a_renamed_image_keeps_all_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::at(dir.path());
+    let (old, new): (ImageName, ImageName) = ("lab".parse().unwrap(), "lesson".parse().unwrap());
+    let (m, torrent) = whole("lab", false);
+    let staging = catalogue.stage(&old).unwrap();
+    for file in [PAYLOAD, KERNEL, INITRD, SUMS, own::ARCHIVES, own::CARDS] {
+        std::io::Write::write_all(&mut staging.create(file).unwrap(), file.as_bytes()).unwrap();
+    }
+    staging.publish(&m, &torrent, false).unwrap();
+    let files = |name: &ImageName| {
+        let entries = fs::read_dir(catalogue.images_dir().join(name.as_str())).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.map(|n| n.replace(name.as_str(), "NAME")).collect();
+        names.sort();
+        names
+    };
+    let before = files(&old);
+    catalogue.apply(&old, &ImageChange { name: Some(new.clone()), ..Default::default() }).unwrap();
+    assert_eq!(files(&new), before);
+}
+
 #[test]
 fn a_manifest_is_changed_whole_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
