@@ -6,14 +6,17 @@
 //! bookworm has only TFTP, where one file must do for all machines: it tells them apart by variables.
 
 use crate::{
-    catalogue::own::{self, OWN},
+    catalogue::{
+        entries::{BootEntry, EFI, KERNEL},
+        own::{self, OWN},
+    },
     command_line::{cmdline, too_long},
     family::spec,
-    ipxe::{self, Chosen, Menu},
+    ipxe::{self, Chosen, Item, Menu},
 };
 use bootspec::{
-    ImageManifest,
-    cmdline::split,
+    ImageManifest, ImageName,
+    cmdline::{harmless, split},
     manifest::{Family, InitrdFrom},
     units::human_size,
 };
@@ -56,9 +59,9 @@ pub fn config(menu: &Menu, way: Way) -> String {
         s.line(0, "fi");
     }
     match ipxe::choose(menu) {
-        Chosen::One(image) => s.boot(0, image),
+        Chosen::One(item) => s.boot(0, item),
         Chosen::Told(sentence) => s.line(0, &format!("echo {}", quoted(&sentence))),
-        Chosen::Menu { images, default } => s.choose(images, default),
+        Chosen::Menu { items, default } => s.choose(&items, default),
     }
     s.text
 }
@@ -93,8 +96,49 @@ impl<'a> Script<'a> {
         self.text.push('\n');
     }
 
+    fn boot(&mut self, depth: usize, item: Item) {
+        match item {
+            Item::Image(image) => self.boot_image(depth, image),
+            Item::Entry((name, entry)) => self.boot_entry(depth, name, entry),
+        }
+    }
+
+    /// What loads and starts an entry that is no image. Only for a GRUB with HTTP, and under UEFI: no other asks us.
+    fn boot_entry(&mut self, depth: usize, name: &ImageName, entry: &BootEntry) {
+        let file = |file: &str| quoted(&format!("(http,{})/entries/{name}/{file}", self.menu.host));
+        let told = format!("BootTorrent: {name} from {}", self.menu.host);
+        self.line(depth, &format!("echo {}", quoted(&told)));
+        if let Some(once) = self.menu.once {
+            // What it says is nothing, which is a file of GRUB's language, too.
+            self.line(depth, &format!("source {}", file(&format!("begun?{once}"))));
+        }
+        let append = harmless(&entry.append);
+        let words: Vec<String> = append.split_whitespace().map(quoted).collect();
+        let words = words.join(" ");
+        let initrds: Vec<String> = (0..entry.initrds).map(|n| file(&BootEntry::initrd(n))).collect();
+        match entry {
+            BootEntry { local: true, .. } => self.line(depth, "exit"),
+            BootEntry { chain: Some(_), .. } => {
+                let why = format!("BootTorrent: {name} is a script for iPXE, which GRUB does not read");
+                self.line(depth, &format!("echo {}", quoted(&why)));
+            }
+            BootEntry { efi: true, .. } => {
+                self.line(depth, &format!("if chainloader {} {words}; then boot; fi", file(EFI)));
+            }
+            _ => {
+                self.line(depth, &format!("if linux {} {words}; then", file(KERNEL)));
+                let boot = match initrds.is_empty() {
+                    true => "boot".to_owned(),
+                    false => format!("if initrd {}; then boot; fi", initrds.join(" ")),
+                };
+                self.line(depth + 1, &boot);
+                self.line(depth, "fi");
+            }
+        }
+    }
+
     /// What loads and starts one image.
-    fn boot(&mut self, depth: usize, image: &ImageManifest) {
+    fn boot_image(&mut self, depth: usize, image: &ImageManifest) {
         let phase_one = human_size((self.menu.phase_one)(image));
         let told = format!("BootTorrent: {} from {SERVER}, kernel and initrd of {phase_one}", image.name);
         self.line(depth, &format!("echo {}", self.filled(&told)));
@@ -123,13 +167,12 @@ impl<'a> Script<'a> {
         );
     }
 
-    fn choose(&mut self, images: &'a [&'a ImageManifest], default: Option<usize>) {
+    fn choose(&mut self, items: &[Item], default: Option<usize>) {
         self.line(0, &format!("set default={}", default.unwrap_or(0)));
         self.line(0, &format!("set timeout={}", self.menu.timeout.div_ceil(1000)));
-        for image in images {
-            let title = format!("{} ({})", image.name, human_size(image.size));
-            self.line(0, &format!("menuentry {} {{", quoted(&title)));
-            self.boot(1, image);
+        for item in items {
+            self.line(0, &format!("menuentry {} {{", quoted(&item.title())));
+            self.boot(1, *item);
             self.line(0, "}");
         }
         self.line(0, "menuentry 'Leave, and boot what the firmware has next' {");

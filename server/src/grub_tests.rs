@@ -13,6 +13,8 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>, append: &str, way: Wa
     let menu = Menu {
         host: "10.0.0.1:6980",
         images,
+        entries: &[],
+        once: None,
         wanted,
         default: Some(&default),
         timeout: 10_500,
@@ -164,6 +166,8 @@ proptest! {
             ipxe::script(&Menu {
                 host: "10.0.0.1:6980",
                 images: &images,
+                entries: &[],
+                once: None,
                 wanted: wanted.as_deref(),
                 default: None,
                 timeout: 1000,
@@ -182,4 +186,24 @@ proptest! {
             prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
         }
     }
+}
+
+#[test]
+fn entries_that_are_no_images() {
+    let image = image("new", "2026-11-22T18:00:00Z", "quiet");
+    let menu = Menu {
+        host: "10.0.0.1:6980",
+        images: &[&image],
+        entries: &crate::ipxe::tests::entries(),
+        once: Some("mac=52:54:00:00:00:01&secret=ab"),
+        wanted: None,
+        default: None,
+        timeout: 10_000,
+        append: "",
+        stage: &|_| Default::default(),
+        phase_one: &|m| m.kernel.size,
+    };
+    let text = config(&menu, HTTP);
+    understood(&text);
+    golden("grub-entries.cfg", &text);
 }

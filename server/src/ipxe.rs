@@ -3,11 +3,14 @@
 
 use crate::{
     attempts::Stage,
-    catalogue::own::{self, OWN},
+    catalogue::{
+        entries::{BootEntry, EFI, KERNEL, NamedEntry},
+        own::{self, OWN},
+    },
     command_line::{cmdline, too_long},
     family::spec,
 };
-use bootspec::{ImageManifest, ImageName, manifest::InitrdFrom, units::human_size};
+use bootspec::{ImageManifest, ImageName, cmdline::harmless, manifest::InitrdFrom, units::human_size};
 
 /// The parameter that asks for one version of a file: what was begun with a version goes on with it.
 pub const VERSION: &str = "infohash";
@@ -22,9 +25,13 @@ pub struct Menu<'a> {
     pub host: &'a str,
     /// The images, in the order of the menu.
     pub images: &'a [&'a ImageManifest],
-    /// The image that the script asks for, whether it exists or not.
+    /// What else there is, behind the images.
+    pub entries: &'a [NamedEntry],
+    /// What the machine says when it starts an entry that it has for one time: a query.
+    pub once: Option<&'a str>,
+    /// The image or entry that the script asks for, whether it exists or not.
     pub wanted: Option<&'a str>,
-    /// The image that starts by itself.
+    /// The image or entry that starts by itself.
     pub default: Option<&'a ImageName>,
     /// How long the menu waits, in milliseconds.
     pub timeout: u128,
@@ -36,15 +43,43 @@ pub struct Menu<'a> {
     pub phase_one: &'a dyn Fn(&ImageManifest) -> u64,
 }
 
+/// What can be booted.
+#[derive(Clone, Copy)]
+pub enum Item<'a> {
+    /// An image.
+    Image(&'a ImageManifest),
+    /// Something else.
+    Entry(&'a NamedEntry),
+}
+
+impl<'a> Item<'a> {
+    /// Its name.
+    pub fn name(self) -> &'a ImageName {
+        match self {
+            Item::Image(image) => &image.name,
+            Item::Entry((name, _)) => name,
+        }
+    }
+
+    /// What the menu shows.
+    pub fn title(self) -> String {
+        match self {
+            Item::Image(image) => format!("{} ({})", image.name, human_size(image.size)),
+            Item::Entry((name, entry)) if entry.title.is_empty() => name.to_string(),
+            Item::Entry((_, entry)) => entry.title.clone(),
+        }
+    }
+}
+
 /// What a machine is to do.
 pub enum Chosen<'a> {
-    /// Boot this image.
-    One(&'a ImageManifest),
-    /// Ask who sits there; the number of the image that starts by itself.
+    /// Boot this.
+    One(Item<'a>),
+    /// Ask who sits there.
     Menu {
         /// In the order of the menu.
-        images: &'a [&'a ImageManifest],
-        /// The place in it.
+        items: Vec<Item<'a>>,
+        /// The place in it of what starts by itself.
         default: Option<usize>,
     },
     /// Say this sentence: there is nothing to boot.
@@ -53,12 +88,13 @@ pub enum Chosen<'a> {
 
 /// Choose what a machine is to do.
 pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
-    let images = menu.images;
+    let images = menu.images.iter().map(|image| Item::Image(image));
+    let items: Vec<Item> = images.chain(menu.entries.iter().map(Item::Entry)).collect();
     if let Some(name) = menu.wanted {
-        if let Some(image) = images.iter().find(|i| i.name.as_str() == name) {
-            return Chosen::One(image);
+        if let Some(item) = items.iter().find(|i| i.name().as_str() == name) {
+            return Chosen::One(*item);
         }
-        let names: Vec<&str> = images.iter().map(|i| i.name.as_str()).collect();
+        let names: Vec<&str> = items.iter().map(|i| i.name().as_str()).collect();
         let have = if names.is_empty() {
             "there are none".to_owned()
         } else {
@@ -69,19 +105,19 @@ pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
             name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
         return Chosen::Told(format!("BootTorrent: no image {name} on {}, {have}", menu.host));
     }
-    match images {
+    match items.as_slice() {
         [] => Chosen::Told(format!(
             "BootTorrent: there is no image on {} yet: run `boottorrent image add` there",
             menu.host
         )),
-        [one] => Chosen::One(one),
+        [one] => Chosen::One(*one),
         _ => {
             let newest = |(_, a): &(usize, &&ImageManifest), (_, b): &(usize, &&ImageManifest)| {
                 a.added.cmp(&b.added).then(b.name.cmp(&a.name))
             };
-            let wished = images.iter().position(|i| Some(&i.name) == menu.default);
-            let newest = images.iter().enumerate().max_by(newest).map(|(n, _)| n);
-            Chosen::Menu { images, default: wished.or(newest) }
+            let wished = items.iter().position(|i| Some(i.name()) == menu.default);
+            let newest = menu.images.iter().enumerate().max_by(newest).map(|(n, _)| n);
+            Chosen::Menu { items, default: wished.or(newest) }
         }
     }
 }
@@ -90,9 +126,9 @@ pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
 pub fn script(menu: &Menu) -> String {
     let mut s = String::from("#!ipxe\n");
     match choose(menu) {
-        Chosen::One(image) => boot(&mut s, menu, image),
+        Chosen::One(item) => boot(&mut s, menu, item),
         Chosen::Told(sentence) => line(&mut s, &format!("echo {sentence}")),
-        Chosen::Menu { images, default } => ask(&mut s, menu, images, default),
+        Chosen::Menu { items, default } => ask(&mut s, menu, &items, default),
     }
     failed(&mut s, menu.host);
     s
@@ -103,8 +139,54 @@ fn line(s: &mut String, text: &str) {
     s.push('\n');
 }
 
+fn boot(s: &mut String, menu: &Menu, item: Item) {
+    match item {
+        Item::Image(image) => boot_image(s, menu, image),
+        Item::Entry((name, entry)) => boot_entry(s, menu, name, entry),
+    }
+}
+
+/// What loads and starts an entry that is no image.
+fn boot_entry(s: &mut String, menu: &Menu, name: &ImageName, entry: &BootEntry) {
+    let host = menu.host;
+    let file = |file: &str| format!("http://{host}/entries/{name}/{file}");
+    line(s, &format!("echo BootTorrent: {name} from {host}"));
+    line(s, "imgfree");
+    // It has no agent that could speak: what is for one time is over when it starts.
+    if let Some(once) = menu.once {
+        line(s, &format!("imgfetch --name begun {}?{once} && imgfree begun ||", file("begun")));
+    }
+    if let Some(url) = &entry.chain {
+        return line(s, &format!("chain --autofree {url} || goto failed"));
+    }
+    if entry.local {
+        // Firmware goes on with its own order; a BIOS is told the disk.
+        line(s, "iseq ${platform} efi && exit ||");
+        return line(s, "sanboot --no-describe --drive 0x80 || goto failed");
+    }
+    let append = harmless(&entry.append);
+    if entry.efi {
+        line(s, &format!("iseq ${{platform}} efi || goto bios-{name}"));
+        let program = [file(EFI), append.clone()].join(" ");
+        line(s, &format!("chain --autofree {} || goto failed", program.trim()));
+        line(s, &format!(":bios-{name}"));
+    }
+    if !entry.kernel {
+        line(s, &format!("echo BootTorrent: {name} starts on machines with UEFI only"));
+        return line(s, "goto failed");
+    }
+    let initrds: Vec<String> = (0..entry.initrds).map(BootEntry::initrd).collect();
+    let words: Vec<String> = initrds.iter().map(|i| format!("initrd={i}.img")).collect();
+    let words = [words.join(" "), append].join(" ");
+    line(s, &format!("kernel {} {} || goto failed", file(KERNEL), words.trim()));
+    for initrd in initrds {
+        line(s, &format!("initrd --name {initrd}.img {} || goto failed", file(&initrd)));
+    }
+    line(s, "boot || goto failed");
+}
+
 /// What loads and starts one image.
-fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
+fn boot_image(s: &mut String, menu: &Menu, image: &ImageManifest) {
     let (host, name, hash) = (menu.host, &image.name, image.infohash);
     let phase_one = human_size((menu.phase_one)(image));
     line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
@@ -146,12 +228,12 @@ fn boot(s: &mut String, menu: &Menu, image: &ImageManifest) {
     line(s, "boot || goto failed");
 }
 
-fn ask(s: &mut String, menu: &Menu, images: &[&ImageManifest], default: Option<usize>) {
-    let default = default.map(|n| &images[n].name);
+fn ask(s: &mut String, menu: &Menu, items: &[Item], default: Option<usize>) {
+    let default = default.map(|n| items[n].name());
     line(s, ":menu");
     line(s, &format!("menu BootTorrent on {}", menu.host));
-    for image in images {
-        line(s, &format!("item {0} {0} ({1})", image.name, human_size(image.size)));
+    for item in items {
+        line(s, &format!("item {} {}", item.name(), item.title()));
     }
     line(s, "item --gap --");
     line(s, "item :shell iPXE shell");
@@ -163,9 +245,9 @@ fn ask(s: &mut String, menu: &Menu, images: &[&ImageManifest], default: Option<u
     line(s, "iseq ${choice} :shell && goto shell ||");
     line(s, "iseq ${choice} :exit && exit ||");
     line(s, "goto image-${choice}");
-    for image in images {
-        line(s, &format!(":image-{}", image.name));
-        boot(s, menu, image);
+    for item in items {
+        line(s, &format!(":image-{}", item.name()));
+        boot(s, menu, *item);
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
+use crate::catalogue::entries::{BootEntry, NamedEntry};
 use bootspec::{
     InfoHash, Params,
     manifest::{BootFile, Family, Format, Kind},
@@ -34,6 +35,8 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
     script(&Menu {
         host: "10.0.0.1:6980",
         images,
+        entries: &[],
+        once: None,
         wanted,
         default: Some(&default),
         timeout: 10_000,
@@ -41,6 +44,47 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
         stage: &|_| Default::default(),
         phase_one: &|m| m.kernel.size + m.initrd.size + m.family.map_or(0, |_| 2 << 20),
     })
+}
+
+/// One entry of each kind.
+pub fn entries() -> Vec<NamedEntry> {
+    let entry = |name: &str, entry| (name.parse().unwrap(), entry);
+    let none = BootEntry::default();
+    vec![
+        entry("disk", BootEntry { title: "This machine".into(), local: true, ..none.clone() }),
+        entry("installer", BootEntry { kernel: true, initrds: 2, append: "quiet".into(), ..none.clone() }),
+        entry(
+            "memtest",
+            BootEntry { kernel: true, efi: true, append: "console=ttyS0".into(), ..none.clone() },
+        ),
+        entry("other", BootEntry { chain: Some("http://10.0.0.2/boot.ipxe?a=1&b=2".into()), ..none.clone() }),
+        entry("shell", BootEntry { efi: true, ..none }),
+    ]
+}
+
+fn with_entries(wanted: Option<&str>, once: Option<&str>) -> String {
+    let image = image("new", "2026-11-22T18:00:00Z", "quiet");
+    script(&Menu {
+        host: "10.0.0.1:6980",
+        images: &[&image],
+        entries: &entries(),
+        once,
+        wanted,
+        default: Some(&"memtest".parse().unwrap()),
+        timeout: 10_000,
+        append: "",
+        stage: &|_| Default::default(),
+        phase_one: &|m| m.kernel.size,
+    })
+}
+
+#[test]
+fn an_entry_for_one_time_says_that_it_begins() {
+    let script = with_entries(Some("disk"), Some("mac=52:54:00:00:00:01&secret=ab"));
+    let begun =
+        "imgfetch --name begun http://10.0.0.1:6980/entries/disk/begun?mac=52:54:00:00:00:01&secret=ab &&";
+    let at = |text: &str| script.find(text).unwrap_or_else(|| panic!("no {text}: {script}"));
+    assert!(at(begun) < at("sanboot"), "{script}");
 }
 
 /// Set UPDATE_GOLDEN=1 to write what is rendered now.
@@ -64,6 +108,8 @@ fn scripts() {
     golden("ipxe-one.ipxe", &render(&[&new], None));
     golden("ipxe-menu.ipxe", &render(&[&new, &old], None));
     golden("ipxe-unknown.ipxe", &render(&[&new, &old], Some("x\nshell\n#${y}")));
+    golden("ipxe-entries.ipxe", &with_entries(Some("memtest"), None));
+    golden("ipxe-entries-menu.ipxe", &with_entries(None, None));
     assert!(
         render(&[&new, &old], Some("old"))
             .contains("kernel http://10.0.0.1:6980/images/old/vmlinuz?infohash=")

@@ -3,7 +3,7 @@
 //! line on the disk, where none runs.
 
 use crate::{
-    catalogue::{Catalogue, ImageChange},
+    catalogue::{Catalogue, ImageChange, entries::EntriesFolder},
     clients::Client,
     config::Config,
     hosts::{self, EntryKey, HostChange, Hosts},
@@ -20,6 +20,8 @@ pub struct Disk {
     pub catalogue: Catalogue,
     /// What is said of machines and groups.
     pub hosts: hosts::HostsFile,
+    /// What can be booted besides images.
+    pub entries: EntriesFolder,
 }
 
 /// Why an image is not removed.
@@ -32,7 +34,13 @@ impl Disk {
     pub fn of(config: &Config) -> Disk {
         let dir = &config.catalogue.dir;
         let catalogue = Catalogue::at(dir).signed_by(CatalogueSigner::Later(Folder::of(config)));
-        Disk { catalogue, hosts: hosts::HostsFile::at(dir) }
+        Disk { catalogue, hosts: hosts::HostsFile::at(dir), entries: EntriesFolder::at(dir) }
+    }
+
+    /// Everything that a machine may boot: images, then entries.
+    pub fn names(&self) -> Result<Vec<ImageName>> {
+        let entries = self.entries.load().0.into_iter().map(|(name, _)| name);
+        Ok(self.catalogue.names()?.into_iter().chain(entries).collect())
     }
 
     /// Say something of a machine or a group. `images`: those that it may boot.

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The running server follows the disk: images, machines and groups, and what GRUB gets by TFTP.
 
-use crate::{catalogue::Catalogue, library, state::ServerState, tftp};
+use crate::{
+    catalogue::{Catalogue, entries::EntriesFolder},
+    library,
+    state::ServerState,
+    tftp,
+};
 use std::{collections::HashSet, sync::Arc};
 
 /// Bring images and machines up to date with the disk.
@@ -16,6 +21,14 @@ pub fn refresh(state: &ServerState) {
             Err(e) => tracing::error!("machines and groups stay as they were: {e:#}"),
         }
         told.hosts = Some(version);
+    }
+    let folder = EntriesFolder::at(&state.config.catalogue.dir);
+    let version = folder.version();
+    if told.entries != Some(version) {
+        let (entries, broken) = folder.load();
+        broken.iter().for_each(|b| tracing::error!("{b}"));
+        state.set_entries(entries);
+        told.entries = Some(version);
     }
 }
 

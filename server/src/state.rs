@@ -5,6 +5,7 @@
 use crate::{
     addon::Addons,
     attempts::{Attempts, Stage},
+    catalogue::entries::NamedEntry,
     clients::{Client, Clients},
     config::Config,
     fetch::{FetchDirs, jobs::Jobs},
@@ -22,7 +23,7 @@ use bootspec::{ImageManifest, ImageName, InfoHash};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How long a version is seeded after it was replaced or removed: machines that
@@ -54,6 +55,7 @@ pub struct ServerState {
     /// Who is on our links.
     pub neighbours: Neighbours,
     library: RwLock<Arc<Library>>,
+    entries: RwLock<Arc<Vec<NamedEntry>>>,
     hosts: RwLock<Arc<Hosts>>,
     retired: Mutex<Vec<(Instant, Arc<ServedImage>)>>,
     tracker: Mutex<Tracker>,
@@ -73,6 +75,8 @@ pub struct KnownFaults {
     pub images: HashSet<String>,
     /// Of hosts.toml: the version that was read.
     pub hosts: Option<hosts::store::HostsVersion>,
+    /// Of the entries: the version that was read.
+    pub entries: Option<Option<SystemTime>>,
 }
 
 impl ServerState {
@@ -133,6 +137,7 @@ impl ServerState {
             neighbours: Default::default(),
             attempts: Default::default(),
             library: Default::default(),
+            entries: Default::default(),
             retired: Default::default(),
             hosts: Default::default(),
             tracker,
@@ -192,6 +197,16 @@ impl ServerState {
     /// The name that one machine has here, and what it will boot.
     pub fn name(&self, client: &mut Client) {
         name(client, &self.hosts());
+    }
+
+    /// What can be booted besides images.
+    pub fn entries(&self) -> Arc<Vec<NamedEntry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on there are these.
+    pub fn set_entries(&self, entries: Vec<NamedEntry>) {
+        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
     }
 
     /// The images now.

@@ -31,6 +31,9 @@ pub fn refresh(state: &ServerState) -> Result<()> {
         &Menu {
             host: "this server",
             images: &images,
+            // By TFTP there are files of images only.
+            entries: &[],
+            once: None,
             wanted: None,
             default: boot.default.as_ref(),
             timeout: boot.timeout.as_millis(),

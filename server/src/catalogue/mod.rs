@@ -13,6 +13,7 @@
 //! folder is root's own until the image is whole.
 
 mod change;
+pub mod entries;
 pub mod free_space;
 mod names;
 pub mod own;

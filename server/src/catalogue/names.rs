@@ -19,6 +19,9 @@ pub const SUMS: &str = "sums";
 /// What the add-on is called over HTTP; it is made from the installed agent and is in no folder.
 pub const ADDON: &str = "addon";
 
+/// The folder of [`super::entries`], beside the images.
+pub const ENTRIES: &str = "entries";
+
 /// The torrent's file name.
 pub fn torrent_name(name: &ImageName) -> String {
     format!("{name}.torrent")

@@ -6,7 +6,7 @@
 //! folder in its place. What root gives away are files that it has made, and by their descriptors.
 
 use super::{
-    names::{INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    names::{ENTRIES, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
     sign::{Sealed, seal},
     store::Catalogue,
 };
@@ -248,10 +248,19 @@ impl Catalogue {
 
     /// See [`Catalogue::stage`].
     pub(super) fn stage_as(&self, name: &ImageName, maker: Maker) -> Result<Staging> {
+        self.refuse_name_of_entry(name)?;
         files::make_dirs(&self.images)?;
         let _lock = self.lock()?;
         clean(&self.images)?;
         Staging::new(self.clone(), name, maker)
+    }
+
+    /// Images and entries share their names: machines are told one to boot.
+    pub(super) fn refuse_name_of_entry(&self, name: &ImageName) -> Result<()> {
+        if self.images.with_file_name(ENTRIES).join(name.as_str()).exists() {
+            bail!("there is an entry '{name}': give the image another name");
+        }
+        Ok(())
     }
 
     /// Refuse a name that is taken, before the long work.

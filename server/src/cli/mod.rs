@@ -4,6 +4,7 @@
 mod added;
 mod backend;
 mod doctor;
+mod entry;
 mod fetch;
 mod host;
 mod image;
@@ -72,6 +73,9 @@ enum Command {
     Image(image::ImageCommand),
     /// Say what would stop a boot, and how to mend it
     Doctor(doctor::Doctor),
+    /// Add, list and remove what is no image: memory tests, installers, other scripts
+    #[command(subcommand)]
+    Entry(entry::EntryCommand),
     /// Say which machine or group boots which image; wake machines
     #[command(subcommand)]
     Host(host::HostCommand),
@@ -153,6 +157,7 @@ impl Cli {
             Command::Manual { .. } => unreachable!("above: it needs no settings"),
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
             Command::Doctor(doctor) => doctor.run(&config),
+            Command::Entry(entry) => entry.run(&config),
             Command::Host(host) => host.run(&config),
             Command::Key(key) => key.run(&config),
             Command::Serve(serve) => serve.run(config),

@@ -70,6 +70,8 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let images = library::bootable(&library);
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();
+    let once =
+        proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
     let append = [&[boot.append.trim().to_owned()][..], &choice.params, &secret].concat();
     let wanted = asked
@@ -79,7 +81,7 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
         .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
     let one = match (wanted, &images[..]) {
         (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
-        (None, [only]) => Some(only),
+        (None, [only]) if state.entries().is_empty() => Some(only),
         (None, _) => None,
     };
     // Only a machine that is what it says counts: nobody takes its small initrd away.
@@ -90,6 +92,8 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let text = (script.render)(&ipxe::Menu {
         host: &script.host,
         images: &images,
+        entries: &state.entries(),
+        once: once.as_deref(),
         wanted,
         default: chosen.or(boot.default.as_ref()),
         timeout: boot.timeout.as_millis(),

@@ -26,7 +26,8 @@ use serde::Deserialize;
 use std::time::Instant;
 
 fn names(state: &ServerState) -> Vec<ImageName> {
-    state.library().keys().cloned().collect()
+    let entries = state.entries();
+    state.library().keys().chain(entries.iter().map(|(name, _)| name)).cloned().collect()
 }
 
 pub async fn set_host(

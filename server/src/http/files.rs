@@ -244,7 +244,7 @@ fn no_such_image(name: &str, library: &Library) -> String {
 }
 
 /// A file or a part of it. `counter`: where what is read for it is counted.
-fn answer(open: &Open, headers: &HeaderMap, etag: &str, counter: &Counter) -> Response {
+pub(super) fn answer(open: &Open, headers: &HeaderMap, etag: &str, counter: &Counter) -> Response {
     let size = open.size;
     // A range of another version would be of no use.
     let same = headers.get(IF_RANGE).is_none_or(|v| v.as_bytes() == etag.as_bytes());

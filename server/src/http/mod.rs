@@ -6,6 +6,7 @@ mod api;
 mod boot;
 mod change;
 pub mod ends;
+mod entries;
 mod events;
 mod files;
 mod front;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
-use super::{api, boot, change, events, files, page, site::Site, track};
+use super::{api, boot, change, entries, events, files, page, site::Site, track};
 use crate::{
     api::types::{Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
@@ -66,6 +66,9 @@ pub const ROUTES: &[Route] = &[
         => "`vmlinuz`, `initrd`, `own` (an initrd that the server makes; `?card=`: iPXE's `busid`, `?with=disk,vlan`), `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \
             `NAME.statement`, `NAME.statement.minisig`, `payload`, `sums` (block checksums); with ranges (RFC 9110)",
         files::get),
+    route!(get "/entries/{name}/{file}", Everybody, "`begun`: `?mac=&secret=`"
+        => "the files of an entry that is no image: `kernel`, `initrd0`…, `efi`; `begun`: a boot for one time is over",
+        entries::get),
     route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
     route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),
     route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing", api::heartbeat),

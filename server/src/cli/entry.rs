@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent entry …`
+
+use crate::{
+    catalogue::entries::{BootEntry, EFI, EntriesFolder, EntryFiles, KERNEL},
+    cli::run::print_json,
+    config::Config,
+    table::{Align, layout},
+};
+use anyhow::Result;
+use bootspec::ImageName;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum EntryCommand {
+    /// Add something that is no image to the menu
+    Add(Box<Add>),
+    /// List the entries
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an entry
+    Remove {
+        /// The entry
+        name: ImageName,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  boottorrent entry add memtest --title 'Memory test' \\
+      --kernel /boot/memtest86+x64.bin --efi /boot/memtest86+x64.efi
+  boottorrent entry add installer --kernel linux --initrd initrd.gz
+  boottorrent entry add old-server --chain http://10.0.0.2/boot.ipxe
+  boottorrent entry add disk --title 'This machine' --local
+  boottorrent host set pc1 --once memtest
+
+Entries stand behind the images in the menu, and `host set` takes their names
+like those of images. Files are copied into the folder with the images. They
+are not signed: with Secure Boot, firmware checks kernels and EFI programs.")]
+pub struct Add {
+    /// Its name
+    name: ImageName,
+    /// What the menu shows [default: its name]
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// A kernel, or a program that boots like one
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+    /// An initrd for the kernel; may be given several times
+    #[arg(long = "initrd", value_name = "FILE")]
+    initrds: Vec<PathBuf>,
+    /// A program for machines with UEFI; with --kernel, that is for BIOS
+    #[arg(long, value_name = "FILE")]
+    efi: Option<PathBuf>,
+    /// The command line of kernel and program
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    append: Option<String>,
+    /// Another script for iPXE
+    #[arg(long, value_name = "URL")]
+    chain: Option<String>,
+    /// The machine's own disk
+    #[arg(long)]
+    local: bool,
+    /// Put it in the place of the entry with that name
+    #[arg(long)]
+    replace: bool,
+}
+
+impl EntryCommand {
+    /// Do it.
+    pub fn run(self, config: &Config) -> Result<()> {
+        let folder = EntriesFolder::at(&config.catalogue.dir);
+        match self {
+            EntryCommand::Add(add) => add.run(&folder),
+            EntryCommand::List { json } => list(&folder, json),
+            EntryCommand::Remove { name } => {
+                folder.remove(&name)?;
+                println!("entry '{name}' is removed");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Add {
+    fn run(self, folder: &EntriesFolder) -> Result<()> {
+        let entry = BootEntry {
+            title: self.title.unwrap_or_default(),
+            kernel: self.kernel.is_some(),
+            initrds: self.initrds.len(),
+            efi: self.efi.is_some(),
+            append: self.append.unwrap_or_default(),
+            chain: self.chain,
+            local: self.local,
+        };
+        let initrds = self.initrds.into_iter().enumerate().map(|(n, path)| (BootEntry::initrd(n), path));
+        let programs = [(KERNEL, self.kernel), (EFI, self.efi)].into_iter();
+        let programs = programs.filter_map(|(name, path)| Some((name.to_owned(), path?)));
+        let files: EntryFiles = programs.chain(initrds).collect();
+        folder.add(&self.name, &entry, &files, self.replace)?;
+        println!("entry '{}': {}", self.name, entry.what());
+        Ok(())
+    }
+}
+
+fn list(folder: &EntriesFolder, json: bool) -> Result<()> {
+    let (all, broken) = folder.load();
+    broken.iter().for_each(|why| eprintln!("{why}"));
+    if json {
+        let rows: Vec<_> = all.iter().map(|(name, entry)| json!({ "name": name, "entry": entry })).collect();
+        return print_json(&rows);
+    }
+    if all.is_empty() {
+        println!("there are no entries: see `boottorrent entry add --help`");
+        return Ok(());
+    }
+    let rows = all.iter().map(|(name, entry)| vec![name.to_string(), entry.title.clone(), entry.what()]);
+    let head = ["NAME", "TITLE", "WHAT"].map(|name| (name, Align::Left));
+    print!("{}", layout(&head, &rows.collect::<Vec<_>>()));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Entries that are no images, as Debian's packages have them, on machines with either firmware.
+
+use anyhow::{Context, Result, ensure};
+use boottorrent_tests::{
+    BOOT, Lab, Server, Vm,
+    assets::{Suite, image, package, tiny},
+};
+use std::{fs, path::Path, time::Duration};
+
+/// Two emulated machines at once, and what they load is small.
+const SOON: Duration = Duration::from_secs(180);
+
+fn in_lab(name: &str, test: impl FnOnce(&Lab, &mut Server) -> Result<()>) -> Result<()> {
+    Server::in_lab(name, &tiny(&image(Suite::own()?)?)?, &[], test)
+}
+
+fn add(server: &Server, words: &[&str], files: &[(&str, &Path)]) -> Result<()> {
+    let files: Vec<String> =
+        files.iter().flat_map(|(flag, path)| [(*flag).to_owned(), path.display().to_string()]).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    server.boottorrent(&[&["entry", "add"], words, &files].concat()).map(drop)
+}
+
+/// A disk whose boot sector says a sentence on the serial line, and no more.
+fn talking_disk(path: &Path, sentence: &str) -> Result<()> {
+    // mov si, 0x7c10; next: lodsb; test al, al; jz end; mov dx, 0x3f8; out dx, al; jmp next; end: hlt; jmp end
+    let code =
+        [0xbe, 0x10, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0x06, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5, 0xeb, 0xfe];
+    let mut sector = vec![0; 1 << 20];
+    sector[..16].copy_from_slice(&code);
+    sector[16..16 + sentence.len()].copy_from_slice(sentence.as_bytes());
+    sector[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(path, sector).context("writing a boot sector")
+}
+
+#[test]
+fn a_memory_test_and_the_local_disk() -> Result<()> {
+    in_lab("entries", |lab, server| {
+        let boot = package("memtest86+")?.join("boot");
+        add(
+            server,
+            &["memtest", "--title", "Memory test", "--append", "console=ttyS0,115200"],
+            &[("--kernel", &boot.join("memtest86+x64.bin")), ("--efi", &boot.join("memtest86+x64.efi"))],
+        )?;
+        add(server, &["disk", "--local"], &[])?;
+        server.boottorrent(&["host", "set", "default", "--image", "memtest", "--no-menu"])?;
+        let (mut bios, mut uefi) = (Vm::pxe("bios").start(lab)?, Vm::pxe("uefi").uefi().start(lab)?);
+        for vm in [&mut bios, &mut uefi] {
+            vm.expect("BootTorrent: memtest from 10.77.0.1", SOON)?;
+            vm.expect("Memtest86+", SOON).with_context(|| vm.name().to_owned())?;
+        }
+        drop((bios, uefi));
+
+        let disk = lab.dir().join("disk");
+        talking_disk(&disk, "this is the local disk\r\n")?;
+        let machine = Vm::pxe("local").disk(&disk, "LOCAL");
+        let mut vm = machine.start(lab)?;
+        server.boottorrent(&["host", "set", vm.mac(), "--once", "disk"])?;
+        vm.expect("this is the local disk", SOON)?;
+        let said = server.boottorrent(&["host", "list"])?;
+        ensure!(!said.lines().any(|l| l.starts_with(vm.mac()) && l.contains("disk")), "for one time: {said}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "a package of 130 MB: make test-full"]
+fn the_installer() -> Result<()> {
+    in_lab("installer", |lab, server| {
+        let number = if Suite::own()? == Suite::Bookworm { "12" } else { "13" };
+        let root = package(&format!("debian-installer-{number}-netboot-amd64"))?;
+        let images = root.join(format!("usr/lib/debian-installer/images/{number}/amd64/text"));
+        let folder = images.join("debian-installer/amd64");
+        add(
+            server,
+            &["installer", "--append", "console=ttyS0 priority=high"],
+            &[("--kernel", &folder.join("linux")), ("--initrd", &folder.join("initrd.gz"))],
+        )?;
+        server.boottorrent(&["host", "set", "default", "--image", "installer", "--no-menu"])?;
+        for machine in [Vm::pxe("bios"), Vm::pxe("uefi").uefi()] {
+            let mut vm = machine.memory(1024).start(lab)?;
+            vm.expect("Select a language", BOOT).with_context(|| vm.name().to_owned())?;
+        }
+        Ok(())
+    })
+}
