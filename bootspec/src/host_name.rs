@@ -22,7 +22,7 @@ impl FromStr for HostName {
         match is_host_name(s) {
             true => Ok(HostName(s.to_owned())),
             false => Err(format!(
-                "'{}' is no host name: use a-z A-Z 0-9 and -, up to 63 of them between dots",
+                "'{}' is not a valid host name: use a-z A-Z 0-9 and -, up to 63 of them between dots",
                 s.chars().take(80).collect::<String>().escape_debug()
             )),
         }

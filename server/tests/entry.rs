@@ -76,7 +76,7 @@ fn added_while_the_server_runs_booted_and_removed() {
             "there is an entry 'disk': give the image another name",
         ),
         (&["entry", "add", "lab", "--local"], "there is an image 'lab': give the entry another name"),
-        (&["entry", "add", "x", "--kernel", "lab.squashfs"], "it is no kernel for x86"),
+        (&["entry", "add", "x", "--kernel", "lab.squashfs"], "it is not an x86 kernel"),
         (&["entry", "add", "x", "--kernel", "mt.bin", "--local"], "an entry boots one thing"),
     ] {
         let said = w.run(args);

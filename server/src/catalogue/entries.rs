@@ -101,7 +101,7 @@ impl BootEntry {
         let title = &self.title;
         ensure!(
             title.len() <= 60 && !title.contains(|c: char| c.is_control() || "$|&#`'\"\\".contains(c)),
-            "'{}' is no title: use at most 60 characters, and none of $ | & # ` ' \" \\",
+            "'{}' is not a valid title: use at most 60 characters, and none of $ | & # ` ' \" \\",
             bootspec::text::printable(title, 80)
         );
         if let Some(url) = &self.chain {
@@ -109,7 +109,7 @@ impl BootEntry {
             let plain = url.bytes().all(|b| b.is_ascii_graphic() && !b"$|\\'\"`#".contains(&b));
             ensure!(
                 known && plain && url.len() <= 1000,
-                "'{}' is no script for iPXE: write an http://, https:// or tftp:// URL",
+                "'{}' is not a valid address of an iPXE script: use an http://, https:// or tftp:// URL",
                 bootspec::text::printable(url, 80)
             );
         }
@@ -238,9 +238,9 @@ fn check_program(name: &str, file: &mut File) -> Result<()> {
     file.rewind().context("reading")?;
     match name {
         KERNEL if head.get(0x202..0x206) != Some(b"HdrS") => {
-            bail!("it is no kernel for x86: the signature HdrS is missing")
+            bail!("it is not an x86 kernel: the signature HdrS is missing")
         }
-        EFI if !head.starts_with(b"MZ") => bail!("it is no EFI program: it does not begin with MZ"),
+        EFI if !head.starts_with(b"MZ") => bail!("it is not an EFI program: it does not begin with MZ"),
         _ if head.is_empty() => bail!("it is empty"),
         _ => Ok(()),
     }
@@ -286,7 +286,7 @@ mod tests {
         let kernel = BootEntry { kernel: true, ..BootEntry::default() };
         let why = folder.add(&name, &kernel, &wrong, false).unwrap_err();
         assert!(
-            format!("{why:#}").ends_with("/t: it is no kernel for x86: the signature HdrS is missing"),
+            format!("{why:#}").ends_with("/t: it is not an x86 kernel: the signature HdrS is missing"),
             "{why:#}"
         );
         assert_eq!(folder.load(), (vec![], vec![]), "nothing is half added");
@@ -301,12 +301,12 @@ mod tests {
             (BootEntry { local: true, kernel: true, ..none.clone() }, "boots one thing"),
             (BootEntry { efi: true, initrds: 1, ..none.clone() }, "an initrd is a kernel's"),
             (BootEntry { local: true, append: "x".into(), ..none.clone() }, "--append is for"),
-            (BootEntry { local: true, title: "a\nshell".into(), ..none.clone() }, "is no title"),
-            (BootEntry { local: true, title: "${net0/mac}".into(), ..none.clone() }, "is no title"),
+            (BootEntry { local: true, title: "a\nshell".into(), ..none.clone() }, "not a valid title"),
+            (BootEntry { local: true, title: "${net0/mac}".into(), ..none.clone() }, "not a valid title"),
             (BootEntry { kernel: true, append: "a || shell".into(), ..none.clone() }, "kernel parameters"),
-            (url("file:///etc/passwd"), "is no script"),
-            (url("http://x/y || shell"), "is no script"),
-            (url("http://x/${y}"), "is no script"),
+            (url("file:///etc/passwd"), "not a valid address"),
+            (url("http://x/y || shell"), "not a valid address"),
+            (url("http://x/${y}"), "not a valid address"),
         ] {
             let said = entry.check().unwrap_err().to_string();
             assert!(said.contains(why), "{entry:?}: {said}");
