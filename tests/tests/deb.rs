@@ -90,7 +90,7 @@ fn packages() -> Result<Vec<PathBuf>> {
 fn quickstart(lab: &Lab, machine: &Container) -> Result<()> {
     let text = fs::read_to_string(workspace().join("docs/quickstart.md"))?;
     let blocks = doc::commands(&text);
-    let (boot, rid) = ("4. Boot, and watch", "To be rid of it");
+    let (boot, rid) = ("4. Boot, and watch", "Uninstall");
     let until_booted: usize =
         blocks.iter().filter(|b| b.heading != rid).map(|b| b.text.replace("\\\n", "").lines().count()).sum();
     ensure!(until_booted <= 10, "the first machine takes {until_booted} commands");

@@ -14,7 +14,7 @@ use std::{fs, time::Duration};
 /// dnsmasq adds what to boot; another server gives the addresses.
 const PROXY: [&str; 2] = ["--mode", "proxy"];
 
-/// From GRUB's first word to the kernel's, emulated, on a machine that has something else to do as well.
+/// From shim's last word to the kernel's first, emulated, on a machine that has something else to do as well.
 const GRUB: Duration = Duration::from_secs(45);
 
 const SHIM: [&str; 3] = ["shimx64.efi", "grubx64.efi", "grub/grub.cfg"];
@@ -120,7 +120,7 @@ fn secure_boot_with_a_grub_that_speaks_http() -> Result<()> {
         let machine = Vm::pxe("secure").secure_boot();
         let mut vm = machine.start(lab)?;
         server.boottorrent(&["host", "set", vm.mac(), "--param", "lab.own=yes", "--name", "desk-1"])?;
-        let began = vm.expect("Welcome to GRUB!", BOOT)?.at;
+        let began = vm.expect("Fetching Netboot Image grubx64.efi", BOOT)?.at;
         let started = vm.expect("Linux version", BOOT)?.at;
         let took = started - began;
         println!("from GRUB to the kernel: {:.1} s", took.as_secs_f64());
