@@ -82,10 +82,13 @@ fn added_while_the_server_runs_booted_and_removed() {
         let said = w.run(args);
         assert!(said.code == Some(1) && said.err.contains(why), "{args:?}: {}", said.err);
     }
+    let busy = w.run(&["entry", "remove", "memtest"]);
+    assert!(busy.err.contains(&format!("entry 'memtest' is what {PC1} should boot")), "{}", busy.err);
+    let found = w.run(&["doctor", "--json"]).out;
+    assert!(!found.contains("which is not there"), "{found}");
+    w.run(&["host", "set", PC1, "--clear", "image"]).good();
     w.run(&["entry", "remove", "memtest"]).good();
     until("it is gone", || Some(()).filter(|()| server.get("/entries/memtest/kernel").status == 404));
-    let gone = script(&server, &format!("mac={PC1}"));
-    assert!(gone.contains("no image memtest on"), "{gone}");
 }
 
 /// It has no agent that could say that it runs: the script itself says so, with the boot's secret.

@@ -5,9 +5,10 @@ use crate::{
     catalogue::entries::{BootEntry, EFI, EntriesFolder, EntryFiles, KERNEL},
     cli::run::print_json,
     config::Config,
+    hosts::{EntryKey, HostEntry, Hosts, HostsFile},
     table::{Align, layout},
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bootspec::ImageName;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -80,12 +81,23 @@ impl EntryCommand {
             EntryCommand::Add(add) => add.run(&folder),
             EntryCommand::List { json } => list(&folder, json),
             EntryCommand::Remove { name } => {
+                if let Some(who) = who_boots(&name, &HostsFile::at(&config.catalogue.dir).load()?) {
+                    bail!(
+                        "entry '{name}' is what {who} should boot: change that first, with `boottorrent host set {who}`"
+                    );
+                }
                 folder.remove(&name)?;
                 println!("entry '{name}' is removed");
                 Ok(())
             }
         }
     }
+}
+
+/// Somebody whose machine would have nothing to boot without the entry.
+fn who_boots(name: &ImageName, hosts: &Hosts) -> Option<EntryKey> {
+    let boots = |e: &HostEntry| e.image.as_ref() == Some(name) || e.once.as_ref() == Some(name);
+    hosts.entries.iter().find_map(|(key, e)| boots(e).then(|| key.clone()))
 }
 
 impl Add {

@@ -9,6 +9,7 @@ use crate::{
     hosts::HostsFile,
     import::initrd,
     library::{self, Library},
+    operations::Disk,
     sources::Folders,
 };
 use bootspec::{ImageManifest, manifest::Kind, units::human_size};
@@ -149,8 +150,7 @@ pub fn machines(config: &Config) -> Vec<Finding> {
             )];
         }
     };
-    let there: BTreeSet<_> =
-        Catalogue::at(&config.catalogue.dir).names().unwrap_or_default().into_iter().collect();
+    let there: BTreeSet<_> = Disk::of(config).names().unwrap_or_default().into_iter().collect();
     let lost = hosts.entries.iter().filter_map(|(key, e)| {
         let image = e.once.iter().chain(&e.image).find(|i| !there.contains(i))?;
         Some(Finding::bad(
