@@ -177,7 +177,7 @@ impl Content {
 }
 
 /// A file that firmware or iPXE loads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootFile {
     /// Bytes.
     pub size: u64,
@@ -231,6 +231,9 @@ pub struct ImageManifest {
     /// The end of `append` that the admin set, which outlives a replacement.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub extra: String,
+    /// Whether its kernel came out of a unified kernel image, with parameters of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unified: bool,
     /// Its share of the server's link. The usual one is not written, so that manifests stay as they were.
     #[serde(default, skip_serializing_if = "Priority::is_default")]
     pub priority: Priority,
@@ -241,6 +244,11 @@ pub struct ImageManifest {
 }
 
 impl ImageManifest {
+    /// The kernel parameters that the admin set. Older manifests have no `extra`: all of a root's or a disk's are the admin's.
+    pub fn admins(&self) -> &str {
+        if self.family.is_none() && !self.unified { &self.append } else { &self.extra }
+    }
+
     /// What it is, in a word or two: `squashfs`, `iso live-boot`, `disk`.
     pub fn what(&self) -> String {
         let kind = match (self.kind, self.format) {
@@ -304,6 +312,7 @@ mod tests {
             initrd_from: Default::default(),
             append: "quiet".into(),
             extra: String::new(),
+            unified: false,
             priority: Priority::default(),
             added: "2026-11-22T18:00:00Z".into(),
             source: "/srv/lab.squashfs".into(),

@@ -42,6 +42,7 @@ pub fn image(name: &str) -> ImageManifest {
         initrd_from: Default::default(),
         append: "quiet".into(),
         extra: String::new(),
+        unified: false,
         priority: Default::default(),
         added: "2026-11-22T18:00:00Z".into(),
         source: "/srv/x".into(),

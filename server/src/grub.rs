@@ -146,7 +146,7 @@ impl<'a> Script<'a> {
         let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
         let archives = match image.family {
             // GRUB cannot tell its card: all drivers. By TFTP it gets files only.
-            None if image.initrd_from == InitrdFrom::Own && matches!(self.way, Way::Http(_)) => {
+            _ if image.initrd_from == InitrdFrom::Own && matches!(self.way, Way::Http(_)) => {
                 format!("{}&{}", file(OWN), own::wanted(&self.words(image)))
             }
             None => initrd,

@@ -24,6 +24,7 @@ pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         initrd_from: Default::default(),
         append: append.into(),
         extra: String::new(),
+        unified: false,
         priority: Default::default(),
         added: added.into(),
         source: "/srv/x".into(),

@@ -55,9 +55,7 @@ impl Catalogue {
         let extra = extra.trim();
         check_append(extra).map_err(|why| anyhow!(why))?;
         let changed = |m: &ImageManifest| {
-            // Older manifests have no `extra`: all of a root's or a disk's parameters are the admin's.
-            let before = if m.family.is_none() { &m.append } else { &m.extra };
-            let own = m.append.strip_suffix(before.as_str()).unwrap_or(&m.append).trim();
+            let own = m.append.strip_suffix(m.admins()).unwrap_or(&m.append).trim();
             let append = [own, extra].join(" ").trim().to_owned();
             ImageManifest { append, extra: extra.to_owned(), ..m.clone() }
         };

@@ -7,6 +7,7 @@
 
 use super::{
     names::{ENTRIES, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    own::{ARCHIVES, CARDS},
     sign::{Sealed, seal},
     store::Catalogue,
 };
@@ -173,10 +174,10 @@ impl Staging {
                 .write_all(bytes)
                 .with_context(|| format!("writing {}", self.path(file).display()))?;
         }
-        let others = [PAYLOAD, SUMS, KERNEL, INITRD];
+        let others = [PAYLOAD, SUMS, KERNEL, INITRD, ARCHIVES, CARDS];
         for file in files.iter().map(|(file, _)| file.as_str()).chain(others) {
             match self.give(file) {
-                Err(Errno::ENOENT) if file == SUMS => {}
+                Err(Errno::ENOENT) if [SUMS, ARCHIVES, CARDS].contains(&file) => {}
                 given => given.with_context(|| format!("finishing {}", self.path(file).display()))?,
             }
         }

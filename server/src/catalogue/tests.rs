@@ -26,6 +26,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         initrd_from: Default::default(),
         append: String::new(),
         extra: String::new(),
+        unified: false,
         priority: Default::default(),
         added: "2026-11-22T18:00:00Z".into(),
         source: "/srv/x".into(),

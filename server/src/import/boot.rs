@@ -4,51 +4,21 @@
 use super::{
     fstab, initrd,
     kernel::{self, BootFileChoice, FoundBootFile, WantedBootFiles},
-    own::{self, KernelFacts},
     request::Request,
+    taken::{Boot, NO_INITRD},
     tree::{self, Tree},
+    uki::{self, Unified},
+    which::{self, RootFacts},
 };
-use crate::catalogue::{INITRD, KERNEL, Staging, own::Index};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::catalogue::{INITRD, KERNEL, Staging};
+use anyhow::{Context, Result, bail};
 use bootspec::manifest::{BootFile, Format, InitrdFrom};
-use std::path::PathBuf;
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+};
 
-/// Kernel and initrd, as they are in the staging folder.
-pub struct Boot {
-    /// The kernel.
-    pub kernel: BootFile,
-    /// The initrd.
-    pub initrd: BootFile,
-    /// What an initrd is made of that machines are sent instead.
-    pub own: Option<Index>,
-    /// The kernel's version: from its header, else from its name.
-    pub version: Option<String>,
-    /// The kernel's configuration (/boot/config-VERSION), where the image has it.
-    pub config: Option<String>,
-    /// What the admin should hear.
-    pub notes: Vec<String>,
-}
-
-impl Boot {
-    /// Whether the kernel has an option, built in or as a module. Without its configuration: yes.
-    pub fn has_option(&self, option: &str) -> bool {
-        let has = |line: &str| {
-            let value = line.strip_prefix("CONFIG_").and_then(|l| l.strip_prefix(option));
-            matches!(value, Some("=y" | "=m"))
-        };
-        self.config.as_ref().is_none_or(|config| config.lines().any(has))
-    }
-
-    /// The same after the initrd was changed.
-    pub fn measured(mut self, staging: &Staging) -> Result<Boot> {
-        let path = staging.path(INITRD);
-        self.initrd.size = path.metadata().context("asking for the size of the initrd")?.len();
-        Ok(self)
-    }
-}
-
-/// Those of a root filesystem. With our hook in its initrd, that is sent to machines; without it, one that the server makes.
-/// `open` looks into the root.
+/// Those of a root filesystem. `open` looks into the root.
 pub fn take_root(
     request: &Request,
     format: Format,
@@ -64,95 +34,115 @@ pub fn take_root(
     let given = request.kernel.is_some() && request.initrd.is_some();
     let needed = !given || request.initrd_from == Some(InitrdFrom::Own);
     let inside = if needed { Some(open().with_context(looking)?) } else { None };
-    let mut boot = match take(request, staging, inside.as_deref()) {
-        // Without one of its own, it may be sent one that the server makes.
-        Err(e) if request.initrd.is_none() && request.initrd_from != Some(InitrdFrom::Image) => {
-            take_kernel(request, staging, inside.as_deref()).map_err(|_| e)?
-        }
-        taken => taken?,
-    };
-    choose(&mut boot, request, format, inside.as_deref(), staging)?;
+    let root = RootFacts { tree: inside.as_deref(), formats: &[format], addon: false };
+    let mut boot = take(request, &root, staging)?;
     if let Some(tree) = &inside {
         boot.notes.extend(fstab::of_root(tree.as_ref(), staging)?);
     }
     Ok(boot)
 }
 
-/// Which initrd machines are sent: the one that was asked for; else the image's if our hook is in it.
-fn choose(
-    boot: &mut Boot,
-    request: &Request,
-    format: Format,
-    inside: Option<&dyn Tree>,
-    staging: &Staging,
-) -> Result<()> {
-    let hook = match request.initrd_from {
-        _ if boot.initrd.size == 0 => Some(anyhow!("the image has no initrd")),
-        Some(InitrdFrom::Own) => None,
-        Some(InitrdFrom::Image) => return initrd::check(&staging.path(INITRD), &boot.initrd.from),
-        None => match initrd::check(&staging.path(INITRD), &boot.initrd.from) {
-            Ok(()) => return Ok(()),
-            Err(e) => Some(e),
+/// Put kernel and initrd into the staging folder, and choose what machines are sent.
+pub fn take(request: &Request, root: &RootFacts, staging: &Staging) -> Result<Boot> {
+    let may_be_own = request.initrd.is_none() && request.initrd_from != Some(InitrdFrom::Image);
+    let mut boot = match request.initrd.is_none() && given_unified(request)? {
+        true => take_kernel(request, staging, root.tree)?,
+        false => match take_both(request, staging, root.tree) {
+            // Without one of its own, it may be sent one that the server makes.
+            Err(e) if may_be_own => take_kernel(request, staging, root.tree).map_err(|_| e)?,
+            taken => taken?,
         },
     };
-    let Some(tree) = inside else { return hook.map_or(Ok(()), Err) };
-    let kernel = KernelFacts {
-        version: boot.version.as_deref(),
-        unpacks_xz: boot.has_option("RD_XZ"),
-        hook: hook.is_none() && has_hook(boot, staging),
-    };
-    match (own::make(tree, format, &kernel, staging)?, hook) {
-        (Ok(index), hook) => {
-            if hook.is_some() {
-                let why = match boot.initrd.size {
-                    0 => "the image has no initrd".to_owned(),
-                    _ => format!("the initrd {} is not made with our hook", boot.initrd.from),
-                };
-                boot.notes.push(format!("{why}, so machines are sent one that this server makes"));
-            }
-            boot.own = Some(index);
-            Ok(())
-        }
-        (Err(why), Some(hook)) => bail!("{hook:#}; and this server cannot make one instead, because {why}"),
-        (Err(why), None) => {
-            bail!("this server cannot make an initrd, because {why}; use --initrd-from image")
-        }
-    }
+    which::choose(&mut boot, request, root, staging)?;
+    Ok(boot)
 }
 
-/// Whether machines can boot with the image's initrd too.
-fn has_hook(boot: &Boot, staging: &Staging) -> bool {
-    boot.initrd.size > 0 && initrd::check(&staging.path(INITRD), &boot.initrd.from).is_ok()
+/// Whether the kernel that was given is a unified kernel image, which has an initrd of its own.
+fn given_unified(request: &Request) -> Result<bool> {
+    let Some(path) = &request.kernel else { return Ok(false) };
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    Ok(Unified::read(&file).with_context(|| format!("reading {}", path.display()))?.is_some())
 }
 
-/// The kernel of a root that has no initrd: an empty one stands in its place.
+/// The kernel of a root that has no initrd, or of a unified kernel image. Without an initrd, an empty one stands in its place.
 fn take_kernel(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
-    let Some(tree) = inside else { bail!("nothing was looked into") };
-    let wanted = WantedBootFiles { kernel: request.kernel.is_none(), initrd: false };
-    let BootFileChoice { kernel: found, others, .. } =
-        kernel::find(tree, wanted, &request.source.display().to_string())?;
+    let mut notes = Vec::new();
+    let (found, others) = match (&request.kernel, inside) {
+        (Some(_), _) => (None, Vec::new()),
+        (None, None) => bail!("nothing was looked into"),
+        (None, Some(tree)) => find_kernel(tree, request, staging, &mut notes)?,
+    };
     let mut to = staging.create(KERNEL)?;
-    let from = match (&request.kernel, &found) {
-        (Some(path), _) => tree::copy_file(path, &mut to).map(|()| path.display().to_string())?,
-        (None, Some(found)) => tree.read(&found.path, &mut to).map(|()| format!("/{}", found.path))?,
-        (None, None) => bail!("no kernel was found"),
+    let from = match (&request.kernel, &found, inside) {
+        (Some(path), ..) => tree::copy_file(path, &mut to).map(|()| path.display().to_string())?,
+        (None, Some(found), Some(tree)) => {
+            tree.read(&found.path, &mut to).map(|()| format!("/{}", found.path))?
+        }
+        _ => bail!("no kernel was found"),
     };
     staging.create(INITRD)?;
-    let size = to.metadata().context("asking for the size of the kernel")?.len();
+    notes.extend(others_told(&others));
     let mut boot = Boot {
-        kernel: BootFile { size, from },
+        kernel: BootFile { size: size(&to)?, from },
         initrd: BootFile { size: 0, from: NO_INITRD.into() },
-        own: None,
         version: found.and_then(|k| k.version),
-        config: None,
-        notes: others_told(&others),
+        notes,
+        ..Boot::default()
     };
+    split(&mut boot, staging)?;
     fit(&mut boot, staging, inside)?;
     Ok(boot)
 }
 
-/// Where an initrd is that the image does not have.
-const NO_INITRD: &str = "nowhere";
+/// The unified kernel image of a tree, or its kernel; and the versions of others.
+fn find_kernel(
+    tree: &dyn Tree,
+    request: &Request,
+    staging: &Staging,
+    notes: &mut Vec<String>,
+) -> Result<(Option<FoundBootFile>, Vec<String>)> {
+    let unified = uki::find(tree, staging);
+    if let Ok(Some(path)) = unified {
+        return Ok((Some(FoundBootFile { path, version: None }), Vec::new()));
+    }
+    let wanted = WantedBootFiles { kernel: true, initrd: false };
+    match (kernel::find(tree, wanted, &request.source.display().to_string()), unified) {
+        (Ok(BootFileChoice { kernel, others, .. }), unified) => {
+            let unread = |e| format!("its EFI system partition was not looked into: {e:#}");
+            notes.extend(unified.err().map(unread));
+            Ok((kernel, others))
+        }
+        (Err(_), Err(e)) => Err(e),
+        (Err(e), Ok(_)) => Err(e),
+    }
+}
+
+/// If the kernel is a unified kernel image, take it apart: its kernel, its parameters; and its initrd, where there is no other.
+fn split(boot: &mut Boot, staging: &Staging) -> Result<()> {
+    let from = boot.kernel.from.clone();
+    let reading = || format!("reading the unified kernel image {from}");
+    let file = File::open(staging.path(KERNEL)).with_context(reading)?;
+    let Some(unified) = Unified::read(&file).with_context(reading)? else { return Ok(()) };
+    fs::remove_file(staging.path(KERNEL)).with_context(reading)?;
+    let mut kernel = staging.create(KERNEL)?;
+    unified.copy_kernel(&file, &mut kernel)?;
+    boot.kernel.size = size(&kernel)?;
+    if boot.initrd.size == 0 {
+        let mut initrd = File::options().write(true).open(staging.path(INITRD)).with_context(reading)?;
+        if unified.copy_initrd(&file, &mut initrd)? {
+            boot.initrd = BootFile { size: size(&initrd)?, from: from.clone() };
+        }
+    }
+    boot.version = unified.version.clone().or(boot.version.take());
+    boot.parameters = unified.parameters();
+    let words = Some(boot.parameters.as_str()).filter(|p| !p.is_empty()).unwrap_or("none");
+    boot.notes.push(format!("{from} is a unified kernel image; its kernel parameters: {words}"));
+    Ok(())
+}
+
+fn size(file: &File) -> Result<u64> {
+    Ok(file.metadata().context("asking for the size of a boot file")?.len())
+}
 
 fn others_told(others: &[String]) -> Vec<String> {
     let more =
@@ -161,7 +151,7 @@ fn others_told(others: &[String]) -> Vec<String> {
 }
 
 /// Put kernel and initrd, those that were given or those of the tree, into the staging folder.
-pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
+fn take_both(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> Result<Boot> {
     let wanted = WantedBootFiles { kernel: request.kernel.is_none(), initrd: request.initrd.is_none() };
     let BootFileChoice { kernel, initrd, others } = match inside {
         Some(tree) => match kernel::find(tree, wanted, &request.source.display().to_string()) {
@@ -195,15 +185,14 @@ pub fn take(request: &Request, staging: &Staging, inside: Option<&dyn Tree>) -> 
     let mut boot = Boot {
         kernel: one(KERNEL, &request.kernel, &kernel)?,
         initrd: one(INITRD, &request.initrd, &initrd)?,
-        own: None,
         version: kernel.and_then(|k| k.version),
-        config: None,
-        notes: Vec::new(),
+        ..Boot::default()
     };
     if let (false, Some(version)) = (others.is_empty(), &boot.version) {
         boot.notes
             .push(format!("of several kernels {version} is booted; the others are: {}", others.join(", ")));
     }
+    split(&mut boot, staging)?;
     fit(&mut boot, staging, inside)?;
     Ok(boot)
 }

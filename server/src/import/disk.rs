@@ -3,21 +3,19 @@
 //! kernel and initrd are taken from inside. Nothing is mounted, so it needs no root.
 
 use super::{
-    boot::{self, Boot},
-    fstab,
-    initrd::{self, Foreign},
-    modules, mountable,
+    boot,
+    fat::Fat,
+    fstab, mountable,
     request::Request,
+    taken::Boot,
     tree::{self, Tree},
+    which::RootFacts,
+    whole::whole,
 };
-use crate::{
-    catalogue::{INITRD, Staging},
-    family::spec,
-    import::whole::whole,
-};
+use crate::catalogue::Staging;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
-    manifest::{Family, Format, MAGIC_BYTES},
+    manifest::{Format, MAGIC_BYTES},
     partition::{Partition, ROOT_X86_64, Superblock, Table},
     units::human_size,
 };
@@ -30,8 +28,6 @@ const MAX_TRIES: usize = 16;
 pub struct Installed {
     /// Kernel and initrd, in the staging folder.
     pub boot: Boot,
-    /// Whose initrd it is, where our hook is not in it.
-    pub family: Option<Family>,
     /// The root partition.
     pub partition: u32,
     /// Bytes of its sectors, where they are not the usual 512.
@@ -41,6 +37,7 @@ pub struct Installed {
 }
 
 /// A partition whose filesystem can be looked into.
+#[derive(Clone)]
 struct RootCandidate {
     partition: Partition,
     format: Format,
@@ -72,9 +69,18 @@ pub fn is_one(path: &Path, shown: &str) -> Result<bool> {
     }
 }
 
-/// Find the root, take kernel and initrd, and see to it that machines can boot with them, or refuse.
-pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Installed> {
-    let shown = request.source.display().to_string();
+/// A disk image that was looked into.
+pub struct Opened {
+    root: RootCandidate,
+    table: Table,
+    /// What is in its root.
+    pub tree: Joined,
+    /// The root's filesystem; and those of other partitions, which may be mounted below it (/var, /home).
+    pub formats: Vec<Format>,
+}
+
+/// Find the root of a disk image, which is `shown` in errors.
+pub fn open(image: &Path, shown: &str, staging: &Staging) -> Result<Opened> {
     let file = File::open(image).with_context(|| format!("opening {shown}"))?;
     let table = Table::read(&mut read(&file))
         .with_context(|| format!("reading {shown}"))?
@@ -82,30 +88,36 @@ pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Ins
     let mut seen: Vec<RootCandidate> = table.partitions.iter().filter_map(|p| look(&file, p)).collect();
     seen.sort_by_key(|s| (s.partition.kind != ROOT_X86_64, Reverse(s.partition.size)));
     seen.truncate(MAX_TRIES);
-    let (root, tree) =
-        find_root(image, &shown, &seen, staging)?.with_context(|| no_root(&shown, &table, &seen))?;
+    let (root, mut tree) =
+        find_root(image, shown, &seen, staging)?.with_context(|| no_root(shown, &table, &seen))?;
+    tree.efi =
+        table.partitions.iter().find(|p| ESP.contains(&p.kind.as_str())).map(|p| Fat::at(image, p.start));
+    let mut formats = vec![root.format];
+    for RootCandidate { format, .. } in &seen {
+        if !formats.contains(format) {
+            formats.push(*format);
+        }
+    }
+    Ok(Opened { root: root.clone(), table, tree, formats })
+}
+
+/// Find the root, take kernel and initrd, and see to it that machines can boot with them, or refuse.
+pub fn extract(image: &Path, request: &Request, staging: &Staging) -> Result<Installed> {
+    let shown = request.source.display().to_string();
+    let Opened { root, table, tree, formats } = open(image, &shown, staging)?;
     let number = root.partition.number;
     whole(root.format, &root.head, root.partition.size)
         .map_err(|why| anyhow!("partition {number} of '{shown}' {why}"))?;
-    let boot = boot::take(request, staging, Some(&tree))?;
+    let facts = RootFacts { tree: Some(&tree), formats: &formats, addon: true };
+    let boot = boot::take(request, &facts, staging)?;
     mountable::check_head(&root.head, root.format, &boot, &format!("partition {number} of '{shown}'"))?;
     let mut notes = vec![format!("the root is partition {number} of the {}", table.scheme)];
     notes.extend(boot.notes.iter().cloned());
+    let file = File::open(image).with_context(|| format!("opening {shown}"))?;
     let superblock = |p: &Partition| Superblock::read(&read(&file)(p.start, MAGIC_BYTES).ok()?);
     let partitions: Vec<_> = table.partitions.iter().map(|p| (p.clone(), superblock(p))).collect();
     notes.extend(fstab::of_disk(&tree, &partitions, staging, &shown)?);
-    let family = helped(&staging.path(INITRD), &boot.initrd.from)?;
-    let boot = match family {
-        None => boot,
-        Some(_) => {
-            let added = modules::complete(&tree, root.format, &boot, staging)?;
-            if !added.is_empty() {
-                notes.push(format!("added to its initrd, from the image: {}", added.join(", ")));
-            }
-            boot.measured(staging)?
-        }
-    };
-    Ok(Installed { boot, family, partition: number, sector: Some(table.sector).filter(|s| *s != 512), notes })
+    Ok(Installed { boot, partition: number, sector: Some(table.sector).filter(|s| *s != 512), notes })
 }
 
 /// The partition with the root, and what is in it, with a /boot of its own where there is one.
@@ -135,7 +147,7 @@ fn find_root<'a>(
     let Some(at) = at else { return Ok(None) };
     let (root, root_tree) = trees.swap_remove(at);
     let kernels = |names: &[String]| names.iter().any(|n| n.starts_with("vmlinuz-"));
-    let mut tree = Joined { root: root_tree, boot: None };
+    let mut tree = Joined { root: root_tree, boot: None, efi: None };
     if !kernels(&tree.root.names("boot")?) {
         for (_, other) in trees {
             if kernels(&other.names("")?) {
@@ -145,18 +157,6 @@ fn find_root<'a>(
         }
     }
     Ok(Some((root, tree)))
-}
-
-/// Whose initrd it is, where our hook is not in it and the add-on can help; else it is refused.
-fn helped(initrd: &Path, from: &str) -> Result<Option<Family>> {
-    let Err(lacking) = initrd::check(initrd, from) else { return Ok(None) };
-    let Foreign { family, .. } = initrd::family(initrd, from)?;
-    match family.filter(|f| !spec(*f).live) {
-        Some(family) => Ok(Some(family)),
-        None => Err(lacking.context(format!(
-            "the initrd {from} was not made by initramfs-tools: the add-on for disk images cannot help it"
-        ))),
-    }
 }
 
 fn look(file: &File, partition: &Partition) -> Option<RootCandidate> {
@@ -181,20 +181,29 @@ fn no_root(shown: &str, table: &Table, seen: &[RootCandidate]) -> String {
     )
 }
 
-/// A root, with the filesystem that is mounted on its /boot.
-struct Joined {
+/// A root, with the filesystem that is mounted on its /boot, and with the EFI system partition on /efi.
+pub struct Joined {
     root: Box<dyn Tree>,
     boot: Option<Box<dyn Tree>>,
+    efi: Option<Fat>,
 }
+
+/// The types of an EFI system partition, in a GPT and in an MBR.
+const ESP: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "ef"];
 
 impl Joined {
     fn of<'a>(&'a self, path: &'a str) -> (&'a dyn Tree, &'a str) {
-        match (&self.boot, path.strip_prefix("boot")) {
-            (Some(boot), Some(rest)) if rest.is_empty() || rest.starts_with('/') => {
-                (boot.as_ref(), rest.trim_start_matches('/'))
-            }
-            _ => (self.root.as_ref(), path),
+        let below = |folder: &str| {
+            let rest = path.strip_prefix(folder)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+        };
+        if let (Some(boot), Some(rest)) = (&self.boot, below("boot")) {
+            return (boot.as_ref(), rest);
         }
+        if let (Some(efi), Some(rest)) = (&self.efi, below("efi")) {
+            return (efi, rest);
+        }
+        (self.root.as_ref(), path)
     }
 }
 

@@ -168,6 +168,16 @@ pub fn version(kernel: &Path) -> Option<String> {
     version.chars().all(|c| c.is_ascii_graphic()).then_some(version).filter(|v| !v.is_empty())
 }
 
+/// A kernel's version, from where it lies: `/boot/vmlinuz-VERSION`, `/usr/lib/modules/VERSION/vmlinuz`.
+pub fn version_of_path(path: &str) -> Option<&str> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let beside_modules = || {
+        let (folder, version) = folder.rsplit_once('/')?;
+        (name == "vmlinuz" && folder.ends_with("lib/modules")).then_some(version)
+    };
+    name.strip_prefix("vmlinuz-").or_else(beside_modules)
+}
+
 /// Order versions as dpkg does: numbers by value, `~` before the end, letters before the rest.
 pub fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
@@ -291,6 +301,14 @@ mod tests {
         ] {
             assert_eq!(found(files, &[], wanted).unwrap_err().to_string(), sentence);
         }
+    }
+
+    #[test]
+    fn versions_in_paths() {
+        let version = version_of_path;
+        assert_eq!(version("/boot/vmlinuz-6.1.0-9-amd64"), Some("6.1.0-9-amd64"));
+        assert_eq!(version("/usr/lib/modules/6.16.8-arch1-1/vmlinuz"), Some("6.16.8-arch1-1"));
+        assert_eq!((version("/boot/vmlinuz"), version("kernel.efi")), (None, None));
     }
 
     #[test]

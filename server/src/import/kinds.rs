@@ -3,10 +3,10 @@
 //! said at once.
 
 use super::{
-    boot::{self, Boot},
-    disk, iso, mountable, pack,
+    boot, disk, iso, mountable, pack,
     request::Request,
     source::{ImportSource, SourceKind},
+    taken::Boot,
     tarball::Packing,
     tree,
 };
@@ -69,8 +69,8 @@ pub fn disk(file: &PayloadFile, size: u64, request: &Request) -> Result<Imported
     let disk = disk::extract(file.path, request, file.staging)?;
     forget_tree(file.staging)?;
     file.copy(size)?;
-    let disk::Installed { boot, family, partition, sector, notes } = disk;
-    let (kind, append) = (manifest::Kind::Disk, request.extra());
+    let disk::Installed { boot, partition, sector, notes } = disk;
+    let (kind, family, append) = (manifest::Kind::Disk, boot.family, boot.append(request));
     Ok(ImportedImage { kind, format: None, family, partition: Some(partition), sector, boot, append, notes })
 }
 
@@ -132,7 +132,7 @@ pub struct ImportedImage {
 impl ImportedImage {
     /// A root filesystem, with our hook in its initrd.
     pub fn root(format: Format, boot: Boot, request: &Request) -> ImportedImage {
-        let append = request.extra();
+        let append = boot.append(request);
         let (kind, format, notes) = (manifest::Kind::Filesystem, Some(format), boot.notes.clone());
         ImportedImage { kind, format, family: None, partition: None, sector: None, boot, append, notes }
     }

@@ -81,6 +81,7 @@ fn make(
         initrd_from: Default::default(),
         append: before.map(|m| m.append.clone()).unwrap_or_default(),
         extra: before.map(|m| m.extra.clone()).unwrap_or_default(),
+        unified: false,
         priority: before.map(|m| m.priority).unwrap_or_default(),
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: shown,

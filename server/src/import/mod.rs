@@ -5,6 +5,7 @@ pub mod boot;
 pub mod convert;
 mod decompress;
 pub mod disk;
+mod fat;
 mod fstab;
 pub mod initrd;
 pub mod iso;
@@ -20,9 +21,12 @@ mod payload;
 pub mod refers;
 mod request;
 pub mod source;
+mod taken;
 pub mod tarball;
 pub mod tree;
+mod uki;
 pub mod virtual_disk;
+mod which;
 mod whole;
 
 pub use request::Request;
@@ -89,7 +93,7 @@ impl KeptSettings {
     fn of(catalogue: &Catalogue, name: &ImageName, request: &Request) -> KeptSettings {
         let Ok(before) = catalogue.manifest(name) else { return KeptSettings::default() };
         // A menu's own parameters come from the new version.
-        let append = if before.family.is_none() { before.append } else { before.extra };
+        let append = before.admins().to_owned();
         KeptSettings {
             append: Some(append).filter(|a| request.append.is_none() && !a.is_empty()),
             priority: Some(before.priority)
@@ -159,6 +163,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &
         initrd_from: if boot.own.is_some() { InitrdFrom::Own } else { InitrdFrom::Image },
         append,
         extra: request.extra(),
+        unified: !boot.parameters.is_empty(),
         priority: request.priority.unwrap_or_default(),
         added: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),

@@ -3,9 +3,9 @@
 //! cards, but no overlay. What it lacks is taken from the image, and stands in front of it.
 
 use super::{
-    boot::Boot,
     initrd::{self, module_name},
     kmod::{Kernel, MEND},
+    taken::Boot,
     tree::Tree,
 };
 use crate::{

@@ -2,7 +2,7 @@
 //! Whether the kernel of an image can mount its root: what a filesystem is compressed with is a kernel's option. What
 //! no machine could mount is refused here, before each of them has fetched it.
 
-use super::{boot::Boot, request::Request};
+use super::{request::Request, taken::Boot};
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::{Format, MAGIC_BYTES};
 use std::{fs::File, io::Read, path::Path};

@@ -51,19 +51,19 @@ pub struct KernelFacts<'a> {
     pub version: Option<&'a str>,
     /// Whether it unpacks an initrd that xz has packed.
     pub unpacks_xz: bool,
-    /// Whether the image's own initrd has our hook.
-    pub hook: bool,
+    /// Whether machines can boot with the image's own initrd too.
+    pub fallback: bool,
 }
 
-/// Make the archives for a kernel whose root is of this format. The inner error says why this image cannot have any: its
+/// Make the archives for a kernel whose root is of these formats. The inner error says why this image cannot have any: its
 /// modules are not in it.
 pub fn make(
     tree: &dyn Tree,
-    format: Format,
+    formats: &[Format],
     kernel: &KernelFacts,
     staging: &Staging,
 ) -> Result<Result<Index, String>> {
-    let KernelFacts { version: Some(version), unpacks_xz, hook } = *kernel else {
+    let KernelFacts { version: Some(version), unpacks_xz, fallback } = *kernel else {
         return Ok(Err("the version of its kernel is not known".into()));
     };
     let Ok(kernel) = Kernel::read(tree, version, staging) else {
@@ -75,8 +75,9 @@ pub fn make(
     };
     let firmware = (firmware.0, firmware.1.into_iter().collect());
     let mut own = Own { kernel: &kernel, tree, staging, unpacks_xz, read: BTreeMap::new(), firmware };
-    let mut base = vec!["af_packet", "loop", "overlay", format.as_str()];
-    if format == Format::Ext4 {
+    let mut base = vec!["af_packet", "loop", "overlay"];
+    base.extend(formats.iter().map(|f| f.as_str()));
+    if formats.contains(&Format::Ext4) {
         base.extend(["crc32c_intel", "crc32c_generic"]);
     }
     let mut files = Vec::new();
@@ -96,7 +97,7 @@ pub fn make(
     if drivers.is_empty() {
         return Ok(Err(format!("the image has no drivers of network cards for {version}")));
     }
-    own.write(Index { fallback: hook, ..Index::default() }, &files, &drivers).map(Ok)
+    own.write(Index { fallback, ..Index::default() }, &files, &drivers).map(Ok)
 }
 
 /// One driver: the files to load, in their order, and the aliases of the devices that it is for.

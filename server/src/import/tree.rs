@@ -21,10 +21,10 @@ use std::{
 };
 
 /// What programs may print about a tree: a long /boot is a few kilobytes.
-const MAX_LISTING: usize = 64 << 20;
+pub const MAX_LISTING: usize = 64 << 20;
 
 /// A root filesystem that can be looked into. Paths are relative, without a leading slash.
-pub trait Tree {
+pub trait Tree: Sync {
     /// The names in a folder; none where there is no such folder.
     fn names(&self, folder: &str) -> Result<Vec<String>>;
     /// Where a symlink points; `None` for anything else.

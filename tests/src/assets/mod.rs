@@ -3,6 +3,7 @@
 //! benchmarks: see [`image()`] and [`catalogue()`].
 
 mod apt;
+mod built;
 mod cache;
 mod catalogue;
 mod common;
@@ -22,6 +23,7 @@ mod suite;
 mod tiny;
 
 pub use apt::mirror_host;
+pub use built::{BUILT_PASSWORD, Builder};
 pub use cache::{cached, key_of};
 pub use catalogue::{
     bare_catalogue, catalogue, copy_catalogue, disk_catalogue, own_initrd_catalogue, random,

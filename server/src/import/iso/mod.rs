@@ -8,9 +8,10 @@ pub mod shell;
 mod volume;
 
 use super::{
-    boot::{self, Boot},
+    boot,
     initrd::{self, Foreign},
     request::Request,
+    taken::Boot,
 };
 use crate::{
     catalogue::{INITRD, KERNEL, Staging},
@@ -95,12 +96,9 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
         notes.push(format!("of its boot loader's kernel parameters these are left out: {}", left.join(" ")));
     }
     let mut boot = Boot {
-        own: None,
-        version: None,
-        config: None,
-        notes: Vec::new(),
         kernel: boot_file(&staging.path(KERNEL), kernel_from)?,
         initrd: boot_file(&staging.path(INITRD), from)?,
+        ..Boot::default()
     };
     boot::fit(&mut boot, staging, None)?;
     notes.append(&mut boot.notes);

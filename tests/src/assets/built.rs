@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Disk images as Debian's own builders make them: mkosi, whose kernel is in a unified kernel image, and FAI. Nothing of ours
+//! is in them.
+
+use super::{APPEND, IMAGE, Suite, apt, cached, key_of, root::bootstrap};
+use crate::{Cmd, server_binary};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+/// A program that makes disk images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builder {
+    /// Debian 13's mkosi, as root in a root of its own, where it needs no kernel with FAT.
+    Mkosi,
+    /// fai-diskimage, with the configuration that the package fai-doc has as its example.
+    Fai,
+}
+
+/// mkosi, and what it calls.
+const MKOSI: &str = "mkosi,systemd-repart,systemd-ukify,dosfstools,mtools,e2fsprogs,kmod,cpio,zstd,apt,debian-archive-keyring";
+
+/// What an image of a machine has at least; with a kernel command line, which its unified kernel image carries.
+const MKOSI_CONF: &str = "\
+[Output]
+Format=disk
+Output=disk
+
+[Content]
+Bootable=yes
+Bootloader=uki
+RootPassword=hashed:$1$kBnWcO.E$djxB128U7dMkrltJHPf6d1
+Packages=systemd
+         systemd-sysv
+         udev
+         dbus
+         kmod
+         iproute2
+         linux-image-amd64
+         systemd-boot-efi
+KernelCommandLine=console=ttyS0 mitigations=off
+
+[Build]
+WithNetwork=yes
+PackageCacheDirectory=/work/cache
+WorkspaceDirectory=/work
+BuildSources=
+";
+
+/// A root becomes `/` in a mount namespace, as mkosi's sandbox wants it; `$2` is what it works in.
+const IN_ROOT: &str = r#"
+set -e
+mount --make-rprivate /
+mount --bind "$1" "$1"
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount --rbind /sys "$1/sys"
+mount -t tmpfs tmpfs "$1/run"
+mount -t tmpfs tmpfs "$1/mnt"
+mkdir -p "$1/work" "$1/mnt/old"
+mount --bind "$2" "$1/work"
+for file in resolv.conf hosts; do cp "/etc/$file" "$1/etc/$file"; done
+cd "$1"
+pivot_root . mnt/old
+exec chroot . sh -c 'umount -l /mnt/old; cd /work; mkosi --distribution debian --release "$0" build' "$3"
+"#;
+
+/// The classes of FAI's example for a disk image that boots with a BIOS.
+const CLASSES: &str = "DEFAULT,LINUX,AMD64,DEBIAN,FAIBASE,GRUB_PC,CLOUD,LAST";
+const CONFIGURATION: &str = "/usr/share/doc/fai-doc/examples/simple";
+
+/// What root logs in with, in both: FAI's example has it.
+pub const BUILT_PASSWORD: &str = "fai";
+
+impl Builder {
+    fn as_str(self) -> &'static str {
+        match self {
+            Builder::Mkosi => "mkosi",
+            Builder::Fai => "fai",
+        }
+    }
+
+    /// The disk image: two minutes the first time.
+    pub fn disk(self) -> Result<PathBuf> {
+        let key = key_of::<&str>(&[], &[include_str!("built.rs")])?;
+        let dir = cached(&format!("built-{}", self.as_str()), &key, |dir| match self {
+            Builder::Mkosi => mkosi(dir),
+            Builder::Fai => fai(dir),
+        })?;
+        Ok(dir.join("disk.raw"))
+    }
+
+    /// A catalogue with it, added with no more than what tests need of a kernel.
+    pub fn catalogue(self) -> Result<PathBuf> {
+        let (server, disk) = (server_binary()?, self.disk()?);
+        let key = key_of(&[&server], &[&disk.to_string_lossy(), APPEND])?;
+        cached(&format!("catalogue-built-{}", self.as_str()), &key, |dir| {
+            let add = Cmd::new(&server).args(["image", "add"]).arg(&disk).args(["--name", IMAGE]);
+            let said = add.args(["--append", APPEND, "--dir"]).arg(dir).run()?;
+            fs::write(dir.join("said"), said).context("writing what image add said")
+        })
+    }
+}
+
+fn mkosi(dir: &Path) -> Result<()> {
+    let (tools, suite) = (bootstrap("mkosi", Suite::Trixie, MKOSI)?, Suite::own()?);
+    let work = dir.join("work");
+    // The machine's own sources: mkosi writes none where there is this file.
+    let sources = work.join("mkosi.sandbox/etc/apt/sources.list.d");
+    for folder in [&sources, &work.join("cache")] {
+        fs::create_dir_all(folder)?;
+    }
+    apt::write(&apt::sources(suite)?, &sources)?;
+    let deb822 = sources.join("debian.sources");
+    match deb822.exists() {
+        true => fs::rename(deb822, sources.join("mkosi.sources"))?,
+        false => fs::write(sources.join("mkosi.sources"), "# See debian.list.\n")?,
+    }
+    fs::write(work.join("mkosi.conf"), MKOSI_CONF)?;
+    Cmd::new("unshare")
+        .args(["--mount", "--pid", "--fork", "sh", "-c", IN_ROOT, "sh"])
+        .args([&tools, &work])
+        .arg(suite.as_str())
+        .run_logged(Stdio::null(), &dir.join("build.log"))?;
+    fs::rename(work.join("disk.raw"), dir.join("disk.raw")).context("mkosi has made no disk.raw")?;
+    fs::remove_dir_all(work).context("tidying up")
+}
+
+fn fai(dir: &Path) -> Result<()> {
+    let (space, disk) = (dir.join("config"), dir.join("disk.raw"));
+    Cmd::new("cp").args(["-a", "--no-target-directory", CONFIGURATION]).arg(&space).run()?;
+    let (suite, archive) = (Suite::own()?, apt::archive(Suite::own()?)?);
+    let cdn = archive.trim_end_matches('/').trim_end_matches("/debian");
+    let release = suite.as_str();
+    let own = format!("FAI_DEBOOTSTRAP=\"{release} {archive}\"\napt_cdn={cdn}\nrelease={release}\n");
+    fs::write(space.join("class/LAST.var"), own)?;
+    let made = Cmd::new("fai-diskimage")
+        .args(["-v", "-u", "lab", "-S", "1500M", "-c", CLASSES, "-s"])
+        .args([&space, &disk])
+        .output()?;
+    fs::write(dir.join("build.log"), [made.stdout.clone(), made.stderr].concat())?;
+    // It ends with 1 where any of its programs has warned of anything.
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    ensure!(said.contains("FAI finished at"), "fai-diskimage: see {}", dir.join("build.log").display());
+    fs::remove_dir_all(space).context("tidying up")
+}
