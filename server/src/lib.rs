@@ -47,6 +47,7 @@ pub mod net;
 pub mod notify;
 pub mod operations;
 pub mod owner;
+mod parallel;
 pub mod refresh;
 pub mod seed;
 pub mod serve;

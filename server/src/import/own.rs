@@ -10,6 +10,7 @@ use crate::{
         Staging,
         own::{ARCHIVES, CARDS, Card, Index, Slice},
     },
+    parallel,
     tool::Tool,
 };
 use anyhow::{Context, Result};
@@ -18,6 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{Seek, Write},
+    sync::Arc,
 };
 
 /// Drivers outside drivers/net/ethernet of cards that machines boot over: those of virtual machines.
@@ -139,43 +141,62 @@ struct Own<'a> {
     tree: &'a dyn Tree,
     staging: &'a Staging,
     unpacks_xz: bool,
-    /// Modules that were read, by their paths: many drivers share some.
-    read: BTreeMap<String, Vec<u8>>,
+    /// Modules by their paths: many drivers share some.
+    read: BTreeMap<String, Arc<[u8]>>,
     /// The image's folder of firmware, and what is in it: drivers name much that no image has.
     firmware: (&'static str, BTreeSet<String>),
 }
 
 /// Files of an archive: path, content.
-type Files = BTreeMap<String, Vec<u8>>;
+type Files = BTreeMap<String, Arc<[u8]>>;
 
 impl Own<'_> {
     fn write(&mut self, mut index: Index, base: &[String], drivers: &[Driver]) -> Result<Index> {
-        let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
+        let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED)].map(|(name, modules)| {
+            (name, modules.iter().filter_map(|m| Driver::of(self.kernel, m)).collect::<Vec<_>>())
+        });
+        self.read(
+            base.iter().chain(extra.iter().flat_map(|(_, d)| d).chain(drivers).flat_map(|d| &d.files)),
+        )?;
         let mut files = Files::new();
         for (n, path) in base.iter().enumerate() {
             let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), module_name(path));
             files.insert(to, self.module(path)?);
         }
-        index.base = out.put(self.pack(&files)?)?;
-        let mut general = Files::new();
-        for driver in drivers {
-            general.extend(self.files(driver)?);
+        let mut archives = vec![files, self.all(drivers)?];
+        for (_, drivers) in &extra {
+            archives.push(self.all(drivers)?);
         }
-        index.general = out.put(self.pack(&general)?)?;
-        for (name, modules) in [("disk", &DISKS[..]), ("vlan", &TAGGED)] {
-            let mut files = Files::new();
-            for driver in modules.iter().filter_map(|m| Driver::of(self.kernel, m)) {
-                files.extend(self.files(&driver)?);
-            }
-            index.extra.insert(name.to_owned(), out.put(self.pack(&files)?)?);
+        let cards = self.cards(drivers)?;
+        archives.extend(cards.iter().map(|(_, files)| files.clone()));
+        let mut packed = parallel::each(&archives, |files| self.pack(files))?.into_iter();
+        let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
+        let mut put = || out.put(packed.next().context("an archive of drivers")?);
+        (index.base, index.general) = (put()?, put()?);
+        for (name, _) in extra {
+            index.extra.insert(name.to_owned(), put()?);
         }
+        for (card, _) in cards {
+            index.cards.push(Card { archive: put()?, ..card });
+        }
+        let text = serde_json::to_string(&index).expect("an index is JSON");
+        self.staging.create(CARDS)?.write_all(text.as_bytes()).context("writing the index of drivers")?;
+        Ok(index)
+    }
+
+    /// What is in the archive of each card.
+    fn cards(&self, drivers: &[Driver]) -> Result<Vec<(Card, Files)>> {
+        let mut cards = Vec::new();
+        let on_bus = |bus: &str| {
+            let card = BUSES.iter().find(|(b, _)| *b == bus).map(|(_, card)| *card)?;
+            drivers.iter().find(|d| d.name == card)
+        };
         // A bus whose driver is in the kernel itself: the card's own driver stands for it.
-        for (bus, on_it) in BUSES.iter().filter(|(bus, _)| self.kernel.has_built_in(bus)) {
-            if let Some(card) = drivers.iter().find(|d| d.name == *on_it) {
-                let files = self.files(card)?;
-                let archive = out.put(self.pack(&files)?)?;
+        for (bus, _) in BUSES.iter().filter(|(bus, _)| self.kernel.has_built_in(bus)) {
+            if let Some(card) = on_bus(bus) {
                 let aliases = VIRTIO.map(str::to_owned).to_vec();
-                index.cards.push(Card { driver: (*bus).to_owned(), archive, aliases });
+                let made = Card { driver: (*bus).to_owned(), aliases, ..Card::default() };
+                cards.push((made, self.files(card)?));
             }
         }
         for driver in drivers {
@@ -185,24 +206,28 @@ impl Own<'_> {
                 continue;
             }
             let mut files = self.files(driver)?;
-            for (_, on_it) in BUSES.iter().filter(|(bus, _)| *bus == driver.name) {
-                if let Some(card) = drivers.iter().find(|d| d.name == *on_it) {
-                    files.extend(self.files(card)?);
-                }
+            if let Some(card) = on_bus(&driver.name) {
+                files.extend(self.files(card)?);
             }
-            let archive = out.put(self.pack(&files)?)?;
-            index.cards.push(Card { driver: driver.name.clone(), archive, aliases });
+            cards.push((Card { driver: driver.name.clone(), aliases, ..Card::default() }, files));
         }
-        let text = serde_json::to_string(&index).expect("an index is JSON");
-        self.staging.create(CARDS)?.write_all(text.as_bytes()).context("writing the index of drivers")?;
-        Ok(index)
+        Ok(cards)
+    }
+
+    /// The files of several drivers together.
+    fn all(&self, drivers: &[Driver]) -> Result<Files> {
+        let mut all = Files::new();
+        for driver in drivers {
+            all.extend(self.files(driver)?);
+        }
+        Ok(all)
     }
 
     /// A driver, its modules, and the firmware that they name and the image has.
-    fn files(&mut self, driver: &Driver) -> Result<Files> {
+    fn files(&self, driver: &Driver) -> Result<Files> {
         let folder = DRIVERS_DIR.trim_start_matches('/');
         let mut files =
-            Files::from([(format!("{folder}/{}.driver", driver.name), driver.text().into_bytes())]);
+            Files::from([(format!("{folder}/{}.driver", driver.name), driver.text().into_bytes().into())]);
         for path in &driver.files {
             let module = self.module(path)?;
             for name in firmware(&module) {
@@ -213,17 +238,21 @@ impl Own<'_> {
         Ok(files)
     }
 
-    fn module(&mut self, path: &str) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.read.get(path) {
-            return Ok(bytes.clone());
-        }
-        let bytes = self.kernel.module(self.tree, path, self.staging)?;
-        self.read.insert(path.to_owned(), bytes.clone());
-        Ok(bytes)
+    /// Read modules, each once: a program does that for each of them, which takes its time.
+    fn read<'b>(&mut self, paths: impl Iterator<Item = &'b String>) -> Result<()> {
+        let paths: Vec<&String> = paths.collect::<BTreeSet<_>>().into_iter().collect();
+        let read = |path: &&String| self.kernel.module(self.tree, path, self.staging);
+        let modules = parallel::each(&paths, read)?;
+        self.read = paths.into_iter().cloned().zip(modules.into_iter().map(Arc::from)).collect();
+        Ok(())
+    }
+
+    fn module(&self, path: &str) -> Result<Arc<[u8]>> {
+        self.read.get(path).cloned().with_context(|| format!("the module {path} was not read"))
     }
 
     /// A file of /lib/firmware; none where the image has none: many a driver does without.
-    fn firmware(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+    fn firmware(&self, name: &str) -> Result<Option<(String, Arc<[u8]>)>> {
         let (folder, there) = &self.firmware;
         let first = name.split('/').next().unwrap_or(name);
         for suffix in ["", ".xz", ".zst"] {
@@ -233,7 +262,7 @@ impl Own<'_> {
             }
             let bytes = super::kmod::small(self.tree, &format!("{folder}/{name}{suffix}"), self.staging)?;
             if !bytes.is_empty() {
-                return Ok(Some((format!("lib/firmware/{name}{suffix}"), bytes)));
+                return Ok(Some((format!("lib/firmware/{name}{suffix}"), bytes.into())));
             }
         }
         Ok(None)
