@@ -2,14 +2,16 @@
 //! What the admin changes of an image that is there: its name, its priority, its parameters; and whether it is there.
 
 use super::{
-    names::{INITRD, KERNEL, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    names::{INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
     own::{ARCHIVES, CARDS},
     staging::{Maker, new_name, sync_dir},
     store::Catalogue,
 };
 use crate::{command_line::check_length, files};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{ImageManifest, ImageName, Priority, cmdline::check_append, trust::Statement};
+use bootspec::{
+    ImageManifest, ImageName, Priority, cmdline::check_append, manifest::InitrdFrom, trust::Statement,
+};
 use serde::{Deserialize, Serialize};
 use std::{fs, io::ErrorKind};
 
@@ -40,6 +42,28 @@ impl Catalogue {
             self.set_extra(change.name.as_ref().unwrap_or(name), append)?;
         }
         Ok(())
+    }
+
+    /// Send machines another initrd of the image `before`. `made`: archives and index of one that the server makes.
+    pub fn set_initrd(
+        &self,
+        before: &ImageManifest,
+        to: InitrdFrom,
+        made: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<()> {
+        let name = &before.name;
+        let _lock = self.lock()?;
+        let mut manifest = self.manifest(name)?;
+        if manifest != *before {
+            bail!("image '{name}' was changed meanwhile: try again");
+        }
+        if let Some((archives, cards)) = made {
+            self.put(name, ARCHIVES, &archives)?;
+            self.put(name, CARDS, &cards)?;
+        }
+        manifest.initrd_from = to;
+        let text = toml::to_string(&manifest).context("writing the manifest as TOML")?;
+        self.put(name, MANIFEST, text.as_bytes())
     }
 
     /// Set the kernel parameters that the admin adds. They are part of what is signed.

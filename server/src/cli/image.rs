@@ -23,7 +23,10 @@ use bootspec::{
     text::clean,
     units,
 };
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +43,7 @@ pub enum ImageCommand {
     },
     /// Show one image, and the kernel command line with which machines boot it
     Show(Show),
-    /// Rename an image, change its priority or kernel parameters, or make it the default
+    /// Rename an image, change its priority, kernel parameters or initrd, or make it the default
     Set(Set),
     /// Sign images, so that machines with the public key boot them
     Sign(super::sign::Sign),
@@ -84,7 +87,7 @@ pub struct Add {
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
     /// Which initrd machines are sent: own (made by this server) or image [default: image if BootTorrent's hook is in it]
-    #[arg(long, value_name = "WHICH")]
+    #[arg(long, value_name = "WHICH", value_parser = initrd_from())]
     initrd_from: Option<InitrdFrom>,
     /// More kernel parameters for this image
     #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
@@ -133,6 +136,7 @@ its priority is.
 
 Examples:
   boottorrent image set exam-room --priority 9
+  boottorrent image set lab --initrd-from own
   boottorrent image set lab-new --rename lab --default")]
 pub struct Set {
     /// The image
@@ -146,6 +150,9 @@ pub struct Set {
     /// Its additional kernel parameters; '' removes them (running machines are unaffected)
     #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
     append: Option<String>,
+    /// Which initrd machines are sent from now on: own (made by this server) or image
+    #[arg(long, value_name = "WHICH", value_parser = initrd_from())]
+    initrd_from: Option<InitrdFrom>,
     /// Make it the default image (the same as `host set default --image`)
     #[arg(long)]
     default: bool,
@@ -161,6 +168,11 @@ pub struct Remove {
     /// The server that knows the machines [default: the one on this machine]
     #[arg(long, value_name = "HOST[:PORT]")]
     server: Option<String>,
+}
+
+fn initrd_from() -> impl TypedValueParser<Value = InitrdFrom> {
+    let words = [InitrdFrom::Own, InitrdFrom::Image].map(InitrdFrom::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<InitrdFrom>())
 }
 
 fn append(text: &str) -> Result<String, String> {
@@ -357,13 +369,20 @@ impl Set {
             priority: self.priority,
             append: self.append,
         };
-        if change == ImageChange::default() {
+        if change == ImageChange::default() && self.initrd_from.is_none() {
             bail!(
-                "nothing is changed of image '{}': give --priority, --append, --rename or --default",
+                "nothing is changed of image '{}': give --priority, --append, --initrd-from, --rename or --default",
                 self.name
             );
         }
-        Backend::open(config)?.change_image(&self.name, &change)?;
+        if let Some(which) = self.initrd_from {
+            // Here, not in the server: it reads what is in the image, as `image add` does.
+            interrupt::catch()?;
+            import::switch::switch(&Disk::of(config).catalogue, &self.name, which)?;
+        }
+        if change != ImageChange::default() {
+            Backend::open(config)?.change_image(&self.name, &change)?;
+        }
         let name = change.name.as_ref().unwrap_or(&self.name);
         let mut done = Vec::new();
         done.extend(change.name.is_some().then(|| format!("is what '{}' was", self.name)));
@@ -371,6 +390,10 @@ impl Set {
         done.extend(change.append.as_ref().map(|a| match a.is_empty() {
             true => "has no additional kernel parameters".to_owned(),
             false => format!("has the additional kernel parameters {a}"),
+        }));
+        done.extend(self.initrd_from.map(|which| match which {
+            InitrdFrom::Own => "boots with an initrd that this server makes".to_owned(),
+            InitrdFrom::Image => "boots with its own initrd".to_owned(),
         }));
         done.extend(change.default.map(|_| "is the default".to_owned()));
         println!("image '{name}' {}; a running server has seen it within 2 seconds", done.join(", "));

@@ -21,6 +21,7 @@ mod payload;
 pub mod refers;
 mod request;
 pub mod source;
+pub mod switch;
 mod taken;
 pub mod tarball;
 pub mod tree;
