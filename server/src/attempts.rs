@@ -4,13 +4,15 @@
 
 use crate::hosts::Mac;
 use bootspec::InfoHash;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// Machines that are remembered.
 const MOST: usize = 4096;
 
 /// An initrd that a machine can be sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// With the driver of its card.
     #[default]
@@ -19,6 +21,17 @@ pub enum Stage {
     General,
     /// The image's own.
     Image,
+}
+
+impl Stage {
+    /// What people are told of a machine that was sent another initrd than the one for its card.
+    pub fn sentence(self) -> Option<&'static str> {
+        match self {
+            Stage::Card => None,
+            Stage::General => Some("sent the drivers of all cards: it did not report with those of its own"),
+            Stage::Image => Some("sent the image's own initrd: it did not report with the server's"),
+        }
+    }
 }
 
 /// What machines were sent.
@@ -50,6 +63,11 @@ impl Attempts {
         attempt.stage
     }
 
+    /// What a machine was sent last instead of the initrd for its card.
+    pub fn fallback(&self, mac: &Mac) -> Option<Stage> {
+        self.0.get(mac).map(|a| a.stage).filter(|stage| *stage != Stage::Card)
+    }
+
     /// The agent of a machine has spoken: what it was sent works.
     pub fn spoke(&mut self, mac: &Mac) {
         if let Some(attempt) = self.0.get_mut(mac) {
@@ -76,6 +94,7 @@ mod tests {
         assert_eq!(ask(other, Stage::General), Stage::General, "the image's initrd is not ours");
         attempts.spoke(&mac);
         assert_eq!(attempts.asked(mac, other, Stage::General), Stage::General, "it has worked");
+        assert_eq!(attempts.fallback(&mac), Some(Stage::General));
     }
 
     #[test]
@@ -85,6 +104,7 @@ mod tests {
             assert_eq!(attempts.asked(mac, InfoHash([1; 20]), Stage::Image), Stage::Card);
             attempts.spoke(&mac);
         }
+        assert_eq!(attempts.fallback(&mac), None);
     }
 
     #[test]

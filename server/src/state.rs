@@ -176,7 +176,9 @@ impl ServerState {
     pub fn list_clients(&self, now: Instant) -> Vec<Client> {
         let mut clients = self.clients().list(now);
         let hosts = self.hosts();
-        clients.iter_mut().for_each(|client| name(client, &hosts));
+        let attempts = self.attempts();
+        clients.iter_mut().for_each(|client| name(client, &hosts, &attempts));
+        drop(attempts);
         clients
     }
 
@@ -194,9 +196,9 @@ impl ServerState {
         list
     }
 
-    /// The name that one machine has here, and what it will boot.
+    /// The name that one machine has here, what it will boot, and what it was sent.
     pub fn name(&self, client: &mut Client) {
-        name(client, &self.hosts());
+        name(client, &self.hosts(), &self.attempts());
     }
 
     /// What can be booted besides images.
@@ -255,7 +257,8 @@ impl ServerState {
     }
 }
 
-fn name(client: &mut Client, hosts: &Hosts) {
+fn name(client: &mut Client, hosts: &Hosts, attempts: &Attempts) {
+    client.initrd = client.heartbeat.id.parse().ok().and_then(|mac| attempts.fallback(&mac));
     if hosts.entries.is_empty() {
         return;
     }

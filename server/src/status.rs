@@ -61,7 +61,7 @@ fn row(c: &Client) -> Vec<String> {
         bytes(p.from_peers),
         p.peers.to_string(),
         format!("{} ago", human_time(Duration::try_from_secs_f64(c.age).unwrap_or_default())),
-        h.error.clone().unwrap_or_default(),
+        c.remark().to_owned(),
     ]
 }
 
@@ -105,6 +105,7 @@ fn copies(clients: &[Client]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempts::Stage;
     use bootspec::{Heartbeat, Progress};
 
     /// A server that is no server of ours may answer anything.
@@ -161,13 +162,13 @@ mod tests {
             gone,
             ..Client::default()
         };
-        let text =
-            render(&[client(busy.clone(), 0.4, false), client(failed, 3.0, false), client(busy, 90.0, true)]);
+        let other = Client { initrd: Some(Stage::General), ..client(busy.clone(), 0.4, false) };
+        let text = render(&[other, client(failed, 3.0, false), client(busy, 90.0, true)]);
         assert_eq!(
             text,
             "\
 MACHINE                  ADDRESS    IMAGE  PHASE     DONE       DOWN  UP  FROM SERVER  HTTP  MACHINES  PEERS           HEARD
-52:54:00:00:00:01 (pc1)  10.0.0.11  lab    download  50 %  11.0 MB/s   -     20.0 MiB     -  30.0 MiB      2         0 s ago
+52:54:00:00:00:01 (pc1)  10.0.0.11  lab    download  50 %  11.0 MB/s   -     20.0 MiB     -  30.0 MiB      2         0 s ago  sent the drivers of all cards: it did not report with those of its own
 02                       10.0.0.12  -      failed       -          -   -            -     -         -      0         3 s ago  no room
 52:54:00:00:00:01 (pc1)  10.0.0.11  lab    gone      50 %          -   -     20.0 MiB     -  30.0 MiB      2  1 min 30 s ago
 3 machines: 0 booted, 1 under way, 1 failed, 1 gone; 40.0 MiB from the server, 60.0 MiB from other machines (60 %)

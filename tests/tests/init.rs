@@ -45,6 +45,10 @@ fn a_machine_boots_with_the_driver_of_its_card() -> Result<()> {
     let log = std::fs::read_to_string(lab.dir().join("serve-1.log"))?;
     let told = "52:54:00:77:01:01 is sent an initrd with the drivers of all cards";
     ensure!(log.contains(told) && log.matches("is sent").count() == 1, "{log}");
+    let status = server.boottorrent(&["status"])?;
+    let shown = "sent the drivers of all cards: it did not report with those of its own";
+    let row = status.lines().find(|l| l.contains(shown)).unwrap_or_default();
+    ensure!(row.contains("52:54:00:77:01:01") && status.matches(shown).count() == 1, "{status}");
     server.check()
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A machine as it is told, and what stands behind its words.
 
+use crate::attempts::Stage;
 use bootspec::{Heartbeat, InfoHash, Phase};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -41,6 +42,9 @@ pub struct Client {
     /// The image that it boots the next time, if one was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Which initrd it was sent, where it was not the one for its card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<Stage>,
 }
 
 /// What a machine's boot loader tells when it asks what to boot.
@@ -123,6 +127,12 @@ impl Client {
             _ if self.gone => "gone",
             phase => phase.as_str(),
         }
+    }
+
+    /// What is worth a look: why it failed, else that it was sent another initrd than usual.
+    pub fn remark(&self) -> &str {
+        let sent = || self.initrd.and_then(Stage::sentence).unwrap_or_default();
+        self.heartbeat.error.as_deref().filter(|e| !e.is_empty()).unwrap_or_else(sent)
     }
 
     /// Whether it boots this image or runs it.

@@ -4,6 +4,7 @@
 use super::finding::Finding;
 use crate::{
     addon::Addons,
+    api::Api,
     catalogue::{Catalogue, INITRD, free_space::FreeSpace},
     config::Config,
     hosts::HostsFile,
@@ -172,6 +173,34 @@ pub fn machines(config: &Config) -> Vec<Finding> {
     }
     found
 }
+
+/// Machines that were sent another initrd than the one for their card: its driver does not do for them.
+pub fn initrd_of_machines(config: &Config) -> Option<Finding> {
+    let asked = Api::connect(config).and_then(|api| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(api.clients())
+    });
+    // That no server answers is another finding.
+    let clients = asked.ok()?;
+    let mut fallen = clients.iter().filter(|c| c.initrd.is_some()).map(|c| c.heartbeat.id.as_str());
+    let first: Vec<&str> = fallen.by_ref().take(FEW).collect();
+    let more = fallen.count();
+    if first.is_empty() {
+        return None;
+    }
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(Finding::warning(
+        "initrd",
+        format!(
+            "not sent the initrd for their card, because they did not report with it: {}{more}",
+            first.join(", ")
+        ),
+        "they load more before the swarm can help; the driver of their card did not load, or got no address in time",
+        "boottorrent status MACHINE, and the machine's console; a kernel with their driver, or boottorrent image set NAME --initrd-from image",
+    ))
+}
+
+/// So many machines are named.
+const FEW: usize = 5;
 
 /// Room for the next image.
 pub fn disk(config: &Config) -> Option<Finding> {

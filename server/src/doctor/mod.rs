@@ -20,6 +20,7 @@ pub fn examine(config: &Config, at: &SystemPaths) -> Vec<Finding> {
     found.extend(network::server(config));
     found.extend(images::images(config));
     found.extend(images::machines(config));
+    found.extend(images::initrd_of_machines(config));
     found.extend(images::disk(config));
     found.extend(keys::signatures(config));
     found.push(images::clock(config));

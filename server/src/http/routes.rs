@@ -78,7 +78,7 @@ pub const ROUTES: &[Route] = &[
         api::stats),
     route!(get "/api/v1/fetches", Everybody, "" => "list of `FetchRow`", api::fetches),
     route!(get "/api/v1/clients", Listing, ""
-        => "every machine: its last report, since when, and whether the machine itself says so (`proven`)",
+        => "every machine: its last report, since when, whether the machine itself says so (`proven`), and which `initrd` it was sent if not its card's",
         api::clients),
     route!(get "/api/v1/clients/{id}", Listing, "" => "one machine, with the end of its log", api::client),
     route!(get "/api/v1/images", Listing, ""

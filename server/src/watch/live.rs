@@ -4,6 +4,7 @@
 
 use super::stats::{ImageStats, Sample};
 use crate::{
+    attempts::Stage,
     clients::{Client, totals},
     net::Host,
 };
@@ -58,6 +59,8 @@ pub struct MachineRow {
     /// Seconds from the kernel's start to the mounted root, when it has booted.
     boot: Option<u32>,
     error: Option<String>,
+    /// What else is worth a look.
+    note: Option<&'static str>,
 }
 
 impl From<&Client> for MachineRow {
@@ -77,6 +80,7 @@ impl From<&Client> for MachineRow {
             peers: p.peers,
             boot: (h.phase == Phase::Seed).then(|| totals::boot_seconds(h) as u32),
             error: h.error.as_deref().map(|e| printable(e, MAX_ERROR)),
+            note: c.initrd.and_then(Stage::sentence),
         }
     }
 }

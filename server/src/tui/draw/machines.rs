@@ -89,7 +89,7 @@ fn row(c: &Client) -> GridRow {
         p.peers.to_string(),
         human_time(rows::since(c)),
         h.address.clone().unwrap_or_else(|| "-".into()),
-        h.error.clone().unwrap_or_default(),
+        c.remark().to_owned(),
     ];
     GridRow { cells, tone }
 }
