@@ -175,3 +175,42 @@ fn unified(cmdline: &[u8], linux: &[u8], initrd: &[u8]) -> Vec<u8> {
     head.resize(4096, 0);
     [head, data].concat()
 }
+
+/// Machines have loaded them before; a tarball is as the folder it was made of.
+#[test]
+fn kernels_and_initrds_are_not_in_what_is_packed() {
+    let w = World::new();
+    w.root("lab");
+    for (name, bytes) in [("boot/config-6.1", 10), ("boot/vmlinuz-6.2", 300_000), ("etc/vmlinuz-of-mine", 20)]
+    {
+        w.write(&format!("lab/{name}"), vec![7; bytes]);
+    }
+    w.write(&format!("lab/usr/lib/modules/{KERNEL}/vmlinuz"), vec![8; 200_000]);
+    tool("tar", &["-C", &w.shown("lab"), "-cf", &w.shown("lab.tar"), "."]);
+    let formats = ["squashfs", "erofs"];
+    for (source, format) in formats.iter().flat_map(|f| [("lab", *f), ("lab.tar", *f)]) {
+        let said =
+            w.run(&["image", "add", source, "--compress", format, "--name", "lab", "--replace"]).good();
+        assert!(
+            said.contains("note: kernels and initrds (4") && said.contains(" KiB) are left out"),
+            "{said}"
+        );
+        let payload = w.shown("cat/images/lab/payload");
+        let list = match format {
+            "squashfs" => output("unsquashfs", &["-lc", &payload]),
+            _ => {
+                let _ = fs::remove_dir_all(w.path("out"));
+                tool("fsck.erofs", &[&format!("--extract={}", w.shown("out")), &payload]);
+                output("find", &[&w.shown("out")])
+            }
+        };
+        let has = |path: &str| list.lines().any(|l| l.ends_with(path));
+        assert!(has("boot/config-6.1") && has("etc/vmlinuz-of-mine") && has("/vmlinuz"), "{list}");
+        assert!(!list.contains("boot/vmlinuz-") && !list.contains("initrd.img"), "{list}");
+        assert!(!has(&format!("{KERNEL}/vmlinuz")), "{list}");
+    }
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    String::from_utf8(Command::new(program).args(args).output().unwrap().stdout).unwrap()
+}

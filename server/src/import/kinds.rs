@@ -3,7 +3,8 @@
 //! said at once.
 
 use super::{
-    boot, disk, iso, mountable, pack,
+    boot, disk, iso, mountable,
+    pack::{self, Unpacked},
     request::Request,
     source::{ImportSource, SourceKind},
     taken::Boot,
@@ -13,7 +14,7 @@ use super::{
 use crate::catalogue::{PAYLOAD, Staging};
 use anyhow::{Context, Result};
 use bootspec::manifest::{self, Family, Format};
-use std::{io, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
 /// The file that is the payload, or becomes it when it is copied.
 pub struct PayloadFile<'a> {
@@ -93,14 +94,22 @@ pub fn directory(root: &Path, request: &Request, staging: &Staging) -> Result<Im
     Ok(ImportedImage::root(request.compress.format(), boot, request).with(heard))
 }
 
-/// A root tarball is packed, and looked into then.
+/// A root tarball is unpacked, and packed as a directory is.
 pub fn tarball(from: &Path, packing: Packing, request: &Request, staging: &Staging) -> Result<ImportedImage> {
-    let heard = pack::tarball(from, packing, request.compress, staging)?;
-    let format = request.compress.format();
-    let open = || tree::open(&staging.path(PAYLOAD), format, &staging.path("tree"));
-    let boot = boot::take_root(request, format, staging, open)?;
-    forget_tree(staging)?;
-    Ok(ImportedImage::root(format, boot, request).with(heard))
+    match pack::tarball(from, packing, request.compress, staging)? {
+        Unpacked::Folder(root, heard) => {
+            let image = directory(&root, request, staging)?;
+            fs::remove_dir_all(&root).with_context(|| format!("deleting {}", root.display()))?;
+            Ok(image.with(heard))
+        }
+        Unpacked::Payload(heard) => {
+            let format = request.compress.format();
+            let open = || tree::open(&staging.path(PAYLOAD), format, &staging.path("tree"));
+            let boot = boot::take_root(request, format, staging, open)?;
+            forget_tree(staging)?;
+            Ok(ImportedImage::root(format, boot, request).with(heard))
+        }
+    }
 }
 
 /// What a file takes on the disk: holes are nothing.

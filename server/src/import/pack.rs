@@ -3,7 +3,10 @@
 //! directory or a root tarball. Owners, device nodes, extended attributes and
 //! hard links are kept.
 
-use super::tarball::Packing;
+use super::{
+    tarball::Packing,
+    tree::{Folder, Tree},
+};
 use crate::{
     catalogue::Staging,
     import::tarball::HOURS,
@@ -12,7 +15,7 @@ use crate::{
     tool::{Running, Tool},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::Format;
+use bootspec::{manifest::Format, units::human_size};
 use nix::{
     errno::Errno,
     unistd::{Whence, lseek64},
@@ -21,7 +24,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{DirBuilderExt, FileExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
@@ -83,25 +86,60 @@ pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
     Ok(())
 }
 
-/// Pack a root directory; what the admin should hear comes back.
+/// Pack a root directory, without the kernels and initrds in it; what the admin should hear comes back.
 pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<Vec<String>> {
     let payload = staging.path(crate::catalogue::PAYLOAD);
+    let (left, bytes) = boot_files(root)?;
     let tool = match compress {
         Compress::Squashfs => {
-            squashfs(Tool::new("mksquashfs", "squashfs-tools").arg(root).arg(&payload)).arg("-noappend")
+            let tool = Tool::new("mksquashfs", "squashfs-tools").arg(root).arg(&payload);
+            let tool = squashfs(tool).arg("-noappend");
+            // Everything behind this is left out.
+            if left.is_empty() { tool } else { tool.arg("-e").args(&left) }
         }
-        Compress::Erofs => erofs(Tool::new("mkfs.erofs", "erofs-utils")).arg(&payload).arg(root),
+        Compress::Erofs => {
+            let left = left.iter().map(|path| format!("--exclude-path={path}"));
+            erofs(Tool::new("mkfs.erofs", "erofs-utils")).args(left).arg(&payload).arg(root)
+        }
     };
-    Ok(heard(compress.tool(), &tool.run_heard(&mut growing(&payload, staging))?))
+    let mut notes = heard(compress.tool(), &tool.run_heard(&mut growing(&payload, staging))?);
+    if bytes > 0 {
+        notes.push(format!("kernels and initrds ({}) are left out of the payload", human_size(bytes)));
+    }
+    Ok(notes)
 }
 
-/// Pack a root tarball; what the admin should hear comes back.
-pub fn tarball(
-    archive: &Path,
-    packing: Packing,
-    compress: Compress,
-    staging: &Staging,
-) -> Result<Vec<String>> {
+/// Kernels and initrds of a root, and their bytes: machines have loaded theirs before they fetch the payload.
+fn boot_files(root: &Path) -> Result<(Vec<String>, u64)> {
+    let tree = Folder(root.to_owned());
+    let names = tree.names("boot")?.into_iter();
+    let is_one = |n: &String| BOOT_FILES.iter().any(|begin| n.starts_with(begin));
+    let mut found: Vec<String> = names.filter(is_one).map(|n| format!("boot/{n}")).collect();
+    for version in tree.names("usr/lib/modules")? {
+        found.push(format!("usr/lib/modules/{version}/vmlinuz"));
+    }
+    let size =
+        |path: &String| fs::symlink_metadata(root.join(path)).ok().filter(|m| m.is_file()).map(|m| m.len());
+    let mut sized: Vec<(String, u64)> =
+        found.into_iter().filter_map(|p| Some((size(&p)?, p)).map(|(s, p)| (p, s))).collect();
+    sized.sort();
+    let bytes = sized.iter().map(|(_, size)| size).sum();
+    Ok((sized.into_iter().map(|(path, _)| path).collect(), bytes))
+}
+
+/// How the names of kernels and initrds in /boot begin.
+const BOOT_FILES: [&str; 4] = ["vmlinuz-", "initrd.img-", "initrd-", "initramfs-"];
+
+/// What a tarball became.
+pub enum Unpacked {
+    /// A folder, as root makes it. With what the admin should hear.
+    Folder(PathBuf, Vec<String>),
+    /// The payload itself: without root rights nothing can be unpacked with its owners.
+    Payload(Vec<String>),
+}
+
+/// Unpack a root tarball, or pack it as it comes.
+pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &Staging) -> Result<Unpacked> {
     let mut unpacking = packing.decompress(archive)?;
     let stdin = match &mut unpacking {
         Some(running) => running.take_stdout()?,
@@ -111,9 +149,9 @@ pub fn tarball(
             file.into()
         }
     };
-    let notes = match nix::unistd::geteuid().is_root() {
-        true => unpack_and_pack(stdin, compress, staging)?,
-        false if compress == Compress::Squashfs => stream(stdin, staging)?,
+    let unpacked = match nix::unistd::geteuid().is_root() {
+        true => unpack(stdin, staging)?,
+        false if compress == Compress::Squashfs => Unpacked::Payload(stream(stdin, staging)?),
         false => bail!(
             "making an erofs from a tarball needs root, so that owners and devices are kept: use sudo, or --compress squashfs"
         ),
@@ -121,7 +159,7 @@ pub fn tarball(
     // A damaged archive may still have looked whole to the program that read it, which may stop
     // reading at the archive's end mark, before the padding behind it.
     unpacking.map_or(Ok(()), Running::wait_unread)?;
-    Ok(notes)
+    Ok(unpacked)
 }
 
 const END: usize = 1024;
@@ -140,7 +178,7 @@ fn refuse_cut(archive: &File) -> Result<()> {
 
 /// By tar itself, so that the archive means what tar means by it: of a name that is there twice the last one counts,
 /// files may be sparse, and directories may be reached by links.
-fn unpack_and_pack(stdin: Stdio, compress: Compress, staging: &Staging) -> Result<Vec<String>> {
+fn unpack(stdin: Stdio, staging: &Staging) -> Result<Unpacked> {
     let scratch = staging.path("root");
     DirBuilder::new()
         .mode(0o755)
@@ -155,10 +193,8 @@ fn unpack_and_pack(stdin: Stdio, compress: Compress, staging: &Staging) -> Resul
         .args(["-x", "-f", "-"])
         .args(keep)
         .into_folder(&scratch, |name| format!("--directory={name}"))?;
-    let mut notes = heard("tar", &tar.stdin(stdin).run_heard(&mut || staging.room().keep())?);
-    notes.extend(directory(&scratch, compress, staging)?);
-    fs::remove_dir_all(&scratch).with_context(|| format!("deleting {}", scratch.display()))?;
-    Ok(notes)
+    let notes = heard("tar", &tar.stdin(stdin).run_heard(&mut || staging.room().keep())?);
+    Ok(Unpacked::Folder(scratch, notes))
 }
 
 /// Without root rights nothing can be unpacked with its owners: sqfstar packs the stream. It differs from tar where it
