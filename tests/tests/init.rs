@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
-    assets::{IMAGE, Suite, bare_catalogue, image, own_initrd_catalogue},
+    assets::{APPEND, IMAGE, Suite, bare_catalogue, image, own_initrd_catalogue},
     lives_on,
 };
-use std::fs::File;
+use std::{fs::File, time::Duration};
 
 /// What an initrd for one card may have, and one for all.
 const ONE_CARD: usize = 2_000_000;
@@ -65,6 +65,66 @@ fn a_root_without_any_initrd_boots() -> Result<()> {
         let client = server.client(vm.mac())?;
         ensure!(client.phase == Phase::Seed, "{client:#?}");
     }
+    server.check()
+}
+
+/// Every card that a virtual machine may have gets the driver for it, or the general initrd.
+#[test]
+#[ignore = "three more boots: make test-full"]
+fn cards_of_virtual_machines() -> Result<()> {
+    let lab = Lab::new("init-cards")?;
+    let catalogue = own_initrd_catalogue(&image(Suite::own()?)?)?;
+    let mut server = Server::of(&lab, &catalogue, &["--up", "20MB/s"])?;
+    let machines = ["e1000e", "rtl8139", "vmxnet3"].map(|card| Vm::pxe(card).card(card).start(&lab));
+    for vm in &mut machines.into_iter().collect::<Result<Vec<_>>>()? {
+        let said = vm.expect(MULTI_USER, BOOT)?;
+        println!("{}: {:.0?}", vm.name(), said.at);
+        ensure!(server.client(vm.mac())?.phase == Phase::Seed, "{}", vm.name());
+    }
+    let log = std::fs::read_to_string(lab.dir().join("serve-1.log"))?;
+    ensure!(!log.contains("is sent"), "each had the driver of its card: {log}");
+    server.check()
+}
+
+/// What stands on the kernel command line, or happens to the cable, side by side: as with the hook
+/// (`tests/tests/firmware.rs`).
+#[test]
+#[ignore = "four more boots: make test-full"]
+fn addresses_cards_and_cables() -> Result<()> {
+    let (image, lab) = (image(Suite::own()?)?, Lab::new("init-conditions")?);
+    let mut server = Server::of(&lab, &own_initrd_catalogue(&image)?, &["--up", "20MB/s"])?;
+    let initrd = lab.dir().join("own");
+    std::fs::write(&initrd, server.get(&format!("/images/{IMAGE}/own?with=vlan"))?)?;
+    let direct = |name: &str, more: &str| {
+        let server = format!("boottorrent.server={} boottorrent.image={IMAGE}", Lab::SERVER);
+        Vm::direct(name, &image.kernel(), &initrd, &format!("{APPEND} boot=boottorrent {server} {more}"))
+    };
+    let mut fixed = direct("static", "ip=10.77.0.60::10.77.0.1:255.255.255.0:still::off").start(&lab)?;
+    // The other card is found first, and its DHCP server answers at once.
+    let mut two = Vm::pxe("two-cards").other_network().start(&lab)?;
+    // A trunk port: untagged there is nobody.
+    let mut tagged = direct("tagged", "ip=dhcp BOOTIF=${mac} vlan=vlan20:BOOTIF").trunk(20).start(&lab)?;
+    // The switch lets nothing through for 20 s, as with spanning tree.
+    let mut late = direct("late", "ip=dhcp").start(&lab)?;
+    late.cable(false)?;
+    late.expect("check the cable; still waiting", BOOT)?;
+    std::thread::sleep(Duration::from_secs(20));
+    late.cable(true)?;
+    for (vm, wanted) in [
+        (&mut late, "inet 10.77.0."),
+        (&mut two, "inet 10.77.0."),
+        (&mut tagged, ": vlan20    inet 10.77.0."),
+        (&mut fixed, "inet 10.77.0.60/24"),
+    ] {
+        let said = vm.expect(MULTI_USER, BOOT)?;
+        println!("{}: {:.0?}", vm.name(), said.at);
+        vm.login()?;
+        let addresses = vm.sh("ip -o -4 addr; ip route")?;
+        ensure!(addresses.contains(wanted), "{}: {addresses}", vm.name());
+        ensure!(server.clients()?.iter().filter(|c| c.id == vm.mac()).count() == 1, "{}", vm.name());
+    }
+    let route = fixed.sh("ip route; hostname")?;
+    ensure!(route.contains("default via 10.77.0.1") && route.ends_with("still"), "{route}");
     server.check()
 }
 
