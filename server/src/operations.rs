@@ -43,9 +43,10 @@ impl Disk {
         Ok(self.catalogue.names()?.into_iter().chain(entries).collect())
     }
 
-    /// Say something of a machine or a group. `images`: those that it may boot.
-    pub fn set_host(&self, key: &EntryKey, change: &HostChange, images: &[ImageName]) -> Result<Hosts> {
-        self.hosts.change(|hosts| change.apply(hosts, key, images))
+    /// Change the entry of a machine or a group.
+    pub fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<Hosts> {
+        let names = self.names()?;
+        self.hosts.change(|hosts| change.apply(hosts, key, &names))
     }
 
     /// Forget what was said of a machine or a group.

@@ -57,7 +57,7 @@ impl Backend {
         match self {
             Backend::Server(api) => block_on(api.set_host(key, change)),
             Backend::Disk(disk) => {
-                let hosts = disk.set_host(key, change, &disk.names()?)?;
+                let hosts = disk.set_host(key, change)?;
                 Ok(HostRow { key: key.clone(), entry: hosts.entries.get(key).cloned().unwrap_or_default() })
             }
         }

@@ -13,7 +13,6 @@ use crate::{
     hosts::{EntryKey, HostChange},
     operations,
     refresh::refresh,
-    state::ServerState,
 };
 use axum::{
     Json,
@@ -25,11 +24,6 @@ use bootspec::ImageName;
 use serde::Deserialize;
 use std::time::Instant;
 
-fn names(state: &ServerState) -> Vec<ImageName> {
-    let entries = state.entries();
-    state.library().keys().chain(entries.iter().map(|(name, _)| name)).cloned().collect()
-}
-
 pub async fn set_host(
     state: SharedState,
     Path(key): Path<String>,
@@ -38,8 +32,9 @@ pub async fn set_host(
 ) -> Answer<Json<HostRow>> {
     let key: EntryKey = key.parse()?;
     let change: HostChange = json(&headers, body, &CHANGE).await?;
-    let (disk, images, to) = (state.disk(), names(&state), key.clone());
-    let hosts = blocking(move || disk.set_host(&to, &change, &images)).await?;
+    let (disk, to) = (state.disk(), key.clone());
+    // By the disk: what was added a moment ago is not served yet.
+    let hosts = blocking(move || disk.set_host(&to, &change)).await?;
     let entry = hosts.entries.get(&key).cloned().unwrap_or_default();
     state.set_hosts(hosts);
     Ok(Json(HostRow { key, entry }))
