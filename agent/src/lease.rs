@@ -2,12 +2,17 @@
 //! The machine's DHCP lease, renewed while the booted system has nobody who does (RFC 2131). The socket is opened in
 //! the initramfs: later this process has no paths.
 
-use crate::{net::Net, report::Report};
+use crate::{
+    dhcp::{self, question},
+    net::Net,
+    report::Report,
+};
 use anyhow::{Context, bail};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket,
     sockopt::{BindToDevice, Broadcast, ReuseAddr},
 };
+use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress};
 use std::{
     ffi::OsString,
     hash::{BuildHasher, RandomState},
@@ -25,21 +30,14 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// A lease that never ends.
 const FOREVER: u32 = u32::MAX;
 
-const MAGIC: [u8; 4] = [99, 130, 83, 99];
-const REQUEST: u8 = 3;
-const ACK: u8 = 5;
-const NAK: u8 = 6;
-// Options (RFC 2132).
-const LEASE_TIME: u8 = 51;
-const MESSAGE_TYPE: u8 = 53;
-const CLIENT_ID: u8 = 61;
-const END: u8 = 255;
+/// The shortest packet that every relay passes on: BOOTP's (RFC 951).
+const SHORTEST: usize = 300;
 
 /// A lease, and what it takes to renew it.
 pub struct Renewal {
     socket: UdpSocket,
     interface: String,
-    mac: [u8; 6],
+    mac: EthernetAddress,
     address: Ipv4Addr,
     lease: Duration,
 }
@@ -120,25 +118,20 @@ fn open(interface: &str) -> anyhow::Result<UdpSocket> {
     Ok(fd.into())
 }
 
-fn mac(text: &str) -> Option<[u8; 6]> {
+fn mac(text: &str) -> Option<EthernetAddress> {
     let bytes: Option<Vec<u8>> = text.split(':').map(|b| u8::from_str_radix(b, 16).ok()).collect();
-    bytes?.try_into().ok()
+    bytes?.try_into().ok().map(EthernetAddress)
 }
 
 /// A DHCPREQUEST that renews (RFC 2131 §4.3.2): our address in ciaddr, and neither a server nor an address asked for.
-/// The client id is what PXE firmware sends: the card's address (RFC 2132 §9.14).
-fn request(id: u32, mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
-    let mut packet = vec![0; 236];
-    // BOOTREQUEST, Ethernet, six bytes of address.
-    packet[..3].copy_from_slice(&[1, 1, 6]);
-    packet[4..8].copy_from_slice(&id.to_be_bytes());
-    packet[12..16].copy_from_slice(&address.octets());
-    packet[28..34].copy_from_slice(&mac);
-    packet.extend(MAGIC);
-    packet.extend([MESSAGE_TYPE, 1, REQUEST, CLIENT_ID, 7, 1]);
-    packet.extend(mac);
-    packet.push(END);
-    packet.resize(300, 0);
+fn request(id: u32, mac: EthernetAddress, address: Ipv4Addr) -> Vec<u8> {
+    let question = DhcpRepr {
+        client_ip: address,
+        max_size: None,
+        ..question(mac, DhcpMessageType::Request, id, Duration::ZERO)
+    };
+    let mut packet = vec![0; question.buffer_len().max(SHORTEST)];
+    question.emit(&mut DhcpPacket::new_unchecked(&mut packet)).expect("there is room");
     packet
 }
 
@@ -151,33 +144,12 @@ enum Answer {
 }
 
 /// What a server answers to our request; `None`: it is another's packet.
-fn answer(packet: &[u8], id: u32, mac: [u8; 6]) -> Option<Answer> {
-    let ours =
-        packet.first() == Some(&2) && packet.get(4..8)? == id.to_be_bytes() && packet.get(28..34)? == mac;
-    if !ours || packet.get(236..240)? != MAGIC {
-        return None;
-    }
-    let (mut kind, mut lease) = (None, None);
-    let mut rest = &packet[240..];
-    while let [code, more @ ..] = rest {
-        match *code {
-            0 => rest = more,
-            END => break,
-            code => {
-                let (len, more) = more.split_first()?;
-                let (value, more) = more.split_at_checked(usize::from(*len))?;
-                match code {
-                    MESSAGE_TYPE => kind = value.first().copied(),
-                    LEASE_TIME => lease = value.try_into().ok().map(u32::from_be_bytes),
-                    _ => {}
-                }
-                rest = more;
-            }
-        }
-    }
-    match (kind?, lease) {
-        (ACK, Some(seconds)) if seconds > 0 => Some(Answer::Ack(seconds)),
-        (NAK, _) => Some(Answer::Nak),
+fn answer(packet: &[u8], id: u32, mac: EthernetAddress) -> Option<Answer> {
+    let packet = DhcpPacket::new_checked(packet).ok()?;
+    let said = dhcp::answer(&packet, id, mac)?;
+    match (said.message_type, said.lease_duration) {
+        (DhcpMessageType::Ack, Some(seconds)) if seconds > 0 => Some(Answer::Ack(seconds)),
+        (DhcpMessageType::Nak, _) => Some(Answer::Nak),
         _ => None,
     }
 }
@@ -186,7 +158,7 @@ fn answer(packet: &[u8], id: u32, mac: [u8; 6]) -> Option<Answer> {
 mod tests {
     use super::*;
 
-    const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
+    const MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0, 0, 1]);
 
     fn reply(options: &[u8]) -> Vec<u8> {
         let mut packet = request(7, MAC, Ipv4Addr::new(10, 0, 0, 2));
@@ -208,7 +180,7 @@ mod tests {
         }
         let good = reply(&[53, 1, 5, 51, 4, 0, 0, 0, 120, 255]);
         assert_eq!(answer(&good, 8, MAC), None);
-        assert_eq!(answer(&good, 7, [0; 6]), None);
+        assert_eq!(answer(&good, 7, EthernetAddress([0; 6])), None);
         for n in 0..good.len() - 1 {
             assert_eq!(answer(&good[..n], 7, MAC), None, "cut at {n}");
         }

@@ -10,6 +10,7 @@ pub mod booted;
 pub mod cli;
 pub mod destination;
 pub mod device;
+pub mod dhcp;
 pub mod disk;
 pub mod disks;
 pub mod download;

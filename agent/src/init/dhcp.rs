@@ -2,6 +2,7 @@
 //! An address by DHCP (RFC 2131), over raw sockets: the card has no address yet. The packets are smoltcp's.
 
 use super::lease::Lease;
+use crate::dhcp::{answer, question};
 use anyhow::{Context, anyhow, bail};
 use smoltcp::{
     phy::{ChecksumCapabilities, Device, Medium, RawSocket, RxToken, TxToken},
@@ -158,33 +159,6 @@ impl Card {
     }
 }
 
-/// A question without any options but the client id, which is what PXE firmware sends: the card's address (RFC 2132 §9.14).
-fn question(mac: EthernetAddress, kind: DhcpMessageType, id: u32, since: Duration) -> DhcpRepr<'static> {
-    DhcpRepr {
-        message_type: kind,
-        transaction_id: id,
-        secs: since.as_secs().try_into().unwrap_or(u16::MAX),
-        client_hardware_address: mac,
-        client_ip: Ipv4Address::UNSPECIFIED,
-        your_ip: Ipv4Address::UNSPECIFIED,
-        server_ip: Ipv4Address::UNSPECIFIED,
-        router: None,
-        subnet_mask: None,
-        relay_agent_ip: Ipv4Address::UNSPECIFIED,
-        broadcast: false,
-        requested_ip: None,
-        client_identifier: Some(mac),
-        server_identifier: None,
-        parameter_request_list: None,
-        dns_servers: None,
-        max_size: Some(1472),
-        lease_duration: None,
-        renew_duration: None,
-        rebind_duration: None,
-        additional_options: &[],
-    }
-}
-
 /// What a frame on the network says of a lease, if it answers the question `id` of the card `mac`.
 pub fn lease_in(frame: &[u8], id: u32, mac: [u8; 6]) -> Option<Lease> {
     parse(frame, id, EthernetAddress(mac)).map(|answer| answer.lease)
@@ -232,10 +206,7 @@ fn parse(bytes: &[u8], id: u32, mac: EthernetAddress) -> Option<Answer> {
         return None;
     }
     let dhcp = DhcpPacket::new_checked(datagram.payload()).ok()?;
-    let said = DhcpRepr::parse(&dhcp).ok()?;
-    if said.transaction_id != id || said.client_hardware_address != mac {
-        return None;
-    }
+    let said = answer(&dhcp, id, mac)?;
     let options: Vec<(u8, &[u8])> = dhcp.options().map(|o| (o.kind, o.data)).collect();
     let server = said.server_identifier?;
     Some(Answer {

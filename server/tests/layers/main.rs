@@ -38,7 +38,7 @@ const SWARM: Storeys = &[
 ];
 
 const AGENT: Storeys = &[
-    ("ground", "engine_log fail files link modules report"),
+    ("ground", "dhcp engine_log fail files link modules report"),
     ("what is given", "args lease locate net vlan"),
     ("where things are", "beat reach web"),
     ("disks", "destination device disks mkfs mounts superblock target zram"),
