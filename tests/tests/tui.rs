@@ -98,7 +98,6 @@ fn two(lab: &Lab, names: [&str; 2]) -> Result<Vec<Vm>> {
 }
 
 #[test]
-#[ignore = "boots two machines: make test-full"]
 fn with_keys_only() -> Result<()> {
     let image = assets::image(assets::Suite::own()?)?;
     let lab = Lab::new("tui")?;
@@ -157,7 +156,7 @@ fn with_keys_only() -> Result<()> {
 }
 
 #[test]
-#[ignore = "boots two machines: make test-full"]
+#[ignore = "the same day without a terminal: make test-full"]
 fn with_commands_only() -> Result<()> {
     let image = assets::image(assets::Suite::own()?)?;
     let lab = Lab::new("commands")?;
