@@ -68,6 +68,8 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
         let menu = Menu {
             host: "10.0.0.1:6980",
             images: &images,
+            entries: &[],
+            once: None,
             wanted: ask.wanted,
             default: None,
             timeout: 10_000,
