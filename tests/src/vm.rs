@@ -38,6 +38,7 @@ pub struct VmConfig {
     mac: Option<String>,
     card: Option<&'static str>,
     bridge: &'static str,
+    screen: bool,
 }
 
 /// A disk of a machine.
@@ -142,6 +143,12 @@ impl VmConfig {
         self
     }
 
+    /// With a graphics card: some EFI programs do not start without a screen.
+    pub fn screen(mut self) -> Self {
+        self.screen = true;
+        self
+    }
+
     /// On a trunk port: the machine meets the lab's network in the VLAN with this tag only.
     pub fn trunk(mut self, tag: u16) -> Self {
         self.trunk = Some(tag);
@@ -205,6 +212,9 @@ impl VmConfig {
         if self.spare_card {
             cmd = cmd.args(["-netdev", "hubport,id=spare,hubid=1", "-device"]);
             cmd = cmd.arg("virtio-net-pci,netdev=spare,romfile=,addr=0x5");
+        }
+        if self.screen {
+            cmd = cmd.args(["-device", "VGA"]);
         }
         if self.other_network {
             cmd = cmd.args(["-netdev", "user,id=other,net=192.168.7.0/24,restrict=on", "-device"]);
@@ -321,6 +331,7 @@ impl Vm {
             mac: None,
             card: None,
             bridge: BRIDGE,
+            screen: false,
         }
     }
 

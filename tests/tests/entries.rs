@@ -45,7 +45,7 @@ fn a_memory_test_and_the_local_disk() -> Result<()> {
         )?;
         add(server, &["disk", "--local"], &[])?;
         server.boottorrent(&["host", "set", "default", "--image", "memtest", "--no-menu"])?;
-        let (mut bios, mut uefi) = (Vm::pxe("bios").start(lab)?, Vm::pxe("uefi").uefi().start(lab)?);
+        let (mut bios, mut uefi) = (Vm::pxe("bios").start(lab)?, Vm::pxe("uefi").uefi().screen().start(lab)?);
         for vm in [&mut bios, &mut uefi] {
             vm.expect("BootTorrent: memtest from 10.77.0.1", SOON)?;
             vm.expect("Memtest86+", SOON).with_context(|| vm.name().to_owned())?;
