@@ -2,6 +2,8 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
+mod secret;
+mod values;
 mod words;
 
 use crate::{
@@ -9,9 +11,12 @@ use crate::{
     partition::{PARTITION, PartitionName},
     seed, units,
 };
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use crate::seed::Seed;
+pub use secret::BootSecret;
+use values::{assign, items, targets};
+pub use values::{peer, tracker};
 use words::{KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
 pub use words::{KindParam, Log, OnFail, Then};
 
@@ -71,28 +76,6 @@ pub struct Params {
     pub secret: Option<BootSecret>,
     /// How much to tell.
     pub log: Log,
-}
-
-/// What the server gives each boot on its command line: 16 to 128 of `0-9 a-z`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootSecret(String);
-
-impl FromStr for BootSecret {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let fine = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
-        match (16..=128).contains(&s.len()) && s.bytes().all(fine) {
-            true => Ok(BootSecret(s.to_owned())),
-            false => Err("it is not a secret of a server: leave it to the server to write it".into()),
-        }
-    }
-}
-
-impl fmt::Display for BootSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// How long the agent waits without progress when nothing else is said.
@@ -394,41 +377,6 @@ pub static TABLE: &[Spec] = &[
         get: |p| chosen(&p.log, LOGS),
     },
 ];
-
-fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
-    *slot = Some(v.parse::<T>().map_err(|e| e.to_string())?);
-    Ok(())
-}
-
-/// Several targets in the order in which they are tried. A disk that is overwritten is never a second choice, nor has it one.
-fn targets(v: &str) -> Result<Vec<Target>, String> {
-    let all: Vec<Target> = items(v).map(str::parse).collect::<Result<_, String>>()?;
-    match all.as_slice() {
-        [] => Err(format!("'{v}' is no target: write {}", device::TARGET)),
-        [_] => Ok(all),
-        many if many.iter().any(|t| matches!(t, Target::Device(_))) => {
-            Err(format!("'{v}': device: must stand alone, a disk is never overwritten as a second choice"))
-        }
-        _ => Ok(all),
-    }
-}
-
-fn items(v: &str) -> impl Iterator<Item = &str> {
-    v.split(',').filter(|s| !s.is_empty())
-}
-
-/// Read the URL of a tracker.
-pub fn tracker(url: &str) -> Result<String, String> {
-    match url.starts_with("http://") || url.starts_with("udp://") {
-        true => Ok(url.to_owned()),
-        false => Err(format!("'{url}' is no http:// or udp:// URL")),
-    }
-}
-
-/// Read the address of a peer.
-pub fn peer(address: &str) -> Result<SocketAddr, String> {
-    address.parse().map_err(|_| format!("'{address}' is no ADDRESS:PORT, as in 192.168.1.5:6981"))
-}
 
 /// Something about a command line that its author should hear.
 #[derive(Clone, Debug, PartialEq, Eq)]

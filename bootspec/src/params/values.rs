@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Values of more than one word, and those that other types read.
+
+use crate::{Target, device};
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+pub(super) fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
+    *slot = Some(v.parse::<T>().map_err(|e| e.to_string())?);
+    Ok(())
+}
+
+/// Several targets in the order in which they are tried. A disk that is overwritten is never a second choice, nor has it one.
+pub(super) fn targets(v: &str) -> Result<Vec<Target>, String> {
+    let all: Vec<Target> = items(v).map(str::parse).collect::<Result<_, String>>()?;
+    match all.as_slice() {
+        [] => Err(format!("'{v}' is no target: write {}", device::TARGET)),
+        [_] => Ok(all),
+        many if many.iter().any(|t| matches!(t, Target::Device(_))) => {
+            Err(format!("'{v}': device: must stand alone, a disk is never overwritten as a second choice"))
+        }
+        _ => Ok(all),
+    }
+}
+
+pub(super) fn items(v: &str) -> impl Iterator<Item = &str> {
+    v.split(',').filter(|s| !s.is_empty())
+}
+
+/// Read the URL of a tracker.
+pub fn tracker(url: &str) -> Result<String, String> {
+    match url.starts_with("http://") || url.starts_with("udp://") {
+        true => Ok(url.to_owned()),
+        false => Err(format!("'{url}' is no http:// or udp:// URL")),
+    }
+}
+
+/// Read the address of a peer.
+pub fn peer(address: &str) -> Result<SocketAddr, String> {
+    address.parse().map_err(|_| format!("'{address}' is no ADDRESS:PORT, as in 192.168.1.5:6981"))
+}
