@@ -24,12 +24,26 @@ fn add(server: &Server, words: &[&str], files: &[(&str, &Path)]) -> Result<()> {
 
 /// A disk whose boot sector says a sentence on the serial line, and no more.
 fn talking_disk(path: &Path, sentence: &str) -> Result<()> {
-    // mov si, 0x7c10; next: lodsb; test al, al; jz end; mov dx, 0x3f8; out dx, al; jmp next; end: hlt; jmp end
-    let code =
-        [0xbe, 0x10, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0x06, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5, 0xeb, 0xfe];
+    #[rustfmt::skip]
+    let code = [
+        0xbe, 0x20, 0x7c, //       mov si, 0x7c20
+        0xac,             // next: lodsb
+        0x84, 0xc0,       //       test al, al
+        0x74, 0x12,       //       jz end
+        0x88, 0xc4,       //       mov ah, al
+        0xba, 0xfd, 0x03, //       mov dx, 0x3fd
+        0xec,             // wait: in al, dx: what iPXE said last may still be on its way
+        0xa8, 0x40,       //       test al, 0x40
+        0x74, 0xfb,       //       jz wait
+        0x88, 0xe0,       //       mov al, ah
+        0xba, 0xf8, 0x03, //       mov dx, 0x3f8
+        0xee,             //       out dx, al
+        0xeb, 0xe9,       //       jmp next
+        0xeb, 0xfe,       // end:  jmp end
+    ];
     let mut sector = vec![0; 1 << 20];
-    sector[..16].copy_from_slice(&code);
-    sector[16..16 + sentence.len()].copy_from_slice(sentence.as_bytes());
+    sector[..code.len()].copy_from_slice(&code);
+    sector[0x20..0x20 + sentence.len()].copy_from_slice(sentence.as_bytes());
     sector[510..512].copy_from_slice(&[0x55, 0xaa]);
     fs::write(path, sector).context("writing a boot sector")
 }
@@ -53,7 +67,7 @@ fn a_memory_test_and_the_local_disk() -> Result<()> {
         drop((bios, uefi));
 
         let disk = lab.dir().join("disk");
-        talking_disk(&disk, "this is the local disk\r\n")?;
+        talking_disk(&disk, "\r\nthis is the local disk\r\n")?;
         let machine = Vm::pxe("local").disk(&disk, "LOCAL");
         let mut vm = machine.start(lab)?;
         server.boottorrent(&["host", "set", vm.mac(), "--once", "disk"])?;
