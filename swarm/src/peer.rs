@@ -138,7 +138,9 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
         {
             sleep(wait).await;
         }
-        shared.write_queue.has_room().await;
+        if shared.store.may_wait() {
+            shared.write_queue.has_room().await;
+        }
         shared.want_from(conn);
         match timeout(PATIENCE, frames.fill(&mut stream)).await {
             Ok(n) => {

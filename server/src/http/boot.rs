@@ -66,7 +66,7 @@ struct Script<'a> {
 fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script: &Script) -> Response {
     let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
     let proven = asked.asker(ends).mac.filter(|_| secret.is_some());
-    let library = state.library();
+    let (library, entries) = (state.library(), state.entries());
     let images = library::bootable(&library);
     let boot = &state.config.boot;
     let chosen = choice.image.as_ref();
@@ -81,7 +81,7 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
         .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
     let one = match (wanted, &images[..]) {
         (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
-        (None, [only]) if state.entries().is_empty() => Some(only),
+        (None, [only]) if entries.is_empty() => Some(only),
         (None, _) => None,
     };
     // Only a machine that is what it says counts: nobody takes its small initrd away.
@@ -92,7 +92,7 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let text = (script.render)(&ipxe::Menu {
         host: &script.host,
         images: &images,
-        entries: &state.entries(),
+        entries: &entries,
         once: once.as_deref(),
         wanted,
         default: chosen.or(boot.default.as_ref()),
