@@ -45,7 +45,7 @@ pub use heartbeat::{Heartbeat, Phase, Progress};
 pub use host_name::{HostName, is_host_name};
 pub use infohash::{InfoHash, Sha256Sum};
 pub use manifest::ImageManifest;
-pub use name::ImageName;
+pub use name::{ImageName, ImageRef};
 pub use params::Params;
 pub use priority::Priority;
 pub use seed::Seed;

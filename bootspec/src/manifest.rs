@@ -192,6 +192,9 @@ pub struct BootFile {
 pub struct ImageManifest {
     /// The image's name.
     pub name: ImageName,
+    /// Which of the image's versions this is. The first one is not written, so that manifests stay as they were.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
     /// What it is.
     pub kind: Kind,
     /// The filesystem that it is; ISOs and disk images have none of their own.
@@ -241,6 +244,17 @@ pub struct ImageManifest {
     pub added: String,
     /// The file or folder it was made from.
     pub source: String,
+}
+
+/// The number of an image's first version.
+pub const FIRST: u32 = 1;
+
+fn first() -> u32 {
+    FIRST
+}
+
+fn is_first(version: &u32) -> bool {
+    *version == FIRST
 }
 
 impl ImageManifest {
@@ -297,6 +311,7 @@ mod tests {
     fn survives_toml() {
         let m = ImageManifest {
             name: "lab".parse().unwrap(),
+            version: 1,
             kind: Kind::Filesystem,
             format: Some(Format::Squashfs),
             family: None,

@@ -4,7 +4,7 @@
 use crate::shape::{self, Ask};
 use axum::{extract::Query, http::Uri};
 use bootspec::{
-    Heartbeat, ImageName, InfoHash,
+    Heartbeat, InfoHash,
     heartbeat::{LOG_LINES, MAX_HEARTBEAT},
 };
 use boottorrent_server::{
@@ -177,7 +177,7 @@ pub fn hosts(data: &[u8]) {
         Err(why) => return shape::one_line(&why),
     };
     shape::one_line(&key.to_string());
-    let images: [ImageName; 1] = ["lab".parse().expect("a name")];
+    let images = hosts::Bootable::from([("lab".parse().expect("a name"), vec![1, 2])]);
     if let Ok(change) = serde_json::from_str::<HostChange>(change) {
         let before = hosts.clone();
         match change.apply(&mut hosts, &key, &images) {

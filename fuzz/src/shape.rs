@@ -27,6 +27,7 @@ pub fn one_line(text: &str) {
 pub fn image(name: &str) -> ImageManifest {
     ImageManifest {
         name: name.parse().expect("a name"),
+        version: 1,
         kind: Kind::Filesystem,
         format: None,
         family: None,

@@ -40,6 +40,11 @@ pub struct Catalogue {
     pub dir: PathBuf,
     /// Where the descriptions of sources are; the last folder is the admin's.
     pub sources: Vec<PathBuf>,
+    /// How many earlier versions of an image are kept.
+    pub keep_versions: usize,
+    /// How many bytes the earlier versions of all images may take.
+    #[serde(deserialize_with = "size")]
+    pub keep_size: Option<u64>,
 }
 
 /// `[serve]`
@@ -148,6 +153,8 @@ impl Default for Catalogue {
             sources: ["/usr/share/boottorrent/sources.d", "/etc/boottorrent/sources.d"]
                 .map(PathBuf::from)
                 .into(),
+            keep_versions: 2,
+            keep_size: None,
         }
     }
 }
@@ -192,6 +199,10 @@ impl Default for Boot {
 
 fn rate<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
     units::parse_rate(&String::deserialize(d)?).map(Some).map_err(D::Error::custom)
+}
+
+fn size<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+    units::parse_size(&String::deserialize(d)?).map(Some).map_err(D::Error::custom)
 }
 
 fn time<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
@@ -257,6 +268,7 @@ mod tests {
             serve: Serve { up: None, tls_cert: None, tls_key: None, names: Vec::new(), ..config.serve },
             boot: Boot { default: None, append: String::new(), ..config.boot },
             keys: Keys { secret: None, ..config.keys },
+            catalogue: Catalogue { keep_size: None, ..config.catalogue },
             ..config
         };
         assert_eq!(shown, Config::default(), "the example shows the defaults");

@@ -2,7 +2,7 @@
 //! The running server in figures and rows, as they are asked for: read from [`ServerState`], told by whoever is asked.
 
 use crate::{
-    api::types::ImageRow,
+    api::types::{ImageRow, VersionRow},
     clients::Client,
     library::ServedImage,
     state::ServerState,
@@ -36,7 +36,7 @@ pub fn stats(state: &ServerState, clients: &[Client]) -> Stats {
 /// The images' figures, by name.
 pub fn images(state: &ServerState, clients: &[Client]) -> Vec<ImageStats> {
     let library = state.library();
-    let manifests: Vec<&ImageManifest> = library.values().map(|i| &i.manifest).collect();
+    let manifests: Vec<&ImageManifest> = library.current().map(|i| &i.manifest).collect();
     let default = state.default_image();
     let mut tracker = state.tracker();
     let hashes: Vec<InfoHash> = manifests.iter().map(|m| m.infohash).collect();
@@ -74,11 +74,25 @@ pub fn snapshot(state: &ServerState) -> LiveSnapshot {
 /// An image, and what else the server knows of it.
 pub fn image_row(state: &ServerState, image: &ServedImage, clients: &[Client]) -> ImageRow {
     let m = &image.manifest;
-    let runs = clients.iter().filter(|c| c.runs(m.infohash));
+    let runs = |infohash: InfoHash| {
+        clients.iter().filter(|c| c.runs(infohash)).map(|c| c.heartbeat.id.clone()).collect::<Vec<_>>()
+    };
+    let library = state.library();
+    let versions: Vec<VersionRow> = library
+        .versions(&m.name)
+        .map(|i| &i.manifest)
+        .map(|m| VersionRow {
+            version: m.version,
+            infohash: m.infohash,
+            added: m.added.clone(),
+            machines: runs(m.infohash),
+        })
+        .collect();
     ImageRow {
         phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
         default: state.default_image().as_ref() == Some(&m.name),
-        machines: runs.map(|c| c.heartbeat.id.clone()).collect(),
+        machines: runs(m.infohash),
+        versions: if versions.len() > 1 { versions } else { Vec::new() },
         key: KeyId::of(&image.evidence.signature).map(|k| k.to_string()),
         manifest: m.clone(),
     }

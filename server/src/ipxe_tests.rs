@@ -9,6 +9,7 @@ use bootspec::{
 pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
     ImageManifest {
         name: name.parse().unwrap(),
+        version: 1,
         kind: Kind::Filesystem,
         format: Some(Format::Squashfs),
         family: None,

@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use bootspec::{
-    ImageManifest, ImageName,
+    ImageManifest, ImageName, ImageRef,
     manifest::{InitrdFrom, Kind},
     trust::Evidence,
 };
@@ -91,12 +91,75 @@ pub struct ServedImage {
 /// signature was last written, which stock minisign does in place.
 type FolderVersion = (u64, i64, i64, i64);
 
-/// All images by name.
-pub type Library = BTreeMap<ImageName, Arc<ServedImage>>;
+/// All images by name, and the versions of them that are not the current ones.
+#[derive(Clone, Default)]
+pub struct Library {
+    images: BTreeMap<ImageName, Arc<ServedImage>>,
+    kept: Vec<Arc<ServedImage>>,
+}
 
-/// The images that have an entry of their own in menus: those of LTSP boot from LTSP's.
-pub fn bootable(library: &Library) -> Vec<&ImageManifest> {
-    library.values().map(|i| &i.manifest).filter(|m| m.kind != Kind::Ltsp).collect()
+impl Library {
+    /// The current version of an image.
+    pub fn get(&self, name: &ImageName) -> Option<&Arc<ServedImage>> {
+        self.images.get(name)
+    }
+
+    /// The names of all images.
+    pub fn names(&self) -> impl Iterator<Item = &ImageName> {
+        self.images.keys()
+    }
+
+    /// The current versions, by name.
+    pub fn current(&self) -> impl Iterator<Item = &Arc<ServedImage>> {
+        self.images.values()
+    }
+
+    /// All versions: the current ones first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<ServedImage>> {
+        self.images.values().chain(&self.kept)
+    }
+
+    /// The versions of one image: the current one first, the others by number.
+    pub fn versions<'a>(&'a self, name: &'a ImageName) -> impl Iterator<Item = &'a Arc<ServedImage>> {
+        self.all().filter(move |i| i.manifest.name == *name)
+    }
+
+    /// The version that is meant.
+    pub fn find(&self, image: &ImageRef) -> Option<&Arc<ServedImage>> {
+        match image.version {
+            None => self.get(&image.name),
+            Some(version) => {
+                self.all().find(|i| i.manifest.name == image.name && i.manifest.version == version)
+            }
+        }
+    }
+
+    /// Those that have an entry of their own in menus: those of LTSP boot from LTSP's. Of the image that is meant, this
+    /// version.
+    pub fn bootable(&self, meant: Option<&ImageRef>) -> Vec<&ImageManifest> {
+        let meant = meant.and_then(|m| self.find(m));
+        let shown = |image: &'_ Arc<ServedImage>| image.manifest.kind != Kind::Ltsp;
+        self.current()
+            .filter(|i| shown(i))
+            .map(|i| meant.filter(|m| m.manifest.name == i.manifest.name).unwrap_or(i))
+            .map(|i| &i.manifest)
+            .collect()
+    }
+
+    /// Whether it has this very version, opened.
+    pub fn has(&self, image: &Arc<ServedImage>) -> bool {
+        self.all().any(|i| Arc::ptr_eq(i, image))
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
 }
 
 /// What [`load`] found.
@@ -111,31 +174,42 @@ pub struct Loaded {
 
 /// Read the catalogue; what has not changed since `before` is kept.
 pub fn load(catalogue: &Catalogue, before: &Library) -> Result<Loaded> {
-    let mut loaded = Loaded { library: Library::new(), changed: false, broken: Vec::new() };
+    let mut loaded = Loaded { library: Library::default(), changed: false, broken: Vec::new() };
     for name in catalogue.names()? {
-        let kept = version(&catalogue.dir(&name), &name)
-            .ok()
-            .and_then(|v| before.get(&name).filter(|i| i.version == v));
-        match kept {
-            Some(image) => drop(loaded.library.insert(name, image.clone())),
-            None => match ServedImage::open(catalogue, &name) {
-                Ok(image) => {
-                    loaded.library.insert(name, Arc::new(image));
-                    loaded.changed = true;
-                }
-                Err(e) => loaded.broken.push(format!("image '{name}' cannot be served: {e:#}")),
-            },
+        let open = |dir: &Path| {
+            let kept = version(dir, &name).ok().and_then(|v| before.versions(&name).find(|i| i.version == v));
+            kept.map_or_else(|| ServedImage::open(catalogue, &name, dir).map(Arc::new), |i| Ok(i.clone()))
+        };
+        match open(&catalogue.dir(&name)) {
+            Ok(image) => drop(loaded.library.images.insert(name.clone(), image)),
+            Err(e) => {
+                loaded.broken.push(format!("image '{name}' cannot be served: {e:#}"));
+                continue;
+            }
         }
+        let mut kept = Vec::new();
+        for folder in catalogue.kept_folders(&name)? {
+            match open(&catalogue.images_dir().join(&folder)) {
+                Ok(image) => kept.push(image),
+                Err(e) => loaded.broken.push(format!("{folder} cannot be served: {e:#}")),
+            }
+        }
+        kept.sort_by_key(|i| i.manifest.version);
+        loaded.library.kept.extend(kept);
     }
-    loaded.changed |= before.keys().any(|name| !loaded.library.contains_key(name));
+    let same = |a: &Library, b: &Library| {
+        let (a, b): (Vec<_>, Vec<_>) =
+            (a.all().map(Arc::as_ptr).collect(), b.all().map(Arc::as_ptr).collect());
+        a == b
+    };
+    loaded.changed = !same(&loaded.library, before);
     Ok(loaded)
 }
 
 impl ServedImage {
-    fn open(catalogue: &Catalogue, name: &ImageName) -> Result<ServedImage> {
-        let dir = catalogue.dir(name);
-        let version = version(&dir, name)?;
-        let manifest = catalogue.manifest(name)?;
+    fn open(catalogue: &Catalogue, name: &ImageName, dir: &Path) -> Result<ServedImage> {
+        let version = version(dir, name)?;
+        let manifest = catalogue.manifest_in(dir, name)?.context("its manifest is gone")?;
         let path = dir.join(torrent_name(name));
         let bytes = files::read(&path, MAX_METAINFO, "torrent that machines take")?;
         let torrent = Metainfo::parse(bytes).with_context(|| format!("reading {}", path.display()))?;
@@ -143,12 +217,12 @@ impl ServedImage {
             kernel: open(&dir.join(KERNEL))?,
             initrd: open(&dir.join(INITRD))?,
             own: match manifest.initrd_from {
-                InitrdFrom::Own => Some(OwnInitrd::open(&dir)?),
+                InitrdFrom::Own => Some(OwnInitrd::open(dir)?),
                 InitrdFrom::Image => None,
             },
             payload: open(&dir.join(PAYLOAD))?,
             sums: open(&dir.join(SUMS)).ok(),
-            evidence: catalogue.evidence(name)?,
+            evidence: catalogue.evidence_in(dir, name)?,
             torrent,
             manifest,
             version,

@@ -4,14 +4,14 @@
 
 use crate::{
     catalogue::{Catalogue, ImageChange, entries::EntriesFolder},
-    clients::Client,
+    clients::{Client, MachinesFile},
     config::Config,
-    hosts::{self, EntryKey, HostChange, Hosts},
+    hosts::{self, Bootable, EntryKey, HostChange, Hosts},
     keys::{CatalogueSigner, Folder},
     wake,
 };
 use anyhow::{Result, anyhow};
-use bootspec::{ImageManifest, ImageName, manifest::Kind};
+use bootspec::{ImageManifest, ImageName, ImageRef, manifest::Kind};
 
 /// Images and machines on the disk.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Disk {
     pub hosts: hosts::HostsFile,
     /// What can be booted besides images.
     pub entries: EntriesFolder,
+    /// The machines, as the server writes them down.
+    pub machines: MachinesFile,
 }
 
 /// Why an image is not removed.
@@ -34,19 +36,46 @@ impl Disk {
     pub fn of(config: &Config) -> Disk {
         let dir = &config.catalogue.dir;
         let catalogue = Catalogue::at(dir).signed_by(CatalogueSigner::Later(Folder::of(config)));
-        Disk { catalogue, hosts: hosts::HostsFile::at(dir), entries: EntriesFolder::at(dir) }
+        Disk {
+            catalogue,
+            hosts: hosts::HostsFile::at(dir),
+            entries: EntriesFolder::at(dir),
+            machines: MachinesFile::at(dir),
+        }
     }
 
-    /// Everything that a machine may boot: images, then entries.
-    pub fn names(&self) -> Result<Vec<ImageName>> {
-        let entries = self.entries.load().0.into_iter().map(|(name, _)| name);
-        Ok(self.catalogue.names()?.into_iter().chain(entries).collect())
+    /// Everything that a machine may boot: images with their versions, and entries.
+    pub fn bootable(&self) -> Result<Bootable> {
+        let mut all = Bootable::new();
+        for name in self.catalogue.names()? {
+            // A damaged one is there all the same.
+            let mut numbers: Vec<u32> =
+                self.catalogue.versions(&name).unwrap_or_default().iter().map(|m| m.version).collect();
+            numbers.sort_unstable();
+            all.insert(name, numbers);
+        }
+        all.extend(self.entries.load().0.into_iter().map(|(name, _)| (name, Vec::new())));
+        Ok(all)
+    }
+
+    /// The machines as a server knew them that has stopped.
+    pub fn machines(&self) -> Result<Vec<Client>> {
+        let (mut clients, hosts) = (self.machines.load()?.list(), self.hosts.load()?);
+        for client in &mut clients {
+            let choice = hosts::choose(&hosts, &wake::asker(client));
+            client.name = choice.name.map(|n| n.to_string());
+            client.group = choice.group.map(|g| g.to_string());
+        }
+        Ok(clients)
     }
 
     /// Change the entry of a machine or a group.
     pub fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<Hosts> {
-        let names = self.names()?;
-        self.hosts.change(|hosts| change.apply(hosts, key, &names))
+        // With the lock: a version that is to be booted from now on is not removed meanwhile.
+        self.hosts.change(|hosts| {
+            let images = self.bootable().map_err(|e| format!("{e:#}"))?;
+            change.apply(hosts, key, &images)
+        })
     }
 
     /// Forget what was said of a machine or a group.
@@ -61,20 +90,87 @@ impl Disk {
         self.hosts.image_changed(name, change)
     }
 
-    /// Remove an image. Errors: [`InUse`], and not `force`; an image with a damaged manifest goes by force only.
+    /// Remove an image with all its versions, or one version of it. Errors: [`InUse`], and not `force`; an image with a
+    /// damaged manifest goes by force only.
     pub fn remove_image(
         &self,
-        name: &ImageName,
+        image: &ImageRef,
         force: bool,
         clients: impl FnOnce() -> Result<Vec<Client>>,
     ) -> Result<()> {
+        let ImageRef { name, version } = image;
         if !force {
-            let manifest = self.catalogue.manifest(name)?;
-            if let Some(why) = in_use(&manifest, &clients()?, &self.hosts.load()?) {
+            let mut all = self.catalogue.versions(name)?;
+            all.retain(|m| version.is_none_or(|v| v == m.version));
+            let (clients, hosts) = (clients()?, self.hosts.load()?);
+            let assigned = match version {
+                None => hosts.users(name),
+                Some(version) => hosts.users_of_version(name, *version),
+            };
+            if let Some(why) = in_use(image, &all, &clients, assigned) {
                 return Err(InUse(why).into());
             }
         }
-        self.catalogue.remove(name)
+        match version {
+            None => self.catalogue.remove(name),
+            Some(version) => self.catalogue.remove_version(name, *version),
+        }
+    }
+
+    /// Remove earlier versions of which there are more than are kept. Never one that a machine runs, or that somebody
+    /// should boot. Which were removed.
+    pub fn prune(&self, keep: &Retention, clients: &[Client]) -> Result<Vec<ImageRef>> {
+        let mut removed = Vec::new();
+        // With the lock: nobody is told to boot a version that goes.
+        self.hosts.change(|hosts| {
+            removed = self.prune_with(keep, clients, hosts).map_err(|e| format!("{e:#}"))?;
+            Ok(())
+        })?;
+        Ok(removed)
+    }
+
+    fn prune_with(&self, keep: &Retention, clients: &[Client], hosts: &Hosts) -> Result<Vec<ImageRef>> {
+        let (mut earlier, mut removed) = (Vec::new(), Vec::new());
+        for name in self.catalogue.names()? {
+            let Ok(current) = self.catalogue.manifest(&name) else { continue };
+            let kept = self.catalogue.kept(&name)?.into_iter().map(|k| k.manifest);
+            // Newer ones wait to become the current one.
+            let mut kept: Vec<ImageManifest> = kept.filter(|m| m.version < current.version).collect();
+            kept.reverse();
+            earlier.extend(kept.into_iter().enumerate());
+        }
+        // The oldest goes first, whichever image's it is.
+        earlier.sort_by(|(_, a), (_, b)| a.added.cmp(&b.added).then(a.version.cmp(&b.version)));
+        let mut bytes: u64 = earlier.iter().map(|(_, m)| m.size).sum();
+        for (newer, m) in earlier {
+            let many = newer >= keep.versions || keep.size.is_some_and(|most| bytes > most);
+            let runs = clients.iter().any(|c| c.holds(m.infohash));
+            if !many || runs || !hosts.users_of_version(&m.name, m.version).is_empty() {
+                continue;
+            }
+            // It may have become the current one meanwhile: then it stays.
+            if self.catalogue.remove_version(&m.name, m.version).is_ok() {
+                bytes -= m.size;
+                removed.push(ImageRef { name: m.name, version: Some(m.version) });
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// How many earlier versions are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Of each image.
+    pub versions: usize,
+    /// Bytes of all of them together.
+    pub size: Option<u64>,
+}
+
+impl Retention {
+    /// As the settings say.
+    pub fn of(config: &Config) -> Retention {
+        Retention { versions: config.catalogue.keep_versions, size: config.catalogue.keep_size }
     }
 }
 
@@ -85,10 +181,15 @@ pub fn wake(target: &str, hosts: &Hosts, clients: &[Client]) -> Result<Vec<Strin
     Ok(macs.iter().map(|m| m.to_string()).collect())
 }
 
-/// Why an image cannot be removed: LTSP names it, machines run it, or are to boot it.
-fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Option<String> {
+/// Why versions of an image cannot be removed: LTSP names it, machines run them, or are to boot them.
+fn in_use(
+    image: &ImageRef,
+    versions: &[ImageManifest],
+    clients: &[Client],
+    assigned: Vec<String>,
+) -> Option<String> {
     const SHOWN: usize = 20;
-    if image.kind == Kind::Ltsp {
+    if versions.iter().any(|m| m.kind == Kind::Ltsp) {
         return Some(format!(
             "image '{0}' is of LTSP, whose menu names it: `ltsp boottorrent disable {0}` removes it",
             image.name
@@ -100,21 +201,17 @@ fn in_use(image: &ImageManifest, clients: &[Client], hosts: &Hosts) -> Option<St
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{tail}", names.join(", "))
     };
-    // Anybody may say of a machine that it runs an image.
-    let runs = clients.iter().filter(|c| c.proven && c.runs(image.infohash));
+    let runs = clients.iter().filter(|c| versions.iter().any(|m| c.holds(m.infohash)));
     let machines: Vec<String> = runs
         .map(|c| c.name.clone().or(c.heartbeat.hostname.clone()).unwrap_or_else(|| c.heartbeat.id.clone()))
         .collect();
-    let assigned = hosts.users(&image.name);
     match (machines.is_empty(), assigned.is_empty()) {
         (false, _) => Some(format!(
-            "image '{}' is in use by {}: shut them down first, or give --force",
-            image.name,
+            "image '{image}' is in use by {}: shut them down first, or give --force",
             list(machines)
         )),
         (true, false) => Some(format!(
-            "image '{}' is what {} should boot: give them another one first, or give --force",
-            image.name,
+            "image '{image}' is what {} should boot: give them another one first, or give --force",
             list(assigned)
         )),
         (true, true) => None,
@@ -141,7 +238,9 @@ mod tests {
             proven,
             ..Client::default()
         };
-        assert!(in_use(&image, &[runs(true)], &Hosts::default()).is_some());
-        assert_eq!(in_use(&image, &[runs(false)], &Hosts::default()), None);
+        let lab = ImageRef::from(image.name.clone());
+        let versions = [image.clone()];
+        assert!(in_use(&lab, &versions, &[runs(true)], Vec::new()).is_some());
+        assert_eq!(in_use(&lab, &versions, &[runs(false)], Vec::new()), None);
     }
 }

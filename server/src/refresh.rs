@@ -4,15 +4,22 @@
 use crate::{
     catalogue::{Catalogue, entries::EntriesFolder},
     library,
-    state::ServerState,
+    operations::Retention,
+    state::{KnownFaults, ServerState},
     tftp,
 };
-use std::{collections::HashSet, sync::Arc};
+use bootspec::ImageManifest;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 /// Bring images and machines up to date with the disk.
 pub fn refresh(state: &ServerState) {
     let mut told = state.told();
-    look(&Catalogue::at(&state.config.catalogue.dir), state, &mut told.images);
+    if look(&Catalogue::at(&state.config.catalogue.dir), state, &mut told.images) {
+        told.pruned = None;
+    }
     let version = state.store.version();
     if told.hosts != Some(version) {
         // Damaged by hand: what was said before counts until it is mended.
@@ -30,21 +37,51 @@ pub fn refresh(state: &ServerState) {
         state.set_entries(entries);
         told.entries = Some(version);
     }
+    prune(state, &mut told);
 }
 
-/// Bring the library up to date. What is wrong is told once.
-fn look(catalogue: &Catalogue, state: &ServerState, told: &mut HashSet<String>) {
+/// How often earlier versions are looked at, besides after a change: machines that ran one may run another by now.
+const PRUNE: Duration = Duration::from_secs(60);
+
+/// Remove earlier versions that are too many, in a thread of its own: large files take long to delete.
+fn prune(state: &ServerState, told: &mut KnownFaults) {
+    let now = Instant::now();
+    if told.pruned.is_some_and(|last| now.saturating_duration_since(last) < PRUNE) {
+        return;
+    }
+    told.pruned = Some(now);
+    // Those that were known before the start have not spoken yet.
+    let clients = state.list_clients(now);
+    let (disk, keep) = (state.disk(), Retention::of(&state.config));
+    let remove = move || match disk.prune(&keep, &clients) {
+        Ok(removed) => removed.iter().for_each(|image| {
+            tracing::info!(
+                "image {image} is removed: newer versions are kept (keep-versions in server.toml)"
+            );
+        }),
+        Err(e) => tracing::error!("earlier versions of images are not removed: {e:#}"),
+    };
+    if let Err(e) = std::thread::Builder::new().name("prune".into()).spawn(remove) {
+        tracing::error!("earlier versions of images are not removed: starting a thread: {e}");
+    }
+}
+
+/// Bring the library up to date. What is wrong is told once. Whether it has changed.
+fn look(catalogue: &Catalogue, state: &ServerState, told: &mut HashSet<String>) -> bool {
+    let mut changed = false;
     state.forget_retired();
     let before = state.library();
     match library::load(catalogue, &before) {
         Ok(mut loaded) => {
-            for new in loaded.library.values().filter(|i| !before.values().any(|b| Arc::ptr_eq(i, b))) {
-                tracing::info!("image {} is served ({})", new.manifest.name, new.manifest.infohash);
+            for new in loaded.library.current().filter(|i| !before.has(i)) {
+                let ImageManifest { name, version, infohash, .. } = &new.manifest;
+                tracing::info!("image {name} is served, version {version} ({infohash})");
             }
-            for old in before.keys().filter(|n| !loaded.library.contains_key(n)) {
+            for old in before.names().filter(|n| loaded.library.get(n).is_none()) {
                 tracing::info!("image {old} is no longer served");
             }
             if loaded.changed {
+                changed = true;
                 state.set_library(loaded.library);
             }
             // Again and again, since `setup` may make the folder at any time.
@@ -60,4 +97,5 @@ fn look(catalogue: &Catalogue, state: &ServerState, told: &mut HashSet<String>) 
             }
         }
     }
+    changed
 }

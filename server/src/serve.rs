@@ -23,7 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::TcpListener,
@@ -35,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the catalogue is looked at.
 const POLL: Duration = Duration::from_secs(2);
+/// How often the machines are written down although nothing but numbers has changed.
+const ALL_MACHINES: Duration = Duration::from_secs(60);
 /// How long downloads under way may go on after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often SIGTERM is looked for, and how long everything may take then.
@@ -67,6 +69,7 @@ pub async fn serve(config: Config) -> Result<()> {
     parts.spawn(follow(state.clone(), stop.clone()));
     parts.spawn(fetch(state.clone(), stop.clone()));
     parts.spawn(watch_rates(state.clone(), stop.clone()));
+    parts.spawn(keep_machines(state.clone(), stop.clone()));
     if let Some(engine) = engine {
         parts.spawn(seed(Seeder::new(engine), state.clone(), stop.clone()));
     }
@@ -144,6 +147,35 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 async fn follow(state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
         refresh(&state);
+    }
+}
+
+/// Write down what machines do, and once more at the end. A list that takes long to write is written less often.
+async fn keep_machines(state: Arc<ServerState>, stop: CancellationToken) {
+    let mut failed = false;
+    let mut all = Instant::now();
+    loop {
+        let begun = Instant::now();
+        let last = stop.is_cancelled();
+        if last || all.elapsed() >= ALL_MACHINES {
+            state.clients().mark_changed();
+            all = begun;
+        }
+        let of = state.clone();
+        let saved = tokio::task::spawn_blocking(move || of.save_machines()).await;
+        match saved.map_err(anyhow::Error::from).and_then(|s| s) {
+            Ok(()) => failed = false,
+            Err(e) if !failed => {
+                tracing::error!("what machines do is not written down: {e:#}");
+                failed = true;
+            }
+            Err(_) => {}
+        }
+        if last {
+            return;
+        }
+        let pause = (begun.elapsed() * 20).max(Duration::from_secs(1));
+        stop.run_until_cancelled(sleep(pause)).await;
     }
 }
 

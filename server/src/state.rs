@@ -6,7 +6,7 @@ use crate::{
     addon::Addons,
     attempts::{Attempts, Stage},
     catalogue::entries::NamedEntry,
-    clients::{Client, Clients},
+    clients::{Client, Clients, MachinesFile},
     config::Config,
     fetch::{FetchDirs, jobs::Jobs},
     hosts::{self, Hosts, Mac},
@@ -19,7 +19,7 @@ use crate::{
     wake,
     watch::{live::Live, sent::Sent},
 };
-use bootspec::{ImageManifest, ImageName, InfoHash};
+use bootspec::{ImageManifest, ImageName, InfoHash, manifest::FIRST};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -60,6 +60,7 @@ pub struct ServerState {
     retired: Mutex<Vec<(Instant, Arc<ServedImage>)>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
+    kept: MachinesFile,
     attempts: Mutex<Attempts>,
     told: Mutex<KnownFaults>,
     machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
@@ -77,13 +78,15 @@ pub struct KnownFaults {
     pub hosts: Option<hosts::store::HostsVersion>,
     /// Of the entries: the version that was read.
     pub entries: Option<Option<SystemTime>>,
+    /// When earlier versions of images were looked at last; none: the images have changed since.
+    pub pruned: Option<Instant>,
 }
 
 impl ServerState {
     /// Bytes that a machine loads before its agent runs. `card`: its network card, as iPXE's `busid`.
     pub fn phase_one(&self, image: &ImageManifest, card: Option<&str>) -> u64 {
-        let library = self.library();
-        let initrd = match library.get(&image.name).and_then(|i| i.own.as_ref()) {
+        let served = self.version(&image.name, Some(image.infohash));
+        let initrd = match served.as_ref().and_then(|i| i.own.as_ref()) {
             Some(own) => {
                 let agent = self.addons.init().map_or(0, |b| b.len() as u64);
                 agent + own.index.archives(card, &[]).iter().map(|s| s.size).sum::<u64>()
@@ -95,8 +98,8 @@ impl ServerState {
 
     /// Which initrd a machine is sent that asks for its boot script and is what it says.
     pub fn stage(&self, mac: Mac, image: &ImageManifest) -> Stage {
-        let library = self.library();
-        let Some(own) = library.get(&image.name).and_then(|i| i.own.as_ref()) else { return Stage::Image };
+        let served = self.version(&image.name, Some(image.infohash));
+        let Some(own) = served.as_ref().and_then(|i| i.own.as_ref()) else { return Stage::Image };
         let last = if own.index.fallback { Stage::Image } else { Stage::General };
         let stage = self.attempts().asked(mac, image.infohash, last);
         if stage != Stage::Card {
@@ -123,6 +126,12 @@ impl ServerState {
         let names = [own_names(), config.serve.names.clone()].concat();
         let tickets = Tickets::at(&config.catalogue.dir);
         let fetches = Arc::new(Jobs::new(FetchDirs::of(&config)));
+        let kept = MachinesFile::at(&config.catalogue.dir);
+        let mut clients = Clients::default();
+        match kept.load() {
+            Ok(saved) => clients.restore(saved, Instant::now()),
+            Err(e) => tracing::warn!("what machines did before is forgotten: {e:#}"),
+        }
         ServerState {
             store: hosts::HostsFile::at(&config.catalogue.dir),
             config,
@@ -141,7 +150,8 @@ impl ServerState {
             retired: Default::default(),
             hosts: Default::default(),
             tracker,
-            clients: Default::default(),
+            clients: Mutex::new(clients),
+            kept,
             told: Default::default(),
             machines: Default::default(),
         }
@@ -164,7 +174,8 @@ impl ServerState {
 
     /// The image that machines boot of which nothing else is set: by hosts.toml, else by server.toml.
     pub fn default_image(&self) -> Option<ImageName> {
-        self.hosts().default_image().or(self.config.boot.default.as_ref()).cloned()
+        let said = self.hosts().default_image().map(|image| image.name.clone());
+        said.or_else(|| self.config.boot.default.clone())
     }
 
     /// From now on this was said of them.
@@ -177,8 +188,8 @@ impl ServerState {
         let mut clients = self.clients().list(now);
         let hosts = self.hosts();
         let attempts = self.attempts();
-        clients.iter_mut().for_each(|client| name(client, &hosts, &attempts));
-        drop(attempts);
+        let library = self.library();
+        clients.iter_mut().for_each(|client| name(client, &hosts, &attempts, &library));
         clients
     }
 
@@ -198,7 +209,7 @@ impl ServerState {
 
     /// The name that one machine has here, what it will boot, and what it was sent.
     pub fn name(&self, client: &mut Client) {
-        name(client, &self.hosts(), &self.attempts());
+        name(client, &self.hosts(), &self.attempts(), &self.library());
     }
 
     /// What can be booted besides images.
@@ -218,23 +229,21 @@ impl ServerState {
 
     /// From now on these are the images.
     pub fn set_library(&self, library: Library) {
-        let torrents: HashSet<_> = library.values().map(|i| i.manifest.infohash).collect();
+        let torrents: HashSet<_> = library.all().map(|i| i.manifest.infohash).collect();
         let gone = |i: &&Arc<ServedImage>| !torrents.contains(&i.manifest.infohash);
         let now = Instant::now();
-        self.retired().extend(self.library().values().filter(gone).map(|i| (now, i.clone())));
+        self.retired().extend(self.library().all().filter(gone).map(|i| (now, i.clone())));
         self.tracker().track(torrents);
         *self.library.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(library);
     }
 
-    /// The version of an image that is asked for, as long as it is seeded; the newest one otherwise.
+    /// The version of an image that is asked for, as long as it is seeded; the current one otherwise.
     pub fn version(&self, name: &ImageName, asked: Option<InfoHash>) -> Option<Arc<ServedImage>> {
         let is = |i: &Arc<ServedImage>| i.manifest.name == *name && Some(i.manifest.infohash) == asked;
-        let newest = self.library().get(name).cloned();
-        if newest.as_ref().is_some_and(is) {
-            return newest;
-        }
-        let retired = self.retired().iter().map(|(_, i)| i.clone()).find(is);
-        retired.or(newest)
+        let library = self.library();
+        let there = library.versions(name).find(|i| is(i)).cloned();
+        let retired = || self.retired().iter().map(|(_, i)| i.clone()).find(is);
+        there.or_else(retired).or_else(|| library.get(name).cloned())
     }
 
     /// Let go of versions that are no longer seeded.
@@ -251,13 +260,24 @@ impl ServerState {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Write the machines down, if more than numbers has changed. Blocks.
+    pub fn save_machines(&self) -> anyhow::Result<()> {
+        let saved = self.clients().to_save(Instant::now());
+        saved.map_or(Ok(()), |machines| self.kept.save(&machines))
+    }
+
     /// The machines. Hold them shortly.
     pub fn clients(&self) -> MutexGuard<'_, Clients> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn name(client: &mut Client, hosts: &Hosts, attempts: &Attempts) {
+fn name(client: &mut Client, hosts: &Hosts, attempts: &Attempts, library: &Library) {
+    client.image_version = client.heartbeat.infohash.and_then(|infohash| {
+        let m = &library.all().find(|i| i.manifest.infohash == infohash)?.manifest;
+        // Of an image that was never replaced there is nothing to tell.
+        (m.version > FIRST || library.versions(&m.name).count() > 1).then_some(m.version)
+    });
     client.initrd = client.heartbeat.id.parse().ok().and_then(|mac| attempts.fallback(&mac));
     if hosts.entries.is_empty() {
         return;

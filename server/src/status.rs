@@ -2,7 +2,7 @@
 //! `boottorrent status`: the table of machines.
 
 use crate::{
-    clients::Client,
+    clients::{BootRecord, Client},
     table::{Align, layout},
 };
 use bootspec::{
@@ -39,6 +39,31 @@ pub fn render(clients: &[Client]) -> String {
     clean(&text, &['\n']).into_owned()
 }
 
+/// The last boots of a machine, the newest first.
+pub fn boots(boots: &[BootRecord]) -> String {
+    let head = [
+        ("BOOT", Align::Left),
+        ("IMAGE", Align::Left),
+        ("PHASE", Align::Left),
+        ("AFTER", Align::Right),
+        ("FROM SERVER", Align::Right),
+        ("MACHINES", Align::Right),
+        ("", Align::Left),
+    ];
+    let row = |b: &BootRecord| {
+        vec![
+            b.at.clone(),
+            b.image.clone().unwrap_or_else(|| "-".into()),
+            b.phase.as_str().into(),
+            format!("{:.1} s", b.seconds),
+            human_size(b.from_server),
+            human_size(b.from_peers),
+            b.error.clone().unwrap_or_default(),
+        ]
+    };
+    clean(&layout(&head, &boots.iter().rev().map(row).collect::<Vec<_>>()), &['\n']).into_owned()
+}
+
 fn row(c: &Client) -> Vec<String> {
     let (h, p) = (&c.heartbeat, &c.heartbeat.progress);
     let address = h.address.clone().or(c.remote.map(|r| r.to_string()));
@@ -51,7 +76,7 @@ fn row(c: &Client) -> Vec<String> {
             _ => h.id.clone(),
         },
         address.unwrap_or_else(|| "-".into()),
-        h.image.clone().unwrap_or_else(|| "-".into()),
+        c.image(),
         c.phase().into(),
         if p.total == 0 { "-".into() } else { format!("{:.0} %", p.percent().floor()) },
         rate(p.down_rate),
@@ -87,16 +112,16 @@ fn sum(clients: &[Client]) -> String {
 
 /// How often the server has sent each image to the machines that it knows: the figure that should stay near one.
 fn copies(clients: &[Client]) -> String {
-    let mut images: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
-    for h in clients.iter().map(|c| &c.heartbeat) {
-        let (p, Some(image)) = (&h.progress, &h.image) else { continue };
+    let mut images: BTreeMap<String, (usize, f64)> = BTreeMap::new();
+    for c in clients.iter().filter(|c| c.heartbeat.image.is_some()) {
+        let p = &c.heartbeat.progress;
         if p.total > 0 {
-            let (machines, copies) = images.entry(image).or_default();
+            let (machines, copies) = images.entry(c.image()).or_default();
             *machines += 1;
             *copies += p.from_server.saturating_add(p.from_http) as f64 / p.total as f64;
         }
     }
-    let line = |(image, (machines, copies)): (&&str, &(usize, f64))| {
+    let line = |(image, (machines, copies)): (&String, &(usize, f64))| {
         format!("{image}: the server has sent {copies:.2} copies to {machines} machines\n")
     };
     images.iter().map(line).collect()

@@ -7,7 +7,6 @@ use crate::{
     files,
     grub::{self, Way},
     ipxe::Menu,
-    library,
     state::ServerState,
 };
 use anyhow::Result;
@@ -20,7 +19,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
         return Ok(());
     }
     let library = state.library();
-    let images = library::bootable(&library);
+    let images = library.bootable(None);
     let families: BTreeMap<_, _> = images.iter().filter_map(|i| i.family.map(|f| (f.as_str(), f))).collect();
     for (name, family) in families {
         let addon = state.addons.get(family)?;

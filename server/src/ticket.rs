@@ -4,7 +4,7 @@
 //! remembered of it: it is a code over these (HMAC-SHA-256), by a key that only this server has.
 
 use crate::{files, hosts::Mac};
-use bootspec::{ImageName, params::BootSecret};
+use bootspec::{ImageRef, params::BootSecret};
 use rand::{TryRngCore, rngs::OsRng};
 use sha2::{Digest, Sha256};
 use std::{
@@ -37,7 +37,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// Whether it was made for a boot of `image` for one time.
-    pub fn is_once(&self, image: &ImageName) -> bool {
+    pub fn is_once(&self, image: &ImageRef) -> bool {
         self.once == told(image)
     }
 }
@@ -61,7 +61,7 @@ impl Tickets {
     }
 
     /// A secret for a boot of this machine, now.
-    pub fn issue(&self, mac: Mac, once: Option<&ImageName>) -> BootSecret {
+    pub fn issue(&self, mac: Mac, once: Option<&ImageRef>) -> BootSecret {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let ticket = Ticket { at: now & 0xffff_ffff_ffff, once: once.map_or([0; 4], told) };
         let mut text = String::new();
@@ -106,8 +106,8 @@ fn said(ticket: Ticket) -> [u8; 10] {
 }
 
 /// What tells an image in a secret. Never zeros.
-fn told(image: &ImageName) -> [u8; 4] {
-    let sum = Sha256::digest(image.as_str());
+fn told(image: &ImageRef) -> [u8; 4] {
+    let sum = Sha256::digest(image.to_string());
     [sum[0] | 1, sum[1], sum[2], sum[3]]
 }
 
@@ -120,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mac, other): (Mac, Mac) =
             ("52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap());
-        let (lab, exam): (ImageName, ImageName) = ("lab".parse().unwrap(), "exam".parse().unwrap());
+        let (lab, exam): (ImageRef, ImageRef) = ("lab".parse().unwrap(), "exam".parse().unwrap());
         let tickets = Tickets::at(dir.path());
         let secret = tickets.issue(mac, Some(&exam)).to_string();
         let read = tickets.read(mac, &secret).unwrap();

@@ -61,7 +61,7 @@ fn added_while_the_server_runs_booted_and_removed() {
     assert!(own.contains("/entries/memtest/kernel initrd=initrd0.img x.y || goto failed\n"), "{own}");
     let wrong = w.run(&["host", "set", PC1, "--image", "nothing"]);
     assert!(
-        wrong.err.contains("there is no image 'nothing': there are: lab, disk, memtest"),
+        wrong.err.contains("there is no image 'nothing': there are: disk, lab, memtest"),
         "{}",
         wrong.err
     );

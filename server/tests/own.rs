@@ -107,7 +107,7 @@ fn refusals() {
         "this server cannot make an initrd for image 'lab', because the image has no /lib/modules/6.1.0-9-amd64/modules.dep",
     );
     w.run(&["image", "set", "lab"]).refused(
-        "nothing is changed of image 'lab': give --priority, --append, --initrd-from, --rename or --default",
+        "nothing is changed of image 'lab': give --priority, --append, --initrd-from, --version, --rename or --default",
     );
 }
 

@@ -400,7 +400,10 @@ fn kernel_and_initrd_of_one_version() {
     let again: Vec<Vec<u8>> = urls.iter().map(|u| server.get(u).body).collect();
     assert_eq!(again, first, "what was begun goes on");
     assert_eq!(server.get("/images/lab/vmlinuz").text(), "another kernel");
-    // After a restart the old version is gone for good.
+    // Removed, it is still served to those who have begun; after a restart it is gone for good.
+    w.run(&["image", "remove", "lab@1", "--yes"]).good();
+    let again: Vec<Vec<u8>> = urls.iter().map(|u| server.get(u).body).collect();
+    assert_eq!(again, first, "what was begun goes on");
     assert_eq!(server.stop(), Some(0));
     let server = Server::start(&w, &["--no-seed"]);
     for url in urls {

@@ -11,7 +11,7 @@ use crate::{
     hosts::{EntryKey, HostChange},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{HTTP_PORT, ImageName};
+use bootspec::{HTTP_PORT, ImageName, ImageRef};
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{net::Ipv4Addr, os::unix::net::UnixStream, path::Path, time::Duration};
@@ -137,9 +137,9 @@ impl Api {
         self.ask(Method::POST, &format!("/api/v1/images/{name}"), Some(change)).await
     }
 
-    /// Remove an image. Errors without `force`: machines run it, and which.
-    pub async fn remove_image(&self, name: &ImageName, force: bool) -> Result<()> {
-        self.delete(&format!("/api/v1/images/{name}?force={force}")).await
+    /// Remove an image, or one version of it. Errors without `force`: machines run it, and which.
+    pub async fn remove_image(&self, image: &ImageRef, force: bool) -> Result<()> {
+        self.delete(&format!("/api/v1/images/{image}?force={force}")).await
     }
 
     /// Have something fetched.

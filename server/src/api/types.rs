@@ -2,7 +2,7 @@
 //! What crosses the API, as JSON, and belongs to no part of the server: see `http::routes` for who asks what.
 
 use crate::hosts::{EntryKey, HostEntry};
-use bootspec::ImageManifest;
+use bootspec::{ImageManifest, InfoHash};
 use serde::{Deserialize, Serialize};
 
 /// A changing request's body has at most so many bytes.
@@ -41,6 +41,22 @@ pub struct ImageRow {
     /// The machines that run it or are about to, by id.
     #[serde(default)]
     pub machines: Vec<String>,
+    /// All its versions, where there are several: the current one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<VersionRow>,
+}
+
+/// One version of an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// Its number.
+    pub version: u32,
+    /// Its identity.
+    pub infohash: InfoHash,
+    /// When it was added, RFC 3339 in UTC.
+    pub added: String,
+    /// The machines that run it or are about to, by id.
+    pub machines: Vec<String>,
 }
 
 impl ImageRow {
@@ -48,6 +64,7 @@ impl ImageRow {
     pub fn as_json(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).expect("an image is JSON");
         value["priority"] = self.manifest.priority.get().into();
+        value["version"] = self.manifest.version.into();
         value
     }
 }

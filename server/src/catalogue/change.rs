@@ -4,7 +4,8 @@
 use super::{
     names::{INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
     own::{ARCHIVES, CARDS},
-    staging::{Maker, new_name, sync_dir},
+    place::Place,
+    staging::Maker,
     store::Catalogue,
 };
 use crate::{command_line::check_length, files};
@@ -13,7 +14,11 @@ use bootspec::{
     ImageManifest, ImageName, Priority, cmdline::check_append, manifest::InitrdFrom, trust::Statement,
 };
 use serde::{Deserialize, Serialize};
-use std::{fs, io::ErrorKind};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 /// What changes of an image. Machines that run it notice nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +32,17 @@ pub struct ImageChange {
     pub priority: Option<Priority>,
     /// The kernel parameters that the admin adds; empty: none.
     pub append: Option<String>,
+    /// The version that becomes the current one.
+    pub version: Option<u32>,
 }
 
 impl Catalogue {
-    /// Give an image another name or another priority. Its torrent is the same: machines that run it notice nothing.
+    /// Give an image another name or another priority, or make another of its versions the current one. Machines that
+    /// run it notice nothing.
     pub fn apply(&self, name: &ImageName, change: &ImageChange) -> Result<()> {
+        if let Some(version) = change.version {
+            self.make_current(name, Some(version))?;
+        }
         if let Some(new) = change.name.as_ref().filter(|n| *n != name) {
             self.rename(name, new)?;
         }
@@ -92,17 +103,35 @@ impl Catalogue {
         }
     }
 
-    /// The same files under another name. For a moment there are both; the disk has the bytes once.
+    /// The same files under another name, of all versions. For a moment there are both; the disk has the bytes once.
     fn rename(&self, name: &ImageName, new: &ImageName) -> Result<()> {
-        let mut manifest = self.manifest(name)?;
+        let current = self.manifest(name)?;
         self.refuse_taken(new)?;
         self.refuse_to_lose_signature(name)?;
+        if let [left, ..] = &self.kept_folders(new)?[..] {
+            bail!("there is a folder {left} in {}: remove it first", self.images.display());
+        }
         // Only links are made, to files that its owner has: root has no part in it.
         let _acting = files::acting(&self.images)?;
+        // The current version comes last: with it, the image is there.
+        let done = self.kept(name)?.into_iter().try_for_each(|kept| {
+            self.link(&self.images.join(&kept.folder), kept.manifest, new, Place::Numbered)
+        });
+        if let Err(e) = done.and_then(|()| self.link(&self.dir(name), current, new, Place::New)) {
+            for folder in self.kept_folders(new)? {
+                let _ = fs::remove_dir_all(self.images.join(folder));
+            }
+            return Err(e);
+        }
+        self.remove(name)
+    }
+
+    /// The files of one version under another name.
+    fn link(&self, dir: &Path, manifest: ImageManifest, new: &ImageName, place: Place) -> Result<()> {
         let staging = self.stage_as(new, Maker::Owner)?;
         let may_lack = [SUMS, ARCHIVES, CARDS];
         for file in [PAYLOAD, KERNEL, INITRD].into_iter().chain(may_lack) {
-            let (from, to) = (self.dir(name).join(file), staging.path(file));
+            let (from, to) = (dir.join(file), staging.path(file));
             match fs::hard_link(&from, &to) {
                 Err(e) if may_lack.contains(&file) && e.kind() == ErrorKind::NotFound => {}
                 linked => {
@@ -110,25 +139,26 @@ impl Catalogue {
                 }
             }
         }
-        let torrent = self.dir(name).join(torrent_name(name));
+        let torrent = dir.join(torrent_name(&manifest.name));
         let torrent = files::read(&torrent, swarm::MAX_METAINFO, "torrent that machines take")?;
-        manifest.name = new.clone();
-        staging.publish(&manifest, &torrent, false).map(drop)?;
-        self.remove(name)
+        let manifest = ImageManifest { name: new.clone(), ..manifest };
+        staging.publish_as(&manifest, &torrent, place).map(drop)
     }
 
-    /// Take an image away. What is open of it stays readable for those who have it open.
+    /// Take an image away, with all its versions. What is open of it stays readable for those who have it open.
     pub fn remove(&self, name: &ImageName) -> Result<()> {
         let _acting = files::acting(&self.images)?;
-        if !self.dir(name).exists() {
+        let lock = self.lock()?;
+        let kept = self.kept_folders(name)?;
+        let there = self.dir(name).exists();
+        if !there && kept.is_empty() {
             bail!("{}", self.no_such(name)?);
         }
-        let lock = self.lock()?;
-        let away = self.images.join(new_name(name)?);
-        fs::rename(self.dir(name), &away)
-            .with_context(|| format!("renaming {}", self.dir(name).display()))?;
-        sync_dir(&self.images)?;
+        let current = there.then(|| name.to_string());
+        let away: Vec<PathBuf> =
+            kept.into_iter().chain(current).map(|f| self.put_away(name, &f)).collect::<Result<_>>()?;
         drop(lock);
-        fs::remove_dir_all(&away).with_context(|| format!("deleting {}", away.display()))
+        away.iter()
+            .try_for_each(|a| fs::remove_dir_all(a).with_context(|| format!("deleting {}", a.display())))
     }
 }

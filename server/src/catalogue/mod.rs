@@ -4,6 +4,7 @@
 //! ```text
 //! images/NAME/{manifest.toml,payload,vmlinuz,initrd,NAME.torrent,NAME.statement}
 //! images/NAME/NAME.statement.minisig   when it is signed
+//! images/NAME@2/               another version of it, see [`versions`]
 //! images/.staging-NAME-…/      being made, or being thrown away
 //! images/.lock                 held while names or manifests change
 //! images/.new-…                a changed manifest or signature, before it is renamed
@@ -17,14 +18,17 @@ pub mod entries;
 pub mod free_space;
 mod names;
 pub mod own;
+mod place;
 mod sign;
 mod staging;
 mod store;
+pub mod versions;
 
 pub use change::ImageChange;
 pub use names::{
     ADDON, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, as_json, signature_name, statement_name, torrent_name,
 };
+pub use place::Place;
 pub use sign::{Resigned, Sealed};
 pub use staging::Staging;
 pub use store::Catalogue;

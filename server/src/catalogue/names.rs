@@ -37,9 +37,15 @@ pub fn signature_name(name: &ImageName) -> String {
     format!("{name}.{STATEMENT}.{SIGNATURE}")
 }
 
-/// A manifest for programs: with the priority also where it is the usual one, which manifest.toml leaves out.
+/// A manifest for programs: also with what is the usual, which manifest.toml leaves out.
 pub fn as_json(manifest: &ImageManifest) -> serde_json::Value {
     let mut value = serde_json::to_value(manifest).expect("a manifest is JSON");
     value["priority"] = manifest.priority.get().into();
+    value["version"] = manifest.version.into();
     value
+}
+
+/// The refusal to add an image twice.
+pub fn already_there(name: &ImageName) -> String {
+    format!("there is an image '{name}' already: give --replace, or another --name")
 }

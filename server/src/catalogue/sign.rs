@@ -20,7 +20,7 @@ use bootspec::{
     },
     units::human_size,
 };
-use std::{fmt::Display, io::Read};
+use std::{fmt::Display, io::Read, path::Path};
 use swarm::{MAX_METAINFO, Metainfo};
 
 /// What came of signing an image that was added.
@@ -124,8 +124,13 @@ impl Resigned {
 impl Catalogue {
     /// An image's statement and signature, either of which may be empty.
     pub fn evidence(&self, name: &ImageName) -> Result<Evidence> {
+        self.evidence_in(&self.dir(name), name)
+    }
+
+    /// The same of the version that is in a folder.
+    pub fn evidence_in(&self, folder: &Path, name: &ImageName) -> Result<Evidence> {
         let small = |file: String, max, what| {
-            files::find(&self.dir(name).join(file), max, what).map(Option::unwrap_or_default)
+            files::find(&folder.join(file), max, what).map(Option::unwrap_or_default)
         };
         Ok(Evidence {
             statement: small(statement_name(name), MAX_STATEMENT, "statement")?,
@@ -249,9 +254,10 @@ impl Catalogue {
 
     /// A new name needs a new signature.
     pub(super) fn refuse_to_lose_signature(&self, name: &ImageName) -> Result<()> {
-        let signed = self.dir(name).join(signature_name(name));
+        let kept = self.kept_folders(name)?.into_iter().map(|folder| self.images.join(folder));
+        let signed = [self.dir(name)].into_iter().chain(kept).map(|dir| dir.join(signature_name(name)));
+        let Some(signed) = signed.into_iter().find(|s| s.exists()) else { return Ok(()) };
         match self.hand.signer() {
-            _ if !signed.exists() => Ok(()),
             Ok(Some(_)) => Ok(()),
             without => bail!(
                 "image '{name}' is signed, and its name with it; under another name it needs another signature, and {}: to \

@@ -6,8 +6,12 @@
 //! folder in its place. What root gives away are files that it has made, and by their descriptors.
 
 use super::{
-    names::{ENTRIES, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, signature_name, statement_name, torrent_name},
+    names::{
+        ENTRIES, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, already_there, signature_name, statement_name,
+        torrent_name,
+    },
     own::{ARCHIVES, CARDS},
+    place::{Place, Spot, swap},
     sign::{Sealed, seal},
     store::Catalogue,
 };
@@ -160,9 +164,14 @@ impl Staging {
     /// Write manifest, torrent and statement, sign it if that can be, bring all to the disk, and make it visible under
     /// its name.
     pub fn publish(self, manifest: &ImageManifest, torrent: &[u8], replace: bool) -> Result<Sealed> {
+        let place = if replace { Place::Current } else { Place::New };
+        self.publish_as(manifest, torrent, place).map(|(sealed, _)| sealed)
+    }
+
+    /// What [`Staging::publish`] does, as the version that `place` says. The number of that version.
+    pub fn publish_as(self, manifest: &ImageManifest, torrent: &[u8], place: Place) -> Result<(Sealed, u32)> {
         let (sealed, proof) = seal(manifest, &self.catalogue.hand)?;
-        let manifest = toml::to_string(manifest).context("writing the manifest as TOML")?;
-        let mut files = vec![(MANIFEST.to_owned(), manifest.as_bytes()), (torrent_name(&self.name), torrent)];
+        let mut files = vec![(torrent_name(&self.name), torrent)];
         if let Some(Evidence { statement, signature }) = &proof {
             files.push((statement_name(&self.name), statement));
             if !signature.is_empty() {
@@ -170,9 +179,7 @@ impl Staging {
             }
         }
         for (file, bytes) in &files {
-            self.create(file)?
-                .write_all(bytes)
-                .with_context(|| format!("writing {}", self.path(file).display()))?;
+            self.write(file, bytes)?;
         }
         let others = [PAYLOAD, SUMS, KERNEL, INITRD, ARCHIVES, CARDS];
         for file in files.iter().map(|(file, _)| file.as_str()).chain(others) {
@@ -181,16 +188,32 @@ impl Staging {
                 given => given.with_context(|| format!("finishing {}", self.path(file).display()))?,
             }
         }
+        let _lock = self.catalogue.lock()?;
+        interrupt::check()?;
+        // Only now nobody else takes the number.
+        let spot = self.catalogue.spot(manifest, place)?;
+        let manifest = ImageManifest { version: spot.version, ..manifest.clone() };
+        let text = toml::to_string(&manifest).context("writing the manifest as TOML")?;
+        self.write(MANIFEST, text.as_bytes())?;
+        self.give(MANIFEST).with_context(|| format!("finishing {}", self.path(MANIFEST).display()))?;
+        self.finish()?;
+        self.appear(&spot)?;
+        nix::unistd::fsync(&self.images).context("syncing the folder with the images")?;
+        Ok((sealed, spot.version))
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        let written = self.create(file)?.write_all(bytes);
+        written.with_context(|| format!("writing {}", self.path(file).display()))
+    }
+
+    /// The folder for its owner, and for everybody to read.
+    fn finish(&self) -> Result<()> {
         fchmod(&*self.held, Mode::from_bits_truncate(0o755)).context("chmod of the image's folder")?;
         if let Some(heir) = self.heir {
             fchown(&*self.held, Some(heir.uid), Some(heir.gid)).context("chown of the image's folder")?;
         }
-        self.held.sync_all().context("syncing the image's folder")?;
-        let _lock = self.catalogue.lock()?;
-        interrupt::check()?;
-        self.appear(replace)?;
-        nix::unistd::fsync(&self.images).context("syncing the folder with the images")?;
-        Ok(sealed)
+        self.held.sync_all().context("syncing the image's folder")
     }
 
     /// A file for everybody to read whatever the umask, since the daemon is another, unprivileged user; on the disk.
@@ -209,8 +232,8 @@ impl Staging {
     }
 
     /// Under its name at last.
-    fn appear(&self, replace: bool) -> Result<()> {
-        let (from, name) = (self.folder.as_str(), self.name.as_str());
+    fn appear(&self, spot: &Spot) -> Result<()> {
+        let (from, name) = (self.folder.as_str(), spot.folder.as_str());
         let renaming = || format!("renaming {from} to {name} in {}", self.catalogue.images.display());
         let (now, own) = (
             fstatat(&self.images, from, AtFlags::AT_SYMLINK_NOFOLLOW).with_context(renaming)?,
@@ -221,10 +244,16 @@ impl Staging {
         }
         let rename = |flags| renameat2(&self.images, from, &self.images, name, flags);
         match rename(RenameFlags::RENAME_NOREPLACE) {
-            // Exchanged, the old version lies in the staging folder, which Drop deletes.
-            Err(Errno::EEXIST) if replace => rename(RenameFlags::RENAME_EXCHANGE).with_context(renaming),
+            // Exchanged, what was there lies in the staging folder, which Drop deletes.
+            Err(Errno::EEXIST) if spot.replaces => {
+                rename(RenameFlags::RENAME_EXCHANGE).with_context(renaming)?
+            }
             Err(Errno::EEXIST) => bail!("{}", already_there(&self.name)),
-            renamed => renamed.with_context(renaming),
+            renamed => renamed.with_context(renaming)?,
+        }
+        match spot.before {
+            Some(before) => swap(&self.images, &self.name, name, before),
+            None => Ok(()),
         }
     }
 }
@@ -234,11 +263,6 @@ impl Drop for Staging {
         // Published, it is not there any more. Anything else the next `image add` cleans.
         let _ = fs::remove_dir_all(format!("/proc/self/fd/{}/{}", self.images.as_raw_fd(), self.folder));
     }
-}
-
-/// The refusal to add an image twice.
-pub fn already_there(name: &ImageName) -> String {
-    format!("there is an image '{name}' already: give --replace, or another --name")
 }
 
 impl Catalogue {

@@ -69,16 +69,22 @@ impl Catalogue {
 
     /// The manifest of one image.
     pub fn manifest(&self, name: &ImageName) -> Result<ImageManifest> {
-        let path = self.dir(name).join(MANIFEST);
-        let Some(text) = files::find_text(&path, MAX_MANIFEST, "manifest")? else {
-            bail!("{}", self.no_such(name)?)
-        };
+        match self.manifest_in(&self.dir(name), name)? {
+            Some(manifest) => Ok(manifest),
+            None => bail!("{}", self.no_such(name)?),
+        }
+    }
+
+    /// The manifest of the version of an image that is in this folder, if there is one.
+    pub fn manifest_in(&self, folder: &Path, name: &ImageName) -> Result<Option<ImageManifest>> {
+        let path = folder.join(MANIFEST);
+        let Some(text) = files::find_text(&path, MAX_MANIFEST, "manifest")? else { return Ok(None) };
         let manifest: ImageManifest =
             toml::from_str(&text).map_err(|e| anyhow!("{}: {}", path.display(), e.message()))?;
         if manifest.name != *name {
             bail!("{}: the name in it is '{}', the folder's is '{name}'", path.display(), manifest.name);
         }
-        Ok(manifest)
+        Ok(Some(manifest))
     }
 
     /// The refusal of a name that no image has.
@@ -103,9 +109,14 @@ impl Catalogue {
 
     /// Replace a small file of an image: readers see the old one or the new one. Call with the lock.
     pub(super) fn put(&self, name: &ImageName, file: &str, bytes: &[u8]) -> Result<()> {
+        self.put_in(&self.dir(name), file, bytes)
+    }
+
+    /// The same in the folder of any version.
+    pub(super) fn put_in(&self, folder: &Path, file: &str, bytes: &[u8]) -> Result<()> {
         // Beside the images and not in the folder: so the folder changes once, when the new one is in it.
         let how = Put { mode: 0o644, beside: Some(&self.images), replace: true, whose: Whose::Folders };
-        files::put(&self.dir(name).join(file), bytes, &how)
+        files::put(&folder.join(file), bytes, &how)
     }
 
     /// One at a time may change names.

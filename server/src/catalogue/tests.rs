@@ -11,6 +11,7 @@ use std::{fs, io::Read, os::unix::fs::PermissionsExt};
 fn manifest(name: &str, size: u64) -> ImageManifest {
     ImageManifest {
         name: name.parse().unwrap(),
+        version: 1,
         kind: Kind::Filesystem,
         format: Some(Format::Squashfs),
         family: None,

@@ -2,7 +2,7 @@
 //! What `image add` and `image fetch` say in the end.
 
 use crate::{addon::Addons, import::Added};
-use bootspec::{text::clean, units};
+use bootspec::{ImageManifest, manifest::FIRST, text::clean, units};
 
 /// What was found and done.
 pub fn told(added: &Added, addons: &Addons) -> String {
@@ -23,6 +23,7 @@ pub fn told(added: &Added, addons: &Addons) -> String {
             None => format!("from {}", m.initrd.from),
         },
     );
+    text += &versions(added);
     let addon = addons.size(m.family);
     if m.family.is_some() && !m.append.is_empty() {
         text += &format!("kernel parameters: {}\n", m.append);
@@ -65,4 +66,19 @@ pub fn told(added: &Added, addons: &Addons) -> String {
         "next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n";
     // The names of kernels come out of images.
     clean(&text, &['\n']).into_owned()
+}
+
+/// What is to be said of an image that has more than one version.
+fn versions(added: &Added) -> String {
+    let ImageManifest { name, version, .. } = &added.manifest;
+    match (added.candidate, *version) {
+        (true, _) => format!(
+            "version {version}, not the current one: `boottorrent host set WHO --image {name}@{version}` boots it first for \
+             a few machines, `boottorrent image set {name} --version {version}` for all\n"
+        ),
+        (false, FIRST) => String::new(),
+        (false, _) => format!(
+            "version {version}: `boottorrent image history {name}` lists all, `boottorrent image rollback {name}` goes back\n"
+        ),
+    }
 }

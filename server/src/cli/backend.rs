@@ -33,6 +33,11 @@ impl Backend {
         Backend::open(config).or_else(|_| Ok(Backend::Server(Api::connect(config)?)))
     }
 
+    /// Whether a server runs.
+    pub fn is_server(&self) -> bool {
+        matches!(self, Backend::Server(_))
+    }
+
     /// What was said of machines and groups.
     pub fn hosts(&self) -> Result<Hosts> {
         match self {

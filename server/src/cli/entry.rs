@@ -96,7 +96,7 @@ impl EntryCommand {
 
 /// Somebody whose machine would have nothing to boot without the entry.
 fn who_boots(name: &ImageName, hosts: &Hosts) -> Option<EntryKey> {
-    let boots = |e: &HostEntry| e.image.as_ref() == Some(name) || e.once.as_ref() == Some(name);
+    let boots = |e: &HostEntry| e.image.iter().chain(&e.once).any(|i| i.name == *name);
     hosts.entries.iter().find_map(|(key, e)| boots(e).then(|| key.clone()))
 }
 

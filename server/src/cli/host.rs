@@ -12,13 +12,13 @@ use crate::{
     table::{Align, layout},
 };
 use anyhow::{Result, anyhow, bail};
-use bootspec::{ImageName, text::clean};
+use bootspec::{ImageRef, text::clean};
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// Say which image a machine or a group boots, and how
-    Set(Set),
+    Set(Box<Set>),
     /// List machines and groups, and the machines that have asked and were never named
     List {
         /// Print JSON
@@ -56,15 +56,16 @@ Examples:
   boottorrent host set default --image debian-live
   boottorrent host set group:room1 --subnet 10.0.1.0/24 --image lab
   boottorrent host set 52:54:00:12:34:56 --name pc1 --group room1
+  boottorrent host set group:test --image lab@2 a new version for a few first
   boottorrent host set pc1 --param console=ttyS0
   boottorrent host set pc1 --once exam          the next boot, and only that one
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
     /// The machine or group
     who: String,
-    /// The image that it boots
+    /// The image that it boots; NAME@2 is one version of it (see `image history`)
     #[arg(long)]
-    image: Option<ImageName>,
+    image: Option<ImageRef>,
     /// One more kernel parameter; takes the place of what this entry says of NAME
     #[arg(long = "param", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     params: Vec<String>,
@@ -76,7 +77,7 @@ pub struct Set {
     group: Option<Name>,
     /// The image of the next boot, and of no other
     #[arg(long, value_name = "IMAGE")]
-    once: Option<ImageName>,
+    once: Option<ImageRef>,
     /// Show the menu first, in which the image starts by itself
     #[arg(long, overrides_with = "no_menu")]
     menu: bool,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image …`
 
-use super::{added::told, backend::Backend, run::block_on};
+use super::{added::told, backend::Backend};
 use crate::{
     addon::Addons,
-    api::{self, Api},
     catalogue::{Catalogue, ImageChange, as_json, own::Index},
     cli::run::print_json,
     command_line::{cmdline, short_host},
@@ -49,8 +48,12 @@ pub enum ImageCommand {
     Sign(super::sign::Sign),
     /// Look whether images are what their signatures say
     Verify(super::sign::Verify),
-    /// Remove an image, unless machines run it
-    Remove(Remove),
+    /// List the versions of an image, and who runs them
+    History(super::versions::History),
+    /// Make the version before the current one again
+    Rollback(super::versions::Rollback),
+    /// Remove an image or one version of it, unless machines run it
+    Remove(super::versions::Remove),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +72,7 @@ Examples:
   boottorrent image add /srv/lab.squashfs
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
+  boottorrent image add /srv/lab-root --name lab --candidate
 
 A root filesystem needs a kernel and its modules (linux-image-amd64). If its
 initrd has BootTorrent's hook in it, machines are sent that one; otherwise the
@@ -102,8 +106,16 @@ pub struct Add {
     #[arg(long, value_name = "SIZE", value_parser = piece_length)]
     piece_length: Option<u32>,
     /// Replace the image of this name; --append, --priority and --private stay as they are unless given
+    ///
+    /// The version before is kept: see `image history` and `image rollback`.
     #[arg(long)]
     replace: bool,
+    /// Add it as a new version of the image of this name, which boots nobody yet but those who are set to it
+    ///
+    /// `boottorrent host set group:test --image NAME@NUMBER` boots it for a few machines, `boottorrent image set NAME
+    /// --version NUMBER` for all.
+    #[arg(long, conflicts_with = "replace")]
+    candidate: bool,
     /// What directories and tarballs are packed into
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     compress: Compress,
@@ -153,21 +165,12 @@ pub struct Set {
     /// Which initrd machines are sent from now on: own (made by this server) or image
     #[arg(long, value_name = "WHICH", value_parser = initrd_from())]
     initrd_from: Option<InitrdFrom>,
+    /// Make this version the current one (see `image history`)
+    #[arg(long, value_name = "NUMBER")]
+    version: Option<u32>,
     /// Make it the default image (the same as `host set default --image`)
     #[arg(long)]
     default: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Remove {
-    /// The image
-    name: ImageName,
-    /// Remove it even when machines run it
-    #[arg(long)]
-    force: bool,
-    /// The server that knows the machines [default: the one on this machine]
-    #[arg(long, value_name = "HOST[:PORT]")]
-    server: Option<String>,
 }
 
 fn initrd_from() -> impl TypedValueParser<Value = InitrdFrom> {
@@ -206,6 +209,8 @@ impl ImageCommand {
             ImageCommand::Set(set) => set.run(config),
             ImageCommand::Sign(sign) => sign.run(catalogue, config),
             ImageCommand::Verify(verify) => verify.run(catalogue, config),
+            ImageCommand::History(history) => history.run(config),
+            ImageCommand::Rollback(rollback) => rollback.run(config),
             ImageCommand::Remove(remove) => remove.run(catalogue, config),
         }
     }
@@ -230,6 +235,7 @@ impl Add {
                 private: self.private,
                 piece_length: self.piece_length,
                 replace: self.replace,
+                candidate: self.candidate,
                 compress: self.compress,
                 kind: self.kind,
                 ..Request::default()
@@ -317,6 +323,7 @@ impl Show {
         };
         let rows = [
             ("name", m.name.to_string()),
+            ("version", m.version.to_string()),
             ("what", m.what()),
             ("size", size(m.size)),
             (
@@ -368,12 +375,17 @@ impl Set {
             default: self.default.then_some(true),
             priority: self.priority,
             append: self.append,
+            version: None,
         };
-        if change == ImageChange::default() && self.initrd_from.is_none() {
+        if change == ImageChange::default() && self.initrd_from.is_none() && self.version.is_none() {
             bail!(
-                "nothing is changed of image '{}': give --priority, --append, --initrd-from, --rename or --default",
+                "nothing is changed of image '{}': give --priority, --append, --initrd-from, --version, --rename or \
+                 --default",
                 self.name
             );
+        }
+        if let Some(version) = self.version {
+            super::versions::switch(config, &self.name, version)?;
         }
         if let Some(which) = self.initrd_from {
             // Here, not in the server: it reads what is in the image, as `image add` does.
@@ -385,6 +397,7 @@ impl Set {
         }
         let name = change.name.as_ref().unwrap_or(&self.name);
         let mut done = Vec::new();
+        done.extend(self.version.map(|v| format!("is of version {v}")));
         done.extend(change.name.is_some().then(|| format!("is what '{}' was", self.name)));
         done.extend(change.priority.map(|p| format!("has priority {p}")));
         done.extend(change.append.as_ref().map(|a| match a.is_empty() {
@@ -397,29 +410,6 @@ impl Set {
         }));
         done.extend(change.default.map(|_| "is the default".to_owned()));
         println!("image '{name}' {}; a running server has seen it within 2 seconds", done.join(", "));
-        Ok(())
-    }
-}
-
-impl Remove {
-    fn run(self, catalogue: &Catalogue, config: &Config) -> Result<()> {
-        let manifest = catalogue.manifest(&self.name);
-        if manifest.is_err() && (!self.force || !catalogue.dir(&self.name).exists()) {
-            return manifest.map(drop);
-        }
-        match (self.server.as_deref(), Backend::open(config)) {
-            // It knows who runs the image, and it may be allowed what this user is not.
-            (None, Ok(Backend::Server(api))) => block_on(api.remove_image(&self.name, self.force))?,
-            (server, _) => {
-                // No server, no machines that it knows of. A server that was named must answer.
-                let clients = || match block_on(Api::remote(&api::url(server, config))?.clients()) {
-                    Err(e) if server.is_some() => Err(e),
-                    clients => Ok(clients.unwrap_or_default()),
-                };
-                Disk::of(config).remove_image(&self.name, self.force, clients)?;
-            }
-        }
-        println!("image '{}' removed", self.name);
         Ok(())
     }
 }

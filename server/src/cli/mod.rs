@@ -19,6 +19,7 @@ mod status;
 mod token;
 mod tui;
 mod values;
+mod versions;
 
 use crate::{catalogue::Catalogue, config, manual};
 use anyhow::Result;

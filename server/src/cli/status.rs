@@ -84,7 +84,11 @@ async fn one(api: &Api, machine: &str, json: bool) -> Result<()> {
         true => text::json(&serde_json::to_string(&client).context("writing JSON")?) + "\n",
         false => {
             let log = client.heartbeat.log.iter().map(|line| format!("{}\n", text::clean(line, &[])));
-            status::render(std::slice::from_ref(&client)) + "\n" + &log.collect::<String>()
+            let boots = match client.boots.is_empty() {
+                true => String::new(),
+                false => format!("\n{}", status::boots(&client.boots)),
+            };
+            [status::render(std::slice::from_ref(&client)) + &boots, log.collect()].join("\n")
         }
     };
     // Nobody reads any more: nobody misses it.

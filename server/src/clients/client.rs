@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A machine as it is told, and what stands behind its words.
 
+use super::boots::BootRecord;
 use crate::attempts::Stage;
 use bootspec::{Heartbeat, InfoHash, Phase};
 use serde::{Deserialize, Serialize};
@@ -42,13 +43,20 @@ pub struct Client {
     /// The image that it boots the next time, if one was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Which version of its image it boots or runs, where there has been more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_version: Option<u32>,
+    /// Its last boots, the oldest first: told of one machine only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boots: Vec<BootRecord>,
     /// Which initrd it was sent, where it was not the one for its card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<Stage>,
 }
 
 /// What a machine's boot loader tells when it asks what to boot.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BootLoaderReport {
     /// The address of the interface that it boots from: what the machine is known by.
     pub mac: String,
@@ -78,7 +86,8 @@ pub enum Refused {
 }
 
 /// What stands behind a machine's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MachineProof {
     /// The secret of a boot that was made at this time.
     Secret(u64),
@@ -135,8 +144,22 @@ impl Client {
         self.heartbeat.error.as_deref().filter(|e| !e.is_empty()).unwrap_or_else(sent)
     }
 
+    /// The image for people, with its version where that says something.
+    pub fn image(&self) -> String {
+        match (&self.heartbeat.image, self.image_version) {
+            (Some(image), Some(version)) => format!("{image}@{version}"),
+            (Some(image), None) => image.clone(),
+            (None, _) => "-".into(),
+        }
+    }
+
     /// Whether it boots this image or runs it.
     pub fn runs(&self, infohash: InfoHash) -> bool {
         !self.gone && self.heartbeat.phase != Phase::Failed && self.heartbeat.infohash == Some(infohash)
+    }
+
+    /// The same, and it is the machine itself that says so. Anybody may say of a machine that it runs an image.
+    pub fn holds(&self, infohash: InfoHash) -> bool {
+        self.proven && self.runs(infohash)
     }
 }

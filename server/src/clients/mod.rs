@@ -3,35 +3,32 @@
 //! say is not trusted: it is bounded, and cleaned of what would upset a terminal. What is said by somebody who may not
 //! be the machine ([`MachineProof::Nobodys`]) is shown, and decides and counts nothing.
 
+mod boots;
+mod bounds;
 mod client;
+mod saved;
 pub mod totals;
 
+pub use boots::BootRecord;
+pub use bounds::GONE_AFTER;
 pub use client::{BootLoaderReport, Client, MachineProof, News, Refused};
+pub use saved::{MachinesFile, SavedMachines};
+
+use bounds::{MAX_MACHINES, MAX_WORD, clean};
+use saved::{SavedMachine, kept_log};
 
 use crate::clients::totals::Totals;
-use bootspec::{
-    Heartbeat, Phase,
-    heartbeat::{LOG_LINE, LOG_LINES},
-    text::printable,
-};
+use bootspec::{Heartbeat, Phase, text::printable};
 use std::{
     collections::HashMap,
     net::IpAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Machines remembered at most.
-const MAX_MACHINES: usize = 4096;
-/// A machine that has been silent for so long is gone.
-pub const GONE_AFTER: Duration = Duration::from_secs(60);
 /// A machine may tell this often.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// So many machines behind one address are more than those of a room behind a router.
 const CROWD: usize = 256;
-/// The longest name, and the longest sentence, in bytes.
-const MAX_WORD: usize = 100;
-const MAX_SENTENCE: usize = 500;
-const MAX_PHASES: usize = 16;
 /// Lines of log that are kept of a machine whose word nobody stands for.
 const SHORT_LOG: usize = 5;
 /// Changes of phase that may follow each other sooner than [`MIN_INTERVAL`].
@@ -50,6 +47,8 @@ struct Heard {
     word: MachineProof,
     /// Heartbeats that came sooner than they should, one after the other.
     quick: u32,
+    /// Its last boots, if it is the machine that says so.
+    boots: Vec<BootRecord>,
 }
 
 /// All machines.
@@ -61,12 +60,14 @@ pub struct Clients {
     since: Instant,
     /// Lines that were said of machines that nobody stands for, since when.
     said: (Instant, u32),
+    /// Whether more than numbers has changed since they were written down.
+    changed: bool,
 }
 
 impl Default for Clients {
     fn default() -> Clients {
         let ((machines, behind, totals), since) = (Default::default(), Instant::now());
-        Clients { machines, behind, totals, since, said: (since, 0) }
+        Clients { machines, behind, totals, since, said: (since, 0), changed: false }
     }
 }
 
@@ -107,8 +108,13 @@ impl Clients {
         let word = known.map_or(word, |k| word.after(k.word));
         let first = known.map_or(now, |k| k.first);
         let loader = known.map(|k| k.loader.clone()).unwrap_or_default();
+        let mut boots = known.map(|k| k.boots.clone()).unwrap_or_default();
+        if word.is_proven() {
+            boots::heard(&mut boots, &heartbeat, known.map(|k| &k.heartbeat));
+        }
+        self.changed |= known.is_none_or(|k| k.heartbeat.phase != heartbeat.phase || k.boots != boots);
         let entry =
-            Heard { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now, word, quick };
+            Heard { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now, word, quick, boots };
         self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
     }
@@ -192,7 +198,13 @@ impl Clients {
         };
         let first = known.map_or(now, |k| k.first);
         let word = known.map_or(word, |k| word.after(k.word));
-        let entry = Heard { heartbeat, log: Vec::new(), loader, remote, first, last: now, word, quick: 0 };
+        let mut boots = known.map(|k| k.boots.clone()).unwrap_or_default();
+        if word.is_proven() {
+            boots::asked(&mut boots, loader.image.as_deref());
+        }
+        self.changed = true;
+        let entry =
+            Heard { heartbeat, log: Vec::new(), loader, remote, first, last: now, word, quick: 0, boots };
         self.put(entry.loader.mac.clone(), entry);
         Ok(())
     }
@@ -238,7 +250,49 @@ impl Clients {
         let entry = self.machines.get(id)?;
         let mut client = entry.shown(now);
         client.heartbeat.log = entry.log.clone();
+        client.boots = entry.boots.clone();
         Some(client)
+    }
+
+    /// All of them, to be written down. `None`: nothing but numbers has changed since they were asked for last.
+    pub fn to_save(&mut self, now: Instant) -> Option<SavedMachines> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let millis = |since| now.saturating_duration_since(since).as_millis() as u64;
+        let machine = |e: &Heard| SavedMachine {
+            heartbeat: Heartbeat { log: kept_log(e.heartbeat.phase, &e.log), ..e.heartbeat.clone() },
+            loader: e.loader.clone(),
+            remote: e.remote,
+            known: millis(e.first),
+            silent: millis(e.last),
+            word: e.word,
+            boots: e.boots.clone(),
+        };
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        Some(SavedMachines { at, machines: self.machines.values().map(machine).collect() })
+    }
+
+    /// The machines that a server knew before this one. While nobody listened, no machine has become silent.
+    pub fn restore(&mut self, saved: SavedMachines, now: Instant) {
+        let away = saved.since();
+        for machine in saved.machines {
+            let more = if machine.is_gone() { away } else { Duration::ZERO };
+            // A computer that was switched on a moment ago has no instant that is so long ago.
+            let ago = |ms| (Duration::from_millis(ms) + more).min(Duration::from_secs(10 * 365 * 86400));
+            let back =
+                |ms| now.checked_sub(ago(ms)).or_else(|| now.checked_sub(GONE_AFTER * 2)).unwrap_or(now);
+            let SavedMachine { mut heartbeat, loader, remote, known, silent, word, boots } = machine;
+            let log = std::mem::take(&mut heartbeat.log);
+            let (first, last) = (back(known), back(silent));
+            let entry = Heard { heartbeat, log, loader, remote, first, last, word, quick: 0, boots };
+            self.put(entry.heartbeat.id.clone(), entry);
+        }
+    }
+
+    /// Something has changed that should be written down once more.
+    pub fn mark_changed(&mut self) {
+        self.changed = true;
     }
 
     /// How many are not gone.
@@ -273,25 +327,6 @@ fn may_say(said: &mut (Instant, u32), now: Instant) -> bool {
     }
     said.1 += 1;
     said.1 <= LINES
-}
-
-fn clean(h: &mut Heartbeat, remote: IpAddr) {
-    h.id = printable(&h.id, MAX_WORD);
-    if h.id.is_empty() {
-        h.id = remote.to_string();
-    }
-    h.secret = None;
-    h.version = printable(&h.version, MAX_WORD);
-    for word in [&mut h.hostname, &mut h.address, &mut h.image] {
-        *word = word.as_deref().map(|w| printable(w, MAX_WORD));
-    }
-    h.error = h.error.as_deref().map(|e| printable(e, MAX_SENTENCE));
-    h.phases.truncate(MAX_PHASES);
-    h.phases.shrink_to_fit();
-    h.log.truncate(LOG_LINES);
-    for line in &mut h.log {
-        *line = printable(line, LOG_LINE);
-    }
 }
 
 #[cfg(test)]

@@ -13,9 +13,8 @@ use crate::{
     operations::Disk,
     sources::Folders,
 };
-use bootspec::{ImageManifest, manifest::Kind, units::human_size};
+use bootspec::{ImageManifest, ImageRef, manifest::Kind, units::human_size};
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -29,7 +28,7 @@ const LITTLE: u64 = 2 << 30;
 pub fn images(config: &Config) -> Vec<Finding> {
     let dir = &config.catalogue.dir;
     let catalogue = Catalogue::at(dir);
-    let loaded = match library::load(&catalogue, &Library::new()) {
+    let loaded = match library::load(&catalogue, &Library::default()) {
         Ok(loaded) => loaded,
         Err(e) => {
             return vec![Finding::bad(
@@ -49,7 +48,7 @@ pub fn images(config: &Config) -> Vec<Finding> {
             "boottorrent image add --replace … (add it again), or boottorrent image remove --force NAME",
         ));
     }
-    let manifests: Vec<&ImageManifest> = loaded.library.values().map(|i| &i.manifest).collect();
+    let manifests: Vec<&ImageManifest> = loaded.library.current().map(|i| &i.manifest).collect();
     if manifests.is_empty() && loaded.broken.is_empty() {
         found.push(Finding::bad(
             "images",
@@ -151,9 +150,12 @@ pub fn machines(config: &Config) -> Vec<Finding> {
             )];
         }
     };
-    let there: BTreeSet<_> = Disk::of(config).names().unwrap_or_default().into_iter().collect();
+    let there = Disk::of(config).bootable().unwrap_or_default();
+    let is_there = |i: &ImageRef| {
+        there.get(&i.name).is_some_and(|versions| i.version.is_none_or(|v| versions.contains(&v)))
+    };
     let lost = hosts.entries.iter().filter_map(|(key, e)| {
-        let image = e.once.iter().chain(&e.image).find(|i| !there.contains(i))?;
+        let image = e.once.iter().chain(&e.image).find(|i| !is_there(i))?;
         Some(Finding::bad(
             "machines",
             format!("{key} should boot '{image}', which is not there"),

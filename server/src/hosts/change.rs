@@ -5,8 +5,9 @@ use super::{
     entry::{HostEntry, Hosts},
     key::EntryKey,
 };
-use bootspec::{ImageName, Params, cmdline::check_append, smbios};
+use bootspec::{ImageName, ImageRef, Params, cmdline::check_append, smbios};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Parameters of one entry, and bytes of one parameter, at most.
 const MAX_PARAMS: usize = 32;
@@ -40,9 +41,12 @@ pub enum Field {
     Subnet,
 }
 
+/// What there is to boot: images and entries, each with its versions if it has any.
+pub type Bootable = BTreeMap<ImageName, Vec<u32>>;
+
 impl HostChange {
     /// Do it. `images`: those that there are. Errors: one sentence, and nothing was changed.
-    pub fn apply(&self, hosts: &mut Hosts, key: &EntryKey, images: &[ImageName]) -> Result<(), String> {
+    pub fn apply(&self, hosts: &mut Hosts, key: &EntryKey, images: &Bootable) -> Result<(), String> {
         self.check(hosts, key, images)?;
         let entry = hosts.entries.entry(key.clone()).or_default();
         for field in &self.unset {
@@ -74,7 +78,7 @@ impl HostChange {
         Ok(())
     }
 
-    fn check(&self, hosts: &Hosts, key: &EntryKey, images: &[ImageName]) -> Result<(), String> {
+    fn check(&self, hosts: &Hosts, key: &EntryKey, images: &Bootable) -> Result<(), String> {
         let set = &self.set;
         if !key.is_machine() && (set.name.is_some() || set.group.is_some() || set.once.is_some()) {
             return Err(format!(
@@ -102,9 +106,7 @@ impl HostChange {
                 "there are {MAX_ENTRIES} machines and groups already: put machines into a group by subnet"
             ));
         }
-        if let Some(image) = set.image.iter().chain(&set.once).find(|i| !images.contains(i)) {
-            return Err(no_such_image(image.as_str(), images));
-        }
+        set.image.iter().chain(&set.once).try_for_each(|image| check_image(image, images))?;
         if let Some(group) =
             set.group.as_ref().filter(|g| !hosts.entries.contains_key(&EntryKey::Group((*g).clone())))
         {
@@ -129,12 +131,27 @@ impl HostChange {
     }
 }
 
-/// The answer to a name that no image has.
-pub fn no_such_image(name: &str, images: &[ImageName]) -> String {
-    let names: Vec<&str> = images.iter().take(20).map(|n| n.as_str()).collect();
-    let have =
-        if names.is_empty() { "there are none".into() } else { format!("there are: {}", names.join(", ")) };
-    format!("there is no image '{name}': {have}")
+/// Whether there is such an image, in such a version.
+fn check_image(image: &ImageRef, images: &Bootable) -> Result<(), String> {
+    let Some(versions) = images.get(&image.name) else {
+        let names: Vec<&str> = images.keys().take(20).map(|n| n.as_str()).collect();
+        let have = match names.is_empty() {
+            true => "there are none".into(),
+            false => format!("there are: {}", names.join(", ")),
+        };
+        return Err(format!("there is no image '{}': {have}", image.name));
+    };
+    match image.version {
+        Some(version) if !versions.contains(&version) => {
+            let versions: Vec<String> = versions.iter().map(u32::to_string).collect();
+            let have = match versions.is_empty() {
+                true => "it has no versions".into(),
+                false => format!("its versions are {}", versions.join(", ")),
+            };
+            Err(format!("there is no version {version} of '{}': {have}", image.name))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn param_name(param: &str) -> &str {
@@ -158,8 +175,10 @@ fn check_param(param: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn images() -> Vec<ImageName> {
-        ["lab", "exam"].map(|n| n.parse().unwrap()).into()
+    fn images() -> Bootable {
+        [("lab", vec![1, 3]), ("exam", vec![1]), ("memtest", vec![])]
+            .map(|(n, versions)| (n.parse().unwrap(), versions))
+            .into()
     }
 
     fn change(json: &str) -> HostChange {
@@ -202,7 +221,9 @@ mod tests {
                 r#"{"prefix":["p"]}"#,
                 "'default' is no group: prefixes and subnets are for groups, as in group:room1",
             ),
-            ("default", r#"{"image":"x"}"#, "there is no image 'x': there are: lab, exam"),
+            ("default", r#"{"image":"x"}"#, "there is no image 'x': there are: exam, lab, memtest"),
+            ("default", r#"{"image":"lab@2"}"#, "there is no version 2 of 'lab': its versions are 1, 3"),
+            ("default", r#"{"image":"memtest@1"}"#, "there is no version 1 of 'memtest': it has no versions"),
             (
                 "serial:1",
                 r#"{"group":"r"}"#,

@@ -5,7 +5,7 @@ use super::{
     entry::{HostEntry, Hosts},
     key::{EntryKey, Mac, Name},
 };
-use bootspec::{HostName, ImageName};
+use bootspec::{HostName, ImageRef};
 use std::net::IpAddr;
 
 /// Who asks, as far as its boot loader tells.
@@ -33,7 +33,7 @@ pub struct BootChoice {
     /// The group that counted.
     pub group: Option<Name>,
     /// The image. None: nothing was said of this machine.
-    pub image: Option<ImageName>,
+    pub image: Option<ImageRef>,
     /// Whether a menu comes first, in which `image` starts by itself.
     pub menu: bool,
     /// Whether `image` is for this one boot.

@@ -3,7 +3,7 @@
 
 use super::key::{EntryKey, Name};
 use crate::{catalogue::ImageChange, net::Subnet};
-use bootspec::ImageName;
+use bootspec::{ImageName, ImageRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ pub struct HostEntry {
     pub group: Option<Name>,
     /// The image that is booted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<ImageName>,
+    pub image: Option<ImageRef>,
     /// The image that is booted the next time, and then no more. Machines only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub once: Option<ImageName>,
+    pub once: Option<ImageRef>,
     /// Whether there is a menu, in which `image` starts by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub menu: Option<bool>,
@@ -47,7 +47,7 @@ pub struct Hosts {
 
 impl Hosts {
     /// What was said of everybody.
-    pub fn default_image(&self) -> Option<&ImageName> {
+    pub fn default_image(&self) -> Option<&ImageRef> {
         self.entries.get(&EntryKey::Default)?.image.as_ref()
     }
 
@@ -66,15 +66,14 @@ impl Hosts {
     pub fn image_changed(&mut self, old: &ImageName, change: &ImageChange) {
         let new = change.name.as_ref().unwrap_or(old);
         for entry in self.entries.values_mut() {
-            for image in [&mut entry.image, &mut entry.once].into_iter().filter(|i| i.as_ref() == Some(old)) {
-                *image = Some(new.clone());
-            }
+            let said = [&mut entry.image, &mut entry.once].into_iter().flatten();
+            said.filter(|i| i.name == *old).for_each(|i| i.name = new.clone());
         }
         match change.default {
-            Some(true) => self.entries.entry(EntryKey::Default).or_default().image = Some(new.clone()),
+            Some(true) => self.entries.entry(EntryKey::Default).or_default().image = Some(new.clone().into()),
             Some(false) => {
                 let default = self.entries.get_mut(&EntryKey::Default);
-                if let Some(entry) = default.filter(|e| e.image.as_ref() == Some(new)) {
+                if let Some(entry) = default.filter(|e| e.image.as_ref().is_some_and(|i| i.name == *new)) {
                     entry.image = None;
                 }
             }
@@ -82,9 +81,18 @@ impl Hosts {
         }
     }
 
-    /// Who boots an image, as the entries say.
+    /// Who boots an image, in whichever version, as the entries say.
     pub fn users(&self, image: &ImageName) -> Vec<String> {
-        let boots = |e: &HostEntry| e.image.as_ref() == Some(image) || e.once.as_ref() == Some(image);
+        self.who_boots(|i| i.name == *image)
+    }
+
+    /// Who boots just this version of an image, as the entries say.
+    pub fn users_of_version(&self, image: &ImageName, version: u32) -> Vec<String> {
+        self.who_boots(|i| i.name == *image && i.version == Some(version))
+    }
+
+    fn who_boots(&self, it: impl Fn(&ImageRef) -> bool) -> Vec<String> {
+        let boots = |e: &HostEntry| e.image.iter().chain(&e.once).any(&it);
         let name =
             |k: &EntryKey, e: &HostEntry| e.name.as_ref().map_or_else(|| k.to_string(), |n| n.to_string());
         self.entries.iter().filter(|(_, e)| boots(e)).map(|(k, e)| name(k, e)).collect()

@@ -15,7 +15,7 @@ mod entry;
 pub mod key;
 pub mod store;
 
-pub use change::{Field, HostChange};
+pub use change::{Bootable, Field, HostChange};
 pub use choose::{Asker, BootChoice, choose};
 pub use entry::{HostEntry, Hosts};
 pub use key::{EntryKey, Mac, Name};

@@ -121,7 +121,7 @@ pub async fn images(state: SharedState, kept: SharedAnswers) -> Response {
     let rows = move || {
         let clients = of.machines(Instant::now());
         let rows: Vec<serde_json::Value> =
-            of.library().values().map(|i| figures::image_row(&of, i, &clients).as_json()).collect();
+            of.library().current().map(|i| figures::image_row(&of, i, &clients).as_json()).collect();
         to_json(&rows)
     };
     kept.images.get(0, JSON, rows).await

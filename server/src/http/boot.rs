@@ -13,7 +13,7 @@ use crate::{
     attempts::Stage,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
-    ipxe, library,
+    ipxe,
     state::ServerState,
 };
 use axum::{
@@ -67,9 +67,9 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
     let proven = asked.asker(ends).mac.filter(|_| secret.is_some());
     let (library, entries) = (state.library(), state.entries());
-    let images = library::bootable(&library);
+    let images = library.bootable(choice.image.as_ref());
     let boot = &state.config.boot;
-    let chosen = choice.image.as_ref();
+    let chosen = choice.image.as_ref().map(|image| &image.name);
     let once =
         proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();

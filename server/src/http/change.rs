@@ -20,7 +20,7 @@ use axum::{
     extract::{Path, Query},
     http::{HeaderMap, StatusCode},
 };
-use bootspec::ImageName;
+use bootspec::{ImageName, ImageRef};
 use serde::Deserialize;
 use std::time::Instant;
 
@@ -82,11 +82,11 @@ pub async fn remove_image(
     Path(name): Path<String>,
     Query(how): Query<Force>,
 ) -> Answer<StatusCode> {
-    let name: ImageName = name.parse()?;
+    let image: ImageRef = name.parse()?;
     let running = state.0.clone();
     blocking(move || {
         let clients = || Ok(running.list_clients(Instant::now()));
-        running.disk().remove_image(&name, how.force, clients)?;
+        running.disk().remove_image(&image, how.force, clients)?;
         refresh(&running);
         Ok(())
     })

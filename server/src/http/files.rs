@@ -236,7 +236,7 @@ fn no_such_file(image: &ImageName) -> String {
 
 fn no_such_image(name: &str, library: &Library) -> String {
     let name = bootspec::text::printable(name, 80);
-    let names: Vec<&str> = library.keys().map(|n| n.as_str()).take(20).collect();
+    let names: Vec<&str> = library.names().map(|n| n.as_str()).take(20).collect();
     match names.as_slice() {
         [] => format!("no image '{name}' on this server: there are none"),
         names => format!("no image '{name}' on this server: there are {}", names.join(", ")),

@@ -78,19 +78,20 @@ pub const ROUTES: &[Route] = &[
         api::stats),
     route!(get "/api/v1/fetches", Everybody, "" => "list of `FetchRow`", api::fetches),
     route!(get "/api/v1/clients", Listing, ""
-        => "every machine: its last report, since when, whether the machine itself says so (`proven`), and which `initrd` it was sent if not its card's",
+        => "every machine: its last report, since when, whether the machine itself says so (`proven`), and which `initrd` it was sent if not its card's; `image_version`, where there is more than one",
         api::clients),
-    route!(get "/api/v1/clients/{id}", Listing, "" => "one machine, with the end of its log", api::client),
+    route!(get "/api/v1/clients/{id}", Listing, "" => "one machine, with the end of its log and its last fifty `boots`", api::client),
     route!(get "/api/v1/images", Listing, ""
-        => "every image: its manifest, whether it is the default, its key, the machines that run it", api::images),
+        => "every image: its manifest, whether it is the default, its key, the machines that run it, and its \
+        `versions` where there are several", api::images),
     route!(get "/api/v1/hosts", Listing, "" => "list of `HostRow`", api::hosts),
     route!(get "/api/v1/events", Listing, ""
         => "images and machines as they change (server-sent events): everything at first", events::events),
     route!(put "/api/v1/hosts/{key}", Changing, "`HostChange`" => "`HostRow`", change::set_host),
     route!(delete "/api/v1/hosts/{key}", Changing, "" => "nothing", change::unset_host),
-    route!(post "/api/v1/images/{name}", Changing, "`ImageChange`" => "the image", change::change_image),
+    route!(post "/api/v1/images/{name}", Changing, "`ImageChange`; `version`: this one becomes the current one" => "the image", change::change_image),
     route!(delete "/api/v1/images/{name}", Changing, "`?force=true`: although machines use it"
-        => "nothing; 409 while it is in use", change::remove_image),
+        => "nothing; 409 while it is in use. NAME@2: one version", change::remove_image),
     route!(post "/api/v1/fetches", Changing, "`FetchRequest`" => "`FetchRow`", change::fetch),
     route!(delete "/api/v1/fetches/{id}", Changing, ""
         => "nothing: a fetch that runs is cancelled, one that has ended is forgotten", change::cancel_fetch),
@@ -186,7 +187,7 @@ fn examples() -> Vec<(&'static str, String)> {
         (
             "ImageChange",
             text::<ImageChange>(
-                json!({"name": "lab-old", "default": true, "priority": 2, "append": "quiet"}),
+                json!({"name": "lab-old", "default": true, "priority": 2, "append": "quiet", "version": 2}),
             ),
         ),
         ("FetchRequest", text::<FetchRequest>(json!({"what": "debian-live-xfce", "name": "live"}))),

@@ -66,6 +66,7 @@ fn make(
     let tftp = |file: &str| BootFile { size: 0, from: format!("LTSP's TFTP folder: ltsp/{name}/{file}") };
     let manifest = ImageManifest {
         name: name.clone(),
+        version: 1,
         kind: manifest::Kind::Ltsp,
         format,
         family: None,

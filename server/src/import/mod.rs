@@ -33,7 +33,7 @@ mod whole;
 pub use request::Request;
 
 use crate::{
-    catalogue::{Catalogue, PAYLOAD, Sealed, Staging, free_space::FreeSpace, own::Index},
+    catalogue::{Catalogue, PAYLOAD, Place, Sealed, Staging, free_space::FreeSpace, own::Index},
     command_line::check_length,
     interrupt,
 };
@@ -56,6 +56,8 @@ pub struct Added {
     pub notes: Vec<String>,
     /// Who signed it.
     pub sealed: Sealed,
+    /// Whether it waits to become the current version.
+    pub candidate: bool,
 }
 
 /// Add an image. On any error the catalogue is as it was.
@@ -65,13 +67,18 @@ pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
         Some(name) => name.clone(),
         None => source.default_name().parse().map_err(|e| anyhow!("{e}; give one with --name"))?,
     };
-    let kept = match request.replace && catalogue.dir(&name).exists() {
-        true => KeptSettings::of(catalogue, &name, request),
-        false => KeptSettings::default(),
+    let kept = match request.place() {
+        Place::New => {
+            catalogue.refuse_taken(&name)?;
+            KeptSettings::default()
+        }
+        // Before the long work.
+        Place::Candidate if !catalogue.dir(&name).exists() => {
+            bail!("there is no image '{name}' yet: add it without --candidate")
+        }
+        _ if catalogue.dir(&name).exists() => KeptSettings::of(catalogue, &name, request),
+        _ => KeptSettings::default(),
     };
-    if !request.replace {
-        catalogue.refuse_taken(&name)?;
-    }
     let request = &kept.over(request);
     let result = make(catalogue, request, &source, &name).map(|added| kept.told(added));
     if interrupt::wanted() {
@@ -147,8 +154,9 @@ fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &
     let size = payload::size(&payload, format)?;
     let (torrent, sha256) = payload::hash(&payload, size, name, request)?;
     payload::sums(&payload, &torrent, &staging)?;
-    let manifest = ImageManifest {
+    let mut manifest = ImageManifest {
         name: name.clone(),
+        version: 1,
         kind,
         format,
         family,
@@ -170,8 +178,10 @@ fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &
         source: request.origin.clone().unwrap_or_else(|| source.path.display().to_string()),
     };
     check_length(&manifest)?;
-    let sealed = staging.publish(&manifest, torrent.bytes(), request.replace)?;
-    Ok(Added { manifest, own: boot.own, version: boot.version, notes, sealed })
+    let sealed;
+    (sealed, manifest.version) = staging.publish_as(&manifest, torrent.bytes(), request.place())?;
+    let candidate = request.candidate;
+    Ok(Added { manifest, own: boot.own, version: boot.version, notes, sealed, candidate })
 }
 
 /// Layers around an image: compressed, then of a virtual machine. More there is not.

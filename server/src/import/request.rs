@@ -2,6 +2,7 @@
 //! What `image add` was asked for.
 
 use super::pack::Compress;
+use crate::catalogue::Place;
 use bootspec::{
     ImageName, Priority,
     manifest::{self, InitrdFrom},
@@ -31,6 +32,8 @@ pub struct Request {
     pub piece_length: Option<u32>,
     /// Whether an image of this name may be replaced.
     pub replace: bool,
+    /// Whether it becomes a version of an image that is there, and that one stays the current one.
+    pub candidate: bool,
     /// What directories and tarballs are packed into.
     pub compress: Compress,
     /// What the source must be; whatever it is if not given.
@@ -42,6 +45,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// Where the image goes.
+    pub fn place(&self) -> Place {
+        match (self.candidate, self.replace) {
+            (true, _) => Place::Candidate,
+            (_, true) => Place::Current,
+            _ => Place::New,
+        }
+    }
+
     /// The kernel parameters that the admin gave.
     pub fn extra(&self) -> String {
         self.append.as_deref().unwrap_or_default().trim().to_owned()

@@ -41,7 +41,7 @@ impl Seeder {
     pub async fn follow(&mut self, state: &ServerState) {
         let library = state.library();
         let wanted: HashMap<InfoHash, &Arc<ServedImage>> =
-            library.values().map(|i| (i.manifest.infohash, i)).collect();
+            library.all().map(|i| (i.manifest.infohash, i)).collect();
         self.retired.retain(|h, _| !wanted.contains_key(h));
         for hash in self.torrents.keys().filter(|h| !wanted.contains_key(h)) {
             self.retired.entry(*hash).or_insert_with(Instant::now);

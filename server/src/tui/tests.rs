@@ -28,6 +28,7 @@ use std::net::Ipv4Addr;
 fn manifest(name: &str) -> ImageManifest {
     ImageManifest {
         name: name.parse().unwrap(),
+        version: 1,
         kind: Kind::Iso,
         format: None,
         family: None,
@@ -104,6 +105,7 @@ fn model() -> Model {
             default,
             key: None,
             machines,
+            versions: Vec::new(),
         });
         now.stats.images.push(stats(name));
     }

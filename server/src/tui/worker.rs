@@ -85,7 +85,14 @@ impl Worker {
             let manifest = catalogue.manifest(name).ok()?;
             let phase_one = manifest.kernel.size + manifest.initrd.size;
             let key = catalogue.signed_by_key(name).map(|k| k.to_string());
-            Some(ImageRow { manifest, phase_one, default: false, key, machines: Vec::new() })
+            Some(ImageRow {
+                manifest,
+                phase_one,
+                default: false,
+                key,
+                machines: Vec::new(),
+                versions: Vec::new(),
+            })
         };
         ServerSnapshot { images: names.iter().filter_map(row).collect(), ..ServerSnapshot::default() }
     }
@@ -153,7 +160,7 @@ impl Worker {
                 "cancelled".into()
             }
             Effect::Remove(image) => {
-                api.remove_image(&name(&image)?, true).await?;
+                api.remove_image(&name(&image)?.into(), true).await?;
                 format!("image '{image}' removed")
             }
             Effect::Rename(image, new) => {
@@ -168,13 +175,13 @@ impl Worker {
             }
             Effect::Assign(who, image) => {
                 let mut change = HostChange::default();
-                change.set.image = Some(name(&image)?);
+                change.set.image = Some(name(&image)?.into());
                 api.set_host(&key(&who)?, &change).await?;
                 format!("{who} boots '{image}' the next time")
             }
             Effect::Once(who, image) => {
                 let mut change = HostChange::default();
-                change.set.once = Some(name(&image)?);
+                change.set.once = Some(name(&image)?.into());
                 api.set_host(&key(&who)?, &change).await?;
                 format!("{who} boots '{image}' the next time, and only then")
             }

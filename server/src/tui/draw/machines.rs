@@ -79,7 +79,7 @@ fn row(c: &Client) -> GridRow {
     };
     let cells = vec![
         rows::name(c),
-        h.image.clone().unwrap_or_else(|| "-".into()),
+        c.image(),
         c.phase().into(),
         done,
         now(down),
