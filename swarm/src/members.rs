@@ -57,7 +57,7 @@ impl Shared {
             state.picker.suspect([key]);
         }
         if let Some(deal) = &mut state.deal {
-            deal.join(key, now);
+            deal.join(key, crate::host(address.ip()), now);
         }
         state.conns.insert(key, conn.clone());
         self.joined.notify_one();

@@ -111,7 +111,7 @@ impl Node {
         self.picker.join(key, server);
         self.picker.choke(key, false);
         if let Some(deal) = &mut self.deal {
-            deal.join(key, now);
+            deal.join(key, std::net::Ipv4Addr::from(key as u32).into(), now);
         }
     }
 

@@ -16,20 +16,15 @@
 //! that. It differs from super-seeding (BEP 16) in that it waits for no proof of
 //! spreading, only for the arrival of what it dealt.
 
-use super::{Bits, Meter, Pace, PeerKey};
+use super::{Bits, Meter, Pace, PeerKey, budget::Budget};
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 /// Pieces that a machine is shown ahead of what it has fetched, and those that it fetches in [`RUN`] besides.
 const AHEAD: u32 = 2;
 /// The same for a client that asks only now and then (Transmission: twice a second).
 const FAR_AHEAD: u32 = 16;
 const RUN: Duration = Duration::from_millis(250);
-/// What is dealt and not fetched yet, of all machines together: no more than they fetch in this time (or
-/// twice the time that a piece takes), or so many pieces.
-/// With more, half of the payload would be promised at once in a large room, in an order that nobody chose.
-const OUT: Duration = Duration::from_millis(500);
-const LEAST_OUT: f64 = 16.0;
 /// What a machine was dealt that has fetched none of it for so long, or four times as long as usual, does not count.
 const STALLED: Duration = Duration::from_secs(2);
 /// How often is looked who has stalled.
@@ -43,6 +38,7 @@ const NEVER_LATE: Duration = Duration::from_millis(500);
 const ALONE: Duration = Duration::from_secs(1);
 
 struct Machine {
+    host: IpAddr,
     /// It asks only now and then.
     seldom: bool,
     has: Bits,
@@ -81,6 +77,8 @@ impl Machine {
 struct Dealt {
     to: PeerKey,
     at: Duration,
+    /// How many had it before, and were late. Each has half the time of the one before.
+    times: u32,
 }
 
 /// See the module's text.
@@ -95,11 +93,9 @@ pub struct Deal {
     machines: HashMap<PeerKey, Machine>,
     /// From dealing to arrival, as of late.
     usual: Duration,
-    /// Shown to those who count and not fetched yet, and when it was last looked who counts.
-    out: u32,
+    /// What is shown and not fetched yet, and when it was last looked who counts.
+    budget: Budget,
     looked: Duration,
-    /// What all fetch of what they are shown.
-    fetched: Meter,
     rng: SmallRng,
 }
 
@@ -116,17 +112,17 @@ impl Deal {
             holders: vec![0; pieces as usize],
             machines: HashMap::new(),
             usual: NEVER_LATE,
-            out: 0,
+            budget: Budget::default(),
             looked: Duration::ZERO,
-            fetched: Meter::default(),
             rng,
         }
     }
 
-    /// A machine comes, and has nothing yet.
-    pub fn join(&mut self, key: PeerKey, now: Duration) {
+    /// A machine of a host ([`crate::host`]) comes, and has nothing yet.
+    pub fn join(&mut self, key: PeerKey, host: IpAddr, now: Duration) {
         let none = || Bits::none(self.pieces);
         let machine = Machine {
+            host,
             seldom: false,
             has: none(),
             shown: none(),
@@ -140,6 +136,7 @@ impl Deal {
             neighbours: false,
         };
         self.machines.insert(key, machine);
+        self.budget.join(host);
     }
 
     /// The usual pace of machines: the median, since what they say is nobody's word.
@@ -152,9 +149,8 @@ impl Deal {
     /// A machine is slow to ask for what it is shown: show it more at a time.
     pub fn is_slow_to_ask(&mut self, key: PeerKey) {
         if let Some(machine) = self.machines.get_mut(&key) {
-            machine.seldom = true;
-            self.out -= machine.counted();
-            machine.counts = false;
+            (machine.seldom, machine.counts) = (true, false);
+            self.recount();
         }
     }
 
@@ -174,11 +170,10 @@ impl Deal {
             return;
         }
         if machine.shown.has(piece) {
-            self.out -= u32::from(machine.counts);
+            self.budget.fetched(machine.host, machine.counts, now);
             machine.open -= 1;
             machine.moved = now;
             machine.fetched.add(now, 1);
-            self.fetched.add(now, 1);
         }
         self.holders[piece as usize] += 1;
         if let Some(dealt) = self.pending.remove(&piece) {
@@ -201,7 +196,7 @@ impl Deal {
     /// A machine is gone. What only it had, or was dealt, is dealt again first.
     pub fn leave(&mut self, key: PeerKey) {
         let Some(machine) = self.machines.remove(&key) else { return };
-        self.out -= machine.counted();
+        self.budget.leave(machine.host, machine.open, machine.counted());
         for piece in machine.has.iter() {
             self.holders[piece as usize] -= 1;
             if self.holders[piece as usize] == 0 {
@@ -240,7 +235,8 @@ impl Deal {
                 break;
             };
             if self.holders[piece as usize] == 0 {
-                self.pending.insert(piece, Dealt { to: key, at: now });
+                let times = self.pending.get(&piece).map_or(0, |d| d.times + 1);
+                self.pending.insert(piece, Dealt { to: key, at: now, times });
             }
             let Some(machine) = self.machines.get_mut(&key) else { break };
             machine.shown.insert(piece);
@@ -248,7 +244,7 @@ impl Deal {
                 machine.moved = now;
             }
             machine.open += 1;
-            self.out += u32::from(machine.counts);
+            self.budget.open(machine.host, machine.counts);
             show.push(piece);
         }
         show
@@ -259,9 +255,8 @@ impl Deal {
         if now.saturating_sub(self.looked) >= LOOKED {
             self.look(now);
         }
-        let most = (self.fetched.rising(now) * OUT.max(self.usual * 2).as_secs_f64()).max(LEAST_OUT);
-        let seldom = self.machines.get(&key).is_some_and(|m| m.seldom);
-        seldom || f64::from(self.out) < most
+        let Some(machine) = self.machines.get(&key) else { return false };
+        machine.seldom || self.budget.may(machine.host, self.usual, now)
     }
 
     /// See who has stalled.
@@ -271,7 +266,11 @@ impl Deal {
         for machine in self.machines.values_mut() {
             machine.counts = !machine.seldom && now.saturating_sub(machine.moved) <= late;
         }
-        self.out = self.machines.values().map(Machine::counted).sum();
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.budget.recount(self.machines.values().map(|m| (m.host, m.counted())));
     }
 
     /// The next that was never dealt.
@@ -287,7 +286,8 @@ impl Deal {
     }
 
     fn is_late(&self, dealt: &Dealt, now: Duration) -> bool {
-        now.saturating_sub(dealt.at) > self.lateness()
+        now.saturating_sub(dealt.at) > self.lateness() / 2_u32.saturating_pow(dealt.times)
+            || self.machines.get(&dealt.to).is_some_and(|m| self.budget.leaves(m.host))
     }
 
     fn lateness(&self) -> Duration {

@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! [`Deal`] on a simulated clock.
 
-use super::*;
+use super::{super::budget::LEAST_OUT, *};
 use proptest::prelude::*;
 use std::collections::{BTreeSet, VecDeque};
 
 const MS: Duration = Duration::from_millis(1);
 
+/// A machine at an address of its own.
+fn join(deal: &mut Deal, key: PeerKey, now: Duration) {
+    deal.join(key, at(key), now);
+}
+
+fn at(key: PeerKey) -> IpAddr {
+    std::net::Ipv4Addr::from(0x0a00_0000 + key as u32).into()
+}
+
 /// `n` machines, numbered from 0.
 fn deal(pieces: u32, n: u64) -> Deal {
     let mut deal = Deal::new(pieces, 1);
-    (0..n).for_each(|m| deal.join(m, Duration::ZERO));
+    (0..n).for_each(|m| join(&mut deal, m, Duration::ZERO));
     deal
 }
 
@@ -152,7 +161,7 @@ fn neighbour_gives(rate: u32) -> (u32, f64) {
         open.pop_front().into_iter().for_each(|p| deal.has(0, p, now));
         now += MS * 10;
     }
-    deal.join(1, now);
+    join(&mut deal, 1, now);
     let (began, mut served, mut turn) = (now, 0, 0);
     open.clear();
     while !complete(&deal, 1) {
@@ -195,7 +204,7 @@ fn whoever_claims_everything_and_gives_nothing_starves_nobody() {
 fn a_bitfield_says_nothing_about_a_pace() {
     let mut deal = deal(100, 1);
     (0..100).for_each(|p| deal.had(0, p, MS));
-    deal.join(1, MS);
+    join(&mut deal, 1, MS);
     assert_eq!(deal.machines[&1].pace.known(), None);
     assert_eq!(deal.show(1, MS).len() as u32, AHEAD, "and it is served");
 }
@@ -261,7 +270,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Join(m) if deal.machines.contains_key(&m) => {}
-                Op::Join(m) => deal.join(m, now),
+                Op::Join(m) => join(&mut deal, m, now),
                 Op::Leave(m) => deal.leave(m),
                 Op::Has(m, p) => deal.has(m, p, now),
                 Op::Fetch(m) => {
@@ -280,7 +289,7 @@ proptest! {
                 let open = s.shown.iter().filter(|p| !s.has.has(*p)).count();
                 prop_assert_eq!(s.open as usize, open, "open of {}", m);
             }
-            prop_assert_eq!(deal.out, machines.values().map(Machine::counted).sum::<u32>());
+            prop_assert_eq!(deal.budget.counted(), machines.values().map(Machine::counted).sum::<u32>());
             let stack: BTreeSet<u32> = deal.stack.iter().copied().collect();
             for p in 0..PIECES {
                 let holders = machines.values().filter(|s| s.has.has(p)).count();
@@ -292,7 +301,7 @@ proptest! {
             }
         }
         // Whatever has happened: who is served alone from now on gets everything.
-        deal.join(99, now);
+        join(&mut deal, 99, now);
         for _ in 0..200 {
             now += Duration::from_secs(60);
             for p in deal.show(99, now) {
@@ -320,7 +329,7 @@ fn those_who_stall_or_ask_seldom_do_not_stop_the_deal() {
         (0..100).for_each(|m| _ = deal.show(m, now));
         now += LOOKED;
     }
-    deal.join(100, now);
+    join(&mut deal, 100, now);
     while !complete(&deal, 100) {
         let shown = deal.show(100, now);
         shown.into_iter().for_each(|p| deal.has(100, p, now));
@@ -335,4 +344,47 @@ fn who_asks_seldom_is_shown_more_at_a_time() {
     deal.is_slow_to_ask(1);
     assert_eq!(deal.show(0, Duration::ZERO).len() as u32, AHEAD);
     assert_eq!(deal.show(1, Duration::ZERO).len() as u32, FAR_AHEAD);
+}
+
+/// `hosts` hosts with `each` connections fetch one piece that they are shown, on each, and call again after `stays` ms.
+/// One machine beside them fetches all that it is shown. A host gets a piece each 20 ms. How long 200 pieces take.
+fn beside_those_who_fetch_nothing(hosts: u64, each: u64, stays: u32) -> Duration {
+    let mut deal = deal(200, 0);
+    let honest = 1_000_000;
+    let (mut now, mut open) = (Duration::ZERO, VecDeque::new());
+    let others: Vec<u64> = (0..hosts * each).collect();
+    for step in 0.. {
+        let mut turns = vec![1; hosts as usize];
+        for other in &others {
+            let turn = &mut turns[(other / each) as usize];
+            if (step + *other as u32 * 7).is_multiple_of(stays / 20) {
+                deal.leave(*other);
+                deal.join(*other, at(other / each), now);
+            }
+            let shown = deal.show(*other, now);
+            if *turn > 0 && deal.machines.get(other).is_some_and(|m| m.has.is_empty()) {
+                *turn -= shown.len().min(1);
+                shown.first().into_iter().for_each(|p| deal.has(*other, *p, now));
+            }
+        }
+        if step == 50 {
+            join(&mut deal, honest, now);
+        }
+        open.extend(deal.show(honest, now));
+        open.pop_front().into_iter().for_each(|p| deal.has(honest, p, now));
+        if complete(&deal, honest) {
+            break;
+        }
+        now += MS * 20;
+        assert!(now < Duration::from_secs(600), "{} of 200", deal.machines[&honest].has.count());
+    }
+    now - MS * 1000
+}
+
+#[test]
+fn a_host_that_fetches_nothing_does_not_hold_the_deal_up() {
+    for (hosts, each, stays) in [(1, 100, 5000), (1, 100, 500), (8, 60, 5000), (8, 60, 1000)] {
+        let took = beside_those_who_fetch_nothing(hosts, each, stays);
+        assert!(took < MS * 200 * 20 * 3 / 2, "{hosts} hosts, {each} connections, {stays} ms: {took:?}");
+    }
 }

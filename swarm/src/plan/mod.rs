@@ -6,6 +6,7 @@
 
 mod bits;
 mod blame;
+mod budget;
 mod deal;
 mod effort;
 mod flight;

