@@ -70,7 +70,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     assert_eq!(loaded.broken, Vec::<String>::new());
     state.set_library(loaded.library);
     let at = |a: &str| a.parse().expect("an address");
-    let ends = Ends { remote: at("10.0.0.9:5"), local: at("10.0.0.1:6980"), plain: None };
+    let ends = Ends { remote: at("10.0.0.9:5"), local: at("10.0.0.1:6980"), plain: None, user: None };
     let router = router(state.clone(), Over::Tcp).layer(MockConnectInfo(ends));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     World { state, router, runtime, dir }

@@ -112,7 +112,8 @@ pub fn boot(data: &[u8]) {
     let Ok(uri) = format!("/boot.ipxe?{query}").parse::<Uri>() else { return };
     let Ok(Query(asked)) = Query::<BootQuery>::try_from_uri(&uri) else { return };
     let at = |a: &str| a.parse().expect("an address");
-    let asker = asked.asker(Ends { remote: at("10.0.0.9:5"), local: at("10.0.0.1:6980"), plain: None });
+    let asker =
+        asked.asker(Ends { remote: at("10.0.0.9:5"), local: at("10.0.0.1:6980"), plain: None, user: None });
     asker.uuid.iter().chain(&asker.serial).chain(&asker.hostname).for_each(|word| shape::one_line(word));
     let mut hosts = Hosts::default();
     let key = asker

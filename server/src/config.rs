@@ -32,6 +32,53 @@ pub struct Config {
     pub keys: Keys,
 }
 
+/// One setting of a running server that counts after a restart only.
+type Fixed = (&'static str, fn(&Config, &Config) -> bool);
+
+/// All of them: the rest is read again at SIGHUP.
+const FIXED: [Fixed; 12] = [
+    ("[catalogue] dir", |a, b| a.catalogue.dir != b.catalogue.dir),
+    ("[catalogue] sources", |a, b| a.catalogue.sources != b.catalogue.sources),
+    ("[serve] listen", |a, b| a.serve.listen != b.serve.listen),
+    ("[serve] peer-port", |a, b| a.serve.peer_port != b.serve.peer_port),
+    ("[serve] up", |a, b| a.serve.up != b.serve.up),
+    ("[serve] seed", |a, b| a.serve.seed != b.serve.seed),
+    ("[serve] seeder", |a, b| a.serve.seeder != b.serve.seeder),
+    ("[serve] socket", |a, b| a.serve.socket != b.serve.socket),
+    ("[serve] tls-listen", |a, b| a.serve.tls_listen != b.serve.tls_listen),
+    ("[serve] tls-cert", |a, b| a.serve.tls_cert != b.serve.tls_cert),
+    ("[serve] tls-key", |a, b| a.serve.tls_key != b.serve.tls_key),
+    ("[boot] agent", |a, b| a.boot.agent != b.boot.agent),
+];
+
+impl Config {
+    /// These settings with what a running server can take of others.
+    pub fn renewed(&self, new: &Config) -> Config {
+        let Config { catalogue, serve, tracker, boot, keys } = new.clone();
+        Config {
+            catalogue: Catalogue {
+                keep_versions: catalogue.keep_versions,
+                keep_size: catalogue.keep_size,
+                ..self.catalogue.clone()
+            },
+            serve: Serve {
+                payload: serve.payload,
+                machines: serve.machines,
+                names: serve.names,
+                ..self.serve.clone()
+            },
+            tracker,
+            boot: Boot { agent: self.boot.agent.clone(), ..boot },
+            keys,
+        }
+    }
+
+    /// Which of the others' settings it cannot take.
+    pub fn fixed(&self, new: &Config) -> Vec<&'static str> {
+        FIXED.iter().filter(|(_, differs)| differs(self, new)).map(|(name, _)| *name).collect()
+    }
+}
+
 /// `[catalogue]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]

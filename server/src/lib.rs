@@ -13,7 +13,7 @@
 //! | boot loaders' files, as text | [`ipxe`], [`grub`] |
 //! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`operations`] |
 //! | images: made, fetched, verified, signed, kept | [`import`], [`sources`], [`fetch`], [`catalogue`], [`keys`], [`library`], [`family`], [`addon`], [`command_line`] |
-//! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`] and small ones |
+//! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`], [`trail`] and small ones |
 
 pub mod addon;
 pub mod api;
@@ -63,6 +63,7 @@ pub mod tls;
 pub mod token;
 pub mod tool;
 pub mod tracker;
+pub mod trail;
 pub mod tui;
 pub mod wake;
 pub mod watch;

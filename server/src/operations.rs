@@ -6,7 +6,7 @@ use crate::{
     catalogue::{Catalogue, ImageChange, entries::EntriesFolder},
     clients::{Client, MachinesFile},
     config::Config,
-    hosts::{self, Bootable, EntryKey, HostChange, Hosts},
+    hosts::{self, Bootable, EntryKey, HostChange, HostChanges, Hosts},
     keys::{CatalogueSigner, Folder},
     wake,
 };
@@ -67,6 +67,14 @@ impl Disk {
             client.group = choice.group.map(|g| g.to_string());
         }
         Ok(clients)
+    }
+
+    /// Change many entries: all of them, or none.
+    pub fn change_hosts(&self, changes: &HostChanges) -> Result<Hosts> {
+        self.hosts.change(|hosts| {
+            let images = self.bootable().map_err(|e| format!("{e:#}"))?;
+            changes.apply(hosts, &images)
+        })
     }
 
     /// Change the entry of a machine or a group.

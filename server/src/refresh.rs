@@ -17,7 +17,7 @@ use std::{
 /// Bring images and machines up to date with the disk.
 pub fn refresh(state: &ServerState) {
     let mut told = state.told();
-    if look(&Catalogue::at(&state.config.catalogue.dir), state, &mut told.images) {
+    if look(&Catalogue::at(&state.config().catalogue.dir), state, &mut told.images) {
         told.pruned = None;
     }
     let version = state.store.version();
@@ -29,7 +29,7 @@ pub fn refresh(state: &ServerState) {
         }
         told.hosts = Some(version);
     }
-    let folder = EntriesFolder::at(&state.config.catalogue.dir);
+    let folder = EntriesFolder::at(&state.config().catalogue.dir);
     let version = folder.version();
     if told.entries != Some(version) {
         let (entries, broken) = folder.load();
@@ -52,7 +52,7 @@ fn prune(state: &ServerState, told: &mut KnownFaults) {
     told.pruned = Some(now);
     // Those that were known before the start have not spoken yet.
     let clients = state.list_clients(now);
-    let (disk, keep) = (state.disk(), Retention::of(&state.config));
+    let (disk, keep) = (state.disk(), Retention::of(&state.config()));
     let remove = move || match disk.prune(&keep, &clients) {
         Ok(removed) => removed.iter().for_each(|image| {
             tracing::info!(

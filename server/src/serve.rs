@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use bootspec::text::count;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
-    io,
+    io::{self, IsTerminal},
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
     time::sleep,
 };
@@ -43,11 +43,16 @@ const GRACE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 const AT_LAST: Duration = Duration::from_secs(6);
 
-/// Serve until SIGTERM or SIGINT.
-pub async fn serve(config: Config) -> Result<()> {
+/// Reads the settings again.
+pub type Again = Box<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// Serve until SIGTERM or SIGINT. `again`: for SIGHUP.
+pub async fn serve(config: Config, again: Again) -> Result<()> {
     raise_file_limit();
     // Before READY: who is told that we are ready may stop us at once.
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // A terminal that goes away ends the server, as it ends every program in it.
+    let hup = if io::stderr().is_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
     end_at_last()?;
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
@@ -70,6 +75,9 @@ pub async fn serve(config: Config) -> Result<()> {
     parts.spawn(fetch(state.clone(), stop.clone()));
     parts.spawn(watch_rates(state.clone(), stop.clone()));
     parts.spawn(keep_machines(state.clone(), stop.clone()));
+    if let Some(hup) = hup {
+        parts.spawn(reload(hup, again, state.clone(), stop.clone()));
+    }
     if let Some(engine) = engine {
         parts.spawn(seed(Seeder::new(engine), state.clone(), stop.clone()));
     }
@@ -87,7 +95,7 @@ pub async fn serve(config: Config) -> Result<()> {
     tracing::info!(
         "listening on http://{address}, {} in {}",
         count(state.library().len(), "image"),
-        state.config.catalogue.dir.display()
+        state.config().catalogue.dir.display()
     );
     notify("READY=1");
 
@@ -147,6 +155,25 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 async fn follow(state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
         refresh(&state);
+    }
+}
+
+/// Read the settings again at each SIGHUP. With a file that cannot be used, those from before go on.
+async fn reload(mut hup: Signal, again: Again, state: Arc<ServerState>, stop: CancellationToken) {
+    while stop.run_until_cancelled(hup.recv()).await.is_some() {
+        match again() {
+            Ok(config) => {
+                let fixed = state.set_config(config);
+                tracing::info!("server.toml was read again");
+                if !fixed.is_empty() {
+                    tracing::warn!("these settings count after a restart: {}", fixed.join(", "));
+                }
+                refresh(&state);
+            }
+            Err(e) => {
+                tracing::error!("server.toml was not read again, the settings from before go on: {e:#}")
+            }
+        }
     }
 }
 

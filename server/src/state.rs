@@ -32,8 +32,7 @@ pub const KEEP: Duration = Duration::from_secs(600);
 
 /// The running server.
 pub struct ServerState {
-    /// The settings.
-    pub config: Config,
+    config: RwLock<Arc<Config>>,
     /// The port on which our seeder really listens.
     pub peer_port: u16,
     /// What goes with initrds that lack our agent.
@@ -48,7 +47,7 @@ pub struct ServerState {
     pub store: hosts::HostsFile,
     /// What is being fetched.
     pub fetches: Arc<Jobs>,
-    /// What this server is called.
+    /// What this server is called, besides the names in the settings.
     pub names: Vec<String>,
     /// The secrets of boots.
     pub tickets: Tickets,
@@ -123,7 +122,7 @@ impl ServerState {
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
         let addons = Addons::of(&config);
-        let names = [own_names(), config.serve.names.clone()].concat();
+        let names = own_names();
         let tickets = Tickets::at(&config.catalogue.dir);
         let fetches = Arc::new(Jobs::new(FetchDirs::of(&config)));
         let kept = MachinesFile::at(&config.catalogue.dir);
@@ -134,7 +133,7 @@ impl ServerState {
         }
         ServerState {
             store: hosts::HostsFile::at(&config.catalogue.dir),
-            config,
+            config: RwLock::new(Arc::new(config)),
             peer_port,
             addons,
             started: Instant::now(),
@@ -157,9 +156,21 @@ impl ServerState {
         }
     }
 
+    /// The settings.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these are the settings, as far as a running server can change them. Which ones it cannot.
+    pub fn set_config(&self, new: Config) -> Vec<&'static str> {
+        let (now, fixed) = (self.config().renewed(&new), self.config().fixed(&new));
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        fixed
+    }
+
     /// Images and machines on the disk, to change them.
     pub fn disk(&self) -> Disk {
-        Disk::of(&self.config)
+        Disk::of(&self.config())
     }
 
     /// What was wrong. While it is held, nobody else looks at the disk.
@@ -175,7 +186,7 @@ impl ServerState {
     /// The image that machines boot of which nothing else is set: by hosts.toml, else by server.toml.
     pub fn default_image(&self) -> Option<ImageName> {
         let said = self.hosts().default_image().map(|image| image.name.clone());
-        said.or_else(|| self.config.boot.default.clone())
+        said.or_else(|| self.config().boot.default.clone())
     }
 
     /// From now on this was said of them.

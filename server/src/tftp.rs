@@ -14,7 +14,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Write what has changed, if the folder is there.
 pub fn refresh(state: &ServerState) -> Result<()> {
-    let folder = state.config.catalogue.dir.join(grub::IN_CATALOGUE);
+    let config = state.config();
+    let folder = config.catalogue.dir.join(grub::IN_CATALOGUE);
     if !folder.is_dir() {
         return Ok(());
     }
@@ -25,7 +26,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
         let addon = state.addons.get(family)?;
         put(&folder, &format!("addon-{name}"), &addon)?;
     }
-    let boot = &state.config.boot;
+    let boot = &config.boot;
     let text = grub::config(
         &Menu {
             host: "this server",
@@ -40,7 +41,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
             stage: &|_| Stage::Image,
             phase_one: &|m| m.kernel.size + m.initrd.size + state.addons.size(m.family),
         },
-        Way::Tftp { port: state.config.serve.listen.port() },
+        Way::Tftp { port: config.serve.listen.port() },
     );
     put(&folder, "grub.cfg", text.as_bytes())
 }

@@ -39,11 +39,15 @@ pub fn resolve(target: &str, hosts: &Hosts, clients: &[Client]) -> Result<Vec<Ma
     }
     let chosen = |c: &Client| choose(hosts, &asker(c));
     let known = hosts.entries.iter().filter_map(|(k, e)| match (k, &key) {
-        (EntryKey::Mac(mac), EntryKey::Group(group)) if e.group.as_ref() == Some(group) => Some(*mac),
+        (EntryKey::Mac(mac), EntryKey::Group(group))
+            if e.group.as_ref().is_some_and(|g| hosts.is_within(g, group)) =>
+        {
+            Some(*mac)
+        }
         _ => None,
     });
     let heard = clients.iter().filter(|c| match &key {
-        EntryKey::Group(group) => chosen(c).group.as_ref() == Some(group),
+        EntryKey::Group(group) => chosen(c).group.is_some_and(|g| hosts.is_within(&g, group)),
         key => chosen(c).key.as_ref() == Some(key),
     });
     let all: BTreeSet<Mac> = known.chain(heard.filter_map(mac)).collect();

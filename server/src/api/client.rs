@@ -8,7 +8,7 @@ use crate::{
     clients::Client,
     config::Config,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{EntryKey, HostChange},
+    hosts::{EntryKey, HostChange, HostChanges},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName, ImageRef};
@@ -125,6 +125,11 @@ impl Api {
     /// Say something of a machine or a group.
     pub async fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<HostRow> {
         self.ask(Method::PUT, &format!("/api/v1/hosts/{}", escaped(&key.to_string())), Some(change)).await
+    }
+
+    /// Change many entries: all of them, or none.
+    pub async fn change_hosts(&self, changes: &HostChanges) -> Result<Vec<HostRow>> {
+        self.ask(Method::POST, "/api/v1/hosts", Some(changes)).await
     }
 
     /// Forget what was said of a machine or a group.

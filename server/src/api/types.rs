@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// A changing request's body has at most so many bytes.
 pub const MAX_BODY: usize = 64 * 1024;
+/// One that changes many entries of machines.
+pub const MAX_BODIES: usize = 8 << 20;
 
 /// How the server is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,11 +7,13 @@ use crate::{
     catalogue::ImageChange,
     clients::Client,
     config::Config,
-    hosts::{EntryKey, HostChange, Hosts},
+    hosts::{EntryKey, HostChanges, Hosts},
     operations::{self, Disk},
+    trail,
 };
 use anyhow::Result;
 use bootspec::ImageName;
+use std::collections::BTreeSet;
 
 /// Who does it.
 pub enum Backend {
@@ -57,22 +59,17 @@ impl Backend {
         }
     }
 
-    /// Say something of a machine or a group.
-    pub fn set_host(&self, key: &EntryKey, change: &HostChange) -> Result<HostRow> {
+    /// Change many entries, all of them or none. Those that changed.
+    pub fn change_hosts(&self, changes: &HostChanges) -> Result<Vec<HostRow>> {
         match self {
-            Backend::Server(api) => block_on(api.set_host(key, change)),
+            Backend::Server(api) => block_on(api.change_hosts(changes)),
             Backend::Disk(disk) => {
-                let hosts = disk.set_host(key, change)?;
-                Ok(HostRow { key: key.clone(), entry: hosts.entries.get(key).cloned().unwrap_or_default() })
+                let hosts = disk.change_hosts(changes)?;
+                trail::tell(&format!("hosts.toml: {}", shown(changes)));
+                let keys: BTreeSet<&EntryKey> = changes.keys().collect();
+                let entry = |key| hosts.entries.get(key).cloned().unwrap_or_default();
+                Ok(keys.into_iter().map(|key| HostRow { key: key.clone(), entry: entry(key) }).collect())
             }
-        }
-    }
-
-    /// Forget what was said of a machine or a group.
-    pub fn unset_host(&self, key: &EntryKey) -> Result<()> {
-        match self {
-            Backend::Server(api) => block_on(api.unset_host(key)),
-            Backend::Disk(disk) => disk.unset_host(key).map(drop),
         }
     }
 
@@ -80,7 +77,14 @@ impl Backend {
     pub fn change_image(&self, name: &ImageName, change: &ImageChange) -> Result<()> {
         match self {
             Backend::Server(api) => block_on(api.change_image(name, change)).map(drop),
-            Backend::Disk(disk) => disk.change_image(name, change).map(drop),
+            Backend::Disk(disk) => {
+                disk.change_image(name, change)?;
+                trail::tell(&format!(
+                    "image '{name}': {}",
+                    serde_json::to_string(change).unwrap_or_default()
+                ));
+                Ok(())
+            }
         }
     }
 
@@ -91,4 +95,9 @@ impl Backend {
             Backend::Disk(disk) => operations::wake(target, &disk.hosts.load()?, &[]),
         }
     }
+}
+
+/// Changes, for the log.
+fn shown(changes: &HostChanges) -> String {
+    serde_json::to_string(&changes.changes).unwrap_or_default()
 }

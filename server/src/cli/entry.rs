@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     hosts::{EntryKey, HostEntry, Hosts, HostsFile},
     table::{Align, layout},
+    trail,
 };
 use anyhow::{Result, bail};
 use bootspec::ImageName;
@@ -87,6 +88,7 @@ impl EntryCommand {
                     );
                 }
                 folder.remove(&name)?;
+                trail::tell(&format!("entry '{name}' is removed"));
                 println!("entry '{name}' is removed");
                 Ok(())
             }
@@ -116,6 +118,7 @@ impl Add {
         let programs = programs.filter_map(|(name, path)| Some((name.to_owned(), path?)));
         let files: EntryFiles = programs.chain(initrds).collect();
         folder.add(&self.name, &entry, &files, self.replace)?;
+        trail::tell(&format!("entry '{}' is added: {}", self.name, entry.what()));
         println!("entry '{}': {}", self.name, entry.what());
         Ok(())
     }

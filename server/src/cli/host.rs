@@ -5,36 +5,37 @@ use super::backend::Backend;
 use crate::{
     api::types::HostRow,
     cli::run::print_json,
-    clients::Client,
     config::Config,
-    hosts::{EntryKey, Field, HostChange, HostEntry, Hosts, Name},
+    hosts::{EntryKey, Field, HostChange, HostChanges, HostEntry, Name, select, select::is_pattern},
     net::Subnet,
-    table::{Align, layout},
 };
 use anyhow::{Result, anyhow, bail};
 use bootspec::{ImageRef, text::clean};
 use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// Say which image a machine or a group boots, and how
     Set(Box<Set>),
     /// List machines and groups, and the machines that have asked and were never named
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Forget what was said of a machine or a group
+    List(super::host_list::List),
+    /// Remove the entries of machines or groups
     Unset {
-        /// The machine or group
-        who: String,
+        /// The machines or groups
+        #[arg(required = true)]
+        who: Vec<String>,
     },
     /// Switch machines on over the network (wake-on-LAN)
     Wake {
-        /// The machine or group
-        who: String,
+        /// The machines or groups
+        #[arg(required = true)]
+        who: Vec<String>,
     },
+    /// Add machines and groups from a table, /etc/ethers or dnsmasq's settings
+    Import(super::host_io::Import),
+    /// Write machines and groups as a table, as /etc/ethers or for dnsmasq
+    Export(super::host_io::Export),
 }
 
 #[derive(Debug, Args)]
@@ -47,10 +48,11 @@ WHO is one of:
   group:room1              a group; machines are in it by --group, by their name
                            or by their network
   default                  every machine of which nothing else was said
+  'pc[01-30]', 'pc-*'      several machines by their names; so do several WHO
 
-What a machine's own entry does not say comes from its group, then from
-default. Kernel parameters of all three are given, the machine's last. Without
-any image there is the menu.
+What a machine's own entry does not say comes from its group, then from the
+groups that this one is in, then from default. Kernel parameters of all of them
+are given, the machine's last. Without any image there is the menu.
 
 Examples:
   boottorrent host set default --image debian-live
@@ -58,11 +60,14 @@ Examples:
   boottorrent host set 52:54:00:12:34:56 --name pc1 --group room1
   boottorrent host set group:test --image lab@2 a new version for a few first
   boottorrent host set pc1 --param console=ttyS0
+  boottorrent host set 'pc[01-30]' pc99 --group room2
+  boottorrent host set group:room1 --group floor1    a group in a group
   boottorrent host set pc1 --once exam          the next boot, and only that one
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
-    /// The machine or group
-    who: String,
+    /// The machines or groups
+    #[arg(required = true)]
+    who: Vec<String>,
     /// The image that it boots; NAME@2 is one version of it (see `image history`)
     #[arg(long)]
     image: Option<ImageRef>,
@@ -72,7 +77,7 @@ pub struct Set {
     /// The machine's name, and its host name if it can be one
     #[arg(long)]
     name: Option<Name>,
-    /// The group that the machine is in
+    /// The group that the machine or group is in
     #[arg(long)]
     group: Option<Name>,
     /// The image of the next boot, and of no other
@@ -101,30 +106,51 @@ pub struct Set {
 impl HostCommand {
     pub fn run(self, config: &Config) -> Result<()> {
         let backend = match &self {
-            HostCommand::List { .. } => Backend::open_to_read(config)?,
+            HostCommand::List(_) | HostCommand::Export(_) => Backend::open_to_read(config)?,
             _ => Backend::open(config)?,
         };
-        let find = |who: &str| backend.hosts()?.find(who).map_err(|e| anyhow!(e));
         match self {
             HostCommand::Set(set) => set.run(&backend),
-            HostCommand::List { json } => list(&backend, json),
+            HostCommand::List(list) => list.run(&backend),
+            HostCommand::Import(import) => import.run(&backend),
+            HostCommand::Export(export) => export.run(&backend),
             HostCommand::Unset { who } => {
-                let key = find(&who)?;
-                backend.unset_host(&key)?;
-                println!("{key}: forgotten");
+                let keys = selected(&backend, &who)?;
+                backend.change_hosts(&HostChanges::forget(&keys))?;
+                keys.iter().for_each(|key| println!("{key}: forgotten"));
                 Ok(())
             }
-            HostCommand::Wake { who } => {
-                println!("sent for {}", backend.wake(&who)?.join(", "));
-                Ok(())
-            }
+            HostCommand::Wake { who } => wake(&backend, &who),
         }
     }
 }
 
+/// Whom the words mean.
+fn selected(backend: &Backend, who: &[String]) -> Result<Vec<EntryKey>> {
+    select(&backend.hosts()?, who).map_err(|e| anyhow!(e))
+}
+
+fn wake(backend: &Backend, who: &[String]) -> Result<()> {
+    let hosts = backend.hosts()?;
+    let mut sent = BTreeSet::new();
+    for word in who {
+        // A machine's own name counts as well, which the server knows.
+        match is_pattern(word) {
+            false => sent.extend(backend.wake(word)?),
+            true => {
+                for key in select(&hosts, std::slice::from_ref(word)).map_err(|e| anyhow!(e))? {
+                    sent.extend(backend.wake(&key.to_string())?);
+                }
+            }
+        }
+    }
+    println!("sent for {}", sent.into_iter().collect::<Vec<_>>().join(", "));
+    Ok(())
+}
+
 impl Set {
     fn run(self, backend: &Backend) -> Result<()> {
-        let key = backend.hosts()?.find(&self.who).map_err(|e| anyhow!(e))?;
+        let keys = selected(backend, &self.who)?;
         let menu = match (self.menu, self.no_menu) {
             (false, false) => None,
             (menu, _) => Some(menu),
@@ -142,15 +168,22 @@ impl Set {
         let change = HostChange { set, unset: self.clear };
         if change == HostChange::default() {
             bail!(
-                "nothing is said of '{key}': give --image, --param, --name, --group, --once or another option"
+                "nothing is said of '{}': give --image, --param, --name, --group, --once or another option",
+                self.who.join(" ")
             );
         }
-        let row = backend.set_host(&key, &change)?;
-        if self.json {
-            return print_json(&row);
+        if let Some(name) = change.set.name.as_ref().filter(|_| keys.len() > 1) {
+            bail!("{} machines cannot all be called '{name}': give --name to one of them", keys.len());
         }
-        println!("{}", clean(&sentence(&row), &[]));
-        Ok(())
+        let rows = backend.change_hosts(&HostChanges::same(&keys, &change))?;
+        match (self.json, &rows[..]) {
+            (true, [row]) => print_json(row),
+            (true, rows) => print_json(&rows),
+            (false, rows) => {
+                rows.iter().for_each(|row| println!("{}", clean(&sentence(row), &[])));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -172,105 +205,4 @@ fn sentence(row: &HostRow) -> String {
 
 fn subnets(e: &HostEntry) -> String {
     e.subnet.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-fn list(backend: &Backend, json: bool) -> Result<()> {
-    let (hosts, clients) = (backend.hosts()?, backend.clients()?);
-    if json {
-        let rows = hosts.entries.iter().map(|(k, e)| HostRow { key: k.clone(), entry: e.clone() });
-        return print_json(&rows.collect::<Vec<_>>());
-    }
-    print!("{}", render(&hosts, &clients));
-    Ok(())
-}
-
-fn render(hosts: &Hosts, clients: &[Client]) -> String {
-    let named = |c: &Client| hosts.entries.keys().any(|k| heard_as(k, c));
-    let strangers: Vec<&Client> = clients.iter().filter(|c| !named(c)).collect();
-    if hosts.entries.is_empty() && strangers.is_empty() {
-        return "nothing was said of any machine: all get the menu, or the one image; see `boottorrent host set --help`\n"
-            .into();
-    }
-    let head = ["WHO", "NAME", "GROUP", "IMAGE", "NEXT BOOT", "MENU", "PARAMETERS", "MACHINES", "NOW"]
-        .map(|h| (h, Align::Left));
-    let dash = |w: Option<String>| w.unwrap_or_else(|| "-".into());
-    let mut rows: Vec<Vec<String>> = hosts
-        .entries
-        .iter()
-        .map(|(key, e)| {
-            let heard = clients.iter().find(|c| heard_as(key, c));
-            let (prefix, subnet) =
-                (e.prefix.iter().map(|p| format!("{p}*")), e.subnet.iter().map(|s| s.to_string()));
-            let members: Vec<String> = prefix.chain(subnet).collect();
-            vec![
-                key.to_string(),
-                dash(e.name.as_ref().map(|n| n.to_string())),
-                dash(e.group.as_ref().map(|g| g.to_string())),
-                dash(e.image.as_ref().map(|i| i.to_string())),
-                dash(e.once.as_ref().map(|i| i.to_string())),
-                dash(e.menu.map(|m| if m { "yes" } else { "no" }.into())),
-                dash((!e.params.is_empty()).then(|| e.params.join(" "))),
-                dash((!members.is_empty()).then(|| members.join(" "))),
-                dash(heard.map(|c| c.phase().into())),
-            ]
-        })
-        .collect();
-    rows.extend(strangers.iter().map(|c| {
-        let address = c.heartbeat.address.clone().or(c.remote.map(|r| r.to_string()));
-        let none = || "-".to_owned();
-        let group = dash(c.group.clone());
-        vec![
-            c.heartbeat.id.clone(),
-            none(),
-            group,
-            none(),
-            none(),
-            none(),
-            none(),
-            dash(address),
-            c.phase().into(),
-        ]
-    }));
-    layout(&head, &rows)
-}
-
-/// Whether a machine that was heard is the one of a key.
-fn heard_as(key: &EntryKey, client: &Client) -> bool {
-    match key {
-        EntryKey::Mac(mac) => client.heartbeat.id == mac.to_string(),
-        EntryKey::Uuid(uuid) => client.uuid.as_ref() == Some(uuid),
-        EntryKey::Serial(serial) => client.serial.as_ref() == Some(serial),
-        EntryKey::Default | EntryKey::Group(_) => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bootspec::{Heartbeat, Phase};
-
-    #[test]
-    fn the_list() {
-        let hosts: Hosts = toml::from_str(
-            "[default]\nimage=\"lab\"\n[\"group:r\"]\nsubnet=[\"10.0.1.0/24\"]\nprefix=[\"pc-\"]\n[\"52:54:00:00:00:01\"]\nname=\"pc1\"\n\
-             group=\"r\"\nonce=\"memtest\"\nmenu=false\nparams=[\"a=1\",\"quiet\"]\n",
-        )
-        .unwrap();
-        let client = |id: &str, phase| Client {
-            heartbeat: Heartbeat { id: id.into(), phase, ..Default::default() },
-            remote: "10.0.1.9".parse().ok(),
-            ..Default::default()
-        };
-        let clients = [client("52:54:00:00:00:01", Phase::Seed), client("52:54:00:00:00:02", Phase::Loader)];
-        assert_eq!(
-            render(&hosts, &clients),
-            "\
-WHO                NAME  GROUP  IMAGE  NEXT BOOT  MENU  PARAMETERS  MACHINES          NOW
-default            -     -      lab    -          -     -           -                 -
-group:r            -     -      -      -          -     -           pc-* 10.0.1.0/24  -
-52:54:00:00:00:01  pc1   r      -      memtest    no    a=1 quiet   -                 booted
-52:54:00:00:00:02  -     -      -      -          -     -           10.0.1.9          loader
-"
-        );
-    }
 }

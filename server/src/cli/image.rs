@@ -13,6 +13,7 @@ use crate::{
     keys::{AskPassword, Folder},
     operations::Disk,
     table::{Align, layout},
+    trail,
 };
 use anyhow::{Result, bail};
 use bootspec::{
@@ -241,6 +242,8 @@ impl Add {
                 ..Request::default()
             },
         )?;
+        let ImageManifest { name, version, infohash, .. } = &added.manifest;
+        trail::tell(&format!("image '{name}': version {version} is added ({infohash})"));
         match json {
             true => print_json(&json_of(catalogue, &added.manifest)),
             false => {

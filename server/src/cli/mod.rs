@@ -7,6 +7,8 @@ mod doctor;
 mod entry;
 mod fetch;
 mod host;
+mod host_io;
+mod host_list;
 mod image;
 mod key;
 mod ltsp;
@@ -161,7 +163,7 @@ impl Cli {
             Command::Entry(entry) => entry.run(&config),
             Command::Host(host) => host.run(&config),
             Command::Key(key) => key.run(&config),
-            Command::Serve(serve) => serve.run(config),
+            Command::Serve(serve) => serve.run(config, move || self.common.config()),
             Command::Setup(setup) => setup.run(&config),
             Command::Source(source) => source.run(&config),
             Command::Status(status) => status.run(&config),

@@ -4,6 +4,7 @@
 use crate::{
     config::{Config, SeederKind},
     meter, serve,
+    tls::Tls,
 };
 use anyhow::{Context, Result};
 use bootspec::units::parse_rate;
@@ -22,7 +23,12 @@ Kinds of --seeder:
 Examples:
   boottorrent serve
   boottorrent serve --listen 10.0.0.1:6980 --up 50MB/s
-  boottorrent serve --no-seed --no-payload    booted machines serve the others")]
+  boottorrent serve --no-seed --no-payload    booted machines serve the others
+  boottorrent serve --check
+
+SIGHUP (systemctl reload boottorrent-server) reads the settings again. Some
+count after a restart only, which the log says. A file that cannot be used
+changes nothing.")]
 pub struct Serve {
     // Not a doc comment: rustdoc would take the address for a link.
     #[arg(
@@ -46,15 +52,43 @@ pub struct Serve {
     /// Do not give payloads over HTTP
     #[arg(long)]
     no_payload: bool,
+    /// Only check the settings: exits with 0 if `serve` could use them
+    #[arg(long)]
+    check: bool,
     /// The agent that goes with live ISOs [default: the installed one]
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
 }
 
 impl Serve {
-    pub fn run(self, mut config: Config) -> Result<()> {
+    /// `again` reads the settings once more.
+    pub fn run(
+        self,
+        config: Config,
+        again: impl Fn() -> Result<Config> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let config = self.over(config);
+        if self.check {
+            Tls::configured(&config.serve, config.serve.listen.port())?;
+            println!("the settings can be used");
+            return Ok(());
+        }
         log();
         meter::be_quiet();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        let served = runtime.block_on(serve::serve(config, Box::new(move || Ok(self.over(again()?)))));
+        // Blocking reads of the engine are not waited for.
+        runtime.shutdown_background();
+        served
+    }
+}
+
+impl Serve {
+    /// What was given with the command goes before the settings.
+    fn over(&self, mut config: Config) -> Config {
         let set = &mut config.serve;
         set.listen = self.listen.unwrap_or(set.listen);
         set.peer_port = self.peer_port.unwrap_or(set.peer_port);
@@ -62,15 +96,8 @@ impl Serve {
         set.seed &= !self.no_seed;
         set.seeder = self.seeder.unwrap_or(set.seeder);
         set.payload &= !self.no_payload;
-        config.boot.agent = self.agent.unwrap_or(config.boot.agent);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("starting the runtime")?;
-        let served = runtime.block_on(serve::serve(config));
-        // Blocking reads of the engine are not waited for.
-        runtime.shutdown_background();
-        served
+        config.boot.agent = self.agent.clone().unwrap_or(config.boot.agent);
+        config
     }
 }
 

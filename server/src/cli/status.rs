@@ -6,12 +6,18 @@ use crate::{
     api::{self, Api},
     clients::Client,
     config::Config,
+    hosts::{
+        EntryKey, Hosts, Name,
+        select::{self, is_pattern},
+    },
+    sources::glob::fits,
     status,
 };
-use anyhow::{Context, Result, bail};
-use bootspec::text;
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::{ImageRef, manifest::FIRST, text};
 use clap::Args;
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal, Write, stdout},
     time::Duration,
 };
@@ -22,15 +28,26 @@ Examples:
   boottorrent status
   boottorrent status --watch --server 10.0.0.1
   boottorrent status 52:54:00:12:34:56
+  boottorrent status 'pc[01-30]' --phase failed
+  boottorrent status --group room1 --watch
   boottorrent status --json | jq -r '.[] | select(.phase == \"failed\") | .error'")]
 pub struct Status {
-    /// One machine only, by its MAC address, name or host name: also what it said last
-    machine: Option<String>,
+    /// Only these machines, by MAC address, name or host name; of a single one also its last boots and its log
+    machine: Vec<String>,
+    /// Only machines of this group, or of a group in it
+    #[arg(long)]
+    group: Option<Name>,
+    /// Only machines with this image; NAME@2 is one version of it
+    #[arg(long)]
+    image: Option<ImageRef>,
+    /// Only machines in this phase: loader, download, booted, failed, gone or another
+    #[arg(long)]
+    phase: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
     /// Redraw each second until ^C
-    #[arg(long, conflicts_with = "machine")]
+    #[arg(long)]
     watch: bool,
     /// The server to ask [default: the one on this machine]
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -44,11 +61,19 @@ impl Status {
             server => Api::remote(&api::url(server, config))?,
         };
         block_on(async {
-            if let Some(machine) = &self.machine {
+            let single = !self.watch && self.group.is_none() && self.image.is_none() && self.phase.is_none();
+            if let [machine] = &self.machine[..]
+                && single
+                && !is_pattern(machine)
+            {
                 return one(&api, machine, self.json).await;
             }
+            let filter = self.filter(&api).await?;
             loop {
-                let clients = api.clients().await;
+                let mut clients = api.clients().await;
+                if let Ok(clients) = &mut clients {
+                    clients.retain(|c| filter.fits(c));
+                }
                 let text = match clients {
                     // A server that is started again is waited for.
                     Err(e) if self.watch => text::clean(&format!("{e:#}\n"), &['\n']).into_owned(),
@@ -66,6 +91,59 @@ impl Status {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         })
+    }
+}
+
+/// Which machines are shown.
+struct Filter {
+    /// Names, and patterns of names.
+    words: Vec<String>,
+    /// The group, and those in it.
+    groups: Option<BTreeSet<String>>,
+    image: Option<ImageRef>,
+    phase: Option<String>,
+}
+
+impl Status {
+    async fn filter(&self, api: &Api) -> Result<Filter> {
+        let mut words = Vec::new();
+        for word in &self.machine {
+            match word.contains('[') {
+                true => words.extend(select::expand(word).map_err(|e| anyhow!(e))?),
+                false => words.push(word.clone()),
+            }
+        }
+        let groups = match &self.group {
+            None => None,
+            Some(group) => {
+                let rows = api.hosts().await?;
+                let hosts = Hosts { entries: rows.into_iter().map(|r| (r.key, r.entry)).collect() };
+                if !hosts.entries.contains_key(&EntryKey::Group(group.clone())) {
+                    bail!("there is no group '{group}': `boottorrent host list 'group:*'` lists the groups");
+                }
+                let all = hosts.entries.keys().filter_map(|key| match key {
+                    EntryKey::Group(name) if hosts.is_within(name, group) => Some(name.to_string()),
+                    _ => None,
+                });
+                Some(all.collect())
+            }
+        };
+        Ok(Filter { words, groups, image: self.image.clone(), phase: self.phase.clone() })
+    }
+}
+
+impl Filter {
+    fn fits(&self, c: &Client) -> bool {
+        let names = [Some(&c.heartbeat.id), c.name.as_ref(), c.heartbeat.hostname.as_ref()];
+        let named = |word: &String| names.into_iter().flatten().any(|name| fits(word, name));
+        let image = |i: &ImageRef| {
+            c.heartbeat.image.as_deref() == Some(i.name.as_str())
+                && i.version.is_none_or(|v| c.image_version.unwrap_or(FIRST) == v)
+        };
+        (self.words.is_empty() || self.words.iter().any(named))
+            && self.groups.as_ref().is_none_or(|all| c.group.as_ref().is_some_and(|g| all.contains(g)))
+            && self.image.as_ref().is_none_or(image)
+            && self.phase.as_ref().is_none_or(|p| p == c.phase())
     }
 }
 

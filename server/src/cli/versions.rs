@@ -11,6 +11,7 @@ use crate::{
     keys::{AskPassword, Folder},
     operations::Disk,
     table::{Align, layout},
+    trail,
 };
 use anyhow::{Context, Result, bail};
 use bootspec::{ImageManifest, ImageName, ImageRef, text::count, units::human_size};
@@ -154,6 +155,7 @@ pub fn switch(config: &Config, name: &ImageName, version: u32) -> Result<()> {
     }
     let catalogue = Disk::of(config).catalogue.signed_by(Folder::of(config).hand(AskPassword::Terminal)?);
     let done = catalogue.make_current(name, Some(version))?;
+    trail::tell(&format!("image '{name}': version {version} is the current one"));
     if let Some(note) = done.sealed.told() {
         println!("{note}");
     }
@@ -190,12 +192,13 @@ impl Remove {
         match (self.server.as_deref(), Backend::open(config)) {
             // It knows who runs the image, and it may be allowed what this user is not.
             (None, Ok(Backend::Server(api))) => block_on(api.remove_image(&self.image, self.force))?,
-            (Some(server), _) => {
-                let clients = || block_on(Api::remote(&api::url(Some(server), config))?.clients());
-                Disk::of(config).remove_image(&self.image, self.force, clients)?;
-            }
             // A server without a socket for us, or those that the last one knew.
-            (None, _) => Disk::of(config).remove_image(&self.image, self.force, || machines(config))?,
+            (server, _) => {
+                let asked = |server| block_on(Api::remote(&api::url(Some(server), config))?.clients());
+                let clients = || server.map_or_else(|| machines(config), asked);
+                Disk::of(config).remove_image(&self.image, self.force, clients)?;
+                trail::tell(&format!("image '{}' is removed", self.image));
+            }
         }
         println!("image '{}' removed", self.image);
         Ok(())

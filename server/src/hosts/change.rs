@@ -2,8 +2,8 @@
 //! What the admin changes in an entry, and what is refused.
 
 use super::{
-    entry::{HostEntry, Hosts},
-    key::EntryKey,
+    entry::{HostEntry, Hosts, MAX_DEPTH},
+    key::{EntryKey, Name},
 };
 use bootspec::{ImageName, ImageRef, Params, cmdline::check_append, smbios};
 use serde::{Deserialize, Serialize};
@@ -80,10 +80,11 @@ impl HostChange {
 
     fn check(&self, hosts: &Hosts, key: &EntryKey, images: &Bootable) -> Result<(), String> {
         let set = &self.set;
-        if !key.is_machine() && (set.name.is_some() || set.group.is_some() || set.once.is_some()) {
-            return Err(format!(
-                "'{key}' is no machine: a name, a group and a next boot are for one machine"
-            ));
+        if !key.is_machine() && (set.name.is_some() || set.once.is_some()) {
+            return Err(format!("'{key}' is not a machine: a name and a next boot are for one machine"));
+        }
+        if *key == EntryKey::Default && set.group.is_some() {
+            return Err("'default' cannot be in a group: it is for machines that are in none".into());
         }
         let nobodys = match key {
             EntryKey::Serial(serial) => !smbios::is_serial(serial),
@@ -114,6 +115,9 @@ impl HostChange {
                 "there is no group '{group}' yet: make it with `boottorrent host set group:{group} --image NAME`"
             ));
         }
+        if let (EntryKey::Group(inner), Some(group)) = (key, &set.group) {
+            check_nesting(hosts, inner, group)?;
+        }
         if let Some(name) = &set.name {
             let other = hosts.entries.iter().find(|(k, e)| *k != key && e.name.as_ref() == Some(name));
             if let Some((other, _)) = other {
@@ -128,6 +132,19 @@ impl HostChange {
             return Err(format!("'{key}' would get more than {MAX_PARAMS} values of one kind"));
         }
         set.params.iter().try_for_each(|p| check_param(p))
+    }
+}
+
+/// Whether a group can be in another one.
+fn check_nesting(hosts: &Hosts, inner: &Name, group: &Name) -> Result<(), String> {
+    if hosts.is_within(group, inner) {
+        return Err(format!(
+            "group '{inner}' cannot be in group '{group}', which is the same group or in it"
+        ));
+    }
+    match hosts.lineage(group).len() >= MAX_DEPTH {
+        true => Err(format!("group '{inner}' would be in more than {MAX_DEPTH} groups")),
+        false => Ok(()),
     }
 }
 
@@ -214,12 +231,17 @@ mod tests {
             (
                 "group:r",
                 r#"{"once":"lab"}"#,
-                "'group:r' is no machine: a name, a group and a next boot are for one machine",
+                "'group:r' is not a machine: a name and a next boot are for one machine",
             ),
             (
                 "default",
                 r#"{"prefix":["p"]}"#,
                 "'default' is no group: prefixes and subnets are for groups, as in group:room1",
+            ),
+            (
+                "default",
+                r#"{"group":"r"}"#,
+                "'default' cannot be in a group: it is for machines that are in none",
             ),
             ("default", r#"{"image":"x"}"#, "there is no image 'x': there are: exam, lab, memtest"),
             ("default", r#"{"image":"lab@2"}"#, "there is no version 2 of 'lab': its versions are 1, 3"),

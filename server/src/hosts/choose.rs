@@ -38,11 +38,13 @@ pub struct BootChoice {
     pub menu: bool,
     /// Whether `image` is for this one boot.
     pub once: bool,
-    /// Kernel parameters: everybody's, then the group's, then the machine's with its name, for the last one counts.
+    /// Kernel parameters: everybody's, then the groups', the nearest last, then the machine's with its name, for the last
+    /// one counts.
     pub params: Vec<String>,
 }
 
-/// Decide. The machine's own entry goes before its group's, and that before everybody's;
+/// Decide. The machine's own entry goes before its group's, that before those of the groups that it is in, and these before
+/// everybody's;
 /// a MAC address before a UUID before a serial number.
 pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
     let keys = [
@@ -55,8 +57,10 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
     let name = entry.and_then(|e| e.name.clone());
     let group = group(hosts, entry, name.as_ref().map(Name::as_str), asker);
     let everybody = hosts.entries.get(&EntryKey::Default);
+    let groups: Vec<&HostEntry> =
+        group.map(|(name, _)| hosts.lineage(name)).unwrap_or_default().into_iter().map(|(_, e)| e).collect();
 
-    let own_first = || entry.into_iter().chain(group.map(|(_, e)| e));
+    let own_first = || entry.into_iter().chain(groups.iter().copied());
     let (image, menu) = match own_first().find_map(|e| e.image.clone()) {
         Some(image) => (Some(image), own_first().find_map(|e| e.menu).unwrap_or(false)),
         // What is for everybody is what the menu starts by itself, unless it was said that there is none.
@@ -66,7 +70,8 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
         }
     };
     let of = |e: Option<&HostEntry>| e.map(|e| e.params.clone()).unwrap_or_default();
-    let params = [of(everybody), of(group.map(|(_, e)| e)), hostname(name.as_ref()), of(entry)].concat();
+    let of_groups = groups.iter().rev().flat_map(|e| e.params.clone()).collect();
+    let params = [of(everybody), of_groups, hostname(name.as_ref()), of(entry)].concat();
     let once = entry.and_then(|e| e.once.clone());
     BootChoice {
         key: own.map(|(k, _)| k.clone()),
@@ -140,6 +145,20 @@ mod tests {
         ["group:pc-new"]
         prefix = ["pc-new"]
         image = "new"
+        ["group:floor"]
+        image = "floor"
+        params = ["f=1", "a=5"]
+        ["group:lost-room"]
+        group = "floor"
+        params = ["a=6"]
+        ["group:round"]
+        group = "about"
+        ["group:about"]
+        group = "round"
+        ["52:54:00:00:00:05"]
+        group = "lost-room"
+        ["52:54:00:00:00:06"]
+        group = "round"
         ["52:54:00:00:00:01"]
         name = "pc-1"
         image = "own"
@@ -173,6 +192,8 @@ mod tests {
             (2, "", "", "10.0.1.1", "", "memtest once pc-new quiet a=0 boottorrent.hostname=pc-new2"),
             (3, "", "", "10.9.9.9", "", "room menu room1 quiet a=0 a=1"),
             (4, "", "", "10.0.1.1", "", "lab - quiet a=0"),
+            (5, "", "", "10.0.1.1", "", "floor lost-room quiet a=0 f=1 a=5 a=6"),
+            (6, "", "", "10.0.1.1", "", "lab menu round quiet a=0"),
             (9, uuid, "X 1", "10.0.1.1", "", "by-uuid room1 quiet a=0 a=1"),
             (1, uuid, "X 1", "10.0.1.1", "", "own menu pc quiet a=0 boottorrent.hostname=pc-1 a=2"),
             (9, "", "X 1", "10.0.2.1", "", "by-serial - quiet a=0"),

@@ -14,7 +14,7 @@ pub struct HostEntry {
     /// The machine's name. Machines only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// The group that the machine is in. Machines only.
+    /// The group that the machine, or the group, is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Name>,
     /// The image that is booted.
@@ -36,6 +36,9 @@ pub struct HostEntry {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subnet: Vec<Subnet>,
 }
+
+/// Groups in groups, at most.
+pub const MAX_DEPTH: usize = 16;
 
 /// All entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,24 @@ impl Hosts {
         let name =
             |k: &EntryKey, e: &HostEntry| e.name.as_ref().map_or_else(|| k.to_string(), |n| n.to_string());
         self.entries.iter().filter(|(_, e)| boots(e)).map(|(k, e)| name(k, e)).collect()
+    }
+
+    /// A group and the groups that it is in, the nearest first. A circle, which can only be made by hand, ends.
+    pub fn lineage(&self, group: &Name) -> Vec<(&Name, &HostEntry)> {
+        let mut all: Vec<(&Name, &HostEntry)> = Vec::new();
+        let mut next = Some(group);
+        while let Some(name) = next.filter(|n| all.len() < MAX_DEPTH && !all.iter().any(|(a, _)| a == n)) {
+            let found = self.entries.get_key_value(&EntryKey::Group(name.clone()));
+            let Some((EntryKey::Group(name), entry)) = found else { break };
+            all.push((name, entry));
+            next = entry.group.as_ref();
+        }
+        all
+    }
+
+    /// Whether a group is another one, or in it.
+    pub fn is_within(&self, group: &Name, other: &Name) -> bool {
+        group == other || self.lineage(group).iter().any(|(name, _)| *name == other)
     }
 
     /// The key that a person means: a key as it is written, or the name of a machine or a group that is known.

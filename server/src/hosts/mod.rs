@@ -6,17 +6,25 @@
 //! | what is said of a machine or a group | `entry` |
 //! | whom an entry is for | [`key`] |
 //! | what the admin changes in it | [`change`] |
+//! | and in many at once | [`bulk`] |
+//! | whom a word means that somebody types | [`select`](mod@select) |
+//! | lists of machines in other programs' files | [`lists`] |
 //! | where it is kept: `hosts.toml` in the catalogue's folder | [`store`] |
 //! | what a machine that asks will boot | [`choose`](mod@choose) |
 
+pub mod bulk;
 pub mod change;
 pub mod choose;
 mod entry;
 pub mod key;
+pub mod lists;
+pub mod select;
 pub mod store;
 
+pub use bulk::HostChanges;
 pub use change::{Bootable, Field, HostChange};
 pub use choose::{Asker, BootChoice, choose};
 pub use entry::{HostEntry, Hosts};
 pub use key::{EntryKey, Mac, Name};
+pub use select::select;
 pub use store::HostsFile;

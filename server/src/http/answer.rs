@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What every answer has, how something is refused, and how a body is read.
 
-use crate::{api::types::MAX_BODY, body::up_to, operations::InUse};
+use crate::{
+    api::types::{MAX_BODIES, MAX_BODY},
+    body::up_to,
+    operations::InUse,
+};
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -57,9 +61,9 @@ fn says_json(headers: &HeaderMap) -> bool {
 }
 
 /// How long a body may take.
-const BODY: Duration = Duration::from_secs(10);
+pub const BODY: Duration = Duration::from_secs(10);
 /// Bytes that are read of a body that is too large.
-const DROPPED: usize = 32 << 20;
+pub const DROPPED: usize = 32 << 20;
 
 /// What the body of a request is.
 pub struct Expected {
@@ -74,6 +78,10 @@ pub struct Expected {
 /// A request that changes something.
 pub const CHANGE: Expected =
     Expected { name: "request's body", limit: MAX_BODY, otherwise: "this request cannot be understood" };
+
+/// A request that changes many entries: ten thousand of them are smaller.
+pub const CHANGES: Expected =
+    Expected { name: "request's body", limit: MAX_BODIES, otherwise: "this request cannot be understood" };
 
 /// A machine's report.
 pub const HEARTBEAT: Expected =

@@ -68,7 +68,8 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let proven = asked.asker(ends).mac.filter(|_| secret.is_some());
     let (library, entries) = (state.library(), state.entries());
     let images = library.bootable(choice.image.as_ref());
-    let boot = &state.config.boot;
+    let config = state.config();
+    let boot = &config.boot;
     let chosen = choice.image.as_ref().map(|image| &image.name);
     let once =
         proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));

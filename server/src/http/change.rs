@@ -2,7 +2,7 @@
 //! The routes that change something: over the local socket, and over TCP for who has the token.
 
 use super::{
-    answer::{Answer, CHANGE, blocking, json},
+    answer::{Answer, CHANGE, CHANGES, blocking, json},
     site::SharedState,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     figures::image_row,
-    hosts::{EntryKey, HostChange},
+    hosts::{EntryKey, HostChange, HostChanges},
     operations,
     refresh::refresh,
 };
@@ -22,7 +22,7 @@ use axum::{
 };
 use bootspec::{ImageName, ImageRef};
 use serde::Deserialize;
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 pub async fn set_host(
     state: SharedState,
@@ -38,6 +38,21 @@ pub async fn set_host(
     let entry = hosts.entries.get(&key).cloned().unwrap_or_default();
     state.set_hosts(hosts);
     Ok(Json(HostRow { key, entry }))
+}
+
+/// Many entries at once, or none of them.
+pub async fn change_hosts(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<Vec<HostRow>>> {
+    let changes: HostChanges = json(&headers, body, &CHANGES).await?;
+    let disk = state.disk();
+    let (hosts, changes) = blocking(move || Ok((disk.change_hosts(&changes)?, changes))).await?;
+    let keys: BTreeSet<&EntryKey> = changes.keys().collect();
+    let row = |key: &EntryKey| HostRow {
+        key: key.clone(),
+        entry: hosts.entries.get(key).cloned().unwrap_or_default(),
+    };
+    let rows = keys.into_iter().map(row).collect();
+    state.set_hosts(hosts);
+    Ok(Json(rows))
 }
 
 pub async fn unset_host(state: SharedState, Path(key): Path<String>) -> Answer<StatusCode> {

@@ -19,6 +19,8 @@ pub struct Ends {
     pub local: SocketAddr,
     /// Over TLS: our port for HTTP without it, which is what boot loaders and trackers' clients speak.
     pub plain: Option<u16>,
+    /// Over the local socket: who asks, by number.
+    pub user: Option<u32>,
 }
 
 impl Ends {
@@ -26,15 +28,17 @@ impl Ends {
     pub fn of(stream: &TcpStream, plain: Option<u16>) -> io::Result<Ends> {
         give_up_on_the_silent(stream);
         let canonical = |a: SocketAddr| SocketAddr::new(a.ip().to_canonical(), a.port());
-        Ok(Ends { remote: canonical(stream.peer_addr()?), local: canonical(stream.local_addr()?), plain })
+        let (remote, local) = (canonical(stream.peer_addr()?), canonical(stream.local_addr()?));
+        Ok(Ends { remote, local, plain, user: None })
     }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Ends {
     /// Over the local socket both ends are here.
-    fn connect_info(_: IncomingStream<'_, UnixListener>) -> Ends {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Ends {
         let at = |port| (Ipv4Addr::LOCALHOST, port).into();
-        Ends { remote: at(0), local: at(HTTP_PORT), plain: None }
+        let user = stream.io().peer_cred().ok().map(|who| who.uid());
+        Ends { remote: at(0), local: at(HTTP_PORT), plain: None, user }
     }
 }
 

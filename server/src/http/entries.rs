@@ -59,7 +59,7 @@ pub async fn get(
     if !headers.contains_key(RANGE) {
         tracing::info!("{} asks for {name}/{file}", ends.remote.ip());
     }
-    let (folder, of) = (EntriesFolder::at(&state.config.catalogue.dir), name.clone());
+    let (folder, of) = (EntriesFolder::at(&state.config().catalogue.dir), name.clone());
     match open(folder, of, file).await {
         Ok((open, etag)) => answer(&open, &headers, &etag, &state.sent.boot_files),
         Err(e) => {

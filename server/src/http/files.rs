@@ -133,7 +133,7 @@ pub async fn get(
             Some(sums) => answer(sums, &headers, &etag(&image, SUMS), &state.sent.boot_files),
             None => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' has no sums")),
         },
-        File::Payload if !state.config.serve.payload => {
+        File::Payload if !state.config().serve.payload => {
             sentence(StatusCode::NOT_FOUND, "payload endpoint is off")
         }
         File::Payload => {

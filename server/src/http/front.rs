@@ -52,7 +52,10 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 pub async fn guard(state: SharedState, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers.get(header::HOST).map(|h| h.to_str().unwrap_or("?"));
-    if let Some(host) = host.filter(|h| is_for_people(request.uri().path()) && !is_ours(h, &state.names)) {
+    if let Some(host) = host.filter(|h| {
+        is_for_people(request.uri().path())
+            && !(is_ours(h, &state.names) || is_ours(h, &state.config().serve.names))
+    }) {
         let host = clean(host, &[]).chars().take(100).collect::<String>();
         return sentence(
             StatusCode::MISDIRECTED_REQUEST,
@@ -76,7 +79,7 @@ pub async fn with_token(
     next: Next,
 ) -> Response {
     let header = |r: &Request| r.headers().get(header::AUTHORIZATION)?.to_str().ok().map(str::to_owned);
-    let (dir, given) = (state.config.catalogue.dir.clone(), header(&request));
+    let (dir, given) = (state.config().catalogue.dir.clone(), header(&request));
     let judged = tokio::task::spawn_blocking(move || token::judge(&dir, given.as_deref())).await;
     match judged.unwrap_or(Verdict::Wrong) {
         Verdict::Right if ends.plain.is_none() && !ends.remote.ip().is_loopback() => sentence(
@@ -102,7 +105,7 @@ pub async fn with_token(
 
 /// Who may read the list of machines is the admin's choice.
 pub async fn listing(state: SharedState, ends: Caller, request: Request, next: Next) -> Response {
-    match state.config.serve.machines {
+    match state.config().serve.machines {
         Listing::Open => next.run(request).await,
         Listing::Token => with_token(state, ends, request, next).await,
     }

@@ -50,6 +50,7 @@ mod tests {
             remote: "10.0.0.9:5".parse().unwrap(),
             local: "10.0.0.1:6980".parse().unwrap(),
             plain: None,
+            user: None,
         };
         for (header, url) in [
             ("192.168.1.1:80", "192.168.1.1:80"),

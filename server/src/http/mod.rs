@@ -20,6 +20,7 @@ pub mod routes;
 mod shared;
 mod site;
 mod track;
+mod trail;
 
 pub use ends::Ends;
 pub use site::Over;
@@ -29,7 +30,7 @@ use answer::{guarded, sentence};
 use axum::{
     Router,
     http::{StatusCode, Uri},
-    middleware::{from_fn_with_state, map_response},
+    middleware::{from_fn, from_fn_with_state, map_response},
     response::Response,
 };
 use bootspec::text::printable;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 /// All routes, as they may be asked for over this door.
 pub fn router(state: Arc<ServerState>, over: Over) -> Router {
     let (listing, changing) = (routes(Who::Listing), routes(Who::Changing));
+    let changing = changing.route_layer(from_fn(trail::written));
     let guarded_by_token = match over {
         Over::Socket => listing.merge(changing),
         Over::Tcp => listing

@@ -6,7 +6,7 @@ use crate::{
     api::types::{Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::HostChange,
+    hosts::{HostChange, HostChanges},
 };
 use Who::{Changing, Everybody, Listing};
 use axum::{
@@ -87,6 +87,8 @@ pub const ROUTES: &[Route] = &[
     route!(get "/api/v1/hosts", Listing, "" => "list of `HostRow`", api::hosts),
     route!(get "/api/v1/events", Listing, ""
         => "images and machines as they change (server-sent events): everything at first", events::events),
+    route!(post "/api/v1/hosts", Changing, "`HostChanges`" => "list of `HostRow`: all changes are made, or none",
+        change::change_hosts),
     route!(put "/api/v1/hosts/{key}", Changing, "`HostChange`" => "`HostRow`", change::set_host),
     route!(delete "/api/v1/hosts/{key}", Changing, "" => "nothing", change::unset_host),
     route!(post "/api/v1/images/{name}", Changing, "`ImageChange`; `version`: this one becomes the current one" => "the image", change::change_image),
@@ -159,7 +161,7 @@ Over the local socket no token is needed: whoever may write to it may change thi
 const BODIES: &str = "\
 ## Bodies
 
-JSON, sent with `Content-Type: application/json`; at most 64 KiB. Every field of a request is optional, and one that does
+JSON, sent with `Content-Type: application/json`; at most 64 KiB (`HostChanges` 8 MiB). Every field of a request is optional, and one that does
 not exist is refused. KEY is a MAC address, a UUID, `serial:NUMBER`, `group:NAME` or `default`, percent-encoded where it must be.
 ";
 
@@ -177,6 +179,13 @@ fn examples() -> Vec<(&'static str, String)> {
                     "params": ["quiet", "x=1"]},
                 "unset": ["once"]
             })),
+        ),
+        (
+            "HostChanges",
+            text::<HostChanges>(json!({"changes": [
+                {"key": "52:54:00:12:34:56", "change": {"set": {"image": "lab@2"}}},
+                {"key": "group:room1", "forget": true}
+            ]})),
         ),
         (
             "HostRow",

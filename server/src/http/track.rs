@@ -22,7 +22,8 @@ pub async fn announce(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let tracker = &state.config.tracker;
+    let config = state.config();
+    let tracker = &config.tracker;
     let told = Announce::parse(&query.unwrap_or_default()).and_then(|ask| {
         let seeder = SocketAddr::new(seeder_ip(&headers, ends), state.peer_port);
         let peers =

@@ -12,7 +12,7 @@ type Storeys = &'static [(&'static str, &'static str)];
 const SERVER: Storeys = &[
     (
         "ground",
-        "body cage config files firmware interrupt meter net notify owner parallel socket table tls token tool",
+        "body cage config files firmware interrupt meter net notify owner parallel socket table tls token tool trail",
     ),
     ("images", "addon catalogue command_line family fetch import keys library sources"),
     ("machines", "attempts clients hosts neighbours operations ticket tracker wake"),
