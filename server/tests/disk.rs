@@ -39,6 +39,7 @@ fn add(w: &World, args: &[&str]) -> Value {
     serde_json::from_str(&w.run(&[&["image", "add", "--json"], args].concat()).good()).unwrap()
 }
 
+// Tried: disk images: raw, qcow2, vmdk, vdi, vhdx | qemu-img 7.2
 #[test]
 fn a_disk_in_every_wrapping_is_the_same_image() {
     let w = World::new();
@@ -188,6 +189,7 @@ fn refusals() {
 }
 
 /// cases/boot.md 2: d-i's "separate /home, /var" is told; /usr apart, which no machine can boot, is refused.
+// Tried: disk images with /var and /usr on partitions of their own | sfdisk 2.38, mke2fs 1.47
 #[test]
 fn partitions_of_fstab() {
     let w = World::new();

@@ -313,6 +313,7 @@ fn in_the_background() {
 }
 
 /// server.md F10: during a change of keys a list has two signatures, of which one key is known.
+// Tried: lists of checksums with two signers, expired keys | gpg 2.2
 #[test]
 fn a_list_that_two_keys_have_signed() {
     let (w, site) = (World::new(), Site::start());

@@ -78,6 +78,7 @@ fn debian_live_is_taken_as_it_is() {
 
 /// Kernel and initrd under two names each, as live-build makes them: whichever name the menu uses, and whichever of
 /// the two lies first on the ISO. Made by xorriso, listed by bsdtar.
+// Tried: live ISO, each kernel and initrd under two names (Rock Ridge, Joliet) | xorriso 1.5.4
 #[test]
 fn files_with_several_names() {
     let w = World::new();
@@ -119,6 +120,8 @@ fn files_with_several_names() {
 }
 
 /// Menus that nobody can use are told of, and words that are quoted arrive whole.
+// Tried: menus of GRUB and isolinux, as Clonezilla, openSUSE and live-build write them | by hand,
+// after their sources
 #[test]
 fn menus_of_others() {
     let w = World::new();

@@ -59,6 +59,8 @@ fn as_user(w: &World, args: &[&str]) -> Said {
 }
 
 /// What tar means by an archive is what the image has (server.md F5, F6).
+// Tried: root tarballs: a name twice, sparse files, a hard link to nothing, files below links | tar
+// 1.34
 #[test]
 fn tarballs_mean_what_tar_means() {
     let w = World::new();
@@ -100,6 +102,7 @@ fn tarballs_mean_what_tar_means() {
 }
 
 /// Tarballs as others pack them (server.md F15).
+// Tried: tarballs: `zstd --long=31` by a pipe, bzip2, lz4, cut off | zstd 1.5, bzip2 1.0, lz4 1.9
 #[test]
 fn packed_by_others() {
     let w = World::new();
@@ -129,6 +132,7 @@ fn packed_by_others() {
 }
 
 /// What no machine could mount (boot.md 14), and what is no image (boot.md 0).
+// Tried: squashfs with lzma, lzo, lz4, xz and zstd | mksquashfs 4.5.1
 #[test]
 fn what_no_machine_could_boot() {
     let w = World::new();

@@ -60,6 +60,8 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+// Tried: dnsmasq with listen-address, interface and dhcp-ignore; PXE clients for BIOS and UEFI |
+// dnsmasq 2.90
 #[test]
 fn a_pxe_client_is_answered_beside_a_narrow_dnsmasq() {
     if !is_root() {
@@ -85,6 +87,7 @@ fn a_pxe_client_is_answered_beside_a_narrow_dnsmasq() {
     );
 }
 
+// Tried: two networks on two cards | dnsmasq 2.90
 #[test]
 fn two_networks_at_once() {
     if !is_root() {

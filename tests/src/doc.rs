@@ -48,18 +48,4 @@ mod tests {
             |heading: &str, line, text: &str| Block { heading: heading.into(), line, text: text.into() };
         assert_eq!(found, [block("A", 3, "one\n# not a heading\n"), block("B", 15, "two\n")]);
     }
-
-    /// Each row of docs/tried.md names the test that did it.
-    #[test]
-    fn what_was_tried_names_its_test() {
-        let page = std::fs::read_to_string(crate::workspace().join("docs/tried.md")).unwrap();
-        let rows: Vec<&str> =
-            page.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| input")).collect();
-        assert!(rows.len() > 10, "{rows:#?}");
-        for row in rows {
-            let cell = row.trim_end_matches('|').rsplit('|').next().unwrap();
-            let place = cell.split('`').nth(1).unwrap_or_else(|| panic!("no test in: {row}"));
-            assert!(crate::workspace().join(place).exists(), "{place} is not there: {row}");
-        }
-    }
 }

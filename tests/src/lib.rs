@@ -35,6 +35,7 @@ pub mod reliability;
 mod server;
 pub mod site;
 mod timeline;
+pub mod tried;
 mod vm;
 
 pub use cmd::{Background, Cmd};

@@ -32,6 +32,8 @@ fn sum(path: &Path) -> Result<String> {
     Ok(Cmd::new("sha256sum").arg(path).run()?.split(' ').next().unwrap_or_default().to_owned())
 }
 
+// Tried: NVMe device with two namespaces of one serial number; disk with sectors of 4096 bytes | QEMU
+// 7.2 | on machines
 #[test]
 fn boots_from_ram_and_leaves_every_disk_alone() -> Result<()> {
     in_lab("disk-ram", |lab, server| {

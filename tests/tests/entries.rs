@@ -48,6 +48,7 @@ fn talking_disk(path: &Path, sentence: &str) -> Result<()> {
     fs::write(path, sector).context("writing a boot sector")
 }
 
+// Tried: memory test, BIOS and UEFI, as an entry | memtest86+ 6.10 | on machines
 #[test]
 fn a_memory_test_and_the_local_disk() -> Result<()> {
     in_lab("entries", |lab, server| {
@@ -78,6 +79,8 @@ fn a_memory_test_and_the_local_disk() -> Result<()> {
     })
 }
 
+// Tried: Debian's installer, BIOS and UEFI, as an entry | debian-installer-12-netboot-amd64 | on
+// machines
 #[test]
 #[ignore = "a package of 130 MB: make test-full"]
 fn the_installer() -> Result<()> {

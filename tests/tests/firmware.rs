@@ -109,6 +109,8 @@ fn secure(name: &str, setup: &[&str]) -> Result<()> {
 }
 
 /// Trixie's GRUB speaks HTTP: it asks for its machine's own grub.cfg, and TFTP brings nothing more (server.md F1).
+// Tried: GRUB that loads over HTTP, under Secure Boot | Debian 13's grub-efi-amd64-signed | on
+// machines
 #[test]
 #[ignore = "a minute, and trixie's packages: make test-full"]
 fn secure_boot_with_a_grub_that_speaks_http() -> Result<()> {
@@ -216,6 +218,8 @@ fn bios_with_undionly() -> Result<()> {
 }
 
 /// A machine behind a router: its relay names the DHCP server and the machine with dnsmasq (docs/network.md).
+// Tried: DHCP relay (`dhcp-relay=`) in front of a DHCP server and of dnsmasq as proxy | dnsmasq 2.90 |
+// on machines
 #[test]
 fn behind_a_relay() -> Result<()> {
     let catalogue = tiny(&image(Suite::own()?)?)?;

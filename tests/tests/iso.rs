@@ -19,6 +19,8 @@ use std::time::Duration;
 const SESSION: &str = "lab: live session of user";
 
 /// What Debian's own tool makes, unchanged, added without any option: cases/boot.md 0.
+// Tried: live ISO as `lb config && lb build` makes it, added without any option, to the live user's
+// shell, BIOS and UEFI | live-build 1:20230502 | on machines
 #[test]
 #[ignore = "live-build takes ten minutes: make test-full"]
 fn an_iso_by_live_build_boots_with_its_session() -> Result<()> {
@@ -42,6 +44,7 @@ fn an_iso_by_live_build_boots_with_its_session() -> Result<()> {
 
 /// Two machines together, with a BIOS; a third, with UEFI, when they run. The server has a key, and its add-on carries
 /// the public half: they find the ISO signed; another one does not, and its user sees why.
+// Tried: live ISO of Debian's packages with live-boot | xorriso 1.5.4, mksquashfs 4.5.1 | on machines
 #[test]
 fn debian_live_boots_with_its_session() -> Result<()> {
     let lab = Lab::new("iso-live-boot")?;
@@ -105,6 +108,7 @@ fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
 }
 
 /// One with a BIOS and one with UEFI, together.
+// Tried: live ISO of Debian's packages with dracut | dracut 059, xorriso 1.5.4 | on machines
 #[test]
 fn dracut_live_boots() -> Result<()> {
     let lab = Lab::new("iso-dracut")?;

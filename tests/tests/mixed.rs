@@ -81,6 +81,7 @@ fn our_agents_download_from_a_libtorrent_seeder() -> Result<()> {
     seeds(Other::Libtorrent)
 }
 
+// Tried: BitTorrent peers, in both directions | aria2 1.36, Transmission 3.00, libtorrent 2.0
 #[test]
 fn all_clients_in_one_swarm_finish() -> Result<()> {
     Server::in_noisy_lab("mixed", MANY, &["--up", "20MB/s", "--no-payload"], |lab, server| {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 /// dnsmasq's shortest lease.
 const LEASE: Duration = Duration::from_secs(120);
 
+// Tried: root with NetworkManager and systemd-resolved | Debian 12's packages | on machines
 #[test]
 fn networkmanager_with_resolved() -> Result<()> {
     scenario(Manager::NetworkManager, true, 2, LEASE / 2)
@@ -22,6 +23,7 @@ fn nobody_with_a_plain_file() -> Result<()> {
     scenario(Manager::Nobody, false, 2, LEASE / 2)
 }
 
+// Tried: root with ifupdown and isc-dhcp-client | Debian 12's packages | on machines
 #[test]
 #[ignore = "two images, three boots and six minutes each: make test-full"]
 fn ifupdown_for_longer() -> Result<()> {
@@ -34,6 +36,7 @@ fn networkmanager_for_longer() -> Result<()> {
     for_longer(Manager::NetworkManager)
 }
 
+// Tried: root with systemd-networkd | Debian 12's packages | on machines
 #[test]
 #[ignore = "two images, three boots and six minutes each: make test-full"]
 fn networkd_for_longer() -> Result<()> {

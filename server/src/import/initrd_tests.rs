@@ -76,6 +76,8 @@ fn finds_ours_however_it_is_packed() {
 }
 
 /// Initrds as mkosi, dracut with an add-on, and boot loaders put them together: cases/boot.md 12.
+// Tried: initrds of several archives: gzip, zstd, xz, lz4, bzip2 and plain, in any order | cpio and
+// the packer of each
 #[test]
 fn archives_behind_compressed_ones_are_seen() {
     let first = cpio(&[("init", "x"), ("usr/bin/boottorrent-agent", "agent")]);
