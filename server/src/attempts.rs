@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which initrd a machine is sent, where the server makes them: the one for its card; when its agent has not spoken before
-//! it asks again, the one for all cards; then the image's own. What has worked is kept. Pure: no I/O.
+//! Which initrd a machine is sent, where the server makes them: the one for its card, or the usual drivers if its boot loader
+//! does not know the card; when its agent has not spoken before it asks again, the one for all cards; then the image's own. What has worked is kept. Pure: no I/O.
 
 use crate::hosts::Mac;
 use bootspec::InfoHash;
@@ -14,7 +14,7 @@ const MOST: usize = 4096;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// With the driver of its card.
+    /// With the driver of its card, or the usual ones.
     #[default]
     Card,
     /// With all drivers.
@@ -28,8 +28,8 @@ impl Stage {
     pub fn sentence(self) -> Option<&'static str> {
         match self {
             Stage::Card => None,
-            Stage::General => Some("sent the drivers of all cards: it did not report with those of its own"),
-            Stage::Image => Some("sent the image's own initrd: it did not report with the server's"),
+            Stage::General => Some("sent the drivers of all cards because it did not report with fewer"),
+            Stage::Image => Some("sent the image's own initrd because it did not report with the server's"),
         }
     }
 }

@@ -6,9 +6,10 @@
 //! bookworm has only TFTP, where one file must do for all machines: it tells them apart by variables.
 
 use crate::{
+    attempts::Stage,
     catalogue::{
         entries::{BootEntry, EFI, KERNEL},
-        own::{self, OWN},
+        own::{self, ALL_DRIVERS, OWN},
     },
     command_line::{cmdline, too_long},
     family::spec,
@@ -142,16 +143,15 @@ impl<'a> Script<'a> {
         let phase_one = human_size((self.menu.phase_one)(image));
         let told = format!("BootTorrent: {} from {SERVER}, kernel and initrd of {phase_one}", image.name);
         self.line(depth, &format!("echo {}", self.filled(&told)));
-        let file = |name: &str| self.file(image, name);
-        let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
-        let archives = match image.family {
-            // GRUB cannot tell its card: all drivers. By TFTP it gets files only.
-            _ if image.initrd_from == InitrdFrom::Own && matches!(self.way, Way::Http(_)) => {
-                format!("{}&{}", file(OWN), own::wanted(&self.words(image)))
+        let kernel = self.file(image, "vmlinuz");
+        let archives = match (self.menu.stage)(image) {
+            // GRUB cannot tell its card: at first the usual drivers. By TFTP it gets files only.
+            stage if self.sends_own(image) && stage != Stage::Image => {
+                let rare = if stage == Stage::General { format!("&{ALL_DRIVERS}") } else { String::new() };
+                let more = format!("&{}{rare}", own::wanted(&self.words(image)));
+                format!("{}{}", self.file(image, OWN), quoted(&more))
             }
-            None => initrd,
-            Some(family) if spec(family).behind => format!("{initrd} {}", self.addon(image, family)),
-            Some(family) => format!("{} {initrd}", self.addon(image, family)),
+            _ => self.initrds(image),
         };
         let words = self.words(image);
         if let Some(why) = too_long(&words) {
@@ -165,6 +165,21 @@ impl<'a> Script<'a> {
             depth,
             &format!("echo {}", self.filled(&format!("BootTorrent: nothing was booted from {SERVER}"))),
         );
+    }
+
+    /// Whether machines get an initrd that the server makes when they ask for it.
+    fn sends_own(&self, image: &ImageManifest) -> bool {
+        image.initrd_from == InitrdFrom::Own && matches!(self.way, Way::Http(_))
+    }
+
+    /// The image's own initrd, with the add-on where it needs that.
+    fn initrds(&self, image: &ImageManifest) -> String {
+        let initrd = self.file(image, "initrd");
+        match image.family {
+            None => initrd,
+            Some(family) if spec(family).behind => format!("{initrd} {}", self.addon(image, family)),
+            Some(family) => format!("{} {initrd}", self.addon(image, family)),
+        }
     }
 
     fn choose(&mut self, items: &[Item], default: Option<usize>) {

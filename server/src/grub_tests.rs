@@ -25,6 +25,35 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>, append: &str, way: Wa
     config(&menu, way)
 }
 
+/// A GRUB with HTTP cannot tell its card: the usual drivers, then all, then the image's own initrd. By TFTP there are files only.
+#[test]
+fn initrds_that_the_server_makes() {
+    let own = ImageManifest { initrd_from: InitrdFrom::Own, ..image("lab", "2026-11-22T18:00:00Z", "") };
+    let text = |stage: Stage, way| {
+        let menu = Menu {
+            host: "10.0.0.1:6980",
+            images: &[&own],
+            entries: &[],
+            once: None,
+            wanted: None,
+            default: None,
+            timeout: 0,
+            append: "",
+            stage: &|_| stage,
+            phase_one: &|_| 0,
+        };
+        let text = config(&menu, way);
+        understood(&text);
+        text
+    };
+    let url = "(http,10.0.0.1:6980)/images/lab/own?";
+    let [usual, all, image] = [Stage::Card, Stage::General, Stage::Image].map(|s| text(s, HTTP));
+    assert!(usual.contains(url) && !usual.contains("drivers=all"), "{usual}");
+    assert!(all.contains(url) && all.contains("drivers=all"), "{all}");
+    assert!(!image.contains(url) && image.contains("/images/lab/initrd"), "{image}");
+    assert!(!text(Stage::Card, TFTP).contains("/own"));
+}
+
 /// GRUB's own parser takes it.
 fn understood(text: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -5,7 +5,7 @@ use crate::{
     attempts::Stage,
     catalogue::{
         entries::{BootEntry, EFI, KERNEL, NamedEntry},
-        own::{self, OWN},
+        own::{self, ALL_DRIVERS, OWN},
     },
     command_line::{cmdline, too_long},
     family::spec,
@@ -215,7 +215,7 @@ fn boot_image(s: &mut String, menu: &Menu, image: &ImageManifest) {
         // The drivers of the card that iPXE itself has loaded this over.
         let more = match *archive {
             OWN if stage == Stage::Card => format!("&{}&card=${{netX/busid}}", own::wanted(&cmdline)),
-            OWN => format!("&{}", own::wanted(&cmdline)),
+            OWN => format!("&{}&{ALL_DRIVERS}", own::wanted(&cmdline)),
             _ => String::new(),
         };
         line(

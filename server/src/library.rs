@@ -6,7 +6,7 @@
 use crate::{
     catalogue::{
         Catalogue, INITRD, KERNEL, PAYLOAD, SUMS,
-        own::{ARCHIVES, CARDS, Index, Slice},
+        own::{ARCHIVES, Asked, CARDS, Index, Slice},
         signature_name, torrent_name,
     },
     files,
@@ -50,9 +50,9 @@ impl OwnInitrd {
     }
 
     /// The drivers for a machine: everything of its initrd but the agent.
-    pub fn read(&self, busid: Option<&str>, extra: &[&str]) -> Result<Vec<u8>> {
+    pub fn read(&self, asked: &Asked) -> Result<Vec<u8>> {
         let mut all = Vec::new();
-        for Slice { at, size } in self.index.archives(busid, extra) {
+        for Slice { at, size } in self.index.archives(asked) {
             let begin = all.len();
             let end = at.checked_add(size).filter(|end| *end <= self.archives.size);
             ensure!(end.is_some(), "{CARDS} names bytes that {ARCHIVES} does not have");

@@ -5,7 +5,7 @@
 use crate::{
     addon::Addons,
     attempts::{Attempts, Stage},
-    catalogue::entries::NamedEntry,
+    catalogue::{entries::NamedEntry, own::Asked},
     clients::{Client, Clients, MachinesFile},
     config::Config,
     fetch::{FetchDirs, jobs::Jobs},
@@ -88,7 +88,13 @@ impl ServerState {
         let initrd = match served.as_ref().and_then(|i| i.own.as_ref()) {
             Some(own) => {
                 let agent = self.addons.init().map_or(0, |b| b.len() as u64);
-                agent + own.index.archives(card, &[]).iter().map(|s| s.size).sum::<u64>()
+                agent
+                    + own
+                        .index
+                        .archives(&Asked { card, ..Asked::default() })
+                        .iter()
+                        .map(|s| s.size)
+                        .sum::<u64>()
             }
             None => image.initrd.size + self.addons.size(image.family),
         };
@@ -106,7 +112,7 @@ impl ServerState {
                 Stage::Image => "the initrd of the image",
                 _ => "an initrd with the drivers of all cards",
             };
-            tracing::warn!("{mac} is sent {what}: with the one for its card, its agent was not heard of");
+            tracing::warn!("{mac} is sent {what} because its agent did not report with the one before");
         }
         stage
     }

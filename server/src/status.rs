@@ -193,7 +193,7 @@ mod tests {
             text,
             "\
 MACHINE                  ADDRESS    IMAGE  PHASE     DONE       DOWN  UP  FROM SERVER  HTTP  MACHINES  PEERS           HEARD
-52:54:00:00:00:01 (pc1)  10.0.0.11  lab    download  50 %  11.0 MB/s   -     20.0 MiB     -  30.0 MiB      2         0 s ago  sent the drivers of all cards: it did not report with those of its own
+52:54:00:00:00:01 (pc1)  10.0.0.11  lab    download  50 %  11.0 MB/s   -     20.0 MiB     -  30.0 MiB      2         0 s ago  sent the drivers of all cards because it did not report with fewer
 02                       10.0.0.12  -      failed       -          -   -            -     -         -      0         3 s ago  no room
 52:54:00:00:00:01 (pc1)  10.0.0.11  lab    gone      50 %          -   -     20.0 MiB     -  30.0 MiB      2  1 min 30 s ago
 3 machines: 0 booted, 1 under way, 1 failed, 1 gone; 40.0 MiB from the server, 60.0 MiB from other machines (60 %)

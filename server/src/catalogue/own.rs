@@ -33,8 +33,11 @@ pub fn wanted(cmdline: &str) -> String {
 pub struct Index {
     /// What every machine needs.
     pub base: Slice,
-    /// The drivers of all wired cards.
+    /// The drivers of wired cards that any machine may have.
     pub general: Slice,
+    /// Those of the other wired cards. Empty in indexes that were made before these were kept apart.
+    #[serde(default)]
+    pub rare: Slice,
     /// What kernel parameters of a machine may ask for besides.
     pub extra: BTreeMap<String, Slice>,
     /// Drivers of cards on PCI.
@@ -43,6 +46,20 @@ pub struct Index {
     #[serde(default)]
     pub fallback: bool,
 }
+
+/// What a boot loader asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The machine's card, as iPXE reports it. Without one, or with a card that nobody knows: the usual drivers.
+    pub card: Option<&'a str>,
+    /// The drivers of all wired cards.
+    pub all: bool,
+    /// What kernel parameters need besides, with commas between.
+    pub with: &'a str,
+}
+
+/// The question for all drivers, in a URL.
+pub const ALL_DRIVERS: &str = "drivers=all";
 
 /// A part of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +88,7 @@ impl Index {
         serde_json::from_slice(&text).with_context(|| format!("reading {CARDS}"))
     }
 
-    /// Bytes for one card: the median of all, and for all cards.
+    /// Bytes for one card: the median of all, and for the cards that any machine may have.
     pub fn sizes(&self) -> (u64, u64) {
         let mut cards: Vec<u64> = self.cards.iter().map(|c| c.archive.size).collect();
         cards.sort_unstable();
@@ -79,18 +96,19 @@ impl Index {
         (self.base.size + median, self.base.size + self.general.size)
     }
 
-    /// The archives for a machine. `busid`: its card, as iPXE says it; nothing, or a card that nobody knows: all drivers.
-    pub fn archives(&self, busid: Option<&str>, extra: &[&str]) -> Vec<Slice> {
-        let device = busid.and_then(modalias::of_busid);
+    /// The archives for a machine.
+    pub fn archives(&self, asked: &Asked) -> Vec<Slice> {
+        let device = asked.card.and_then(modalias::of_busid);
         let fits = |card: &&Card| {
             device.as_ref().is_some_and(|d| card.aliases.iter().any(|alias| modalias::matches(alias, d)))
         };
         let mut drivers: Vec<Slice> = self.cards.iter().filter(fits).map(|c| c.archive).collect();
-        if drivers.is_empty() {
-            drivers.push(self.general);
+        if drivers.is_empty() || asked.all {
+            drivers = vec![self.general];
         }
-        let extra = extra.iter().filter_map(|name| self.extra.get(*name).copied());
-        [self.base].into_iter().chain(drivers).chain(extra).collect()
+        let rare = Some(self.rare).filter(|rare| asked.all && rare.size > 0);
+        let extra = asked.with.split(',').filter_map(|name| self.extra.get(name).copied());
+        [self.base].into_iter().chain(drivers).chain(rare).chain(extra).collect()
     }
 }
 
@@ -109,6 +127,7 @@ mod tests {
         let index = Index {
             base: slice(0),
             general: slice(4),
+            rare: slice(20),
             extra: BTreeMap::from([("disk".to_owned(), slice(16))]),
             fallback: false,
             cards: vec![
@@ -116,13 +135,16 @@ mod tests {
                 card("tg3", 12, "pci:v000014E4d00001600sv*"),
             ],
         };
-        assert_eq!(index.archives(Some("01:8086:100e"), &[]), [slice(0), slice(8)]);
-        assert_eq!(
-            index.archives(Some("01:14e4:1600"), &["disk", "nonsense"]),
-            [slice(0), slice(12), slice(16)]
-        );
+        let of = |card, with| index.archives(&Asked { card, all: false, with });
+        assert_eq!(of(Some("01:8086:100e"), ""), [slice(0), slice(8)]);
+        assert_eq!(of(Some("01:14e4:1600"), "disk,nonsense"), [slice(0), slice(12), slice(16)]);
         for unknown in [None, Some("01:1234:5678"), Some("02:0411:00e8"), Some("'; reboot")] {
-            assert_eq!(index.archives(unknown, &[]), [slice(0), slice(4)], "{unknown:?}");
+            assert_eq!(of(unknown, ""), [slice(0), slice(4)], "{unknown:?}");
         }
+        let all = |card| index.archives(&Asked { card, all: true, with: "" });
+        assert_eq!(all(None), [slice(0), slice(4), slice(20)]);
+        assert_eq!(all(Some("01:8086:100e")), all(None), "a card that lies");
+        let older = Index { rare: Slice::default(), ..index.clone() };
+        assert_eq!(older.archives(&Asked { all: true, ..Asked::default() }), [slice(0), slice(4)]);
     }
 }

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     catalogue::{
-        ADDON, INITRD, KERNEL, PAYLOAD, SUMS, own::OWN, signature_name, statement_name, torrent_name,
+        ADDON, INITRD, KERNEL, PAYLOAD, SUMS,
+        own::{Asked, OWN},
+        signature_name, statement_name, torrent_name,
     },
     library::{Library, Open, ServedImage},
     state::ServerState,
@@ -43,8 +45,10 @@ const CHUNK: u64 = 64 * 1024;
 pub struct FileQuery {
     /// The version; the newest if not given. Of the payload and what belongs to it also if it is not here any more.
     infohash: Option<String>,
-    /// Of an initrd that is made here: the machine's card, as iPXE's `busid`; all drivers if not given.
+    /// Of an initrd that is made here: the machine's card, as iPXE's `busid`; the usual drivers if not given.
     card: Option<String>,
+    /// `all`: the drivers of rare cards too.
+    drivers: Option<String>,
     /// And what its kernel parameters ask for besides, with commas between.
     with: Option<String>,
 }
@@ -107,7 +111,7 @@ pub async fn get(
     asked: Query<FileQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let FileQuery { infohash, card, with } = asked.0;
+    let FileQuery { infohash, card, drivers, with } = asked.0;
     let asked = infohash.as_deref().and_then(|h| h.parse().ok());
     let Some(image) = name.parse().ok().and_then(|n| state.version(&n, asked)) else {
         return sentence(StatusCode::NOT_FOUND, no_such_image(&name, &state.library()));
@@ -128,7 +132,14 @@ pub async fn get(
         File::Kernel => boot_file(&state, &image, file, &image.kernel, &headers),
         File::Initrd => boot_file(&state, &image, file, &image.initrd, &headers),
         File::Addon => addon(&state, &image).await,
-        File::Own => own_initrd(&state, &image, card.as_deref(), with.as_deref().unwrap_or_default()).await,
+        File::Own => {
+            let asked = Asked {
+                card: card.as_deref(),
+                all: drivers.as_deref() == Some("all"),
+                with: with.as_deref().unwrap_or_default(),
+            };
+            own_initrd(&state, &image, &asked).await
+        }
         File::Sums => match &image.sums {
             Some(sums) => answer(sums, &headers, &etag(&image, SUMS), &state.sent.boot_files),
             None => sentence(StatusCode::NOT_FOUND, format_args!("image '{name}' has no sums")),
@@ -175,14 +186,13 @@ fn boot_file(
 }
 
 /// An initrd that is made here: the agent, and what a machine needs until its root is there.
-async fn own_initrd(state: &ServerState, image: &ServedImage, card: Option<&str>, with: &str) -> Response {
+async fn own_initrd(state: &ServerState, image: &ServedImage, asked: &Asked<'_>) -> Response {
     let name = &image.manifest.name;
     let Some(own) = &image.own else {
         let text = format!("image '{name}' boots with an initrd of its own: ask for {INITRD}");
         return sentence(StatusCode::NOT_FOUND, text);
     };
-    let with: Vec<&str> = with.split(',').collect();
-    let drivers = own.read(card, &with);
+    let drivers = own.read(asked);
     let addons = state.addons.clone();
     let make = move || Ok([addons.init()?, drivers?.into()].concat().into());
     made(state, &format!("an initrd for image '{name}'"), make).await

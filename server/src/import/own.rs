@@ -24,6 +24,31 @@ use std::{
 
 /// Drivers outside drivers/net/ethernet of cards that machines boot over: those of virtual machines.
 const VIRTUAL: [&str; 4] = ["virtio_net", "vmxnet3", "hv_netvsc", "xen_netfront"];
+/// Folders of drivers/net/ethernet with cards of servers, which are half of all drivers: a boot loader that cannot tell its
+/// card asks for them when a machine did not boot without.
+const RARE: [&str; 21] = [
+    "brocade",
+    "broadcom/bnx2x",
+    "broadcom/bnxt",
+    "cavium",
+    "chelsio",
+    "cisco",
+    "emulex",
+    "fungible",
+    "huawei",
+    "intel/i40e",
+    "intel/iavf",
+    "intel/ice",
+    "intel/idpf",
+    "mellanox",
+    "myricom",
+    "neterion",
+    "netronome",
+    "pensando",
+    "qlogic",
+    "sfc",
+    "sun",
+];
 /// A card that is a device on a bus of its own: the driver of the bus, by which boot loaders know the card, and the card's.
 const BUSES: [(&str, &str); 1] = [("virtio_pci", "virtio_net")];
 /// The alias of virtio_pci, which no list has when it is built in.
@@ -107,12 +132,16 @@ struct Driver {
     name: String,
     files: Vec<String>,
     aliases: Vec<String>,
+    /// Whether it is for one of the [`RARE`] cards.
+    rare: bool,
 }
 
 impl Driver {
     fn of(kernel: &Kernel, module: &str) -> Option<Driver> {
         let files = kernel.files_soft(module)?;
-        Some(Driver { name: module.to_owned(), files, aliases: kernel.aliases_of(module) })
+        let own = files.last().map_or("", String::as_str);
+        let rare = RARE.iter().any(|folder| own.contains(&format!("/drivers/net/ethernet/{folder}/")));
+        Some(Driver { name: module.to_owned(), rare, files, aliases: kernel.aliases_of(module) })
     }
 
     /// As the agent reads it.
@@ -163,7 +192,10 @@ impl Own<'_> {
             let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), module_name(path));
             files.insert(to, self.module(path)?);
         }
-        let mut archives = vec![files, self.all(drivers)?];
+        let usual = self.all(drivers.iter().filter(|d| !d.rare))?;
+        let mut rare = self.all(drivers.iter().filter(|d| d.rare))?;
+        rare.retain(|path, _| !usual.contains_key(path));
+        let mut archives = vec![files, usual, rare];
         for (_, drivers) in &extra {
             archives.push(self.all(drivers)?);
         }
@@ -172,7 +204,7 @@ impl Own<'_> {
         let mut packed = parallel::each(&archives, |files| self.pack(files))?.into_iter();
         let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
         let mut put = || out.put(packed.next().context("an archive of drivers")?);
-        (index.base, index.general) = (put()?, put()?);
+        (index.base, index.general, index.rare) = (put()?, put()?, put()?);
         for (name, _) in extra {
             index.extra.insert(name.to_owned(), put()?);
         }
@@ -215,7 +247,7 @@ impl Own<'_> {
     }
 
     /// The files of several drivers together.
-    fn all(&self, drivers: &[Driver]) -> Result<Files> {
+    fn all<'d>(&self, drivers: impl IntoIterator<Item = &'d Driver>) -> Result<Files> {
         let mut all = Files::new();
         for driver in drivers {
             all.extend(self.files(driver)?);
