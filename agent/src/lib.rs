@@ -36,6 +36,7 @@ pub mod net;
 pub mod reach;
 pub mod report;
 pub mod root;
+pub mod second;
 pub mod status;
 pub mod stay;
 pub mod store;

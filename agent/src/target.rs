@@ -23,6 +23,11 @@ impl Memory {
         };
         Ok(Self { total: get("MemTotal")?, available: get("MemAvailable")? })
     }
+
+    /// What is left when others have taken so much.
+    pub fn without(self, bytes: u64) -> Memory {
+        Memory { available: self.available.saturating_sub(bytes), ..self }
+    }
 }
 
 /// What a target takes.

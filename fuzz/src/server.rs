@@ -206,6 +206,8 @@ pub fn hosts(data: &[u8]) {
     let _ = hosts.forget(&key);
 }
 
+const MOST_UNPACKED: u64 = 1 << 20;
+
 /// Archives as an initrd has them.
 pub fn initrd(data: &[u8]) {
     let (mut count, mut names) = (0, 0);
@@ -216,6 +218,14 @@ pub fn initrd(data: &[u8]) {
     });
     // Six bytes begin an archive, and a hundred and ten a name.
     assert!(count <= data.len() / 6 && names <= data.len() / 110 + 1, "{count} {names} {read:?}");
+    // And with their bytes, as machines unpack them.
+    let mut unpacked = 0;
+    let _ = ::initrd::walk(Cursor::new(data), MOST_UNPACKED, &mut |member, bytes| {
+        assert!(member.name.len() <= 4096 && !member.name.starts_with(b"/"));
+        unpacked += std::io::copy(bytes, &mut std::io::sink())?;
+        Ok(())
+    });
+    assert!(unpacked <= MOST_UNPACKED);
 }
 
 /// An ISO's own descriptors; the list of its files; its boot loaders' configurations.

@@ -4,10 +4,7 @@
 
 use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
-use std::{
-    fs::File,
-    io::{self, BufReader, Read},
-};
+use std::io::{self, BufReader, Read, Seek};
 
 /// Memory for one decoder; what the kernel can unpack needs less.
 const MAX_MEMORY: u64 = 256 << 20;
@@ -61,9 +58,17 @@ impl Compression {
         }
     }
 
+    /// Whether the agent can unpack it as well.
+    pub fn is_usual(self) -> bool {
+        matches!(self, Compression::Zstd | Compression::Gzip | Compression::Xz | Compression::Lz4)
+    }
+
     /// A reader of what one compressed stream holds. Once it has ended, `from` stands behind the stream. `None`: only
     /// a [program](Compression::program) can read it, which does not report where the stream ended.
-    pub fn decoder<'a>(self, from: &'a mut BufReader<File>) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    pub fn decoder<'a, R: Read + Seek>(
+        self,
+        from: &'a mut BufReader<R>,
+    ) -> io::Result<Option<Box<dyn Read + 'a>>> {
         Ok(Some(match self {
             Compression::Zstd => Box::new(
                 StreamingDecoder::new_with_max_window_size(from, MAX_MEMORY).map_err(io::Error::other)?,
@@ -71,7 +76,10 @@ impl Compression {
             Compression::Gzip => Box::new(flate2::bufread::GzDecoder::new(from)),
             Compression::Xz => Box::new(XzReader::new_mem_limit(from, false, (MAX_MEMORY >> 10) as u32)),
             Compression::Lz4 => Box::new(LegacyLz4 { from, started: false, block: Vec::new(), at: 0 }),
+            #[cfg(feature = "bzip2")]
             Compression::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(from)),
+            #[cfg(not(feature = "bzip2"))]
+            Compression::Bzip2 => return Ok(None),
             Compression::Lzma | Compression::Lzo => return Ok(None),
         }))
     }
@@ -79,14 +87,14 @@ impl Compression {
 
 /// Legacy lz4: a magic number, then blocks, each behind its compressed length. Nothing marks the end: it is where no
 /// length of a block stands.
-struct LegacyLz4<'a> {
-    from: &'a mut BufReader<File>,
+struct LegacyLz4<'a, R> {
+    from: &'a mut BufReader<R>,
     started: bool,
     block: Vec<u8>,
     at: usize,
 }
 
-impl LegacyLz4<'_> {
+impl<R: Read + Seek> LegacyLz4<'_, R> {
     /// The next number, if there are four bytes more.
     fn number(&mut self) -> io::Result<Option<u32>> {
         let mut bytes = Vec::new();
@@ -123,7 +131,7 @@ impl LegacyLz4<'_> {
     }
 }
 
-impl Read for LegacyLz4<'_> {
+impl<R: Read + Seek> Read for LegacyLz4<'_, R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         while self.at == self.block.len() {
             if !self.next()? {

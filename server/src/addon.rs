@@ -5,7 +5,7 @@
 
 use crate::{config::Config, family::spec, keys::Folder};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{CA_DIR, KEYS_DIR, manifest::Family};
+use bootspec::{CA_DIR, ImageManifest, KEYS_DIR, live::HOOK_DIR, manifest::Family};
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use std::{
@@ -34,11 +34,16 @@ impl Parts {
         pack(&self.files(family)).into()
     }
 
-    /// The agent as the init of an initrd that has nothing else, and whom it believes.
-    pub fn init(&self) -> Bytes {
+    /// The agent as the init of an initrd that has nothing else, and whom it believes. `live`: with the files that the initrd
+    /// of a live system gets.
+    pub fn init(&self, live: Option<Family>) -> Bytes {
+        let hook = live.map_or(&[][..], |family| spec(family).hook);
+        let paths: Vec<String> =
+            hook.iter().map(|e| format!("{}/{}", HOOK_DIR.trim_start_matches('/'), e.path)).collect();
+        let hook = hook.iter().zip(&paths).map(|(e, path)| (path.as_str(), e.mode, e.text.as_bytes()));
         let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
         let own = [(INIT, 0o755, &*self.agent), MODPROBE];
-        pack(&own.into_iter().chain(trust).collect::<Vec<_>>()).into()
+        pack(&own.into_iter().chain(hook).chain(trust).collect::<Vec<_>>()).into()
     }
 
     /// The files of an add-on: path, mode, content.
@@ -104,12 +109,20 @@ fn newc(to: &mut Vec<u8>, number: u32, path: &str, mode: u32, bytes: &[u8]) {
 /// What tells one agent from another, and whom machines believe.
 type Stamp = (SystemTime, u64, Vec<(String, Vec<u8>)>);
 
+/// What this server adds to a boot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Addition {
+    /// The add-on beside an initrd of this family.
+    Beside(Family),
+    /// The agent as the init of an initrd that the server makes; of a live system of this family, if of any.
+    Init(Option<Family>),
+}
+
 /// The add-ons of the installed agent, made when they are first asked for.
 pub struct Addons {
     agent: PathBuf,
     keys: Folder,
-    /// For a family; without one, for an initrd of which the agent is the init.
-    made: Mutex<HashMap<Option<Family>, (Stamp, Bytes)>>,
+    made: Mutex<HashMap<Addition, (Stamp, Bytes)>>,
 }
 
 impl Addons {
@@ -126,23 +139,26 @@ impl Addons {
 
     /// The add-on for a family; made again when the agent has changed.
     pub fn get(&self, family: Family) -> Result<Bytes> {
-        self.made(Some(family))
+        self.made(Addition::Beside(family))
     }
 
-    /// The agent as the init of an initrd that the server makes.
-    pub fn init(&self) -> Result<Bytes> {
-        self.made(None)
+    /// The agent as the init of an initrd that the server makes for an image.
+    pub fn init(&self, image: &ImageManifest) -> Result<Bytes> {
+        self.made(Addition::Init(image.family.filter(|f| spec(*f).live)))
     }
 
-    fn made(&self, family: Option<Family>) -> Result<Bytes> {
+    fn made(&self, what: Addition) -> Result<Bytes> {
         let (file, stamp) = self.open()?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, bytes)) = made.get(&family).filter(|(s, _)| *s == stamp) {
+        if let Some((_, bytes)) = made.get(&what).filter(|(s, _)| *s == stamp) {
             return Ok(bytes.clone());
         }
         let parts = Parts { agent: self.read(file)?, trust: stamp.2.clone() };
-        let bytes = family.map_or_else(|| parts.init(), |family| parts.build(family));
-        made.insert(family, (stamp, bytes.clone()));
+        let bytes = match what {
+            Addition::Beside(family) => parts.build(family),
+            Addition::Init(live) => parts.init(live),
+        };
+        made.insert(what, (stamp, bytes.clone()));
         Ok(bytes)
     }
 

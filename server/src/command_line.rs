@@ -3,7 +3,10 @@
 
 use crate::family::{OWN_NETWORK, spec};
 use bootspec::{
-    HTTP_PORT, ImageManifest, Params, cmdline::harmless, manifest::Kind, params::KindParam,
+    HTTP_PORT, ImageManifest, Params,
+    cmdline::harmless,
+    manifest::{InitrdFrom, Kind},
+    params::KindParam,
     partition::PartitionName,
 };
 use std::fmt::Write;
@@ -28,7 +31,11 @@ pub fn cmdline(image: &ImageManifest, host: &str, mac: Option<&str>, append: &st
         ..Params::default()
     };
     // The network first.
-    let network = image.family.map_or(OWN_NETWORK, |family| spec(family).network);
+    let network = match (image.kind, image.initrd_from) {
+        // Our init needs no word for DHCP, and the ISO's own initrd finds the network up.
+        (Kind::Iso, InitrdFrom::Own) => "",
+        _ => image.family.map_or(OWN_NETWORK, |family| spec(family).network),
+    };
     let bootif = mac.map(|mac| format!("BOOTIF=01-{mac}")).unwrap_or_default();
     let words = [network, &bootif, &params.render()].map(str::to_owned);
     let mut out = words.into_iter().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
@@ -46,7 +53,8 @@ pub const MAX_CMDLINE: usize = 2047;
 
 /// Refuse an image whose command line would be cut, whatever the server's address.
 pub fn check_length(image: &ImageManifest) -> Result<(), TooLong> {
-    let line = cmdline(image, "255.255.255.255:65535", Some("00-00-00-00-00-00"), "");
+    let with_most = ImageManifest { initrd_from: InitrdFrom::Image, ..image.clone() };
+    let line = cmdline(&with_most, "255.255.255.255:65535", Some("00-00-00-00-00-00"), "");
     too_long(&line).map_or(Ok(()), Err)
 }
 

@@ -23,6 +23,8 @@ pub struct Spec {
     /// Whether the add-on comes behind the initrd. Of a file that both have, the later one counts: in front, the
     /// distribution's own files win.
     pub behind: bool,
+    /// Whether it can be taken out of the ISO and started behind an initrd that the server makes.
+    pub second: bool,
     /// Its files in the add-on.
     pub hook: &'static [HookFile],
 }
@@ -89,6 +91,7 @@ pub static FAMILIES: [Spec; 5] = [
         network: "",
         parameters: Some(Parameters { key: "boot=", words: "boot=casper", instead_of: None }),
         behind: false,
+        second: true,
         hook: &MEDIUM,
     },
     Spec {
@@ -113,6 +116,7 @@ pub static FAMILIES: [Spec; 5] = [
         }),
         // The add-on replaces one of its hooks.
         behind: true,
+        second: false,
         hook: &[hook!("hooks/archiso_pxe_http", 0o755, "addon/archiso/archiso_pxe_http")],
     },
     Spec {
@@ -125,6 +129,7 @@ pub static FAMILIES: [Spec; 5] = [
         network: "",
         parameters: Some(Parameters { key: "boot=", words: "boot=live", instead_of: None }),
         behind: false,
+        second: true,
         hook: &MEDIUM,
     },
     Spec {
@@ -147,6 +152,7 @@ pub static FAMILIES: [Spec; 5] = [
             instead_of: Some("root=live:"),
         }),
         behind: false,
+        second: true,
         // Never below /lib: that is a link in the initrd, and could not be made any more if a folder were there.
         hook: &[
             hook!(
@@ -171,6 +177,7 @@ pub static FAMILIES: [Spec; 5] = [
         network: OWN_NETWORK,
         parameters: None,
         behind: false,
+        second: false,
         hook: &[hook!("scripts/boottorrent", 0o644, "initramfs-tools/scripts/boottorrent")],
     },
 ];

@@ -140,18 +140,20 @@ impl<'a> Script<'a> {
 
     /// What loads and starts one image.
     fn boot_image(&mut self, depth: usize, image: &ImageManifest) {
+        let stage = (self.menu.stage)(image);
+        let image = &ipxe::sent(image, stage);
         let phase_one = human_size((self.menu.phase_one)(image));
         let told = format!("BootTorrent: {} from {SERVER}, kernel and initrd of {phase_one}", image.name);
         self.line(depth, &format!("echo {}", self.filled(&told)));
         let kernel = self.file(image, "vmlinuz");
-        let archives = match (self.menu.stage)(image) {
+        let archives = match self.sends_own(image) {
             // GRUB cannot tell its card: at first the usual drivers. By TFTP it gets files only.
-            stage if self.sends_own(image) && stage != Stage::Image => {
+            true => {
                 let rare = if stage == Stage::General { format!("&{ALL_DRIVERS}") } else { String::new() };
                 let more = format!("&{}{rare}", own::wanted(&self.words(image)));
                 format!("{}{}", self.file(image, OWN), quoted(&more))
             }
-            _ => self.initrds(image),
+            false => self.initrds(image),
         };
         let words = self.words(image);
         if let Some(why) = too_long(&words) {

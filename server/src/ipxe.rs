@@ -185,15 +185,22 @@ fn boot_entry(s: &mut String, menu: &Menu, name: &ImageName, entry: &BootEntry) 
     line(s, "boot || goto failed");
 }
 
+/// The image as a machine boots it that is sent its own initrd, or still the server's.
+pub fn sent(image: &ImageManifest, stage: Stage) -> ImageManifest {
+    let initrd_from = if stage == Stage::Image { InitrdFrom::Image } else { image.initrd_from };
+    ImageManifest { initrd_from, ..image.clone() }
+}
+
 /// What loads and starts one image.
 fn boot_image(s: &mut String, menu: &Menu, image: &ImageManifest) {
+    let stage = (menu.stage)(image);
+    let image = &sent(image, stage);
     let (host, name, hash) = (menu.host, &image.name, image.infohash);
     let phase_one = human_size((menu.phase_one)(image));
     line(s, &format!("echo BootTorrent: {name} from {host}, kernel and initrd of {phase_one}"));
     line(s, "imgfree");
-    let stage = (menu.stage)(image);
     let archives: &[&str] = match (image.initrd_from, image.family) {
-        (InitrdFrom::Own, _) if stage != Stage::Image => &[OWN],
+        (InitrdFrom::Own, _) => &[OWN],
         (_, None) => &["initrd"],
         (_, Some(family)) if spec(family).behind => &["initrd", "addon"],
         (_, Some(_)) => &["addon", "initrd"],

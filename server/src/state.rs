@@ -19,7 +19,10 @@ use crate::{
     wake,
     watch::{live::Live, sent::Sent},
 };
-use bootspec::{ImageManifest, ImageName, InfoHash, manifest::FIRST};
+use bootspec::{
+    ImageManifest, ImageName, InfoHash,
+    manifest::{FIRST, InitrdFrom},
+};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -85,9 +88,10 @@ impl ServerState {
     /// Bytes that a machine loads before its agent runs. `card`: its network card, as iPXE's `busid`.
     pub fn phase_one(&self, image: &ImageManifest, card: Option<&str>) -> u64 {
         let served = self.version(&image.name, Some(image.infohash));
-        let initrd = match served.as_ref().and_then(|i| i.own.as_ref()) {
+        let own = served.as_ref().and_then(|i| i.own.as_ref());
+        let initrd = match own.filter(|_| image.initrd_from == InitrdFrom::Own) {
             Some(own) => {
-                let agent = self.addons.init().map_or(0, |b| b.len() as u64);
+                let agent = self.addons.init(image).map_or(0, |b| b.len() as u64);
                 agent
                     + own
                         .index

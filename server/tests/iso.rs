@@ -76,6 +76,23 @@ fn debian_live_is_taken_as_it_is() {
     assert!(said.contains("left out: findiso=${iso_path}\n"), "{said}");
 }
 
+/// Without drivers in the initrd, machines must be sent it; so they are if the admin says so, and nothing is said of it then.
+#[test]
+fn the_initrd_is_sent_where_this_server_can_make_none() {
+    let w = World::new();
+    live_boot(&w, "debian");
+    let said = w.run(&["image", "add", "debian.iso"]).good();
+    let note = "note: machines are sent the initrd /live/initrd.img-6, because this server cannot make a smaller one: the image \
+                has no /lib/modules/6.12.43-amd64/modules.dep\n";
+    assert!(said.contains(note), "{said}");
+    let said = w.run(&["image", "add", "debian.iso", "--replace", "--initrd-from", "image"]).good();
+    assert!(!said.contains("smaller"), "{said}");
+    w.run(&["image", "add", "debian.iso", "--replace", "--initrd-from", "own"]).refused(
+        "this server cannot make an initrd, because the image has no /lib/modules/6.12.43-amd64/modules.dep; \
+         use --initrd-from image",
+    );
+}
+
 /// Kernel and initrd under two names each, as live-build makes them: whichever name the menu uses, and whichever of
 /// the two lies first on the ISO. Made by xorriso, listed by bsdtar.
 // Tried: live ISO, each kernel and initrd under two names (Rock Ridge, Joliet) | xorriso 1.5.4

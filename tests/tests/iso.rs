@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Live ISOs, unchanged, over the swarm: their own kernel, their own initrd, and our add-on beside it.
+//! Live ISOs, unchanged, over the swarm: their own kernel, and their own initrd. Machines take that out of the ISO, or are sent
+//! it with our add-on beside it.
 
 use anyhow::{Context, Result, ensure};
 use bootspec::{Exit, Phase};
@@ -14,6 +15,9 @@ use boottorrent_tests::{
     site::found_signed,
 };
 use std::time::Duration;
+
+/// Kernel and initrd that a machine is sent before the swarm can help.
+const PHASE_ONE: usize = 10_500_000;
 
 /// Said by the profile of the user that live-config makes, lets log in by itself and gives sudo to.
 const SESSION: &str = "lab: live session of user";
@@ -42,7 +46,7 @@ fn an_iso_by_live_build_boots_with_its_session() -> Result<()> {
     server.check()
 }
 
-/// Two machines together, with a BIOS; a third, with UEFI, when they run. The server has a key, and its add-on carries
+/// Two machines together, with a BIOS; a third, with UEFI, when they run, which is sent the ISO's initrd. The server has a key, and its add-on carries
 /// the public half: they find the ISO signed; another one does not, and its user sees why.
 // Tried: live ISO of Debian's packages with live-boot | xorriso 1.5.4, mksquashfs 4.5.1 | on machines
 #[test]
@@ -51,6 +55,7 @@ fn debian_live_boots_with_its_session() -> Result<()> {
     let mut site = Site::of(&lab, &catalogue(Live::LiveBoot)?, &["--up", "10MB/s"])?;
     let key = site.key("site")?;
     site.sign(IMAGE, "site")?;
+    small_phase_one(&site.server)?;
     let mut machines =
         ["one", "two"].map(|name| Vm::pxe(name).start(&lab)).into_iter().collect::<Result<Vec<_>>>()?;
     for vm in &mut machines {
@@ -70,13 +75,14 @@ fn debian_live_boots_with_its_session() -> Result<()> {
     let mut refused = Vm::pxe("refused").start(&lab)?;
     let only = format!("image {IMAGE} is not signed, and only what key {key} signed may boot here");
     refused.expect(&format!("boottorrent: {only}"), BOOT)?;
-    let end = format!("BootTorrent could not fetch this machine's ISO (exit code {})", Exit::Trust.code());
+    let end = format!("BootTorrent could not boot this machine (exit code {})", Exit::Trust.code());
     refused.expect(&end, Duration::from_secs(60))?;
     refused.wait_off(Duration::from_secs(60))?;
     let received = site.server.client(refused.mac())?.progress.received();
     ensure!(received == 0, "it fetched {received} bytes of what it may not boot");
 
     site.sign(IMAGE, "site")?;
+    site.server.boottorrent(&["image", "set", IMAGE, "--initrd-from", "image"])?;
     let mut third = Vm::pxe("three").uefi().start(&lab)?;
     has_its_session(&mut third, &key)?;
     let client = site.server.client(third.mac())?;
@@ -86,6 +92,15 @@ fn debian_live_boots_with_its_session() -> Result<()> {
     debian_is_as_from_a_stick(&mut third)?;
     seeds_on(&mut third, &client)?;
     site.server.check()
+}
+
+/// The ISO's own initrd is not sent.
+fn small_phase_one(server: &Server) -> Result<()> {
+    let size = |file: &str| server.get(&format!("/images/{IMAGE}/{file}")).map(|bytes| bytes.len());
+    let (kernel, own, initrd) = (size("vmlinuz")?, size("own?card=01:1af4:1000")?, size("initrd")?);
+    println!("phase one: {kernel} + {own} bytes; the ISO's initrd has {initrd}");
+    ensure!(kernel + own <= PHASE_ONE && own * 5 < initrd, "{kernel} + {own} bytes");
+    Ok(())
 }
 
 /// The session's user is there, and the ISO is what was signed.
@@ -113,6 +128,7 @@ fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
 fn dracut_live_boots() -> Result<()> {
     let lab = Lab::new("iso-dracut")?;
     let mut server = Server::of(&lab, &catalogue(Live::Dracut)?, &["--up", "15MB/s"])?;
+    small_phase_one(&server)?;
     let mut machines = [Vm::pxe("one"), Vm::pxe("two").uefi()]
         .map(|vm| vm.start(&lab))
         .into_iter()

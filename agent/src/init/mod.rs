@@ -10,14 +10,16 @@ mod drivers;
 mod fixed;
 pub mod lease;
 mod links;
+mod live;
 mod mounts;
 mod names;
+mod unpack;
 
 use crate::{
     args::{Cli, Command},
     launch, link, modules, net,
     report::Report,
-    vlan,
+    second, vlan,
 };
 use anyhow::{Context, anyhow, bail};
 use bootspec::{Exit, MODULES_DIR, Params, cmdline};
@@ -92,8 +94,13 @@ fn boot() -> (anyhow::Error, Option<Duration>) {
     drop(report);
     match launch::boot(&args, &["boot".into()]) {
         Exit::Ok => {
+            match second::told() {
+                Ok(None) => {}
+                Ok(Some(live)) => return (live::enter(&live), None),
+                Err(e) => return (e, None),
+            }
             let init = crate::mounts::Asked::read(&line, &Params::parse(&line).0).init;
-            (mounts::switch_root(&args.root_mnt, init.as_deref()), None)
+            (mounts::switch_root(&args.root_mnt, init.as_deref(), true), None)
         }
         exit => {
             let error = anyhow!(

@@ -36,18 +36,29 @@ pub fn kernel() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Leave the initramfs for `root`, and become its init, with our arguments. Returns only when it fails.
-pub fn switch_root(root: &Path, init: Option<&str>) -> anyhow::Error {
-    match enter(root, init) {
+/// Make the folders that they are moved to.
+pub fn folders(root: &Path) -> anyhow::Result<()> {
+    KERNEL.iter().try_for_each(|(_, at, ..)| {
+        let to = root.join(at.trim_start_matches('/'));
+        fs::create_dir_all(&to).with_context(|| format!("creating {}", to.display()))
+    })
+}
+
+/// Leave the initramfs for `root`, and become its init, with our arguments. `keep`: what [`kernel`] has mounted goes along.
+/// Returns only when it fails.
+pub fn switch_root(root: &Path, init: Option<&str>, keep: bool) -> anyhow::Error {
+    match enter(root, init, keep) {
         Err(e) => e,
     }
 }
 
-fn enter(root: &Path, init: Option<&str>) -> anyhow::Result<Infallible> {
+fn enter(root: &Path, init: Option<&str>, keep: bool) -> anyhow::Result<Infallible> {
     for (_, at, ..) in KERNEL {
         let to = root.join(at.trim_start_matches('/'));
         // A root without the folder does without.
-        if to.is_dir() {
+        if !keep {
+            crate::mounts::detach(Path::new(at));
+        } else if to.is_dir() {
             moved(Path::new(at), &to)?;
         }
     }
@@ -78,7 +89,8 @@ fn enter(root: &Path, init: Option<&str>) -> anyhow::Result<Infallible> {
     Err(last.unwrap_or_else(|| anyhow!("the image has no init")))
 }
 
-fn moved(from: &Path, to: &Path) -> anyhow::Result<()> {
+/// Move a mount.
+pub fn moved(from: &Path, to: &Path) -> anyhow::Result<()> {
     Mount::builder()
         .fstype(FilesystemType::Manual("none"))
         .flags(MountFlags::MOVE)

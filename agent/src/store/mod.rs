@@ -23,6 +23,7 @@ use crate::{
     device::PATIENCE,
     fail::{Failure, Step},
     report::Report,
+    second,
     target::{self, Memory, Writes},
 };
 use anyhow::anyhow;
@@ -44,7 +45,8 @@ pub async fn prepare(order: &Order<'_>, caches: &mut Caches<'_>, report: &Report
     let memory = fs::read_to_string(&order.args.meminfo)
         .map_err(|e| anyhow!(e))
         .and_then(|t| Memory::parse(&t))
-        .step(Exit::Room)?;
+        .step(Exit::Room)?
+        .without(second::space());
     let mut targets = order.params.target.iter().peekable();
     // That the image cannot be had is what decides whether an old version boots.
     let mut cannot_be_had = None;

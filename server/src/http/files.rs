@@ -193,8 +193,8 @@ async fn own_initrd(state: &ServerState, image: &ServedImage, asked: &Asked<'_>)
         return sentence(StatusCode::NOT_FOUND, text);
     };
     let drivers = own.read(asked);
-    let addons = state.addons.clone();
-    let make = move || Ok([addons.init()?, drivers?.into()].concat().into());
+    let (addons, manifest) = (state.addons.clone(), image.manifest.clone());
+    let make = move || Ok([addons.init(&manifest)?, drivers?.into()].concat().into());
     made(state, &format!("an initrd for image '{name}'"), make).await
 }
 

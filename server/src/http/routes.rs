@@ -63,7 +63,7 @@ pub const ROUTES: &[Route] = &[
     route!(get "/grub.cfg", Everybody, "`?mac=&image=`" => "the same for GRUB", boot::grub),
     route!(get "/boot/{file}", Everybody, "" => "`ipxe.efi`, for UEFI HTTP boot", boot::loader),
     route!(get "/images/{name}/{file}", Everybody, "`?infohash=`: this version"
-        => "`vmlinuz`, `initrd`, `own` (an initrd that the server makes; `?card=`: iPXE's `busid`, `?with=disk,vlan`), `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \
+        => "`vmlinuz`, `initrd`, `own` (an initrd that the server makes; `?card=`: iPXE's `busid`, `?drivers=all`, `?with=disk,vlan`), `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \
             `NAME.statement`, `NAME.statement.minisig`, `payload`, `sums` (block checksums); with ranges (RFC 9110)",
         files::get),
     route!(get "/entries/{name}/{file}", Everybody, "`begun`: `?mac=&secret=`"

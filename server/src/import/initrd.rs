@@ -5,8 +5,8 @@
 //! kernel reads them (init/initramfs.c): microcode, compressed modules, the main one, an add-on. All are
 //! read as streams; nothing is unpacked.
 
-use super::decompress::Compression;
 use crate::{family::FAMILIES, interrupt, tool::Tool};
+use ::initrd::Compression;
 use anyhow::{Context, Result, bail};
 use bootspec::{KEYS_DIR, manifest::Family};
 use std::{

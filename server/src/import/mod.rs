@@ -3,7 +3,6 @@
 
 pub mod boot;
 pub mod convert;
-mod decompress;
 pub mod disk;
 mod fat;
 mod fstab;

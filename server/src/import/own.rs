@@ -82,11 +82,31 @@ pub struct KernelFacts<'a> {
     pub fallback: bool,
 }
 
-/// Make the archives for a kernel whose root is of these formats. The inner error says why this image cannot have any: its
+/// What every machine needs.
+pub struct Contents {
+    /// Kernel modules, which are loaded in this order.
+    pub modules: Vec<&'static str>,
+    /// Other files: path, content.
+    pub files: Files,
+}
+
+impl Contents {
+    /// For a root filesystem of these formats.
+    pub fn root(formats: &[Format]) -> Contents {
+        let mut modules = vec!["af_packet", "loop", "overlay"];
+        modules.extend(formats.iter().map(|f| f.as_str()));
+        if formats.contains(&Format::Ext4) {
+            modules.extend(["crc32c_intel", "crc32c_generic"]);
+        }
+        Contents { modules, files: Files::new() }
+    }
+}
+
+/// Make the archives for a kernel. The inner error says why this image cannot have any: its
 /// modules are not in it.
 pub fn make(
     tree: &dyn Tree,
-    formats: &[Format],
+    contents: &Contents,
     kernel: &KernelFacts,
     staging: &Staging,
 ) -> Result<Result<Index, String>> {
@@ -102,13 +122,8 @@ pub fn make(
     };
     let firmware = (firmware.0, firmware.1.into_iter().collect());
     let mut own = Own { kernel: &kernel, tree, staging, unpacks_xz, read: BTreeMap::new(), firmware };
-    let mut base = vec!["af_packet", "loop", "overlay"];
-    base.extend(formats.iter().map(|f| f.as_str()));
-    if formats.contains(&Format::Ext4) {
-        base.extend(["crc32c_intel", "crc32c_generic"]);
-    }
     let mut files = Vec::new();
-    for module in base.iter().filter(|m| !kernel.has_built_in(m)) {
+    for module in contents.modules.iter().filter(|m| !kernel.has_built_in(m)) {
         match kernel.files(module) {
             Some(more) => more.into_iter().for_each(|f| {
                 if !files.contains(&f) {
@@ -124,7 +139,7 @@ pub fn make(
     if drivers.is_empty() {
         return Ok(Err(format!("the image has no drivers of network cards for {version}")));
     }
-    own.write(Index { fallback, ..Index::default() }, &files, &drivers).map(Ok)
+    own.write(Index { fallback, ..Index::default() }, (&files, &contents.files), &drivers).map(Ok)
 }
 
 /// One driver: the files to load, in their order, and the aliases of the devices that it is for.
@@ -177,17 +192,22 @@ struct Own<'a> {
 }
 
 /// Files of an archive: path, content.
-type Files = BTreeMap<String, Arc<[u8]>>;
+pub type Files = BTreeMap<String, Arc<[u8]>>;
 
 impl Own<'_> {
-    fn write(&mut self, mut index: Index, base: &[String], drivers: &[Driver]) -> Result<Index> {
+    fn write(
+        &mut self,
+        mut index: Index,
+        (base, more): (&[String], &Files),
+        drivers: &[Driver],
+    ) -> Result<Index> {
         let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED)].map(|(name, modules)| {
             (name, modules.iter().filter_map(|m| Driver::of(self.kernel, m)).collect::<Vec<_>>())
         });
         self.read(
             base.iter().chain(extra.iter().flat_map(|(_, d)| d).chain(drivers).flat_map(|d| &d.files)),
         )?;
-        let mut files = Files::new();
+        let mut files = more.clone();
         for (n, path) in base.iter().enumerate() {
             let to = format!("{}/{n:02}-{}.ko", MODULES_DIR.trim_start_matches('/'), module_name(path));
             files.insert(to, self.module(path)?);

@@ -3,7 +3,7 @@
 
 use super::{
     disk, initrd, kernel,
-    own::{self, KernelFacts},
+    own::{self, Contents, KernelFacts},
     tree::{self, Tree, small_text},
 };
 use crate::catalogue::{
@@ -79,5 +79,5 @@ fn archives(
         None => None,
     };
     let unpacks_xz = config.is_none_or(|c| c.lines().any(|l| l == "CONFIG_RD_XZ=y"));
-    own::make(tree, formats, &KernelFacts { version, unpacks_xz, fallback }, staging)
+    own::make(tree, &Contents::root(formats), &KernelFacts { version, unpacks_xz, fallback }, staging)
 }

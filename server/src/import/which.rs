@@ -5,7 +5,7 @@
 use super::{
     initrd::{self, Foreign},
     modules,
-    own::{self, KernelFacts},
+    own::{self, Contents, KernelFacts},
     request::Request,
     taken::{Boot, NO_INITRD},
     tree::Tree,
@@ -61,7 +61,7 @@ pub fn choose(boot: &mut Boot, request: &Request, root: &RootFacts, staging: &St
         unpacks_xz: boot.has_option("RD_XZ"),
         fallback: !matches!(usable, Usable::No(_)),
     };
-    match (own::make(tree, root.formats, &kernel, staging)?, usable) {
+    match (own::make(tree, &Contents::root(root.formats), &kernel, staging)?, usable) {
         (Ok(index), usable) => {
             if !matches!(usable, Usable::Hook) {
                 let why = match boot.initrd.size {

@@ -39,7 +39,7 @@ const SWARM: Storeys = &[
 
 const AGENT: Storeys = &[
     ("ground", "dhcp engine_log fail files link modules report"),
-    ("what is given", "args lease locate net vlan"),
+    ("what is given", "args lease locate net second vlan"),
     ("where things are", "beat reach web"),
     ("disks", "destination device disks mkfs mounts superblock target zram"),
     ("store", "store"),
@@ -53,6 +53,7 @@ const AGENT: Storeys = &[
 /// Every program and library of the workspace.
 const CRATES: &[(&str, Storeys)] = &[
     ("bootspec/src", &[]),
+    ("initrd/src", &[]),
     ("swarm/src", SWARM),
     ("swarm/examples/flashcrowd", &[]),
     ("agent/src", AGENT),

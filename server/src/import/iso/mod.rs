@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod files;
+mod own;
 pub mod shell;
 mod volume;
 
@@ -18,7 +19,7 @@ use crate::{
     family::{FAMILIES, Usual, spec},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::manifest::{BootFile, Family};
+use bootspec::manifest::{BootFile, Family, InitrdFrom};
 use config::{Language, MenuEntry};
 use files::Files;
 use std::{
@@ -54,13 +55,14 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
     let shown = request.source.display().to_string();
     let files = Files::open(iso).with_context(|| format!("looking into '{shown}'"))?;
     let Candidates { found, menus, usual } = candidates(&files);
-    let (entry, family, from) = match &request.initrd {
+    let Chosen { entry, family, from, sizes } = match &request.initrd {
         Some(path) => {
             let mut initrd = staging.create(INITRD)?;
             super::tree::copy_file(path, &mut initrd)?;
             let from = path.display().to_string();
             let foreign = initrd::family(&staging.path(INITRD), &from)?;
-            (found.into_iter().next().unwrap_or_default(), live(foreign, &from, &shown)?, from)
+            let family = live(foreign, &from, &shown)?;
+            Chosen { entry: found.into_iter().next().unwrap_or_default(), family, from, sizes: Vec::new() }
         }
         None => choose(&files, found, staging, &shown, request.kernel.is_some())?,
     };
@@ -102,7 +104,41 @@ pub fn extract(iso: &Path, volume: &Volume, request: &Request, staging: &Staging
     };
     boot::fit(&mut boot, staging, None)?;
     notes.append(&mut boot.notes);
+    notes.extend(small(&mut boot, iso, (family, &sizes), request, staging)?);
     Ok(Live { boot, family, append: words.join(" "), notes })
+}
+
+/// If it can be, machines are sent an initrd that this server makes. What the admin should hear.
+fn small(
+    boot: &mut Boot,
+    iso: &Path,
+    (family, sizes): (Family, &[u64]),
+    request: &Request,
+    staging: &Staging,
+) -> Result<Option<String>> {
+    if request.initrd_from == Some(InitrdFrom::Image) {
+        return Ok(None);
+    }
+    let from = boot.initrd.from.clone();
+    let made = match request.initrd {
+        Some(_) => Err(format!("{from} is not on the ISO")),
+        None => own::make(iso, sizes, family, boot, staging)?,
+    };
+    match made {
+        Ok(index) => {
+            boot.own = Some(index);
+            Ok(Some(format!(
+                "machines are sent a small initrd that this server makes, and take {from} out of the ISO themselves \
+                 (--initrd-from image sends it to each machine)"
+            )))
+        }
+        Err(why) if request.initrd_from == Some(InitrdFrom::Own) => {
+            bail!("this server cannot make an initrd, because {why}; use --initrd-from image")
+        }
+        Err(why) => Ok(Some(format!(
+            "machines are sent the initrd {from}, because this server cannot make a smaller one: {why}"
+        ))),
+    }
 }
 
 fn boot_file(path: &Path, from: String) -> Result<BootFile> {
@@ -195,6 +231,16 @@ fn found_in(files: &Files, entry: MenuEntry, config: &str) -> Option<MenuEntry> 
     Some(MenuEntry { kernel: find(&entry.kernel)?, initrds, words: entry.words }).filter(|_| all)
 }
 
+/// What an ISO boots.
+struct Chosen {
+    entry: MenuEntry,
+    family: Family,
+    /// Where its initrd was taken from.
+    from: String,
+    /// Of the files on the ISO that the initrd consists of.
+    sizes: Vec<u64>,
+}
+
 /// The first candidate whose initrd is of a live system; its initrd is in the staging folder then.
 fn choose(
     files: &Files,
@@ -202,7 +248,7 @@ fn choose(
     staging: &Staging,
     shown: &str,
     kernel_given: bool,
-) -> Result<(MenuEntry, Family, String)> {
+) -> Result<Chosen> {
     if found.is_empty() && !kernel_given {
         bail!(no_kernel(shown));
     }
@@ -216,15 +262,18 @@ fn choose(
             continue;
         }
         let mut initrd = staging.create(INITRD)?;
+        let mut sizes = Vec::new();
         for part in &entry.initrds {
+            let begin = own::length(&mut initrd)?;
             files.copy(part, MAX_INITRD, &mut initrd)?;
+            sizes.push(own::length(&mut initrd)? - begin);
             align(&mut initrd)?;
         }
         let from = entry.initrds.iter().map(|i| format!("/{i}")).collect::<Vec<_>>().join(" and ");
         // What is no initrd is another system's business, unless there is nothing better.
         let judged = initrd::family(&staging.path(INITRD), &from).and_then(|f| live(f, &from, shown));
         match judged {
-            Ok(family) => return Ok((entry, family, from)),
+            Ok(family) => return Ok(Chosen { entry, family, from, sizes }),
             Err(e) => drop(first.get_or_insert(e)),
         }
         looked.push(entry.initrds);
