@@ -39,7 +39,7 @@ struct Args {
     /// Four minutes: parts of A, B, D and S, one round, shown and not written
     #[arg(long)]
     quick: bool,
-    /// Parts to measure, of A,B,C,D,S,sizes,boots, or setups such as B-late
+    /// Parts to measure, of A,B,C,D,S,E,sizes,boots, or setups such as B-late
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     setup: Vec<String>,
     /// Rounds (default: $BENCH_ROUNDS, or 3)
@@ -130,7 +130,8 @@ impl Bench {
     /// The setups, each with who races in it.
     fn chosen(&self) -> Result<Vec<(Setup, Vec<&'static dyn Contestant>)>> {
         for name in &self.args.setup {
-            if !["sizes", "boots"].contains(&name.as_str()) {
+            let is_part = setup::ALL.iter().any(|s| setup::part(s.name) == name);
+            if !is_part && !["sizes", "boots"].contains(&name.as_str()) {
                 Setup::named(name)?;
             }
         }
@@ -157,7 +158,10 @@ impl Bench {
         }
         for round in 1..=self.rounds {
             for n in &numbers {
-                for c in who.iter().filter(|c| c.races(setup, *n)) {
+                let races = |c: &&&dyn Contestant| {
+                    c.races(setup, *n) && (setup.phase_one.is_none() || c.id() == "ours")
+                };
+                for c in who.iter().filter(races) {
                     let key = (setup.name.to_owned(), c.id(), *n);
                     if self.slow.contains(&key) {
                         continue;

@@ -74,6 +74,13 @@ pub fn own(results: &Results, setup: &str, who: &str, n: usize, share: f64) -> O
     })
 }
 
+/// Kernels, initrds and payload that the server has sent, over once the payload and for each machine once the others.
+fn all_sent(results: &Results, setup: &str, n: usize) -> Option<f64> {
+    let size = results.runs().iter().find(|r| r.setup == setup && r.n == n)?.size as f64;
+    let first = Setup::named(setup).ok()?.phase_one() as f64 * n as f64;
+    Some((results.figure(setup, "ours", n, "copies")? * size + first) / (size + first))
+}
+
 /// All of them.
 pub fn figures(results: &Results) -> Vec<Figure> {
     use Limit::{AtLeast, AtMost, Below};
@@ -114,6 +121,12 @@ pub fn figures(results: &Results) -> Vec<Figure> {
     }
     let own = own(results, "S-1G", "ours", 11, 1.0);
     add("S over 1 Gbit/s: slowest machine's own time / size over its link, N = 11", AtMost(1.15), own);
+    for (setup, n) in [("E-own-100", 23), ("E-own-100", 64), ("E-own-1G", 64)] {
+        let what = |figure: &str| format!("{setup}: {figure}, N = {n}");
+        add(&what("sent by the server / (N × phase one + size)"), AtMost(1.05), all_sent(results, setup, n));
+        add(&what("time / those bytes over its link"), AtMost(1.15), ratio(ours(setup, n), bound(setup, n)));
+    }
+    add("E-own-100: T(23) / T(1)", AtMost(3.8), ratio(ours("E-own-100", 23), ours("E-own-100", 1)));
     add("D: MiB/s / libtorrent's", AtLeast(0.8), ratio(time("D", "libtorrent", 1), ours("D", 1)));
     add("D: CPU seconds for a GiB, agent", AtMost(2.9), figure("D", 1, "machine CPU"));
     add("D: CPU seconds for a GiB, server", AtMost(1.0), figure("D", 1, "server CPU"));

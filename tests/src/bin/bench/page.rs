@@ -154,15 +154,20 @@ fn race(results: &Results, setup: &Setup) -> String {
 
 /// A table of a setup with several numbers of machines: times, and copies in brackets.
 fn growth(results: &Results, setup: &Setup) -> String {
-    let mut md = match setup.machines.first().and_then(|n| must::bound(results, setup.name, *n)) {
-        Some(bound) => format!("Bound: {bound:.1} s. "),
-        None => String::new(),
+    let bound = |n: &usize| must::bound(results, setup.name, *n);
+    let mut md = match setup.machines.first().and_then(bound) {
+        Some(bound) if setup.phase_one.is_none() => format!("Bound: {bound:.1} s. "),
+        _ => String::new(),
     };
     md.push_str(
         "Seconds, and in brackets bytes on the server's link / size. Empty: not measured.\n\n| machines |",
     );
     let columns: String = setup.machines.iter().map(|n| format!(" {n} |")).collect();
     let _ = writeln!(md, "{columns}\n|---|{}", "---|".repeat(setup.machines.len()));
+    if setup.phase_one.is_some() {
+        let bounds: String = setup.machines.iter().map(|n| format!(" {} |", shown(bound(n), 1))).collect();
+        let _ = writeln!(md, "| bound |{bounds}");
+    }
     for c in contestants::ALL {
         if setup.machines.iter().all(|n| results.of(setup.name, c.id(), *n).next().is_none()) {
             continue;

@@ -2,6 +2,7 @@
 //! What is sent: random bytes in a squashfs, in a catalogue that the real
 //! `boottorrent image add` made. All in memory, so that no disk is measured.
 
+use crate::setup::PhaseOne;
 use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{Cmd, server_binary};
 use std::{
@@ -99,6 +100,17 @@ impl Payload {
             .arg(&image)
             .run()?;
         fs::remove_file(&image).context("removing the squashfs")
+    }
+
+    /// Make its kernel and initrd as large as those of a real image; what is in them does not matter here.
+    pub fn set_phase_one(&self, to: PhaseOne) -> Result<()> {
+        let folder = self.catalogue.join("images").join(NAME);
+        for (file, size) in [("vmlinuz", to.kernel), ("initrd", to.initrd)] {
+            let path = folder.join(file);
+            let file = File::options().write(true).open(&path);
+            file.and_then(|f| f.set_len(size)).with_context(|| format!("resizing {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// An error unless the file is the payload, byte for byte.

@@ -29,7 +29,31 @@ pub struct Setup {
     pub late: bool,
     /// Machines start one after another, evenly over so many seconds; otherwise all at once.
     pub spread: Option<u64>,
+    /// What each machine loads over HTTP before it joins the swarm.
+    pub phase_one: Option<PhaseOne>,
 }
+
+/// Kernel and initrd of a Debian 12, in bytes (docs/images.md).
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseOne {
+    /// The kernel.
+    pub kernel: u64,
+    /// The initrd.
+    pub initrd: u64,
+}
+
+impl PhaseOne {
+    /// Both.
+    pub fn size(self) -> u64 {
+        self.kernel + self.initrd
+    }
+}
+
+const KERNEL: u64 = 8_247_232;
+/// Made by the server for an e1000; by initramfs-tools with NETBOOT=yes; by initramfs-tools as it comes.
+const OWN: PhaseOne = PhaseOne { kernel: KERNEL, initrd: 1_800_000 };
+const NETBOOT: PhaseOne = PhaseOne { kernel: KERNEL, initrd: 10_427_056 };
+const STOCK: PhaseOne = PhaseOne { kernel: KERNEL, initrd: 32_169_240 };
 
 const PLAIN: Setup = Setup {
     name: "warm-up",
@@ -42,6 +66,7 @@ const PLAIN: Setup = Setup {
     up_only: false,
     late: false,
     spread: None,
+    phase_one: None,
 };
 
 /// Not measured: programs and files come into memory, and who is not installed is found out.
@@ -78,8 +103,19 @@ const S: Setup = Setup {
     ..PLAIN
 };
 
+const E: Setup = Setup {
+    name: "E-own-100",
+    what: "kernel and initrd made by the server (10 MB) over HTTP, then 97 MiB; every link has 100 Mbit/s, both ways",
+    size: 97 * MIB,
+    machines: &[1, 8, 16, 23, 32, 64],
+    server: Some(100),
+    machine: Some(100),
+    phase_one: Some(OWN),
+    ..PLAIN
+};
+
 /// All that are measured, in this order.
-pub const ALL: [Setup; 9] = [
+pub const ALL: [Setup; 14] = [
     A,
     B,
     Setup {
@@ -129,6 +165,38 @@ pub const ALL: [Setup; 9] = [
         machine: Some(1000),
         ..S
     },
+    E,
+    Setup {
+        name: "E-netboot-100",
+        what: "the same with the initrd of NETBOOT=yes (19 MB with the kernel)",
+        machines: &[1, 8, 23],
+        phase_one: Some(NETBOOT),
+        ..E
+    },
+    Setup {
+        name: "E-stock-100",
+        what: "the same with the stock initrd (40 MB with the kernel)",
+        machines: &[1, 8, 23],
+        phase_one: Some(STOCK),
+        ..E
+    },
+    Setup {
+        name: "E-own-1G",
+        what: "as E-own-100; every link has 1 Gbit/s, both ways",
+        server: Some(1000),
+        machine: Some(1000),
+        machines: &[1, 16, 64],
+        ..E
+    },
+    Setup {
+        name: "E-stock-1G",
+        what: "as E-stock-100; every link has 1 Gbit/s, both ways",
+        server: Some(1000),
+        machine: Some(1000),
+        machines: &[1, 16, 64],
+        phase_one: Some(STOCK),
+        ..E
+    },
 ];
 
 /// The part that a setup belongs to: `B` of `B-late`.
@@ -164,10 +232,18 @@ impl Setup {
         (0..n).map(|i| seconds(i as f64 * step)).chain(late).collect()
     }
 
+    /// Bytes of kernel and initrd that each machine loads first.
+    pub fn phase_one(&self) -> u64 {
+        self.phase_one.map_or(0, PhaseOne::size)
+    }
+
     /// Seconds that no way of sending the payload to `n` machines can beat, if any link is limited:
-    /// every byte leaves the server once, enters each machine once, and is sent `n` times by somebody.
+    /// every byte leaves the server once, enters each machine once, and is sent `n` times by somebody. Kernel and initrd
+    /// leave the server once for each machine.
     pub fn bound(&self, n: usize) -> Option<f64> {
+        let first = self.phase_one() as f64;
         let seconds = |copies: f64, mbit: u64| copies * self.size as f64 * 8.0 / (mbit as f64 * 1e6);
+        let with = |machines: f64, mbit: u64| seconds(1.0 + machines * first / self.size as f64, mbit);
         let all = match (self.server, self.machine) {
             (Some(server), Some(machine)) => {
                 // A machine that gets the last byte can send it to nobody, but all others can.
@@ -176,8 +252,8 @@ impl Setup {
             _ => None,
         };
         [
-            self.server.map(|mbit| seconds(1.0, mbit)),
-            self.machine.map(|mbit| seconds(1.0, mbit)),
+            self.server.map(|mbit| with(n as f64, mbit)),
+            self.machine.map(|mbit| with(1.0, mbit)),
             self.trunk.map(|mbit| seconds(1.0, mbit)),
             all,
         ]
@@ -202,6 +278,8 @@ mod tests {
         near("B", 64, 10.74);
         near("C", 16, 10.74);
         near("D-1G", 1, 8.59);
+        near("E-own-100", 1, 8.94);
+        near("E-own-100", 23, 26.62);
         assert_eq!(Setup::named("D").unwrap().bound(1), None);
     }
 

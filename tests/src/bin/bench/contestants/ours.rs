@@ -31,6 +31,10 @@ pub const LIBRQBIT: Ours = Ours {
     flags: &["--seeder", "librqbit"],
 };
 
+/// As iPXE does: one file after the other, kept by nobody here.
+const PHASE_ONE: &str =
+    "for file in vmlinuz initrd; do curl -sSf -o /dev/null \"$1/$file\"; done; shift; exec \"$@\"";
+
 impl Contestant for Ours {
     fn id(&self) -> &'static str {
         self.id
@@ -50,6 +54,9 @@ impl Contestant for Ours {
     }
 
     fn serve<'a>(&self, stage: &Stage<'a>) -> Result<Serving<'a>> {
+        if let Some(first) = stage.setup.phase_one {
+            stage.payload.set_phase_one(first)?;
+        }
         let server = Server::serve(&stage.network.lab, &stage.payload.catalogue, self.flags)?;
         let mut serving = Serving { tracker: Some(server), sender: None };
         until_seeded(&mut serving)?;
@@ -59,9 +66,12 @@ impl Contestant for Ours {
     fn machine(&self, stage: &Stage, i: usize) -> Result<Machine> {
         let url = format!("http://{}:6980/images/{NAME}/{NAME}.torrent", Lab::SERVER);
         let file = stage.folder("machines")?.join(i.to_string());
-        let cmd = Cmd::new(agent_binary()?)
-            .args(["fetch", "--json", "--seed", "forever", "--torrent", &url, "--to"])
-            .arg(&file);
+        let base = format!("http://{}:6980/images/{NAME}", Lab::SERVER);
+        let cmd = match stage.setup.phase_one {
+            Some(_) => Cmd::new("sh").args(["-ec", PHASE_ONE, "sh", &base]).arg(agent_binary()?),
+            None => Cmd::new(agent_binary()?),
+        };
+        let cmd = cmd.args(["fetch", "--json", "--seed", "forever", "--torrent", &url, "--to"]).arg(&file);
         Ok(Machine { cmd, done: Done::File(file.clone()), file })
     }
 }
