@@ -2,14 +2,14 @@
 //! Machines that boot with an initrd that the server makes: the agent is its init, and there is nothing else in it but the
 //! drivers of their cards.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
     assets::{APPEND, IMAGE, Suite, bare_catalogue, image, own_initrd_catalogue},
     lives_on,
 };
-use std::{fs::File, time::Duration};
+use std::{fs::File, path::Path, time::Duration};
 
 /// What an initrd for one card may have, one for a machine that cannot tell its card, and one for all.
 const ONE_CARD: usize = 2_000_000;
@@ -140,6 +140,97 @@ fn addresses_cards_and_cables() -> Result<()> {
     let route = fixed.sh("ip route; hostname")?;
     ensure!(route.contains("default via 10.77.0.1") && route.ends_with("still"), "{route}");
     server.check()
+}
+
+/// This machine gets the driver of another card; then all drivers, among which its own is not; then the image's own initrd.
+#[test]
+#[ignore = "three boots: make test-full"]
+fn a_card_without_a_driver_ends_with_the_images_initrd() -> Result<()> {
+    const MAC: &str = "52:54:00:77:01:02";
+    let lab = Lab::new("init-no-driver")?;
+    let catalogue = own_initrd_catalogue(&image(Suite::own()?)?)?;
+    let mut server = Server::of(&lab, &catalogue, &["--up", "20MB/s"])?;
+    take_driver(&server.catalogue().join("images").join(IMAGE).join("own.json"), "e1000", "virtio_pci")?;
+    server.restart(&["--up", "20MB/s"])?;
+    let machine = || Vm::pxe("lies").card("e1000").mac_of(MAC).start(&lab);
+    for _ in 0..2 {
+        let mut vm = machine()?;
+        let said = vm.expect("no network card with the address", BOOT)?;
+        println!("{}", said.text);
+        vm.wait_off(Duration::from_secs(120))?;
+    }
+    let mut vm = machine()?;
+    vm.expect(MULTI_USER, BOOT)?;
+    ensure!(server.client(MAC)?.phase == Phase::Seed, "{:#?}", server.clients());
+    let status = server.boottorrent(&["status"])?;
+    let shown = "sent the image's own initrd because it did not report with the server's";
+    ensure!(status.lines().any(|l| l.contains(MAC) && l.contains(shown)), "{status}");
+    server.check()
+}
+
+/// Machines with the first card are sent the driver of the second one, and nobody is sent another.
+fn take_driver(index: &Path, from: &str, to: &str) -> Result<()> {
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(index)?)?;
+    let cards = json["cards"].as_array().context("cards")?;
+    let of = |driver: &str| cards.iter().find(|c| c["driver"] == driver).context("a driver").cloned();
+    let (lacking, given) = (of(from)?, of(to)?);
+    let card = serde_json::json!({
+        "driver": to, "archive": given["archive"], "aliases": lacking["aliases"],
+    });
+    json["cards"] = vec![card].into();
+    json["general"] = given["archive"].clone();
+    json["rare"] = serde_json::json!({ "at": 0, "size": 0 });
+    // Another file: this one is in other labs as well.
+    std::fs::remove_file(index)?;
+    std::fs::write(index, json.to_string()).context("writing the index of drivers")
+}
+
+/// No DHCP server answers for a minute.
+#[test]
+#[ignore = "a minute and a boot: make test-full"]
+fn a_machine_waits_for_a_dhcp_server() -> Result<()> {
+    let (image, lab) = (image(Suite::own()?)?, Lab::new("init-no-dhcp")?);
+    let mut server = Server::of(&lab, &own_initrd_catalogue(&image)?, &["--up", "20MB/s"])?;
+    let initrd = lab.dir().join("own");
+    std::fs::write(&initrd, server.get(&format!("/images/{IMAGE}/own"))?)?;
+    server.dnsmasq_with(|line| (!line.starts_with("dhcp-range")).then(|| line.to_owned()))?;
+    let where_from = format!("boottorrent.server={} boottorrent.image={IMAGE}", Lab::SERVER);
+    let append = format!("{APPEND} boot=boottorrent {where_from} ip=dhcp");
+    let mut vm = Vm::direct("waits", &image.kernel(), &initrd, &append).start(&lab)?;
+    vm.expect("no answer from any DHCP server on", BOOT)?;
+    std::thread::sleep(Duration::from_secs(60));
+    server.dnsmasq_with(|line| Some(line.to_owned()))?;
+    vm.expect(MULTI_USER, BOOT)?;
+    ensure!(server.client(vm.mac())?.phase == Phase::Seed, "{:#?}", server.clients());
+    server.check()
+}
+
+/// The other release, whose modules are packed one by one: BIOS and UEFI.
+#[test]
+#[ignore = "another root and two boots: make test-full"]
+fn the_other_release_boots() -> Result<()> {
+    let own = Suite::own()?;
+    for suite in Suite::ALL.into_iter().filter(|s| *s != own) {
+        let lab = Lab::new(&format!("init-{}", suite.as_str()))?;
+        let mut server = Server::of(&lab, &own_initrd_catalogue(&image(suite)?)?, &["--up", "20MB/s"])?;
+        for (what, most) in
+            [("card=01:1af4:1000", 2_100_000), ("card=01:8086:10d3", 2_100_000), ("", USUAL_CARDS)]
+        {
+            let bytes = server.get(&format!("/images/{IMAGE}/own?{what}"))?.len();
+            println!("{}, initrd for '{what}': {bytes} bytes", suite.as_str());
+            ensure!(bytes <= most, "{what}: {bytes} bytes");
+        }
+        let machines = [Vm::pxe("bios"), Vm::pxe("uefi").card("e1000e").uefi()].map(|vm| vm.start(&lab));
+        for vm in &mut machines.into_iter().collect::<Result<Vec<_>>>()? {
+            let said = vm.expect(MULTI_USER, BOOT)?;
+            println!("{}: {:.0?}", vm.name(), said.at);
+            ensure!(server.client(vm.mac())?.phase == Phase::Seed, "{}", vm.name());
+        }
+        let log = std::fs::read_to_string(lab.dir().join("serve-1.log"))?;
+        ensure!(!log.contains("is sent"), "each had the driver of its card: {log}");
+        server.check()?;
+    }
+    Ok(())
 }
 
 /// Disks and ext4 come along where the kernel command line asks for them.
