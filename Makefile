@@ -103,6 +103,7 @@ reliability: setup build
 docs:
 	cargo run -q -p bootspec --example kernel-parameters > docs/kernel-parameters.md
 	cargo run -q -p boottorrent-server --example api > docs/api.md
+	cargo run -q -p boottorrent-server --example openapi > docs/openapi.json
 	cargo run -q -p boottorrent-server --example agent-manual docs/man
 
 install: build manual install-agent install-initramfs-tools install-server install-units

@@ -119,8 +119,52 @@ fn changes_need_the_token() {
     assert_eq!(done.status, 200, "{}", done.text());
     assert!(server.get("/api/v1/hosts").text().contains(r#""image":"lab""#));
     assert!(!server.get("/api/v1/hosts").text().contains(&second));
+    // By name; one that reads, and one whose time is over.
+    let look = w.run(&["token", "new", "look", "--read-only"]).good().trim().to_owned();
+    let refused = put(&look);
+    let text = "token 'look' may only read: make one without --read-only to change things\n";
+    assert_eq!((refused.status, refused.text().as_str()), (403, text));
+    let short = w.run(&["token", "new", "short", "--expires", "1d"]).good().trim().to_owned();
+    assert_eq!(put(&short).status, 200);
+    let kept = std::fs::read_to_string(w.path("cat/token")).unwrap();
+    let (_, at) = kept.split_once("expires = \"").unwrap();
+    let over = kept.replace(at.split('"').next().unwrap(), "2026-01-01T00:00:00Z");
+    std::fs::write(w.path("cat/token"), over).unwrap();
+    let refused = put(&short);
+    assert_eq!(refused.status, 401);
+    assert!(
+        refused.text().starts_with("token 'short' has expired (2026-01-01T00:00:00Z): "),
+        "{}",
+        refused.text()
+    );
+    let listed = w.run(&["token", "list"]).good();
+    assert!(listed.contains("look     read    -") && listed.contains("(expired)"), "{listed}");
+    for secret in [&look, &short, &second] {
+        assert!(!listed.contains(secret.as_str()) && !kept.contains(secret.as_str()));
+    }
+    // What it reads where not everybody may.
+    let settings = std::fs::read_to_string(w.path("server.toml")).unwrap();
+    w.write("server.toml", format!("{settings}[serve]\nmachines = \"token\"\n"));
+    common::signal(&server.child, nix::sys::signal::Signal::SIGHUP);
+    common::until("the setting", || (ask("GET", "/api/v1/hosts", "").status == 401).then_some(()));
+    assert_eq!(ask("GET", "/api/v1/hosts", &look).status, 200);
+    assert_eq!(ask("GET", "/api/v1/hosts", &short).status, 401);
+    // Errors for programs.
+    let json = server.ask("GET", "/api/v1/hosts", &[("accept", "application/json")], b"");
+    let error: serde_json::Value = serde_json::from_str(&json.text()).unwrap();
+    assert_eq!(
+        (json.status, &error["status"], error["error"].as_str()),
+        (401, &401.into(), Some(WRONG.trim_end()))
+    );
+    for name in ["look", "short"] {
+        w.run(&["token", "remove", name]).good();
+    }
+    w.run(&["token", "remove", "x"]).refused("there is no token 'x': there are default");
     w.run(&["token", "remove"]).good();
     assert_eq!(put(&second).status, 403);
+    let document: serde_json::Value =
+        serde_json::from_str(&server.get("/api/v1/openapi.json").text()).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
 }
 
 /// A name that somebody else's DNS points at us, and another site's page.

@@ -8,7 +8,9 @@ use crate::{
 };
 use axum::{
     body::Body,
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use bootspec::{heartbeat::MAX_HEARTBEAT, text::clean};
@@ -25,6 +27,26 @@ pub async fn guarded(mut answer: Response) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     answer
+}
+
+/// Programs that ask for JSON get errors as JSON too: `{"status":404,"error":"…"}`.
+pub async fn errors_as_asked(request: Request, next: Next) -> Response {
+    let accept = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    let wants = request.uri().path().starts_with("/api/") && accept.contains("application/json");
+    let answer = next.run(request).await;
+    let text =
+        answer.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    let status = answer.status();
+    if !wants || !text || !(status.is_client_error() || status.is_server_error()) {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let bytes = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
+    let error = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    let json = serde_json::json!({"status": status.as_u16(), "error": error}).to_string();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Response::from_parts(parts, Body::from(json))
 }
 
 /// A refusal: one sentence as text. What was asked may be in it.

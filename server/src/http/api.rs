@@ -4,7 +4,7 @@
 use super::{
     answer::{Answer, HEARTBEAT, Refusal, json, sentence},
     machine,
-    site::{Caller, SharedAnswers, SharedState},
+    site::{ApiDocument, Caller, SharedAnswers, SharedState},
 };
 use crate::{
     api::types::{Health, HostRow},
@@ -14,7 +14,7 @@ use crate::{
     watch::metrics::{CONTENT_TYPE, render},
 };
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{ConnectInfo, Path},
     http::{HeaderMap, StatusCode, header},
@@ -142,6 +142,11 @@ pub async fn hosts(state: SharedState, kept: SharedAnswers) -> Response {
 
 pub async fn fetches(state: SharedState) -> Json<Vec<FetchRow>> {
     Json(state.fetches.list())
+}
+
+/// The API's description.
+pub async fn openapi(Extension(document): Extension<ApiDocument>) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], document.0).into_response()
 }
 
 pub async fn health(state: SharedState) -> Json<Health> {

@@ -17,7 +17,7 @@ use axum::{
     response::Response,
 };
 use bootspec::text::clean;
-use std::net::IpAddr;
+use std::{net::IpAddr, time::SystemTime};
 
 /// Whether a `Host` header names this server. A browser comes by a name with dots only if somebody's DNS has it.
 fn is_ours(host: &str, names: &[String]) -> bool {
@@ -71,43 +71,67 @@ pub async fn guard(state: SharedState, request: Request, next: Next) -> Response
     next.run(request).await
 }
 
-/// Nothing of a request is looked at before its token.
-pub async fn with_token(
-    state: SharedState,
+/// The name of the token that a request came with.
+#[derive(Clone, Debug)]
+pub struct TokenName(pub String);
+
+/// Nothing of a request that changes something is looked at before its token.
+pub async fn with_token(state: SharedState, ends: Caller, request: Request, next: Next) -> Response {
+    judged(&state, ends, request, next, false).await
+}
+
+/// What a request may do that came with a token. `reads`: it changes nothing.
+async fn judged(
+    state: &SharedState,
     ConnectInfo(ends): Caller,
-    request: Request,
+    mut request: Request,
     next: Next,
+    reads: bool,
 ) -> Response {
     let header = |r: &Request| r.headers().get(header::AUTHORIZATION)?.to_str().ok().map(str::to_owned);
     let (dir, given) = (state.config().catalogue.dir.clone(), header(&request));
-    let judged = tokio::task::spawn_blocking(move || token::judge(&dir, given.as_deref())).await;
+    let judged =
+        tokio::task::spawn_blocking(move || token::judge(&dir, given.as_deref(), SystemTime::now())).await;
     match judged.unwrap_or(Verdict::Wrong) {
-        Verdict::Right if ends.plain.is_none() && !ends.remote.ip().is_loopback() => sentence(
+        Verdict::Right { .. } if ends.plain.is_none() && !ends.remote.ip().is_loopback() => sentence(
             StatusCode::FORBIDDEN,
             "a token is not taken over plain HTTP, where everybody on the way can read it: use https (tls-cert and tls-key in \
              [serve] of server.toml) or an ssh tunnel, and make a new token",
         ),
-        Verdict::Right => next.run(request).await,
+        Verdict::Right { name, read_only: true } if !reads => sentence(
+            StatusCode::FORBIDDEN,
+            format_args!("token '{name}' may only read: make one without --read-only to change things"),
+        ),
+        Verdict::Right { name, .. } => {
+            request.extensions_mut().insert(TokenName(name));
+            next.run(request).await
+        }
         Verdict::None => sentence(
             StatusCode::FORBIDDEN,
             "this port only answers questions: change things on the server itself, with `boottorrent` (it uses the local socket)",
         ),
-        Verdict::Wrong => {
-            let text = "the token is missing or wrong: send the header `Authorization: Bearer TOKEN` with the one that \
-                        `boottorrent token new` has printed on the server";
-            let mut refusal = sentence(StatusCode::UNAUTHORIZED, text);
-            let bearer = header::HeaderValue::from_static("Bearer");
-            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-            refusal
-        }
+        Verdict::Expired(name, at) => unauthorized(&format!(
+            "token '{name}' has expired ({at}): make a new one with `boottorrent token new {name}`"
+        )),
+        Verdict::Wrong => unauthorized(
+            "the token is missing or wrong: send the header `Authorization: Bearer TOKEN` with the one that \
+             `boottorrent token new` has printed on the server",
+        ),
     }
+}
+
+fn unauthorized(text: &str) -> Response {
+    let mut refusal = sentence(StatusCode::UNAUTHORIZED, text);
+    let bearer = header::HeaderValue::from_static("Bearer");
+    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    refusal
 }
 
 /// Who may read the list of machines is the admin's choice.
 pub async fn listing(state: SharedState, ends: Caller, request: Request, next: Next) -> Response {
     match state.config().serve.machines {
         Listing::Open => next.run(request).await,
-        Listing::Token => with_token(state, ends, request, next).await,
+        Listing::Token => judged(&state, ends, request, next, true).await,
     }
 }
 

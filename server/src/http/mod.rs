@@ -13,6 +13,7 @@ mod front;
 pub mod host;
 pub mod listen;
 pub mod machine;
+pub mod openapi;
 mod page;
 pub mod places;
 pub mod range;
@@ -28,14 +29,14 @@ pub use site::Over;
 use crate::state::ServerState;
 use answer::{guarded, sentence};
 use axum::{
-    Router,
+    Extension, Router,
     http::{StatusCode, Uri},
     middleware::{from_fn, from_fn_with_state, map_response},
     response::Response,
 };
 use bootspec::text::printable;
 use routes::{Who, routes};
-use site::Site;
+use site::{ApiDocument, Site};
 use std::sync::Arc;
 
 /// All routes, as they may be asked for over this door.
@@ -48,13 +49,14 @@ pub fn router(state: Arc<ServerState>, over: Over) -> Router {
             .route_layer(from_fn_with_state(state.clone(), front::listing))
             .merge(changing.route_layer(from_fn_with_state(state.clone(), front::with_token))),
     };
-    let all = routes(Who::Everybody).merge(guarded_by_token);
+    let document = ApiDocument(openapi::document().to_string().into());
+    let all = routes(Who::Everybody).merge(guarded_by_token).layer(Extension(document));
     let all = all.fallback(nowhere);
     let all = match over {
         Over::Socket => all,
         Over::Tcp => all.layer(from_fn_with_state(state.clone(), front::guard)),
     };
-    all.layer(map_response(guarded)).with_state(Site::of(state))
+    all.layer(from_fn(answer::errors_as_asked)).layer(map_response(guarded)).with_state(Site::of(state))
 }
 
 async fn nowhere(uri: Uri) -> Response {

@@ -30,14 +30,16 @@ pub enum Who {
 
 /// One route.
 pub struct Route {
-    method: &'static str,
+    /// In lower case.
+    pub method: &'static str,
     /// As axum matches it.
     pub path: &'static str,
-    who: Who,
+    /// Who may ask.
+    pub who: Who,
     /// What is sent: the query, or the body's type.
-    takes: &'static str,
+    pub takes: &'static str,
     /// What comes back.
-    answers: &'static str,
+    pub answers: &'static str,
     handler: fn() -> MethodRouter<Site>,
 }
 
@@ -72,6 +74,7 @@ pub const ROUTES: &[Route] = &[
     route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
     route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),
     route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing", api::heartbeat),
+    route!(get "/api/v1/openapi.json", Everybody, "" => "this API as OpenAPI 3.1, made of the same list", api::openapi),
     route!(get "/api/v1/health", Everybody, "" => "`Health`", api::health),
     route!(get "/api/v1/stats", Everybody, ""
         => "all figures: machines by phase, bytes by source, boots, each image's swarm, rates of the last five minutes",
@@ -146,13 +149,16 @@ const HEAD: &str = "\
 <!-- Made by `make docs` from server/src/http/routes.rs. Do not edit. -->
 
 Everything is on one port (6980), over TLS on 6982 where there is a certificate, and on the local socket. Errors have a
-status from 400 on, and one sentence as text.
+status from 400 on, and one sentence as text; programs that send `Accept: application/json` get
+`{\"status\": 404, \"error\": \"…\"}` from the API. [openapi.json](openapi.json) describes the API for programs, and the server
+answers it at `/api/v1/openapi.json`.
 
 Who may ask over TCP:
 
 * everybody: everybody on the network
 * listing: everybody, or with `machines = \"token\"` in `[serve]` of server.toml, who has the token
-* token: who sends the token (`boottorrent token new`) over TLS, or from the server itself
+* token: who sends a token (`boottorrent token new`) over TLS, or from the server itself; one that is read-only may ask for
+  what is listing, and changes nothing
 
 Over the local socket no token is needed: whoever may write to it may change things.
 
@@ -166,7 +172,7 @@ not exist is refused. KEY is a MAC address, a UUID, `serial:NUMBER`, `group:NAME
 ";
 
 /// What crosses, one example each.
-fn examples() -> Vec<(&'static str, String)> {
+pub fn examples() -> Vec<(&'static str, String)> {
     fn text<T: Serialize + serde::de::DeserializeOwned>(value: serde_json::Value) -> String {
         let value: T = serde_json::from_value(value).expect("an example is of its type");
         serde_json::to_string_pretty(&value).expect("an example is JSON")

@@ -39,6 +39,10 @@ impl FromRef<Site> for Arc<Answers> {
     }
 }
 
+/// The API's description, as it is sent.
+#[derive(Clone)]
+pub struct ApiDocument(pub bytes::Bytes);
+
 /// The answers that many ask for.
 #[derive(Default)]
 pub struct Answers {

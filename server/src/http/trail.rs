@@ -3,6 +3,7 @@
 
 use super::{
     answer::{BODY, DROPPED, sentence},
+    front::TokenName,
     site::Caller,
 };
 use crate::{api::types::MAX_BODIES, body::up_to, trail::user_name};
@@ -35,7 +36,10 @@ pub async fn written(ConnectInfo(ends): Caller, request: Request, next: Next) ->
     };
     let who = match ends.user {
         Some(user) => user_name(user),
-        None => format!("somebody with the token, from {}", ends.remote.ip()),
+        None => {
+            let token = parts.extensions.get::<TokenName>().map_or("?", |name| &name.0);
+            format!("token '{token}' from {}", ends.remote.ip())
+        }
     };
     let what = printable(&format!("{} {}", parts.method, parts.uri.path()), SHOWN);
     let how = printable(&String::from_utf8_lossy(&body[..body.len().min(2 * SHOWN)]), SHOWN);
