@@ -30,6 +30,7 @@ pub mod mirror;
 mod netns;
 mod paths;
 mod peer;
+mod peerwire;
 mod relay;
 pub mod reliability;
 mod server;

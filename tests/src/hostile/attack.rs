@@ -2,7 +2,11 @@
 //! Attacks of one host on a server and on machines: each needs no secret, and is repeated until dropped.
 //! What they are named after: shared/cases/hostile.md.
 
-use crate::Host;
+pub use crate::peerwire::Infohash;
+use crate::{
+    Host,
+    peerwire::{self, BITFIELD, BLOCK, CANCEL, HAVE, REQUEST, call, extended, message, numbers},
+};
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream, UdpSocket},
@@ -28,9 +32,6 @@ pub struct Attacker {
     over: Arc<AtomicBool>,
     acts: Arc<AtomicUsize>,
 }
-
-/// An infohash.
-pub type Infohash = [u8; 20];
 
 impl Attack {
     /// Start `threads` attackers on a host. Each repeats `act`; what fails is tried again.
@@ -102,46 +103,13 @@ impl Attacker {
             thread::sleep(Duration::from_millis(50));
         }
     }
-
-    fn id(&self) -> [u8; 20] {
-        let text = format!("-XX0000-{:012}", self.number);
-        text.into_bytes().try_into().expect("8 and 12 characters")
-    }
-}
-
-/// A message of BEP 3 with these numbers.
-fn numbers(id: u8, numbers: &[u32]) -> Vec<u8> {
-    let body: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
-    message(id, &body)
-}
-
-fn message(id: u8, body: &[u8]) -> Vec<u8> {
-    [&(body.len() as u32 + 1).to_be_bytes()[..], &[id], body].concat()
-}
-
-/// A message of BEP 10.
-fn extended(id: u8, dict: &[u8]) -> Vec<u8> {
-    message(20, &[&[id], dict].concat())
-}
-
-const REQUEST: u8 = 6;
-const CANCEL: u8 = 8;
-const BLOCK: u32 = 16 << 10;
-
-fn call(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
-    Ok(stream)
 }
 
 /// Connect and shake hands. Gives the stream and the id of the other end.
 fn greet(to: SocketAddr, infohash: Infohash, id: [u8; 20]) -> io::Result<(TcpStream, [u8; 20])> {
     let mut stream = call(to)?;
-    stream.write_all(&[&b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\0"[..], &infohash, &id].concat())?;
-    let mut theirs = [0; 68];
-    stream.read_exact(&mut theirs)?;
-    Ok((stream, theirs[48..].try_into().expect("20 bytes")))
+    let theirs = peerwire::greet(&mut stream, infohash, id)?;
+    Ok((stream, theirs))
 }
 
 /// Read until a piece is shown, by HAVE or in a bitfield.
@@ -152,8 +120,8 @@ fn shown(stream: &mut TcpStream) -> io::Result<u32> {
         let mut body = vec![0; u32::from_be_bytes(length).min(1 << 20) as usize];
         stream.read_exact(&mut body)?;
         match &body[..] {
-            &[4, a, b, c, d] => return Ok(u32::from_be_bytes([a, b, c, d])),
-            [5, bits @ ..] => {
+            &[HAVE, a, b, c, d] => return Ok(u32::from_be_bytes([a, b, c, d])),
+            [BITFIELD, bits @ ..] => {
                 if let Some(byte) = bits.iter().position(|b| *b != 0) {
                     return Ok(byte as u32 * 8 + bits[byte].leading_zeros());
                 }
@@ -165,7 +133,7 @@ fn shown(stream: &mut TcpStream) -> io::Result<u32> {
 
 /// A1: 4000 requests of one block, and cancels that cut bytes out of them.
 pub fn cancels(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
-    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let (mut stream, _) = greet(to, infohash, peerwire::id(a.number))?;
     let piece = shown(&mut stream)?;
     stream.write_all(&numbers(REQUEST, &[piece, 0, BLOCK]).repeat(4000))?;
     let cuts: Vec<u8> = (0..12_000).flat_map(|n| numbers(CANCEL, &[piece, 2 * (n % 8000) + 1, 1])).collect();
@@ -177,7 +145,7 @@ pub fn cancels(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<(
 
 /// A9: one piece, again and again, as fast as it comes.
 pub fn gorge(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
-    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let (mut stream, _) = greet(to, infohash, peerwire::id(a.number))?;
     let piece = shown(&mut stream)?;
     let ask = numbers(REQUEST, &[piece, 0, BLOCK]);
     stream.write_all(&ask.repeat(16))?;
@@ -198,10 +166,10 @@ pub fn gorge(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()>
 
 /// A11, B11: messages that are allowed and make the other end do something, without a pause. Nothing is read.
 pub fn floods(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
-    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let (mut stream, _) = greet(to, infohash, peerwire::id(a.number))?;
     let again = match a.number % 3 {
         0 => extended(0, b"d1:md6:ut_pexi1ee1:pi7000ee"),
-        1 => message(5, &[0xff; 64]),
+        1 => message(BITFIELD, &[0xff; 64]),
         _ => extended(0, &[b'l'; 16_000]),
     };
     let again = again.repeat((64 << 10) / again.len() + 1);
@@ -214,7 +182,7 @@ pub fn floods(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()
 
 /// A7: call machines as somebody who has the image, and stay.
 pub fn pretend(a: &Attacker, seeder: SocketAddr, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
-    let (_, theirs) = greet(seeder, infohash, a.id())?;
+    let (_, theirs) = greet(seeder, infohash, peerwire::id(a.number))?;
     let (mut stream, _) = greet(to, infohash, theirs)?;
     stream.write_all(&[0; 4])?;
     a.acted();
@@ -224,7 +192,7 @@ pub fn pretend(a: &Attacker, seeder: SocketAddr, to: SocketAddr, infohash: Infoh
 
 /// A8: connections that say that they are there, and then nothing.
 pub fn sit(a: &Attacker, to: SocketAddr, infohash: Infohash) -> io::Result<()> {
-    let (stream, _) = greet(to, infohash, a.id())?;
+    let (stream, _) = greet(to, infohash, peerwire::id(a.number))?;
     a.acted();
     a.hold(&stream, Duration::from_secs(120));
     Ok(())
@@ -250,7 +218,7 @@ pub fn addresses(a: &Attacker, tracker: SocketAddr, to: SocketAddr, infohash: In
         stream.read_to_end(&mut Vec::new())?;
     }
     a.acted();
-    let (mut stream, _) = greet(to, infohash, a.id())?;
+    let (mut stream, _) = greet(to, infohash, peerwire::id(a.number))?;
     let junk: Vec<u8> =
         (0..2000u16).flat_map(|n| [10, 77, 0, 100 + (n % 100) as u8, 0x30, n as u8]).collect();
     stream.write_all(&extended(0, b"d1:md6:ut_pexi1eee"))?;

@@ -4,6 +4,7 @@
 
 use super::{
     Scenario, Seen,
+    process::{memory, processor},
     room::{agents, completed, identical, room},
 };
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use std::{
-    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::{
@@ -290,15 +290,6 @@ fn of_all(peers: &[Peer]) -> Result<Duration> {
     peers.iter().map(|p| processor(p.id())).sum()
 }
 
-/// What a process has had of processors.
-fn processor(id: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks =
-        |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).context("reading /proc/PID/stat");
-    Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
-}
-
 /// Asks for the server's health five times a second, on its own host: a full link may lose what others ask. Its memory
 /// is watched too.
 struct Watch {
@@ -340,11 +331,4 @@ fn health() -> Result<Duration> {
     stream.read_to_string(&mut answer).context("waiting for the server's health")?;
     ensure!(answer.contains("\"status\":\"ok\""), "{answer}");
     Ok(begun.elapsed())
-}
-
-/// Resident memory of a process, in MiB.
-fn memory(id: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("it has ended")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
 }
