@@ -318,24 +318,26 @@ fn a_new_version_for_a_group_first_then_for_all_and_back() {
 #[test]
 fn two_earlier_versions_are_kept_and_what_runs_besides() {
     let w = World::new();
-    for n in 1..=3 {
+    let numbers = || rows(&w).iter().map(|r| r["version"].as_u64().unwrap()).collect::<Vec<_>>();
+    // Without a server too.
+    for n in 1..=4 {
         add(&w, &n.to_string(), "--replace");
     }
+    assert_eq!(numbers(), [4, 3, 2]);
     let first = rows(&w).last().unwrap()["infohash"].as_str().unwrap().to_owned();
     let server = Server::start(&w, &["--no-seed"]);
     let body = json!({"id": ONE, "image": "lab", "infohash": first, "phase": "seed", "uptime": 9.0});
     until("a heartbeat", || (server.beat(body.clone()).status == 204).then_some(()));
-    for n in 4..=5 {
+    for n in 5..=6 {
         add(&w, &n.to_string(), "--replace");
     }
-    let numbers = || rows(&w).iter().map(|r| r["version"].as_u64().unwrap()).collect::<Vec<_>>();
-    until("the second one goes, and the first one runs", || (numbers() == [5, 4, 3, 1]).then_some(()));
+    until("the third one goes, and the second one runs", || (numbers() == [6, 5, 4, 2]).then_some(()));
     // The same again is no new version.
     let same = w.squashfs("same").display().to_string();
     for _ in 0..2 {
         let add = ["image", "add", &same, "--name", "lab", "--replace", "--initrd-from", "image"];
         let said = w.run(&add).good();
-        assert!(said.contains("version 6:"), "{said}");
+        assert!(said.contains("version 7:"), "{said}");
     }
-    until("the third one goes", || (numbers() == [6, 5, 4, 1]).then_some(()));
+    until("the fourth one goes", || (numbers() == [7, 6, 5, 2]).then_some(()));
 }

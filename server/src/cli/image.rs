@@ -11,7 +11,7 @@ use crate::{
     import::{self, Request, pack::Compress},
     interrupt,
     keys::{AskPassword, Folder},
-    operations::Disk,
+    operations::{Disk, Retention},
     table::{Align, layout},
     trail,
 };
@@ -244,6 +244,18 @@ impl Add {
         )?;
         let ImageManifest { name, version, infohash, .. } = &added.manifest;
         trail::tell(&format!("image '{name}': version {version} is added ({infohash})"));
+        // A running server does this itself: it knows better who runs what.
+        if let Ok(Backend::Disk(disk)) = Backend::open(config) {
+            let removed = disk.machines().and_then(|clients| disk.prune(&Retention::of(config), &clients));
+            // The image was added all the same.
+            let removed = removed.unwrap_or_else(|e| {
+                eprintln!("note: earlier versions of images are not removed: {e:#}");
+                Vec::new()
+            });
+            removed
+                .iter()
+                .for_each(|image| trail::tell(&format!("image '{image}' is removed, newer ones are kept")));
+        }
         match json {
             true => print_json(&json_of(catalogue, &added.manifest)),
             false => {

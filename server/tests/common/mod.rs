@@ -150,8 +150,8 @@ impl World {
                 fs::read(&path).unwrap()
             };
             // The lock and the folders that hold everything may come with the first try.
-            let holder =
-                path.ends_with(".lock") || path == self.path("cat") || path == self.path("cat/images");
+            let lock = path.ends_with(".lock") || path.ends_with(".hosts.lock");
+            let holder = lock || path == self.path("cat") || path == self.path("cat/images");
             if !holder {
                 out.insert(path, (bytes, meta.mode(), meta.ino()));
             }
