@@ -24,9 +24,9 @@ pub struct Cli {
 pub enum Command {
     /// Boot: read /proc/cmdline, fetch the image, mount it, stay and seed.
     ///
-    /// The initramfs' boot script calls this. Exit codes are in docs/kernel-parameters.md.
+    /// Called by the initramfs' boot script. Exit codes are in docs/kernel-parameters.md.
     Boot(BootArgs),
-    /// Tell how the running agent is doing.
+    /// Show the state of the running agent.
     Status(StatusArgs),
     /// Fetch an image into a file, without mounting it.
     Fetch(FetchArgs),
@@ -69,10 +69,10 @@ pub struct BootArgs {
     /// Where devices are.
     #[arg(long, value_name = "DIR", default_value = "/dev", hide = true)]
     pub dev_dir: PathBuf,
-    /// The public keys of those whose signature an image needs; without any, it needs none.
+    /// The public keys that images must be signed with; without any, none is required.
     #[arg(long, value_name = "DIR", default_value = KEYS_DIR, hide = true)]
     pub keys_dir: PathBuf,
-    /// The certificates of those whose servers are believed over HTTPS.
+    /// The certificate authorities trusted over HTTPS.
     #[arg(long, value_name = "DIR", default_value = CA_DIR, hide = true)]
     pub ca_dir: PathBuf,
     /// The kernel log.
@@ -104,25 +104,25 @@ pub struct FetchArgs {
     /// The .torrent: an http:// URL, a file, or a magnet link.
     #[arg(long, value_name = "URL|FILE")]
     pub torrent: String,
-    /// The file to write, or a folder: the file in it is called as the torrent says.
+    /// The file to write, or a folder (the torrent's file name is used).
     #[arg(long, value_name = "FILE|DIR")]
     pub to: PathBuf,
-    /// Take no other torrent than the one with this infohash.
+    /// Accept only the torrent with this infohash.
     #[arg(long, value_name = "40 HEX DIGITS")]
     pub infohash: Option<InfoHash>,
-    /// Take only what one of the keys in this folder (*.pub, of minisign) has signed.
+    /// Accept only images signed by a minisign key in this folder (*.pub).
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
-    /// Over HTTPS (boottorrent-agent-tls): believe servers whose certificate is by one of those in this folder (*.crt, PEM).
+    /// Over HTTPS (boottorrent-agent-tls): trust certificate authorities in this folder (*.crt, PEM).
     #[arg(long, value_name = "DIR", default_value = CA_DIR)]
     pub ca: PathBuf,
-    /// Which file of a torrent of several [default: the one that is nearly all of it]
+    /// The file of a multi-file torrent [default: the one that makes up nearly all of it]
     #[arg(long, value_name = "NAME")]
     pub file: Option<String>,
-    /// How long to seed when it is complete, as boottorrent.seed=.
+    /// How long to seed after completion, as boottorrent.seed=.
     #[arg(long, value_name = SEED_VALUE, default_value = "off")]
     pub seed: Seed,
-    /// Send at most this many bytes a second, as in 10MB/s.
+    /// Send at most this many bytes a second, e.g. 10MB/s.
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub up: Option<u64>,
     /// Receive at most this many bytes a second.
@@ -131,10 +131,10 @@ pub struct FetchArgs {
     /// Peers to start with.
     #[arg(long, value_name = "ADDRESS:PORT,…", value_delimiter = ',', value_parser = params::peer)]
     pub peers: Vec<SocketAddr>,
-    /// Trackers besides those of the torrent.
+    /// Additional trackers.
     #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = params::tracker)]
     pub tracker: Vec<String>,
-    /// Give up when nothing has come for this many seconds; 0 waits for ever.
+    /// Give up after this many seconds without data; 0 waits indefinitely.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub timeout: u64,
     /// How to show progress, each second [default: text on a terminal, else none].
@@ -143,7 +143,7 @@ pub struct FetchArgs {
     /// Print progress as JSON twice: at completion, and at the end of seeding.
     #[arg(long, hide = true, conflicts_with = "progress")]
     pub json: bool,
-    /// Tell what the engine does.
+    /// Log what the engine does.
     #[arg(long, short)]
     pub verbose: bool,
     /// The port for peers.
@@ -208,10 +208,10 @@ mod tests {
         assert_eq!(fetch("--progress json").unwrap().progress, Some(Show::Json));
         for (words, why) in [
             ("--seed never", "'never' is not forever, off, a time such as 30m, ratio:2 or idle:50KB/s"),
-            ("--up 5", "'5' is no rate"),
-            ("--peers 10.0.0.1", "'10.0.0.1' is no ADDRESS:PORT"),
-            ("--tracker wss://x", "'wss://x' is no http:// or udp:// URL"),
-            ("--infohash 12", "'12' is no infohash"),
+            ("--up 5", "'5' is not a valid rate"),
+            ("--peers 10.0.0.1", "'10.0.0.1' is not a valid ADDRESS:PORT"),
+            ("--tracker wss://x", "'wss://x' is not a valid http:// or udp:// URL"),
+            ("--infohash 12", "'12' is not a valid infohash"),
             ("--json --progress json", "cannot be used with"),
         ] {
             let said = fetch(words).err().unwrap_or_default();

@@ -12,7 +12,7 @@ const MAX_NAME: usize = 200;
 pub fn file(to: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let folder = to.as_os_str().as_encoded_bytes().ends_with(b"/");
     if folder && !to.is_dir() {
-        bail!("there is no folder {}: make it first, or leave the / away", to.display());
+        bail!("there is no folder {}: create it first, or omit the trailing /", to.display());
     }
     let file = if to.is_dir() { to.join(file_name(name)) } else { to.to_owned() };
     ensure!(!file.is_dir(), "{} is a folder: name a file in it with --to", file.display());
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(file(&at(""), "other").unwrap(), at("/other"));
         assert_eq!(file(&at("/lab/"), "lab").unwrap(), at("/lab/lab"));
         let no_folder = file(&at("/no/"), "lab").unwrap_err().to_string();
-        assert!(no_folder.ends_with("/no/: make it first, or leave the / away"), "{no_folder}");
+        assert!(no_folder.ends_with("/no/: create it first, or omit the trailing /"), "{no_folder}");
         let taken = file(dir.path(), "lab").unwrap_err().to_string();
         assert!(taken.ends_with("/lab is a folder: name a file in it with --to"), "{taken}");
     }

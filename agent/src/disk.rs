@@ -122,7 +122,7 @@ fn look(file: &File) -> anyhow::Result<(Table, Vec<Seen>)> {
         file.read_exact_at(&mut bytes, at).map(|()| bytes)
     };
     let Some(table) = Table::read(&mut read)? else {
-        bail!("it has none that Linux can read: the image is no disk image, or is damaged");
+        bail!("it has none that Linux can read: the image is not a disk image, or is damaged");
     };
     let seen = table.partitions.iter().map(|p| {
         let head = read(p.start, MAGIC_BYTES).unwrap_or_default();

@@ -55,7 +55,7 @@ impl Join<'_> {
                     }
                     trackers.push(url.to_string());
                 }
-                Err(_) => report.warn(&format!("the tracker '{text}' is no URL: ignored")),
+                Err(_) => report.warn(&format!("the tracker '{text}' is not a valid URL: ignored")),
             }
         }
         let payload = match &reach.torrent {

@@ -20,7 +20,7 @@ pub const MEDIUM: &str = "medium";
 /// Attach the payload, read-only, and write down where.
 pub fn attach(payload: &Path, run: &Path) -> anyhow::Result<PathBuf> {
     if root::content(payload)? != Some(Content::Iso) {
-        bail!("the image is no ISO, although boottorrent.kind=iso says so: leave that parameter away");
+        bail!("the image is not an ISO, although boottorrent.kind=iso says so: leave that parameter away");
     }
     // Not taken away with its last user: between us and the ISO's scripts it has none.
     let device = mounts::attach(payload, Loop::Kept)?.path().context("finding the loop device's path")?;
@@ -54,7 +54,7 @@ mod tests {
         let e = attach(&file, dir.path()).unwrap_err().to_string();
         assert_eq!(
             e,
-            "the image is no ISO, although boottorrent.kind=iso says so: leave that parameter away"
+            "the image is not an ISO, although boottorrent.kind=iso says so: leave that parameter away"
         );
         assert!(!dir.path().join(MEDIUM).exists());
     }

@@ -49,9 +49,9 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
             magnet.peers.extend(&params.peers);
             return Ok(Located { torrent: MetainfoSource::Magnet(magnet), server });
         }
-        let url: Url = torrent
-            .parse()
-            .with_context(|| format!("kernel parameter boottorrent.torrent: '{torrent}' is no URL"))?;
+        let url: Url = torrent.parse().with_context(|| {
+            format!("kernel parameter boottorrent.torrent: '{torrent}' is not a valid URL")
+        })?;
         // A torrent that our server publishes tells where the server is.
         let server = server.or_else(|| payload_url(&url).and_then(|p| p.join("/").ok()));
         return Ok(Located { torrent: MetainfoSource::Url(url), server });
@@ -112,9 +112,9 @@ fn server_url(server: &str) -> anyhow::Result<Url> {
         Some(host) => ("https", host, ":443", HTTPS_PORT),
         None => ("http", server, ":80", HTTP_PORT),
     };
-    let mut url: Url = format!("{scheme}://{host}/")
-        .parse()
-        .with_context(|| format!("kernel parameter boottorrent.server: '{host}' is no HOST or HOST:PORT"))?;
+    let mut url: Url = format!("{scheme}://{host}/").parse().with_context(|| {
+        format!("kernel parameter boottorrent.server: '{host}' is not a valid HOST or HOST:PORT")
+    })?;
     if url.port().is_none() && !host.ends_with(usual) {
         url.set_port(Some(ours)).expect("an http URL has a port");
     }
@@ -275,7 +275,9 @@ mod tests {
         let line = format!("boottorrent.torrent={MAGNET} boottorrent.server=10.0.0.1");
         let trackers = "udp://10.0.0.9:6969 http://10.0.0.1:6980/announce".to_string();
         assert_eq!(at(&line, None), Ok((trackers, Some("http://10.0.0.1:6980/".into()))));
-        assert!(at("boottorrent.torrent=magnet:?dn=x", None).unwrap_err().contains("is no magnet link"));
+        assert!(
+            at("boottorrent.torrent=magnet:?dn=x", None).unwrap_err().contains("is not a valid magnet link")
+        );
     }
 
     #[test]

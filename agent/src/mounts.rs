@@ -205,7 +205,7 @@ fn mount_options(rootflags: &str) -> (MountFlags, String) {
     (flags, own.join(","))
 }
 
-/// The same programs that initramfs-tools tries: an image without any is no root.
+/// The same programs that initramfs-tools tries: an image without any is not a root.
 fn has_init(root: &Path, init: Option<&str>) -> anyhow::Result<()> {
     let candidates: Vec<&str> =
         init.into_iter().chain(["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"]).collect();

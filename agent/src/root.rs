@@ -34,8 +34,8 @@ pub fn content(payload: &Path) -> anyhow::Result<Option<Content>> {
 pub fn mount(kind: Kind, root: &Root) -> anyhow::Result<Mounted> {
     match kind {
         Kind::Filesystem => mount_filesystem(root),
-        Kind::Iso => bail!("a live ISO is no root: its own scripts make one of it"),
-        Kind::Ltsp => bail!("an image of LTSP is no root: LTSP's own scripts make one of it"),
+        Kind::Iso => bail!("a live ISO is not a root: its own scripts make one of it"),
+        Kind::Ltsp => bail!("an image of LTSP is not a root: LTSP's own scripts make one of it"),
         Kind::Disk => disk::mount(root),
     }
 }
@@ -55,7 +55,7 @@ pub fn recognise(payload: &Path) -> anyhow::Result<Format> {
     let begin: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
     Format::recognise(&head).ok_or_else(|| {
         anyhow!(
-            "the image is no root filesystem: it is neither squashfs, erofs nor ext4 (its first bytes are {}); \
+            "the image is not a root filesystem: it is neither squashfs, erofs nor ext4 (its first bytes are {}); \
              add it again with `boottorrent image add`",
             begin.join(" ")
         )

@@ -5,7 +5,7 @@ use anyhow::Context;
 use bootspec::live::{LIVE, LiveInitrd};
 use std::fs;
 
-/// All of it; nothing of an image that is no live ISO, or whose initrd was sent.
+/// All of it; nothing of an image that is not a live ISO, or whose initrd was sent.
 pub fn told() -> anyhow::Result<Option<LiveInitrd>> {
     match fs::read(LIVE) {
         Ok(text) => serde_json::from_slice(&text).with_context(|| format!("reading {LIVE}")).map(Some),

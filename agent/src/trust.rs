@@ -22,7 +22,7 @@ use bootspec::{
 use std::{io, path::Path};
 use swarm::Metainfo;
 
-/// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is no key
+/// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is not a key
 /// turns nothing off, nor does a folder that cannot be read: then nothing is trusted.
 pub fn keys(dir: &Path, report: &Report) -> Option<Keys> {
     let files = match files(dir, "pub") {

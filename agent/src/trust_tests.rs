@@ -15,7 +15,7 @@ fn a_folder_of_keys() {
     std::fs::write(dir.path().join("a.pub~"), KEY).unwrap();
     assert_eq!(ids(dir.path()), None, "only *.pub are keys");
     std::fs::write(dir.path().join("b.pub"), "").unwrap();
-    assert_eq!(ids(dir.path()).unwrap(), "no key at all", "what is no key turns nothing off");
+    assert_eq!(ids(dir.path()).unwrap(), "no key at all", "what is not a key turns nothing off");
     std::fs::write(dir.path().join("c.pub"), KEY).unwrap();
     assert_eq!(ids(dir.path()).unwrap(), "key E7620F1842B4E81F");
     std::fs::create_dir(dir.path().join("d.pub")).unwrap();

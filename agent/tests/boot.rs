@@ -99,7 +99,8 @@ fn log(dir: &Path) -> String {
 
 #[test]
 fn a_kept_image_boots_when_the_server_has_none_of_that_name() {
-    for (status, body) in [("404 Not Found", ""), ("403 Forbidden", ""), ("200 OK", "this is no .torrent")] {
+    for (status, body) in [("404 Not Found", ""), ("403 Forbidden", ""), ("200 OK", "this is not a .torrent")]
+    {
         let dir = tempfile::tempdir().unwrap();
         machine(dir.path());
         let server = serve(status, body);

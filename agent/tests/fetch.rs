@@ -133,7 +133,7 @@ fn refusals_have_their_exit_codes() {
     let other = "0123456789012345678901234567890123456789";
     for (to, flags, code, why) in [
         ("x", &["--infohash", other][..], 12, "is not the image that this machine may boot"),
-        ("no/", &[][..], 2, "/no/: make it first, or leave the / away\n"),
+        ("no/", &[][..], 2, "/no/: create it first, or omit the trailing /\n"),
         ("x", &["--seed", "later"][..], 2, "'later' is not forever, off, a time such as 30m"),
     ] {
         let (ended, progress, said) = end(fetch(&url, &dir.path().join(to), flags).output().unwrap());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Base64 (RFC 4648 §4), read.
 
-/// The bytes of a text. What is no digit is passed over: line ends, padding. Whether they are what they should be, who
+/// The bytes of a text. What is not a digit is passed over: line ends, padding. Whether they are what they should be, who
 /// uses them must know.
 pub fn decode(text: &str) -> Vec<u8> {
     let (mut bits, mut n, mut out) = (0u32, 0, Vec::new());

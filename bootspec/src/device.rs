@@ -87,7 +87,7 @@ impl FromStr for Target {
         }
         match s.parse() {
             // A serial number is that of a whole disk, and nobody keeps images on one without partitions by its serial.
-            Ok(DeviceName::Serial(_)) | Err(_) => Err(format!("'{s}' is no target: write {TARGET}")),
+            Ok(DeviceName::Serial(_)) | Err(_) => Err(format!("'{s}' is not a valid target: write {TARGET}")),
             Ok(name) => Ok(Target::Cache(name)),
         }
     }
@@ -133,7 +133,9 @@ impl FromStr for Overlay {
             (_, Some(("ram", size))) => parse_size(size).map(Overlay::Sized),
             (_, Some(("zram", size))) => parse_size(size).map(|s| Overlay::Zram(Some(s))),
             _ => match s.parse() {
-                Ok(DeviceName::Serial(_)) | Err(_) => Err(format!("'{s}' is no overlay: write {OVERLAY}")),
+                Ok(DeviceName::Serial(_)) | Err(_) => {
+                    Err(format!("'{s}' is not a valid overlay: write {OVERLAY}"))
+                }
                 Ok(name) => Ok(Overlay::Kept(name)),
             },
         }

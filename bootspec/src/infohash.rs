@@ -12,9 +12,9 @@ macro_rules! hash {
         #[serde(try_from = "String", into = "String")]
         pub struct $hash(pub [u8; $bytes]);
 
-        #[doc = concat!("Why a string is no ", $what, ".")]
+        #[doc = concat!("Why a string is not a valid ", $what, ".")]
         #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-        #[error("'{0}' is no {what}: it has {digits} hex digits", what = $what, digits = 2 * $bytes)]
+        #[error("'{0}' is not a valid {what}: it has {digits} hex digits", what = $what, digits = 2 * $bytes)]
         pub struct $bad(String);
 
         impl FromStr for $hash {

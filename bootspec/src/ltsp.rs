@@ -56,7 +56,7 @@ fn image_of(value: &str) -> Result<(PathBuf, ImageName), String> {
     let plain = !first.is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)));
     let file = path.file_name().and_then(|f| f.to_str()).filter(|_| plain).ok_or_else(|| {
         format!(
-            "ltsp.image='{first}' is no path below LTSP's folder: only images/NAME.img comes over the swarm"
+            "ltsp.image='{first}' is not a path below LTSP's folder: only images/NAME.img comes over the swarm"
         )
     })?;
     let name = file.strip_suffix(".img").unwrap_or(file).parse().map_err(|e| format!("ltsp.image: {e}"))?;
@@ -127,8 +127,8 @@ mod tests {
         let why = |line: &str| adopt(line).unwrap_err();
         assert!(why("boottorrent.kind=ltsp").starts_with("boottorrent.kind=ltsp takes ltsp.image="));
         for odd in ["/etc/x.img", "../x.img", "images/../../x.img", ",ro"] {
-            assert!(why(&format!("ltsp.image={odd}")).contains("is no path below LTSP's folder"), "{odd}");
+            assert!(why(&format!("ltsp.image={odd}")).contains("is not a path below LTSP's folder"), "{odd}");
         }
-        assert!(why("ltsp.image=images/a+b.img").contains("'a+b' is no image name"));
+        assert!(why("ltsp.image=images/a+b.img").contains("'a+b' is not a valid image name"));
     }
 }

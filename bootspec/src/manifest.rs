@@ -339,6 +339,6 @@ mod tests {
         let text = toml::to_string(&urgent).unwrap();
         assert_eq!(toml::from_str::<ImageManifest>(&text).unwrap(), urgent);
         let e = toml::from_str::<ImageManifest>(&text.replace("priority = 9", "priority = 0")).unwrap_err();
-        assert!(e.message().starts_with("'0' is no priority: "), "{e}");
+        assert!(e.message().starts_with("'0' is not a valid priority: "), "{e}");
     }
 }

@@ -10,9 +10,9 @@ use std::{fmt, str::FromStr};
 #[serde(try_from = "String", into = "String")]
 pub struct ImageName(String);
 
-/// Why a string is no image name.
+/// Why a string is not an image name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{0}' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit")]
+#[error("'{0}' is not a valid image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit")]
 pub struct BadName(String);
 
 impl ImageName {

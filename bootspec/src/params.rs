@@ -157,7 +157,7 @@ pub static TABLE: &[Spec] = &[
             let ok =
                 !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c));
             p.server = Some(server.to_owned());
-            if ok { Ok(()) } else { Err(format!("'{v}' is no HOST or HOST:PORT")) }
+            if ok { Ok(()) } else { Err(format!("'{v}' is not a valid HOST or HOST:PORT")) }
         },
         get: |p| p.server.clone(),
     },
@@ -191,7 +191,7 @@ pub static TABLE: &[Spec] = &[
         default: "the one that is nearly all of the torrent",
         help: "Which file of a torrent of several is the image, by its path in the torrent, or by its name.",
         set: |p, v| match v.is_empty() || v.chars().any(char::is_control) {
-            true => Err(format!("'{}' is no file name", v.escape_debug())),
+            true => Err(format!("'{}' is not a valid file name", v.escape_debug())),
             false => {
                 p.file = Some(v.to_owned());
                 Ok(())
@@ -257,7 +257,7 @@ pub static TABLE: &[Spec] = &[
         name: "overlay",
         value: device::OVERLAY,
         default: "ram, half of the RAM that is left",
-        help: "Where what the booted system writes is kept, and how much that may be. zram compresses it: twice as much fits into the same RAM, where the kernel has zram and the initrd mkfs.ext4 (else it is ram). On a filesystem it is kept for the next boot of the same version of the image; another version begins anew. none: the root is read-only.",
+        help: "Where the running system's writes go, and how much space they may use. zram compresses it: twice as much fits into the same RAM, where the kernel has zram and the initrd mkfs.ext4 (else it is ram). On a filesystem it is kept for the next boot of the same version of the image; another version begins anew. none: the root is read-only.",
         set: |p, v| v.parse().map(|overlay| p.overlay = overlay),
         get: |p| (p.overlay != Overlay::Ram).then(|| p.overlay.to_string()),
     },
@@ -330,7 +330,7 @@ pub static TABLE: &[Spec] = &[
         name: "timeout",
         value: "TIME|off",
         default: "10m",
-        help: "Give up when nothing has come for this long (no server, no metainfo, no piece). off waits for ever.",
+        help: "Give up when nothing has come for this long (no server, no metainfo, no piece). off waits indefinitely.",
         set: |p, v| {
             p.timeout = match v {
                 "off" | "0" => None,

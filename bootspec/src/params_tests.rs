@@ -55,7 +55,7 @@ fn a_misspelt_parameter_is_guessed_never_fatal() {
 fn a_bad_value_is_one_sentence() {
     assert_eq!(
         bad("boottorrent.infohash=12"),
-        "kernel parameter boottorrent.infohash: '12' is no infohash: it has 40 hex digits"
+        "kernel parameter boottorrent.infohash: '12' is not a valid infohash: it has 40 hex digits"
     );
     assert_eq!(
         bad("boottorrent.onfail=cry"),

@@ -10,9 +10,9 @@ use std::{fmt, str::FromStr};
 #[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
 
-/// Why something is no priority.
+/// Why something is not a priority.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("'{0}' is no priority: write a number from 1 (least) to 9 (most); 5 is usual")]
+#[error("'{0}' is not a valid priority: write a number from 1 (least) to 9 (most); 5 is usual")]
 pub struct BadPriority(String);
 
 impl Priority {
@@ -74,7 +74,9 @@ mod tests {
             let why = bad.parse::<Priority>().unwrap_err().to_string();
             assert_eq!(
                 why,
-                format!("'{bad}' is no priority: write a number from 1 (least) to 9 (most); 5 is usual")
+                format!(
+                    "'{bad}' is not a valid priority: write a number from 1 (least) to 9 (most); 5 is usual"
+                )
             );
         }
     }

@@ -24,7 +24,8 @@ const UNITS: [(&str, u64); 13] = [
 
 /// Parse a size in bytes: `512M`, `1.5GiB`, `100MB`, `4096`.
 pub fn parse_size(s: &str) -> Result<u64, String> {
-    let bad = || format!("'{s}' is no size: write a number with K, M, G (or KB, MB, GB), as in 512M");
+    let bad =
+        || format!("'{s}' is not a valid size: write a number with K, M, G (or KB, MB, GB), as in 512M");
     let lower = s.to_ascii_lowercase();
     let (number, factor) = UNITS
         .iter()
@@ -48,7 +49,7 @@ pub const MIN_RATE: u64 = 16 << 10;
 pub fn parse_rate(s: &str) -> Result<u64, String> {
     parse_size(s.strip_suffix("/s").unwrap_or(s)).ok().filter(|r| *r >= MIN_RATE).ok_or_else(|| {
         format!(
-            "'{s}' is no rate: write bytes a second with K, M, G (or KB, MB, GB), at least 16K, as in 10MB/s"
+            "'{s}' is not a valid rate: write bytes a second with K, M, G (or KB, MB, GB), at least 16K, as in 10MB/s"
         )
     })
 }
@@ -58,7 +59,7 @@ pub fn parse_time(s: &str) -> Result<Duration, String> {
     match s.parse::<u32>() {
         Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
         Err(_) => humantime::parse_duration(s)
-            .map_err(|_| format!("'{s}' is no time: write a number with s, m or h, as in 10m")),
+            .map_err(|_| format!("'{s}' is not a valid time: write a number with s, m or h, as in 10m")),
     }
 }
 

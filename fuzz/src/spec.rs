@@ -100,7 +100,7 @@ pub fn partition(data: &[u8]) {
     let _ = Content::recognise(data);
     let _ = boottorrent_agent::superblock::recognise(data);
     if let Some(superblock) = Superblock::read(data) {
-        // Sixteen bytes, each of which may become a sign for what is no text.
+        // Sixteen bytes, each of which may become a sign for what is not text.
         assert!(superblock.label.len() <= 48 && superblock.uuid.len() <= 36);
     }
 }

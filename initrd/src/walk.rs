@@ -44,7 +44,7 @@ pub struct Walked {
 /// Called with each member and its bytes.
 type Each<'a> = dyn FnMut(&Member, &mut dyn Read) -> Result<()> + 'a;
 
-/// Read an initrd that unpacks to at most `most` bytes. As the kernel does, stop at what is no archive.
+/// Read an initrd that unpacks to at most `most` bytes. As the kernel does, stop at what is not an archive.
 pub fn walk(from: impl Read + Seek, most: u64, each: &mut Each) -> Result<Walked> {
     let mut from = BufReader::with_capacity(1 << 16, from);
     let (mut walked, mut at, mut unpacked) = (Walked::default(), 0, 0);

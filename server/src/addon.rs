@@ -198,7 +198,7 @@ impl Addons {
         let mut agent = Vec::new();
         file.take(MAX_AGENT + 1).read_to_end(&mut agent).with_context(|| format!("reading {path}"))?;
         if !agent.starts_with(b"\x7fELF") || agent.len() as u64 > MAX_AGENT {
-            bail!("{path} is no program: install the package boottorrent-agent again");
+            bail!("{path} is not a program: install the package boottorrent-agent again");
         }
         Ok(agent)
     }
@@ -261,7 +261,7 @@ mod tests {
         );
         assert_eq!(addons.size(Some(Family::Dracut)), 0);
         fs::write(&path, "#!/bin/sh\n").unwrap();
-        assert!(addons.get(Family::Dracut).unwrap_err().to_string().contains("is no program"));
+        assert!(addons.get(Family::Dracut).unwrap_err().to_string().contains("is not a program"));
         fs::write(&path, "\x7fELF1").unwrap();
         let one = addons.get(Family::Dracut).unwrap();
         fs::write(&path, "\x7fELF23").unwrap();
@@ -288,7 +288,7 @@ mod tests {
                 .get(Family::Dracut)
                 .unwrap_err()
                 .to_string()
-                .contains("b.pub: it is no public key of minisign")
+                .contains("b.pub: it is not a public key of minisign")
         );
     }
 }

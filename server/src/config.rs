@@ -334,7 +334,7 @@ mod tests {
             ),
             (
                 "[tracker]\ninterval = \"soon\"",
-                "line 2: 'soon' is no time: write a number with s, m or h, as in 10m",
+                "line 2: 'soon' is not a valid time: write a number with s, m or h, as in 10m",
             ),
             (
                 "[boot]\nappend = \"a || b\"",

@@ -99,7 +99,7 @@ pub static FAMILIES: [Spec; 5] = [
         mark: "hooks/archiso",
         needs: Some(Needs {
             any: &["hooks/archiso_pxe_http"],
-            what: "archiso's hook archiso_pxe_http, which the add-on takes the place of",
+            what: "archiso's hook archiso_pxe_http, which the add-on replaces",
         }),
         live: true,
         usual: &[Usual {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(needed(Family::Casper, &words("quiet splash"), "U"), ["boot=casper"]);
         assert_eq!(needed(Family::LiveBoot, &words("boot=live"), "D"), Vec::<String>::new());
         assert_eq!(needed(Family::Dracut, &[], "F-40"), ["root=live:CDLABEL=F-40", "rd.live.image"]);
-        // The label is as somebody wrote it on the ISO: it is no place for more parameters.
+        // The label is as somebody wrote it on the ISO: it is not a place for more parameters.
         assert_eq!(
             needed(Family::Dracut, &[], "F 40\n&& shell init=/x"),
             [r"root=live:CDLABEL=F\x2040\x0a\x26\x26\x20shell\x20init=\x2fx", "rd.live.image"]

@@ -37,7 +37,7 @@ pub fn find(path: &Path, max: usize, what: &str) -> Result<Option<Vec<u8>>> {
 /// What [`find`] gives, as text.
 pub fn find_text(path: &Path, max: usize, what: &str) -> Result<Option<String>> {
     let text = find(path, max, what)?.map(String::from_utf8).transpose();
-    text.with_context(|| format!("{} is no text", path.display()))
+    text.with_context(|| format!("{} is not text", path.display()))
 }
 
 /// Open a regular file in a folder that may be another's.
@@ -66,7 +66,7 @@ fn up_to(file: File, path: &Path, max: usize, what: &str) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .with_context(|| format!("reading {}", path.display()))?;
     if bytes.len() > max {
-        bail!("{} has more than {max} bytes: it is no {what}", path.display());
+        bail!("{} has more than {max} bytes: it is not a {what}", path.display());
     }
     Ok(bytes)
 }
@@ -189,13 +189,13 @@ mod tests {
         replace(&path, b"abcd", 0o644).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         for why in [read(&path, 3, "list").unwrap_err(), find(&path, 3, "list").unwrap_err()] {
-            let sentence = format!("{} has more than 3 bytes: it is no list", path.display());
+            let sentence = format!("{} has more than 3 bytes: it is not a list", path.display());
             assert_eq!(why.to_string(), sentence);
         }
         fs::write(&path, [0xff]).unwrap();
         assert_eq!(
             find_text(&path, 3, "list").unwrap_err().to_string(),
-            format!("{} is no text", path.display())
+            format!("{} is not text", path.display())
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }

@@ -104,7 +104,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// What loads and starts an entry that is no image. Only for a GRUB with HTTP, and under UEFI: no other asks us.
+    /// What loads and starts an entry that is not an image. Only for a GRUB with HTTP, and under UEFI: no other asks us.
     fn boot_entry(&mut self, depth: usize, name: &ImageName, entry: &BootEntry) {
         let file = |file: &str| quoted(&format!("(http,{})/entries/{name}/{file}", self.menu.host));
         let told = format!("BootTorrent: {name} from {}", self.menu.host);

@@ -146,7 +146,7 @@ fn boot(s: &mut String, menu: &Menu, item: Item) {
     }
 }
 
-/// What loads and starts an entry that is no image.
+/// What loads and starts an entry that is not an image.
 fn boot_entry(s: &mut String, menu: &Menu, name: &ImageName, entry: &BootEntry) {
     let host = menu.host;
     let file = |file: &str| format!("http://{host}/entries/{name}/{file}");
@@ -269,7 +269,7 @@ fn failed(s: &mut String, host: &str) {
     line(s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED} ||"));
     line(s, "goto failed");
     line(s, ":shell");
-    line(s, "echo Type exit to go on with the boot");
+    line(s, "echo Type exit to continue booting");
     line(s, "shell");
     line(s, "goto failed");
 }

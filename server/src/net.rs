@@ -53,7 +53,7 @@ impl FromStr for Subnet {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let bad = || format!("'{s}' is no subnet: write ADDRESS/PREFIX, as in 192.168.1.0/24");
+        let bad = || format!("'{s}' is not a valid subnet: write ADDRESS/PREFIX, as in 192.168.1.0/24");
         let (address, prefix) = s.split_once('/').ok_or_else(bad)?;
         let prefix = prefix.parse().ok().filter(|p| (8..=30).contains(p)).ok_or_else(bad)?;
         Ok(Subnet::of(address.parse().map_err(|_| bad())?, prefix))

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// Send `state`, if there is a systemd that wants to know. Not being heard is no error: nobody waits then.
+/// Send `state`, if there is a systemd that wants to know. Not being heard is not an error: nobody waits then.
 pub fn notify(state: &str) {
     let Some(path) = env::var("NOTIFY_SOCKET").ok().filter(|p| !p.is_empty()) else { return };
     let address = match path.strip_prefix('@') {

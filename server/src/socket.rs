@@ -43,7 +43,7 @@ pub fn open(path: &Path) -> Result<Socket> {
     }
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path).with_context(opening)?,
-        Ok(_) => bail!("{} is there, and is no socket", path.display()),
+        Ok(_) => bail!("{} is there, and is not a socket", path.display()),
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         Err(e) => return Err(e).with_context(opening),
     }

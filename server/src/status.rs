@@ -133,7 +133,7 @@ mod tests {
     use crate::attempts::Stage;
     use bootspec::{Heartbeat, Progress};
 
-    /// A server that is no server of ours may answer anything.
+    /// A server that is not a server of ours may answer anything.
     #[test]
     fn nothing_hostile_reaches_the_terminal() {
         let evil = || "a\x1b[2J\u{9b}31m\u{202e}b\r\n".to_owned();

@@ -284,7 +284,7 @@ impl Running {
     }
 
     /// As [`Running::wait`], for a program whose reader has all it wanted: that
-    /// the end of what it printed was not read is no error.
+    /// the end of what it printed was not read is not an error.
     pub fn wait_unread(mut self) -> Result<()> {
         self.unread = true;
         self.wait(&mut || ())

@@ -174,7 +174,7 @@ fn from_add_to_remove() {
     assert_eq!(fs::read_to_string(&manifest).unwrap(), usual);
     let bad = w.run(&["image", "set", "lab", "--priority", "10"]);
     assert!(
-        bad.code == Some(2) && bad.err.contains("'10' is no priority: write a number from 1"),
+        bad.code == Some(2) && bad.err.contains("'10' is not a valid priority: write a number from 1"),
         "{}",
         bad.err
     );
@@ -280,14 +280,14 @@ fn bad_names_are_usage_errors() {
         let said = w.run(&["image", "add", "lab.squashfs", "--name", name]);
         assert_eq!(said.code, Some(2), "{name}");
         let sentence = format!(
-            "'{name}' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit"
+            "'{name}' is not a valid image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit"
         );
         assert!(said.err.contains(&sentence), "{}", said.err);
         assert!(!exists(&w.path("cat")));
     }
     fs::rename(w.path("lab.squashfs"), w.path("my image.squashfs")).unwrap();
     w.run(&["image", "add", "my image.squashfs"]).refused(
-        "'my image' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit; give one with --name",
+        "'my image' is not a valid image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit; give one with --name",
     );
 }
 
@@ -377,7 +377,7 @@ fn interrupted_while_packing() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(exists(&staging), "kill -9 cannot clean");
-    assert_eq!(w.run(&["image", "list", "--json"]).good(), "[]\n", "and it is no image");
+    assert_eq!(w.run(&["image", "list", "--json"]).good(), "[]\n", "and it is not an image");
     w.run(&["image", "add", "lab"]).good();
     assert!(!exists(&staging), "the next run cleans");
 }

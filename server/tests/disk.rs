@@ -185,7 +185,7 @@ fn refusals() {
         assert!(w.catalogue() == before, "{source}");
     }
     w.run(&["image", "add", "good.img", "--kind", "iso"])
-        .refused("'good.img' is no iso: leave --kind away, or say --kind disk");
+        .refused("'good.img' is not a valid iso: omit --kind, or use --kind disk");
 }
 
 /// cases/boot.md 2: d-i's "separate /home, /var" is told; /usr apart, which no machine can boot, is refused.

@@ -89,7 +89,7 @@ fn a_source_with_a_signed_list() {
     assert_eq!(removed, format!("deleted {}\n", w.shown("etc/sources.d/live.toml")));
 }
 
-/// What is not what it should be is refused, each with its sentence, and is no image.
+/// What is not what it should be is refused, each with its sentence, and is not an image.
 #[test]
 fn what_is_not_genuine() {
     let (w, site) = (World::new(), Site::start());
@@ -175,7 +175,7 @@ fn what_is_not_genuine() {
     failed(
         &w,
         by(&key_file),
-        &format!("the signature of {sums} is no OpenPGP signature: look at what its address gives"),
+        &format!("the signature of {sums} is not an OpenPGP signature: look at what its address gives"),
     );
     let absent = w.shown("no.key");
     failed(&w, by(&absent), &format!("there is no key at {absent}: put the key of who signs it there"));
@@ -236,7 +236,7 @@ fn sources_that_cannot_be_understood() {
     let _ = sentence;
     fs::write(&bad, "url = \"http://x/y.iso\"\nsha256 = \"12\"\n").unwrap();
     w.run(&["image", "fetch", "bad"]).refused(&format!(
-        "{}: line 2: '12' is no SHA-256 sum: write its 64 hexadecimal digits",
+        "{}: line 2: '12' is not a valid SHA-256 sum: write its 64 hexadecimal digits",
         bad.display()
     ));
     let said = w.run(&["source", "check"]);

@@ -28,7 +28,7 @@ fn servers_with_bad_manners() {
         &w,
         fetch(&["--tries", "1"]),
         &format!(
-            "gave up after 1 tries; {} of {} are here, and are gone on with when it is fetched again: {url}: the server ended the connection \
+            "gave up after 1 tries; {} of {} are here; fetch it again to resume: {url}: the server ended the connection \
          after {} of {}",
             size(half as u64),
             size(bytes.len() as u64),
@@ -132,7 +132,7 @@ fn what_servers_make_of_a_range() {
     site.page("x.squashfs", Page { body: old.clone(), miscalled: true, ..Page::default() });
     assert!(tail(&["--no-verify"]) == old);
     let asked = site.asked();
-    assert!(asked.len() == 1 && asked[0].ends_with('-'), "gone on with in one request: {asked:?}");
+    assert!(asked.len() == 1 && asked[0].ends_with('-'), "resumed in one request: {asked:?}");
 
     site.page("x.squashfs", Page { body: old.clone(), encoding: Some("br"), ..Page::default() });
     let said = w.run(&["image", "fetch", &url, "--no-verify", "--replace"]);

@@ -182,7 +182,7 @@ fn who_may_change_what() {
             "/api/v1/hosts/room1",
             "{}",
             400,
-            "'room1' is no machine and no group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default\n",
+            "'room1' is neither a machine nor a group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default\n",
         ),
         (
             "PUT",
@@ -205,7 +205,7 @@ fn who_may_change_what() {
             400,
             "nothing was said of 'serial:A B': see `boottorrent host list`\n",
         ),
-        ("DELETE", "/api/v1/images/..", "", 400, "'..' is no image name: "),
+        ("DELETE", "/api/v1/images/..", "", 400, "'..' is not a valid image name: "),
         (
             "POST",
             "/api/v1/images/lab",
@@ -237,7 +237,7 @@ fn who_may_change_what() {
     assert_eq!(second.get("/api/v1/health").status, 200);
     drop(second);
     assert_eq!(local(&w, "GET", "/api/v1/health", "").0, 200);
-    // What a killed server leaves behind is no obstacle.
+    // What a killed server leaves behind is not an obstacle.
     drop(server);
     assert!(w.path("cat/api.sock").exists());
     let _third = Server::start(&w, &["--no-seed"]);

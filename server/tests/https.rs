@@ -59,7 +59,7 @@ fn only_whom_an_authority_stands_for_is_believed() {
     let (ours, theirs) = (folder("ours"), folder("theirs"));
 
     assert_eq!(asked(&ours, &url("localhost")), "fetched");
-    // What is no certificate turns nothing on, and nothing off.
+    // What is not a certificate turns nothing on, and nothing off.
     fs::write(ours.join("odd.crt"), "-----BEGIN CERTIFICATE-----\n").unwrap();
     fs::copy(w.path("theirs.ca.crt"), ours.join("theirs.pem")).unwrap();
     assert_eq!(asked(&ours, &url("localhost")), "fetched");
@@ -94,7 +94,7 @@ fn only_whom_an_authority_stands_for_is_believed() {
     assert!(fs::read(&to).unwrap() == fs::read(w.path("cat/images/lab/payload")).unwrap());
     assert_eq!(server.stop(), Some(0));
 
-    // An authority is no server.
+    // An authority is not a server.
     let server = start("ours.ca.crt", "ours.ca.key");
     let why = asked(&ours, &url("localhost"));
     assert!(why.contains("does not prove to be the server (") && why.contains("CaUsedAsEndEntity"), "{why}");

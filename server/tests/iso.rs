@@ -307,21 +307,21 @@ fn refusals_leave_the_catalogue_as_it_was() {
         ),
         (
             vec!["installer.iso"],
-            "'installer.iso' is no live system that BootTorrent knows: its initrd /install.amd/initrd.gz has neither \
+            "'installer.iso' is not a live system that BootTorrent knows: its initrd /install.amd/initrd.gz has neither \
              live-boot, casper, dracut's dmsquash-live nor archiso in it"
                 .into(),
         ),
-        (vec!["text.iso"], "/live/initrd.img is no initrd: there is no cpio archive in it".into()),
+        (vec!["text.iso"], "/live/initrd.img is not an initrd: there is no cpio archive in it".into()),
         (vec!["empty.iso"], "the file /live/vmlinuz is empty: a machine could not boot with it".into()),
         (
             vec!["arch.iso"],
             "'arch.iso' cannot be booted over the network: its initrd /arch/boot/x86_64/initramfs-linux.img lacks \
-             archiso's hook archiso_pxe_http, which the add-on takes the place of"
+             archiso's hook archiso_pxe_http, which the add-on replaces"
                 .into(),
         ),
         (
             vec!["debian.iso", "--name", "x", "--kind", "filesystem"],
-            "'debian.iso' is no filesystem: leave --kind away, or say --kind iso".into(),
+            "'debian.iso' is not a valid filesystem: omit --kind, or use --kind iso".into(),
         ),
     ] {
         w.run(&[&["image", "add"][..], &args].concat()).refused(&sentence);

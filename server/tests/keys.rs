@@ -275,6 +275,6 @@ fn doctor_tells_what_machines_would_refuse() {
     assert_eq!(doctor("signatures"), [there]);
     w.write("keys/x.pub", "");
     assert!(
-        doctor("keys")[0].ends_with("x.pub: it is no public key of minisign: take it away, or copy it anew")
+        doctor("keys")[0].ends_with("x.pub: it is not a public key of minisign: remove it, or copy it again")
     );
 }

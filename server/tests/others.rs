@@ -131,7 +131,7 @@ fn packed_by_others() {
     assert!(said.err.contains("`docker save` writes: use `docker export`"), "{}", said.err);
 }
 
-/// What no machine could mount (boot.md 14), and what is no image (boot.md 0).
+/// What no machine could mount (boot.md 14), and what is not an image (boot.md 0).
 // Tried: squashfs with lzma, lzo, lz4, xz and zstd | mksquashfs 4.5.1
 #[test]
 fn what_no_machine_could_boot() {

@@ -163,7 +163,7 @@ fn ethers_and_dnsmasq_as_they_read_them() {
     let new = World::new();
     for (text, why) in [
         ("", "there is no machine and no group in it"),
-        ("who,name\n52:54:00:00:00:01,a b\n", "line 2: 'a b' is no name for a machine or a group"),
+        ("who,name\n52:54:00:00:00:01,a b\n", "line 2: 'a b' is not a valid name for a machine or a group"),
         ("52:54:00:00:00:01 pc1\nx y\n", "line 2: 'x' is not a valid MAC address"),
         ("who,image\ndefault,lab\n", "there is no image 'lab': there are none"),
     ] {

@@ -317,6 +317,6 @@ fn without_a_terminal() {
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("Usage: boottorrent"), "{}", said.err);
     w.run(&["tui"]).refused(
-        "the screen needs a terminal: for scripts there are commands with --json (boottorrent --help)",
+        "the terminal UI needs a terminal: scripts can use the commands with --json (boottorrent --help)",
     );
 }

@@ -332,7 +332,7 @@ fn two_earlier_versions_are_kept_and_what_runs_besides() {
         add(&w, &n.to_string(), "--replace");
     }
     until("the third one goes, and the second one runs", || (numbers() == [6, 5, 4, 2]).then_some(()));
-    // The same again is no new version.
+    // The same again is not a new version.
     let same = w.squashfs("same").display().to_string();
     for _ in 0..2 {
         let add = ["image", "add", &same, "--name", "lab", "--replace", "--initrd-from", "image"];

@@ -145,7 +145,7 @@ fn hostile_heartbeats() {
     assert_eq!((big.status, big.text().as_str()), (413, "a heartbeat has at most 16384 bytes\n"));
     let half = server.ask("POST", "/api/v1/heartbeat", JSON, br#"{"id": "a", "progress": "#);
     assert_eq!(half.status, 400);
-    assert!(half.text().starts_with("this is no heartbeat: "), "{}", half.text());
+    assert!(half.text().starts_with("this is not a heartbeat: "), "{}", half.text());
     // All over one connection, from another address.
     let socket = std::net::TcpStream::connect(server.http).unwrap();
     let (mut out, mut answers) = (socket.try_clone().unwrap(), BufReader::new(socket));

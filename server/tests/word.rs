@@ -184,7 +184,7 @@ fn the_link_says_whose_card_it_is() {
     }
     let listed = |id: &str| clients(&server).iter().any(|c| c["id"] == id);
     assert!(listed(MAC) && !listed("52:54:00:00:00:99"), "nor is it listed by its question");
-    // From the server itself, which is no machine of that link: not in the name of one that is there.
+    // From the server itself, which is not a machine of that link: not in the name of one that is there.
     let beat = |id: &str, phase: &str| {
         let body = json!({"id": id, "phase": phase, "uptime": 0.1}).to_string();
         text(&[

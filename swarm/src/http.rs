@@ -24,7 +24,7 @@ pub struct HttpSource {
     received: Arc<AtomicU64>,
 }
 
-/// No byte for this long: the attempt has failed. A slow link that moves is no failure.
+/// No byte for this long: the attempt has failed. A slow link that moves is not a failure.
 const IDLE: Duration = Duration::from_secs(10);
 
 impl HttpSource {

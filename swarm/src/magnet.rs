@@ -64,8 +64,9 @@ impl Magnet {
 
     /// Read a link. The error says what is wrong with it.
     pub fn parse(link: &str) -> Result<Self, String> {
-        let bad =
-            |why: &str| format!("'{}' is no magnet link: {why}", link.chars().take(80).collect::<String>());
+        let bad = |why: &str| {
+            format!("'{}' is not a valid magnet link: {why}", link.chars().take(80).collect::<String>())
+        };
         if link.len() > MAX_LINK {
             return Err(bad("it is too long"));
         }
@@ -78,7 +79,7 @@ impl Magnet {
             match &*key {
                 "xt" => {
                     if let Some(hash) = value.strip_prefix("urn:btih:") {
-                        let id: Id20 = hash.parse().map_err(|_| bad("its btih is no infohash"))?;
+                        let id: Id20 = hash.parse().map_err(|_| bad("its btih is not an infohash"))?;
                         infohash = Some(InfoHash(id.0));
                     }
                 }
@@ -239,11 +240,14 @@ mod tests {
         assert_eq!(base32.infohash.to_string(), HASH);
         for (link, why) in [
             ("magnet:?dn=x", "it has no xt=urn:btih:INFOHASH"),
-            ("magnet:?xt=urn:btih:123", "its btih is no infohash"),
+            ("magnet:?xt=urn:btih:123", "its btih is not an infohash"),
             ("magnet:?xt=urn:btmh:1220aa", "it has no xt=urn:btih:INFOHASH"),
             ("http://x/", "it does not begin with magnet:?"),
         ] {
-            assert_eq!(Magnet::parse(link).unwrap_err(), format!("'{link}' is no magnet link: {why}"));
+            assert_eq!(
+                Magnet::parse(link).unwrap_err(),
+                format!("'{link}' is not a valid magnet link: {why}")
+            );
         }
     }
 

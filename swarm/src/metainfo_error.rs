@@ -11,7 +11,7 @@ pub enum MetainfoError {
     #[error("it has {0} bytes, more than the {MAX_METAINFO} that a .torrent may have")]
     TooLarge(usize),
     /// Not bencoded, or not with the keys of BEP 3.
-    #[error("it is no .torrent ({0})")]
+    #[error("it is not a .torrent ({0})")]
     Malformed(String),
     /// Of BitTorrent v2 alone (BEP 52), which has other hashes.
     #[error("it is a torrent of version 2 only: make a hybrid one, or one of version 1")]

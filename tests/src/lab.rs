@@ -108,7 +108,7 @@ impl Drop for Lab {
         if std::thread::panicking() {
             eprintln!("the logs of this lab are in {}", self.dir.display());
         }
-        // Logs stay, images would fill the disk. A failure to tidy up is no failure of the test.
+        // Logs stay, images would fill the disk. A failure to tidy up is not a failure of the test.
         let _ = Cmd::new("find").arg(&self.dir).args(["-type", "f", "-size", "+8M", "-delete"]).run();
     }
 }

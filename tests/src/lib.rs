@@ -23,6 +23,7 @@ mod cmd;
 mod console;
 mod container;
 pub mod doc;
+mod english;
 pub mod hostile;
 mod lab;
 mod ltsp;

@@ -102,7 +102,7 @@ fn scenario(name: &str, suite: Suite) -> Result<()> {
         "{said}"
     );
     let twice = server.sh("stat -c %h /srv/ltsp/images/x86_64.img")?;
-    ensure!(twice.trim() == "2", "the published file is no hard link: {twice}");
+    ensure!(twice.trim() == "2", "the published file is not a hard link: {twice}");
     let catalogue = server.path("/var/lib/boottorrent");
     let mut serve = Server::serve(&lab, &catalogue, &["--up", "15MB/s"])?;
     let status = guide.next("Look")?;

@@ -115,7 +115,7 @@ fn a_value_that_cannot_be_understood() -> Result<()> {
     boot.refused(
         "boottorrent.image=debian boottorrent.timeout=soon",
         Exit::Params,
-        "kernel parameter boottorrent.timeout: 'soon' is no time: write a number with s, m or h, as in 10m",
+        "kernel parameter boottorrent.timeout: 'soon' is not a valid time: write a number with s, m or h, as in 10m",
     )
     .map(drop)
 }
@@ -129,7 +129,7 @@ fn what_becomes_of_a_machine_that_fails() -> Result<()> {
         ("reboot", "rebooting", "reboot: Restarting system"),
     ] {
         let mut vm = boot.start(&format!("ip=off boottorrent.timeout=soon boottorrent.onfail={onfail}"))?;
-        vm.expect("boottorrent: kernel parameter boottorrent.timeout: 'soon' is no time", BOOT)?;
+        vm.expect("boottorrent: kernel parameter boottorrent.timeout: 'soon' is not a valid time", BOOT)?;
         vm.expect(&format!("boottorrent: {told} in 10 s (boottorrent.onfail)"), Duration::from_secs(30))?;
         vm.expect(done, Duration::from_secs(60))?;
         vm.wait_off(Duration::from_secs(60))?;
@@ -175,7 +175,7 @@ fn a_payload_that_is_no_filesystem() -> Result<()> {
     boot.refused(
         "boottorrent.image=text",
         Exit::Root,
-        "the image is no root filesystem: it is neither squashfs, erofs nor ext4 (its first bytes are \
+        "the image is not a root filesystem: it is neither squashfs, erofs nor ext4 (its first bytes are \
          6e 6f 74 20 61 20 66 69); add it again with `boottorrent image add`",
     )
     .map(drop)

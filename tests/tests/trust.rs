@@ -97,7 +97,7 @@ fn only_what_is_signed_boots() -> Result<()> {
         (
             "boottorrent.image=torn",
             format!(
-                "the signature of image torn is damaged (it is no signature of minisign, or a part of one), and key {key} must \
+                "the signature of image torn is damaged (it is not a signature of minisign, or a part of one), and key {key} must \
                  have signed it: {}",
                 again("torn")
             ),

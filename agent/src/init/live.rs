@@ -114,7 +114,7 @@ fn files(folder: &Path, to: &Path) -> anyhow::Result<Vec<HookFile>> {
 }
 
 fn write(path: &Path, mode: u32, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().ok_or_else(|| anyhow!("{} is no file", path.display()))?;
+    let folder = path.parent().ok_or_else(|| anyhow!("{} is not a file", path.display()))?;
     DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     // A link in its place may lead nowhere.
     let _ = fs::remove_file(path);

@@ -97,7 +97,7 @@ async fn a_shifted_version_is_rebuilt_from_the_old_one() {
     let others = cache.others(metainfo.infohash(), "lab");
     let (known, begun) = rebuild::run(wanted, others, Some(sums), "lab", &report).await.unwrap();
     let missing: Vec<u32> = (0..known.len()).filter(|p| !known.has(*p)).collect();
-    // The end is no whole block of the sums: its piece lacks one of 16 KiB.
+    // The end is not a whole block of the sums: its piece lacks one of 16 KiB.
     assert_eq!(missing, [9, PIECES - 1]);
     let blocks = PIECE as u32 / BLOCK;
     assert_eq!(begun.len() as u32, 2 * (blocks - 1), "{begun:?}");

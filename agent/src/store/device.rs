@@ -148,7 +148,7 @@ async fn named(name: &DeviceName) -> anyhow::Result<Disk> {
         },
     };
     let short = node.file_name().unwrap_or_default().to_string_lossy();
-    disks::disk(Path::new(SYS), &short).ok_or_else(|| missing("that is no disk"))
+    disks::disk(Path::new(SYS), &short).ok_or_else(|| missing("that is not a disk"))
 }
 
 /// Refuse what cannot, or must not, be written. No I/O on the disk itself.

@@ -13,7 +13,7 @@ pub(super) fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &st
 pub(super) fn targets(v: &str) -> Result<Vec<Target>, String> {
     let all: Vec<Target> = items(v).map(str::parse).collect::<Result<_, String>>()?;
     match all.as_slice() {
-        [] => Err(format!("'{v}' is no target: write {}", device::TARGET)),
+        [] => Err(format!("'{v}' is not a valid target: write {}", device::TARGET)),
         [_] => Ok(all),
         many if many.iter().any(|t| matches!(t, Target::Device(_))) => {
             Err(format!("'{v}': device: must stand alone, a disk is never overwritten as a second choice"))
@@ -30,11 +30,11 @@ pub(super) fn items(v: &str) -> impl Iterator<Item = &str> {
 pub fn tracker(url: &str) -> Result<String, String> {
     match url.starts_with("http://") || url.starts_with("udp://") {
         true => Ok(url.to_owned()),
-        false => Err(format!("'{url}' is no http:// or udp:// URL")),
+        false => Err(format!("'{url}' is not a valid http:// or udp:// URL")),
     }
 }
 
 /// Read the address of a peer.
 pub fn peer(address: &str) -> Result<SocketAddr, String> {
-    address.parse().map_err(|_| format!("'{address}' is no ADDRESS:PORT, as in 192.168.1.5:6981"))
+    address.parse().map_err(|_| format!("'{address}' is not a valid ADDRESS:PORT, as in 192.168.1.5:6981"))
 }

@@ -45,7 +45,7 @@ impl Keys {
     pub fn add(&mut self, file: &[u8]) -> Result<KeyId, &'static str> {
         let text = std::str::from_utf8(file).ok().filter(|t| t.len() <= MAX_KEY);
         let key = text.and_then(|t| PublicKey::decode(t).ok()).zip(KeyId::of(file));
-        let (key, id) = key.ok_or("it is no public key of minisign")?;
+        let (key, id) = key.ok_or("it is not a public key of minisign")?;
         self.0.push((id, key));
         Ok(id)
     }

@@ -119,10 +119,10 @@ impl Keys {
         if signature.len() > MAX_SIGNATURE {
             return Err(Distrust::Damaged("it is too large"));
         }
-        let text = std::str::from_utf8(signature).map_err(|_| Distrust::Damaged("it is no text"))?;
+        let text = std::str::from_utf8(signature).map_err(|_| Distrust::Damaged("it is not text"))?;
         let parsed = Signature::decode(text).ok().zip(KeyId::of(signature));
         let (signature, id) =
-            parsed.ok_or(Distrust::Damaged("it is no signature of minisign, or a part of one"))?;
+            parsed.ok_or(Distrust::Damaged("it is not a signature of minisign, or a part of one"))?;
         let mut ours = self.0.iter().filter(|(ours, _)| *ours == id).peekable();
         if ours.peek().is_none() {
             return Err(Distrust::Stranger(id));
@@ -161,7 +161,7 @@ impl Distrust {
                 )
             }
             Distrust::Nonsense(key, why) => {
-                format!("what key {key} signed for image {image} is no statement of BootTorrent: {why}")
+                format!("what key {key} signed for image {image} is not a statement of BootTorrent: {why}")
             }
             Distrust::OtherName(is) => {
                 let (key, name) = (is.key, &is.statement.name);

@@ -32,7 +32,7 @@ impl FromStr for Version {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let bad = || format!("'{}' is no time: it is written as 2026-11-23T08:00:00Z", shown(s));
+        let bad = || format!("'{}' is not a valid time: it is written as 2026-11-23T08:00:00Z", shown(s));
         let at = humantime::parse_rfc3339(s).map_err(|_| bad())?;
         at.duration_since(SystemTime::UNIX_EPOCH).map(|d| Version(d.as_secs())).map_err(|_| bad())
     }
@@ -79,7 +79,7 @@ impl Statement {
         if bytes.len() > MAX_STATEMENT {
             return Err(format!("it has {} bytes, more than {MAX_STATEMENT}", bytes.len()));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not text")?;
         let mut lines = text.lines();
         match lines.next() {
             Some(HEAD) => {}
@@ -99,7 +99,8 @@ impl Statement {
             name: next("name")?.parse().map_err(|e| format!("{e}"))?,
             version: next("version")?.parse()?,
             infohash: next("infohash")?.parse().map_err(|e| format!("{e}"))?,
-            size: next("size").and_then(|v| v.parse().map_err(|_| format!("'{}' is no size", shown(v))))?,
+            size: next("size")
+                .and_then(|v| v.parse().map_err(|_| format!("'{}' is not a valid size", shown(v))))?,
             sha256: next("sha256")?.parse().map_err(|e| format!("{e}"))?,
             kind: next("kind").and_then(kind)?,
             parameters: next("parameters")?.to_owned(),
@@ -113,7 +114,7 @@ impl Statement {
 
 fn kind(word: &str) -> Result<Kind, String> {
     let known = Kind::ALL.into_iter().find(|k| k.as_str() == word);
-    known.ok_or_else(|| format!("'{}' is no kind of image that this version knows", shown(word)))
+    known.ok_or_else(|| format!("'{}' is not a kind of image that this version knows", shown(word)))
 }
 
 /// A part of a hostile text, for a sentence.

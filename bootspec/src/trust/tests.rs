@@ -58,14 +58,14 @@ fn a_statement_is_written_in_one_way() {
         (
             "name: lab",
             "name: ../lab",
-            "'../lab' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit",
+            "'../lab' is not a valid image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit",
         ),
-        ("T08:00:00Z", "", "'2026-11-23' is no time: it is written as 2026-11-23T08:00:00Z"),
+        ("T08:00:00Z", "", "'2026-11-23' is not a valid time: it is written as 2026-11-23T08:00:00Z"),
         ("T08:00:00Z", "T08:00:00.5Z", "it is not written as BootTorrent writes it"),
-        ("infohash: 01", "infohash: 0", "is no infohash: it has 40 hex digits"),
+        ("infohash: 01", "infohash: 0", "is not a valid infohash: it has 40 hex digits"),
         ("size: 5", "size: +5", "it is not written as BootTorrent writes it"),
-        ("size: 5", "size: -5", "'-5368709120' is no size"),
-        ("filesystem", "floppy", "'floppy' is no kind of image that this version knows"),
+        ("size: 5", "size: -5", "'-5368709120' is not a valid size"),
+        ("filesystem", "floppy", "'floppy' is not a kind of image that this version knows"),
         (
             "kind: filesystem\n",
             "",
@@ -136,7 +136,7 @@ fn what_is_refused_and_how_it_is_said() {
     let none = Evidence { signature: Vec::new(), ..good.clone() };
     let older = Wanted { newest: &newer, ..wanted() };
     let torn = format!(
-        "the signature of image lab is damaged (it is no signature of minisign, or a part of one), and one of the keys \
+        "the signature of image lab is damaged (it is not a signature of minisign, or a part of one), and one of the keys \
          {a}, {b} must have signed it: {again}"
     );
     let cases = [
@@ -161,7 +161,7 @@ fn what_is_refused_and_how_it_is_said() {
             signed("hello\n", &ours),
             wanted(),
             format!(
-                "what key {a} signed for image lab is no statement of BootTorrent: it begins with 'hello', not with \
+                "what key {a} signed for image lab is not a statement of BootTorrent: it begins with 'hello', not with \
                  'boottorrent statement 1'"
             ),
         ),

@@ -39,7 +39,7 @@ boottorrent_boot() {
 }
 
 # As initramfs-tools does: panic=N is a reboot, and no shell for whoever sits there; without it, a shell. What is not a
-# number is no shell either, and not a machine that tries again without a pause.
+# number is not a shell either, and not a machine that tries again without a pause.
 # args: exit code
 boottorrent_failed() {
 	warn "BootTorrent could not boot this machine (exit code $1): the line above says why."

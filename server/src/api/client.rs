@@ -179,7 +179,7 @@ impl Api {
     ) -> Result<T> {
         let bytes = self.bytes(method, path, body).await?;
         serde_json::from_slice(&bytes)
-            .with_context(|| format!("{}{path} is no BootTorrent server of this version", self.shown))
+            .with_context(|| format!("{}{path} is not a BootTorrent server of this version", self.shown))
     }
 
     async fn bytes(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Vec<u8>> {

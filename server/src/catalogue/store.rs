@@ -59,7 +59,7 @@ impl Catalogue {
         let mut names = Vec::new();
         for entry in entries {
             let entry = entry.with_context(|| format!("reading {}", self.images.display()))?;
-            // What is no name is no image: staging folders, the lock, lost+found.
+            // What is not a name is not an image: staging folders, the lock, lost+found.
             let name = entry.file_name().to_str().and_then(|n| n.parse().ok());
             names.extend(name.filter(|_| entry.path().join(MANIFEST).exists()));
         }

@@ -155,7 +155,7 @@ impl Catalogue {
         fs::remove_dir_all(&away).with_context(|| format!("deleting {}", away.display()))
     }
 
-    /// Rename a folder so that it is no version any more. Call with the lock, as the catalogue's owner.
+    /// Rename a folder so that it is not a version any more. Call with the lock, as the catalogue's owner.
     pub(super) fn put_away(&self, name: &ImageName, folder: &str) -> Result<PathBuf> {
         let (from, away) = (self.images.join(folder), self.images.join(new_name(name)?));
         fs::rename(&from, &away).with_context(|| format!("renaming {}", from.display()))?;

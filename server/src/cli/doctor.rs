@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Looks at the server, its ports, images, their signatures, machines, disk, clock,
 firmware files, dnsmasq, this machine's firewall, and at who else answers DHCP.
-Each finding says what it means and how to mend it. As root it sees more: the
+Each finding says what it means and how to fix it. As root it sees more: the
 firewall's rules, and DHCP. Nothing is changed.
 
 The exit code is 1 when something would stop a boot.
@@ -26,10 +26,10 @@ pub struct Doctor {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Where dnsmasq's snippets are
+    /// The folder of dnsmasq's snippets
     #[arg(long, value_name = "DIR", default_value = "/etc/dnsmasq.d")]
     dnsmasq_dir: PathBuf,
-    /// Where the iPXE loaders are
+    /// The folder of the iPXE loaders
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/ipxe", hide = true)]
     ipxe_dir: PathBuf,
 }

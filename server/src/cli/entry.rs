@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum EntryCommand {
-    /// Add something that is no image to the menu
+    /// Add an entry that is not an image to the menu
     Add(Box<Add>),
     /// List the entries
     List {
@@ -46,30 +46,30 @@ Entries stand behind the images in the menu, and `host set` takes their names
 like those of images. Files are copied into the folder with the images. They
 are not signed: with Secure Boot, firmware checks kernels and EFI programs.")]
 pub struct Add {
-    /// Its name
+    /// The name
     name: ImageName,
-    /// What the menu shows [default: its name]
+    /// The title in the menu [default: the name]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
-    /// A kernel, or a program that boots like one
+    /// A kernel, or a program that boots like a kernel
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// An initrd for the kernel; may be given several times
+    /// An initrd for the kernel; may be repeated
     #[arg(long = "initrd", value_name = "FILE")]
     initrds: Vec<PathBuf>,
     /// A program for machines with UEFI; with --kernel, that is for BIOS
     #[arg(long, value_name = "FILE")]
     efi: Option<PathBuf>,
-    /// The command line of kernel and program
+    /// The command line of the kernel or program
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     append: Option<String>,
-    /// Another script for iPXE
+    /// An iPXE script to continue with
     #[arg(long, value_name = "URL")]
     chain: Option<String>,
-    /// The machine's own disk
+    /// Boot the machine's own disk
     #[arg(long)]
     local: bool,
-    /// Put it in the place of the entry with that name
+    /// Replace the entry of this name
     #[arg(long)]
     replace: bool,
 }

@@ -61,22 +61,22 @@ pub struct Fetch {
     /// The image's name [default: the source's, or the file's without its extensions]
     #[arg(long)]
     name: Option<ImageName>,
-    /// Which file of the torrent, or of the checksums; * stands for any characters
+    /// The file in the torrent or the checksum list; * matches any characters
     #[arg(long, value_name = "NAME")]
     file: Option<String>,
-    /// Its SHA-256 or SHA-512 sum
+    /// The SHA-256 or SHA-512 checksum of the image
     #[arg(long, value_name = "HEX")]
     sum: Option<String>,
-    /// Where its checksums are
+    /// The URL of the checksum list
     #[arg(long, value_name = "URL")]
     checksums: Option<String>,
-    /// Where the OpenPGP signature is
+    /// The URL of the OpenPGP signature
     #[arg(long, value_name = "URL")]
     signature: Option<String>,
-    /// The file with the keys that may sign
+    /// The keyring with the keys that may sign
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// More kernel parameters for this image
+    /// Additional kernel parameters for this image
     #[arg(
         long,
         value_name = "WORDS",
@@ -88,22 +88,22 @@ pub struct Fetch {
     /// Replace the image of this name
     #[arg(long)]
     replace: bool,
-    /// Take it although nothing says that it is genuine
+    /// Skip verification (the image will run as root on every machine)
     #[arg(long)]
     no_verify: bool,
-    /// Look for peers in the DHT, which is all over the internet
+    /// Find peers in the DHT (on the public internet)
     #[arg(long)]
     dht: bool,
-    /// How often in a row a server may fail without sending anything [default: 8]
+    /// Give up after this many failures in a row without data [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     tries: Option<u32>,
-    /// Leave it to the running server, and return at once
+    /// Let the running server fetch it, and return immediately
     #[arg(long)]
     background: bool,
-    /// List what the running server fetches and has fetched
+    /// List the fetches of the running server
     #[arg(long, conflicts_with_all = ["what", "name", "file", "sum", "checksums", "signature", "key", "replace", "background"])]
     list: bool,
-    /// Cancel a fetch of the running server, or forget one that has ended
+    /// Cancel a fetch of the running server, or remove a finished one from the list
     #[arg(long, value_name = "ID", conflicts_with_all = ["what", "list", "background"])]
     cancel: Option<u64>,
     /// Print JSON
@@ -160,7 +160,7 @@ fn typed(what: String) -> Result<String> {
         return Ok(what);
     }
     let path = std::path::absolute(&what).context("asking for the current folder")?;
-    path.to_str().map(str::to_owned).with_context(|| format!("'{what}' is no UTF-8"))
+    path.to_str().map(str::to_owned).with_context(|| format!("'{what}' is not valid UTF-8"))
 }
 
 /// The running server.
@@ -219,7 +219,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     runtime.shutdown_background();
     let added = match done {
         Err(_) if interrupt::wanted() => {
-            bail!("interrupted: what is here is gone on with when it is fetched again")
+            bail!("interrupted: fetch it again to resume")
         }
         done => done?,
     };

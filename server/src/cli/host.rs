@@ -16,9 +16,9 @@ use std::collections::BTreeSet;
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
-    /// Say which image a machine or a group boots, and how
+    /// Set which image a machine or a group boots, and how
     Set(Box<Set>),
-    /// List machines and groups, and the machines that have asked and were never named
+    /// List machines and groups, including machines that booted but have no entry
     List(super::host_list::List),
     /// Remove the entries of machines or groups
     Unset {
@@ -26,7 +26,7 @@ pub enum HostCommand {
         #[arg(required = true)]
         who: Vec<String>,
     },
-    /// Switch machines on over the network (wake-on-LAN)
+    /// Wake machines (wake-on-LAN)
     Wake {
         /// The machines or groups
         #[arg(required = true)]
@@ -68,37 +68,37 @@ pub struct Set {
     /// The machines or groups
     #[arg(required = true)]
     who: Vec<String>,
-    /// The image that it boots; NAME@2 is one version of it (see `image history`)
+    /// The image to boot; NAME@2 selects a version (see `image history`)
     #[arg(long)]
     image: Option<ImageRef>,
-    /// One more kernel parameter; takes the place of what this entry says of NAME
+    /// A kernel parameter; replaces an earlier value of NAME in this entry
     #[arg(long = "param", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     params: Vec<String>,
-    /// The machine's name, and its host name if it can be one
+    /// The machine's name, used as its host name if valid
     #[arg(long)]
     name: Option<Name>,
-    /// The group that the machine or group is in
+    /// The group to put the machine or group in
     #[arg(long)]
     group: Option<Name>,
-    /// The image of the next boot, and of no other
+    /// Boot this image once, at the next boot
     #[arg(long, value_name = "IMAGE")]
     once: Option<ImageRef>,
-    /// Show the menu first, in which the image starts by itself
+    /// Show the menu first; the image starts after the timeout
     #[arg(long, overrides_with = "no_menu")]
     menu: bool,
     /// Show no menu
     #[arg(long)]
     no_menu: bool,
-    /// Machines whose name begins so are in the group
+    /// Put machines whose name starts with this in the group
     #[arg(long, value_name = "WORD")]
     prefix: Vec<String>,
-    /// Machines of this network are in the group
+    /// Put machines of this subnet in the group
     #[arg(long, value_name = "ADDR/PREFIX")]
     subnet: Vec<Subnet>,
-    /// What is no longer said
+    /// The settings to remove
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT,…")]
     clear: Vec<Field>,
-    /// Print what is said now as JSON
+    /// Print the new entry as JSON
     #[arg(long)]
     json: bool,
 }

@@ -35,12 +35,12 @@ Examples:
   boottorrent host import /etc/ethers
   boottorrent host import /etc/dnsmasq.d/hosts.conf --dry-run")]
 pub struct Import {
-    /// The list; - reads standard input
+    /// The list to read; - reads standard input
     file: PathBuf,
-    /// How it is written [default: what it is]
+    /// The format [default: detected]
     #[arg(long, value_parser = PossibleValuesParser::new(ListFormat::NAMES))]
     format: Option<String>,
-    /// Only print what would be set
+    /// Print what would change, without changing it
     #[arg(long)]
     dry_run: bool,
 }
@@ -54,7 +54,7 @@ Examples:
   boottorrent host export > machines.csv
   boottorrent host export --format dnsmasq > /etc/dnsmasq.d/names.conf")]
 pub struct Export {
-    /// How it is written
+    /// The format
     #[arg(long, default_value = "csv", value_parser = PossibleValuesParser::new(ListFormat::NAMES))]
     format: String,
 }
@@ -101,7 +101,7 @@ fn standard_input() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stdin().lock().take(MAX_LIST as u64 + 1).read_to_end(&mut bytes).context("reading standard input")?;
     if bytes.len() > MAX_LIST {
-        bail!("standard input has more than {MAX_LIST} bytes: it is no list of machines");
+        bail!("standard input has more than {MAX_LIST} bytes: it is not a list of machines");
     }
     Ok(bytes)
 }

@@ -23,10 +23,10 @@ Examples:
 pub struct List {
     /// Only these machines and groups, as in `host set`
     who: Vec<String>,
-    /// Only machines and groups that are in this group, or in a group of it
+    /// Only machines and groups in this group and its subgroups
     #[arg(long)]
     group: Option<Name>,
-    /// Only machines and groups that are set to this image, or boot it the next time
+    /// Only machines and groups set to this image, or booting it next
     #[arg(long)]
     image: Option<ImageName>,
     /// Print JSON

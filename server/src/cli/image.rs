@@ -41,17 +41,17 @@ pub enum ImageCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Show one image, and the kernel command line with which machines boot it
+    /// Show an image, and the kernel command line that boots it
     Show(Show),
     /// Rename an image, change its priority, kernel parameters or initrd, or make it the default
     Set(Set),
     /// Sign images, so that machines with the public key boot them
     Sign(super::sign::Sign),
-    /// Look whether images are what their signatures say
+    /// Verify images against their signatures
     Verify(super::sign::Verify),
-    /// List the versions of an image, and who runs them
+    /// List the versions of an image and the machines that run them
     History(super::versions::History),
-    /// Make the version before the current one again
+    /// Go back to the previous version
     Rollback(super::versions::Rollback),
     /// Remove an image or one version of it, unless machines run it
     Remove(super::versions::Remove),
@@ -91,16 +91,16 @@ pub struct Add {
     /// An initrd to boot instead of the one in SOURCE
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
-    /// Which initrd machines are sent: own (made by this server) or image [default: image if BootTorrent's hook is in it]
+    /// The initrd to send: own (made by this server) or image [default: image if BootTorrent's hook is in it]
     #[arg(long, value_name = "WHICH", value_parser = initrd_from())]
     initrd_from: Option<InitrdFrom>,
-    /// More kernel parameters for this image
+    /// Additional kernel parameters for this image
     #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
     append: Option<String>,
-    /// Its share of the server's link, 1 (least) to 9 (most) [default: 5]
+    /// The image's share of the server's link, 1 (least) to 9 (most) [default: 5]
     #[arg(long, value_name = "N")]
     priority: Option<Priority>,
-    /// Set the private flag (BEP 27): peers come from the tracker alone
+    /// Set the private flag (BEP 27): peers come from the tracker only
     #[arg(long)]
     private: bool,
     /// Bytes in a piece, a power of two [default: by size, 64K to 4M]
@@ -117,10 +117,10 @@ pub struct Add {
     /// --version NUMBER` for all.
     #[arg(long, conflicts_with = "replace")]
     candidate: bool,
-    /// What directories and tarballs are packed into
+    /// The format to pack directories and tarballs into
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     compress: Compress,
-    /// What SOURCE must be: iso, disk or filesystem [default: what it is]
+    /// The type of SOURCE: iso, disk or filesystem [default: detected]
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
     /// Print the new image as JSON
@@ -132,7 +132,7 @@ pub struct Add {
 pub struct Show {
     /// The image
     name: ImageName,
-    /// The server's address in the command line [default: this machine's]
+    /// The server address to show in the command line [default: this machine's]
     #[arg(long, value_name = "HOST[:PORT]")]
     server: Option<String>,
     /// Print JSON
@@ -154,16 +154,16 @@ Examples:
 pub struct Set {
     /// The image
     name: ImageName,
-    /// Its share of the server's link, 1 (least) to 9 (most); 5 is usual
+    /// The image's share of the server's link, 1 (least) to 9 (most)
     #[arg(long, value_name = "N")]
     priority: Option<Priority>,
-    /// Its new name; what was said of machines goes along
+    /// The new name; machine and group assignments follow it
     #[arg(long, value_name = "NAME")]
     rename: Option<ImageName>,
-    /// Its additional kernel parameters; '' removes them (running machines are unaffected)
+    /// Additional kernel parameters; '' removes them (running machines are unaffected)
     #[arg(long, value_name = "WORDS", value_parser = append, allow_hyphen_values = true)]
     append: Option<String>,
-    /// Which initrd machines are sent from now on: own (made by this server) or image
+    /// The initrd to send from now on: own (made by this server) or image
     #[arg(long, value_name = "WHICH", value_parser = initrd_from())]
     initrd_from: Option<InitrdFrom>,
     /// Make this version the current one (see `image history`)
@@ -196,7 +196,9 @@ fn piece_length(text: &str) -> Result<u32, String> {
     let bytes = units::parse_size(text)?;
     match u32::try_from(bytes) {
         Ok(n) if n.is_power_of_two() && (16 << 10..=64 << 20).contains(&n) => Ok(n),
-        _ => Err(format!("'{text}' is no piece length: take a power of two from 16K to 64M, as in 1M")),
+        _ => Err(format!(
+            "'{text}' is not a valid piece length: take a power of two from 16K to 64M, as in 1M"
+        )),
     }
 }
 

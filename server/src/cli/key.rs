@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key: a secret one that signs images, a public one for machines
+    /// Create a key pair: a secret key to sign images, a public key for machines
     Generate(Generate),
-    /// Show the keys, and which one signs
+    /// Show the keys, and which one signs new images
     Show(Show),
-    /// Take over a key of minisign, public or secret
+    /// Import a minisign key, public or secret
     Import(Import),
 }
 
@@ -38,13 +38,13 @@ Examples:
   boottorrent key generate --no-password --daemon
   boottorrent key generate --name 2027")]
 pub struct Generate {
-    /// What the key is called
+    /// The key's name
     #[arg(long, default_value = keys::NAME)]
     name: ImageName,
-    /// Write the secret key without a password: whoever reads the file can sign
+    /// Do not encrypt the secret key: anyone who can read the file can sign
     #[arg(long)]
     no_password: bool,
-    /// The server may read the secret key, to sign what it fetches by itself
+    /// Let the server read the secret key, to sign images that it fetches
     #[arg(long)]
     daemon: bool,
 }
@@ -67,10 +67,10 @@ Examples:
 pub struct Import {
     /// The key's file
     file: PathBuf,
-    /// What the key is called [default: as the file]
+    /// The key's name [default: the file's]
     #[arg(long)]
     name: Option<ImageName>,
-    /// The server may read the secret key, to sign what it fetches by itself
+    /// Let the server read the secret key, to sign images that it fetches
     #[arg(long)]
     daemon: bool,
 }

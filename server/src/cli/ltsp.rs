@@ -33,34 +33,34 @@ pub struct Ltsp {
 
 #[derive(Debug, Subcommand)]
 enum LtspCommand {
-    /// Publish images, and let LTSP's menu boot them over the swarm
+    /// Publish images, and make LTSP's menu boot them over the swarm
     Enable {
         /// The images [default: all]
         images: Vec<ImageName>,
-        /// Only machines whose KERNEL_PARAMETERS in ltsp.conf say boot=boottorrent
+        /// Only for machines with boot=boottorrent in KERNEL_PARAMETERS of ltsp.conf
         #[arg(long)]
         pilot: bool,
     },
-    /// Withdraw images, and give LTSP's menu back as it was
+    /// Withdraw images, and restore LTSP's menu
     Disable {
         /// The images [default: all, from now on]
         images: Vec<ImageName>,
     },
-    /// Show what is published and what is in the menu, and what to do
+    /// Show what is published, what is in the menu, and what to do next
     Status,
-    /// Publish what `ltsp kernel` and `ltsp image` were called with, as far as it has changed
+    /// Publish what `ltsp kernel` and `ltsp image` were called with, if it changed
     Publish {
-        /// Sources as LTSP takes them [default: all images]
+        /// Sources as LTSP accepts them [default: all images]
         sources: Vec<String>,
     },
-    /// Put the agent into a folder that becomes ltsp.img
+    /// Install the agent into a folder that becomes ltsp.img
     Initrd {
         /// The folder
         folder: PathBuf,
     },
-    /// Bring LTSP's menu in line
+    /// Update LTSP's menu
     Ipxe,
-    /// Forget what was enabled and disabled: the package goes
+    /// Remove all settings (the package is being removed)
     Forget,
 }
 

@@ -28,7 +28,7 @@ use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
-/// Boot machines over the network from one image that they pass on to each other.
+/// Boot many machines from one image that they share with each other over BitTorrent.
 #[derive(Debug, Parser)]
 #[command(name = "boottorrent", version, max_term_width = 80, after_help = EXAMPLES)]
 pub struct Cli {
@@ -55,13 +55,13 @@ Exit codes:
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// The settings [default: /etc/boottorrent/server.toml, where it exists]
+    /// The settings file [default: /etc/boottorrent/server.toml, if it exists]
     #[arg(long, global = true, help_heading = "Global options", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder with the images [default: /var/lib/boottorrent]
+    /// The image folder [default: /var/lib/boottorrent]
     #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// The folder with the keys that images are signed with [default: /etc/boottorrent/keys]
+    /// The folder of the signing keys [default: /etc/boottorrent/keys]
     #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
     keys: Option<PathBuf>,
     /// The server's local socket [default: /run/boottorrent-server/api.sock, or DIR/api.sock]
@@ -74,33 +74,33 @@ enum Command {
     /// Add, list, show and remove images
     #[command(subcommand)]
     Image(image::ImageCommand),
-    /// Say what would stop a boot, and how to mend it
+    /// Find problems that would stop machines from booting, and suggest fixes
     Doctor(doctor::Doctor),
-    /// Add, list and remove what is no image: memory tests, installers, other scripts
+    /// Add, list and remove menu entries that are not images (memory test, installer)
     #[command(subcommand)]
     Entry(entry::EntryCommand),
-    /// Say which machine or group boots which image; wake machines
+    /// Set which image machines and groups boot; wake machines
     #[command(subcommand)]
     Host(host::HostCommand),
-    /// Make and show the keys that images are signed with
+    /// Create, import and show signing keys
     #[command(subcommand)]
     Key(key::KeysCommand),
-    /// Serve the images: boot script, boot files, tracker, seeder, machines' reports
+    /// Serve the images: boot scripts, boot files, tracker, seeder, status
     Serve(serve::Serve),
-    /// Show, write or remove what dnsmasq and the TFTP folder need
+    /// Show, write or remove the configuration of dnsmasq and TFTP
     Setup(setup::Setup),
-    /// List, add, remove and check the places that `image fetch` knows
+    /// List, add, remove and check sources for `image fetch`
     #[command(subcommand)]
     Source(source::SourceCommand),
-    /// Show every machine: phase, progress, and where its bytes came from
+    /// Show every machine: phase, progress, and where its data came from
     Status(status::Status),
-    /// What `ltsp boottorrent` and LTSP's other commands do (see ltsp-boottorrent(8))
+    /// Boot LTSP's images over the swarm (see ltsp-boottorrent(8))
     #[command(hide = true)]
     Ltsp(ltsp::Ltsp),
-    /// Make or take back the token with which things are changed over TCP
+    /// Create, list and revoke API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Open the screen; `boottorrent` alone on a terminal does so too
+    /// Open the terminal UI (the default on a terminal)
     Tui(tui::Tui),
     /// Write man pages and shell completions into a folder
     #[command(hide = true)]

@@ -40,22 +40,22 @@ pub struct Serve {
     /// The port on which the seeder listens [default: 6981]
     #[arg(long, value_name = "N")]
     peer_port: Option<u16>,
-    /// Bytes a second that the seeder sends at most, as in 50MB/s [default: unlimited]
+    /// Limit the seeder to this many bytes a second, e.g. 50MB/s [default: unlimited]
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     up: Option<u64>,
     /// Do not seed
     #[arg(long)]
     no_seed: bool,
-    /// How the seeder chooses what to show to whom [default: dealing]
+    /// How the seeder advertises pieces [default: dealing]
     #[arg(long, value_enum, value_name = "KIND", hide_possible_values = true)]
     seeder: Option<SeederKind>,
-    /// Do not give payloads over HTTP
+    /// Do not serve payloads over HTTP
     #[arg(long)]
     no_payload: bool,
-    /// Only check the settings: exits with 0 if `serve` could use them
+    /// Check the settings and exit: 0 if `serve` can use them
     #[arg(long)]
     check: bool,
-    /// The agent that goes with live ISOs [default: the installed one]
+    /// The agent to add to live ISOs [default: the installed one]
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
 }

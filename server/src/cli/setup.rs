@@ -29,40 +29,40 @@ Examples:
       --range 10.0.0.100,10.0.0.200 --write
   boottorrent setup --remove")]
 pub struct Setup {
-    /// An interface to serve; may be given several times [default: the only one there is]
+    /// An interface to serve; may be repeated [default: the only one]
     #[arg(long, value_name = "IF")]
     interface: Vec<String>,
-    /// The network to serve [default: the interface's]
+    /// The subnet to serve [default: the interface's]
     #[arg(long, value_name = "ADDR/PREFIX")]
     subnet: Option<Subnet>,
-    /// Who gives machines their addresses
+    /// Which DHCP server assigns addresses
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     mode: Mode,
-    /// The addresses to give in authoritative mode; one range for each interface
+    /// The addresses to assign in authoritative mode; one range per interface
     #[arg(long, value_name = "FROM,TO", value_parser = parse_range)]
     range: Vec<(Ipv4Addr, Ipv4Addr)>,
-    /// The name servers that machines are told, in authoritative mode
+    /// The DNS servers to announce in authoritative mode
     #[arg(long, value_name = "ADDR,…", value_delimiter = ',')]
     dns: Vec<Ipv4Addr>,
-    /// The router that machines are told, in authoritative mode [default: this machine]
+    /// The router to announce in authoritative mode [default: this machine]
     #[arg(long, value_name = "ADDR")]
     router: Option<Ipv4Addr>,
-    /// The folder that TFTP serves [default: what dnsmasq has, or /srv/tftp]
+    /// The TFTP folder [default: dnsmasq's, or /srv/tftp]
     #[arg(long, value_name = "DIR")]
     tftp_root: Option<PathBuf>,
-    /// Where dnsmasq's snippets are
+    /// The folder of dnsmasq's snippets
     #[arg(long, value_name = "DIR", default_value = "/etc/dnsmasq.d")]
     dnsmasq_dir: PathBuf,
-    /// Give UEFI machines shim and GRUB, which Secure Boot lets in, instead of iPXE
+    /// Use shim and GRUB instead of iPXE on UEFI machines (required for Secure Boot)
     #[arg(long)]
     secure_boot: bool,
-    /// Below which Debian's packages have their loaders
+    /// The folder below which Debian's packages install their loaders
     #[arg(long, value_name = "DIR", default_value = "/usr/lib", hide = true)]
     lib_dir: PathBuf,
-    /// Write it
+    /// Write the files
     #[arg(long, conflicts_with = "remove")]
     write: bool,
-    /// Delete what was written, and nothing else
+    /// Remove the files that setup wrote
     #[arg(long)]
     remove: bool,
 }

@@ -36,7 +36,7 @@ Examples:
 pub struct Sign {
     #[command(flatten)]
     images: Images,
-    /// The secret key [default: as `boottorrent key show` tells]
+    /// The secret key [default: see `boottorrent key show`]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ Examples:
 pub struct Verify {
     #[command(flatten)]
     images: Images,
-    /// A public key [default: all in the folder with the keys]
+    /// A public key [default: all in the key folder]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }

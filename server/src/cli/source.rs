@@ -20,9 +20,9 @@ use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum SourceCommand {
-    /// List the images that `image fetch` can get by name
+    /// List the sources that `image fetch` knows by name
     List {
-        /// Only those in whose name or description this is
+        /// Only sources with this text in the name or description
         filter: Option<String>,
         /// Print JSON
         #[arg(long)]
@@ -36,18 +36,18 @@ pub enum SourceCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Describe where another image comes from
+    /// Add a source
     Add(Box<Add>),
-    /// Remove a source: your own is deleted, a shipped one is hidden
+    /// Remove a source (shipped ones are hidden)
     Remove {
         /// The source
         name: ImageName,
     },
-    /// Look whether sources can be used: their files, and the keys that they need
+    /// Check that sources are valid and that their keys are installed
     Check {
         /// The sources [default: all]
         names: Vec<String>,
-        /// Ask their servers too
+        /// Also contact their servers
         #[arg(long)]
         online: bool,
         /// Print JSON
@@ -67,46 +67,46 @@ Examples:
 A folder of this machine, or of a web server, can be a source: the latest
 version of --file is taken. docs/admin.md has all that can be in the file.")]
 pub struct Add {
-    /// The source's name [default: that of the file]
+    /// The source's name [default: the file's]
     #[arg(required_unless_present = "from")]
     name: Option<ImageName>,
     /// A file that describes it
     #[arg(long, value_name = "FILE.toml")]
     from: Option<PathBuf>,
-    /// What it is, in a line
+    /// A description of one line
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     description: String,
-    /// The machines that it is for
+    /// The architecture of the image
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ARCH")]
     architecture: String,
-    /// About how large it is
+    /// The approximate size
     #[arg(long, value_parser = parse_size)]
     size: Option<u64>,
-    /// Where the image is: a URL or a path; a folder ends in /
+    /// The URL or path of the image; a folder ends in /
     #[arg(long)]
     url: Option<String>,
-    /// The image's name in the folder or the torrent; * stands for its version
+    /// The file name in the folder or torrent; * matches the version
     #[arg(long, value_name = "NAME")]
     file: Option<String>,
-    /// Where its .torrent is, or a magnet link
+    /// The URL of the .torrent, or a magnet link
     #[arg(long, value_name = "URL")]
     torrent: Option<String>,
-    /// Where its checksums are
+    /// The URL of the checksum list
     #[arg(long, value_name = "URL")]
     checksums: Option<String>,
-    /// Its SHA-256 sum
+    /// The SHA-256 checksum
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
-    /// Where the OpenPGP signature is
+    /// The URL of the OpenPGP signature
     #[arg(long, value_name = "URL")]
     signature: Option<String>,
-    /// The signature is of the image, and not of the checksums
+    /// The signature covers the image, not the checksum list
     #[arg(long)]
     image_signed: bool,
-    /// The file with the keys that may sign
+    /// The keyring with the keys that may sign
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// The one key in it that may sign
+    /// The only key in the keyring that may sign (fingerprint)
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
     /// Kernel parameters for the image

@@ -34,7 +34,7 @@ Examples:
 pub struct Status {
     /// Only these machines, by MAC address, name or host name; of a single one also its last boots and its log
     machine: Vec<String>,
-    /// Only machines of this group, or of a group in it
+    /// Only machines of this group and its subgroups
     #[arg(long)]
     group: Option<Name>,
     /// Only machines with this image; NAME@2 is one version of it
@@ -46,7 +46,7 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Redraw each second until ^C
+    /// Refresh every second until ^C
     #[arg(long)]
     watch: bool,
     /// The server to ask [default: the one on this machine]

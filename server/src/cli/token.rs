@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token and print it, once; an earlier one of that name is no longer valid
+    /// Create a token and print it once; replaces an earlier token of this name
     #[command(after_help = "\
 The token stands for root's word to this server: whoever has it says which
 image machines boot, unless it is --read-only. Only its hash is kept. The log
@@ -30,25 +30,25 @@ Examples:
   boottorrent token new ansible --expires 90d
   boottorrent token new dashboard --read-only")]
     New {
-        /// Its name
+        /// The name
         #[arg(default_value = UNNAMED, value_parser = token::check_name)]
         name: String,
-        /// It changes nothing: it reads what [serve] machines = "token" keeps from others
+        /// Allow reading only (also what `machines = "token"` protects)
         #[arg(long)]
         read_only: bool,
-        /// How long it counts, as in 12h or 90d [default: until it is removed]
+        /// How long the token is valid, e.g. 12h or 90d [default: until removed]
         #[arg(long, value_name = "TIME", value_parser = parse_time)]
         expires: Option<Duration>,
     },
-    /// List the tokens; they themselves are not kept
+    /// List the tokens (only hashes are stored)
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take a token back; without any, the server's port only answers questions
+    /// Revoke a token; without tokens, nothing can be changed over TCP
     Remove {
-        /// Its name
+        /// The name
         #[arg(default_value = UNNAMED, value_parser = token::check_name)]
         name: String,
     },

@@ -24,7 +24,7 @@ impl Tui {
     pub fn run(self, config: Config, common: Vec<OsString>) -> Result<()> {
         if !is_possible() {
             bail!(
-                "the screen needs a terminal: for scripts there are commands with --json (boottorrent --help)"
+                "the terminal UI needs a terminal: scripts can use the commands with --json (boottorrent --help)"
             );
         }
         block_on(tui::run(config, common))

@@ -48,7 +48,7 @@ Examples:
 pub struct Rollback {
     /// The image
     name: ImageName,
-    /// The version that becomes the current one [default: the one before]
+    /// The version to make current [default: the previous one]
     #[arg(long, value_name = "NUMBER")]
     to: Option<u32>,
 }
@@ -67,10 +67,10 @@ pub struct Remove {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
-    /// Remove it even when machines run it; asks nothing
+    /// Remove it even if machines run it, without asking
     #[arg(long)]
     force: bool,
-    /// The server that knows the machines [default: the one on this machine]
+    /// The server that tracks the machines [default: this machine's]
     #[arg(long, value_name = "HOST[:PORT]")]
     server: Option<String>,
 }

@@ -98,7 +98,7 @@ mod tests {
             say(&mut boots, phase, uptime);
         }
         assert_eq!(boots.len(), 1, "{boots:?}");
-        assert_eq!((boots[0].phase, boots[0].seconds), (Phase::Seed, 9.0), "how long it ran is no matter");
+        assert_eq!((boots[0].phase, boots[0].seconds), (Phase::Seed, 9.0), "how long it ran does not matter");
         // The server was away when its boot loader asked.
         say(&mut boots, Phase::Download, 2.0);
         say(&mut boots, Phase::Failed, 4.0);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const CLASSES: [f64; 13] =
     [5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, f64::INFINITY];
 
-/// More between two heartbeats is no number of bytes.
+/// More between two heartbeats is not a number of bytes.
 const MOST: u64 = 1 << 40;
 /// A boot that took longer is counted as this.
 const LONGEST: f64 = 86_400.0;

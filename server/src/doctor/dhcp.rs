@@ -78,7 +78,7 @@ fn judge(
         (false, 2..) => Finding::warning(
             "dhcp",
             format!("on {name} {list} answer DHCP"),
-            "machines take the answer that comes first: addresses may be of two plans",
+            "machines use whichever answer arrives first, so addresses may come from either server",
             "find out which one should be there, and switch the others off",
         ),
         (false, 0) if set_up => Finding::bad(

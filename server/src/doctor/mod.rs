@@ -49,7 +49,7 @@ pub fn render(found: &[Finding]) -> String {
             Severity::Good => "good   ",
         };
         out += &format!("{word}  {}: {}\n", f.check, f.what);
-        for (word, text) in [("that means", &f.means), ("to mend it", &f.cure)] {
+        for (word, text) in [("that means", &f.means), ("how to fix", &f.cure)] {
             if let Some(text) = text {
                 out += &format!("         {word}: {text}\n");
             }
@@ -81,7 +81,7 @@ mod tests {
             "\
 BAD      ports: taken
          that means: no boot
-         to mend it: stop it
+         how to fix: stop it
 skipped  dhcp: only root may
 good     clock: it is right
 1 would stop a boot; 0 to think about

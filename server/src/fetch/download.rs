@@ -63,10 +63,7 @@ impl Download<'_> {
             let seen = self.watch.seen().progress;
             let of = seen.total.map(|t| format!(" of {}", human_size(t))).unwrap_or_default();
             let kept = if furthest > 0 {
-                format!(
-                    "; {}{of} are here, and are gone on with when it is fetched again",
-                    human_size(furthest)
-                )
+                format!("; {}{of} are here; fetch it again to resume", human_size(furthest))
             } else {
                 String::new()
             };

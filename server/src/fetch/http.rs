@@ -83,7 +83,7 @@ impl Http {
         let kind = answer_type(answer.headers()).to_owned();
         let read = body::up_to(reqwest::Body::from(answer), limit, 0).await;
         let Some(bytes) = read.map_err(|e| Stop::again(told(e, url)))? else {
-            return Err(Stop::Final(anyhow!("{url} has more than {limit} bytes: it is no {what}")));
+            return Err(Stop::Final(anyhow!("{url} has more than {limit} bytes: it is not a {what}")));
         };
         if is_page(&kind, &bytes) {
             return Err(Stop::Final(anyhow!(
@@ -162,7 +162,7 @@ pub(super) fn told(e: reqwest::Error, url: &str) -> anyhow::Error {
         cause = next;
     }
     match (e.is_builder(), e.is_timeout()) {
-        (true, _) => anyhow!("'{url}' is no URL: {cause}"),
+        (true, _) => anyhow!("'{url}' is not a valid URL: {cause}"),
         (_, true) => anyhow!("{url} does not answer"),
         _ => anyhow!("asking {url}: {cause}"),
     }

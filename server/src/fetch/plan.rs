@@ -115,7 +115,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<FetchPlan> {
     let sum = match sum {
         Some(hex) => Some(Sum::parse(hex).ok_or_else(|| {
             anyhow!(
-                "'{}' is no checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
+                "'{}' is not a valid checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
                 bootspec::text::printable(hex, 140)
             )
         })?),
@@ -231,11 +231,11 @@ mod tests {
             ),
             (
                 r("https://x.org/a b.iso"),
-                "'a b' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit; give one with --name",
+                "'a b' is not a valid image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit; give one with --name",
             ),
             (
                 FetchRequest { sum: Some("12".into()), ..r(url) },
-                "'12' is no checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
+                "'12' is not a valid checksum: write the 64 digits of a SHA-256 or the 128 of a SHA-512",
             ),
             (
                 FetchRequest { signature: Some("http://x/y.sig".into()), ..r(url) },
@@ -243,7 +243,7 @@ mod tests {
             ),
             (
                 FetchRequest { checksums: Some("file:x".into()), ..r(url) },
-                "checksums: 'file:x' is no address: write an http:// or https:// URL, or a path that begins with /",
+                "checksums: 'file:x' is not a valid address: write an http:// or https:// URL, or a path that begins with /",
             ),
         ] {
             assert_eq!(planned(request).unwrap_err(), why);

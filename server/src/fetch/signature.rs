@@ -123,7 +123,7 @@ impl OpenPgpSigner {
                 "unexpected EOF",
             ]) && !has(&["BADSIG"])
             {
-                bail!("the signature of {shown} is no OpenPGP signature: look at what its address gives");
+                bail!("the signature of {shown} is not an OpenPGP signature: look at what its address gives");
             }
             bail!(
                 "the signature of {shown} is wrong: somebody has changed it, or signature and file are of different versions; fetch it again later"
@@ -224,7 +224,7 @@ impl Keyring {
     }
 }
 
-/// The bytes of all armoured blocks (RFC 9580 §6.2). What is no base64 there makes a key that gpgv refuses.
+/// The bytes of all armoured blocks (RFC 9580 §6.2). What is not base64 there makes a key that gpgv refuses.
 fn dearmour(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut lines = text.lines().map(str::trim_end);

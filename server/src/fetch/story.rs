@@ -36,7 +36,7 @@ pub async fn fetch(dirs: &FetchDirs, request: &FetchRequest, watch: &Arc<Watch>)
     tokio::select! {
         // First what is asked for: a cancelled one begins nothing.
         biased;
-        () = watch.cancelled() => bail!("cancelled; what is here is gone on with when it is fetched again"),
+        () = watch.cancelled() => bail!("cancelled; fetch it again to resume"),
         done = story(dirs, request, watch) => done,
     }
 }

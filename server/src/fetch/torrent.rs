@@ -91,8 +91,8 @@ impl TorrentRequest<'_> {
     fn refuse_useless(&self) -> Result<()> {
         match &self.torrent {
             What::Magnet(link) => {
-                let magnet =
-                    Magnet::parse(link).map_err(|e| anyhow!("'{}' is no magnet link: {e:#}", shown(link)))?;
+                let magnet = Magnet::parse(link)
+                    .map_err(|e| anyhow!("'{}' is not a valid magnet link: {e:#}", shown(link)))?;
                 if magnet.trackers.is_empty() && !link.contains("x.pe=") && !self.dht {
                     bail!(
                         "the magnet link names no tracker and no peer: give --dht to look for peers in the DHT (which is all over the \
@@ -179,7 +179,7 @@ async fn until_whole(coming: &Coming<'_>, watch: &Watch) -> Result<()> {
         }
         if since.elapsed() > SILENCE {
             bail!(
-                "nobody has sent anything of {infohash} for {} minutes: try again later; what is here is gone on with",
+                "nobody has sent anything of {infohash} for {} minutes: try again later to resume",
                 SILENCE.as_secs() / 60
             );
         }

@@ -99,7 +99,7 @@ impl HostChange {
         let of_group = !set.prefix.is_empty() || !set.subnet.is_empty();
         if of_group && !matches!(key, EntryKey::Group(_)) {
             return Err(format!(
-                "'{key}' is no group: prefixes and subnets are for groups, as in group:room1"
+                "'{key}' is not a group: prefixes and subnets are for groups, as in group:room1"
             ));
         }
         if !hosts.entries.contains_key(key) && hosts.entries.len() >= MAX_ENTRIES {
@@ -126,7 +126,7 @@ impl HostChange {
         }
         if let Some(bad) = set.prefix.iter().find(|p| p.parse::<super::key::Name>().is_err()) {
             let bad = bootspec::text::printable(bad, 80);
-            return Err(format!("'{bad}' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-"));
+            return Err(format!("'{bad}' is not a valid name prefix: use a-z A-Z 0-9 . _ - as in pc-"));
         }
         if set.params.len() > MAX_PARAMS || set.prefix.len() > MAX_PARAMS || set.subnet.len() > MAX_PARAMS {
             return Err(format!("'{key}' would get more than {MAX_PARAMS} values of one kind"));
@@ -179,7 +179,7 @@ fn param_name(param: &str) -> &str {
 fn check_param(param: &str) -> Result<(), String> {
     let shown = bootspec::text::printable(param, 80);
     if param.is_empty() || param.len() > MAX_PARAM || param.contains(char::is_whitespace) {
-        return Err(format!("'{shown}' is no kernel parameter: write NAME=VALUE without spaces"));
+        return Err(format!("'{shown}' is not a valid kernel parameter: write NAME=VALUE without spaces"));
     }
     check_append(param)?;
     match Params::parse(param).1.first() {
@@ -236,7 +236,7 @@ mod tests {
             (
                 "default",
                 r#"{"prefix":["p"]}"#,
-                "'default' is no group: prefixes and subnets are for groups, as in group:room1",
+                "'default' is not a group: prefixes and subnets are for groups, as in group:room1",
             ),
             (
                 "default",
@@ -259,12 +259,12 @@ mod tests {
             (
                 "group:r",
                 r#"{"prefix":["-x"]}"#,
-                "'-x' is no beginning of a name: use a-z A-Z 0-9 . _ - as in pc-",
+                "'-x' is not a valid name prefix: use a-z A-Z 0-9 . _ - as in pc-",
             ),
             (
                 "default",
                 r#"{"params":["a b"]}"#,
-                "'a b' is no kernel parameter: write NAME=VALUE without spaces",
+                "'a b' is not a valid kernel parameter: write NAME=VALUE without spaces",
             ),
             (
                 "default",

@@ -15,7 +15,7 @@ impl FromStr for Mac {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let bad = || format!("'{}' is no MAC address: write it as in 52:54:00:12:34:56", short(s));
+        let bad = || format!("'{}' is not a valid MAC address: write it as in 52:54:00:12:34:56", short(s));
         let parts: Vec<&str> = match s.len() {
             17 => s.split([':', '-']).collect(),
             12 if s.is_ascii() => (0..6).map(|n| &s[n * 2..n * 2 + 2]).collect(),
@@ -61,7 +61,7 @@ impl FromStr for Name {
         let rest = s.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         if s == "default" || !first || !rest || s.len() > 64 {
             return Err(format!(
-                "'{}' is no name for a machine or a group: use 1 to 64 of a-z A-Z 0-9 . _ -, start with a letter or \
+                "'{}' is not a valid name for a machine or a group: use 1 to 64 of a-z A-Z 0-9 . _ -, start with a letter or \
                  digit, and leave 'default' to everybody",
                 short(s)
             ));
@@ -126,7 +126,10 @@ impl FromStr for EntryKey {
         }
         if let Some(number) = s.strip_prefix("serial:") {
             return serial(number).map(EntryKey::Serial).ok_or_else(|| {
-                format!("'{}' is no serial number: use 1 to {MAX_SERIAL} printable characters", short(number))
+                format!(
+                    "'{}' is not a valid serial number: use 1 to {MAX_SERIAL} printable characters",
+                    short(number)
+                )
             });
         }
         if let Ok(mac) = s.parse() {
@@ -134,7 +137,7 @@ impl FromStr for EntryKey {
         }
         uuid(s).map(EntryKey::Uuid).ok_or_else(|| {
             format!(
-                "'{}' is no machine and no group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
+                "'{}' is neither a machine nor a group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
                 short(s)
             )
         })
@@ -200,18 +203,17 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_one_sentence() {
-        let neither =
-            "is no machine and no group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default";
+        let neither = "is neither a machine nor a group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default";
         for (given, want) in [
             ("room1", format!("'room1' {neither}")),
             ("52:54:00:00:00", format!("'52:54:00:00:00' {neither}")),
             ("01:00:5e:00:00:01", format!("'01:00:5e:00:00:01' {neither}")),
             ("+2:54:00:00:00:01", format!("'+2:54:00:00:00:01' {neither}")),
             ("\x1b[2Jé", format!("'[2Jé' {neither}")),
-            ("serial:\x07", "'' is no serial number: use 1 to 64 printable characters".into()),
+            ("serial:\x07", "'' is not a valid serial number: use 1 to 64 printable characters".into()),
             (
                 "group:default",
-                "'default' is no name for a machine or a group: use 1 to 64 of a-z A-Z 0-9 . _ -, start with a letter or \
+                "'default' is not a valid name for a machine or a group: use 1 to 64 of a-z A-Z 0-9 . _ -, start with a letter or \
                  digit, and leave 'default' to everybody"
                     .into(),
             ),

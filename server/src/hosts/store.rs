@@ -125,7 +125,7 @@ mod tests {
         for (text, why) in [
             (
                 "[default]\nimage = \"a b\"",
-                "line 2: 'a b' is no image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit",
+                "line 2: 'a b' is not a valid image name: use 1 to 64 of a-z A-Z 0-9 . _ - and start with a letter or digit",
             ),
             (
                 "[default]\nimages = \"x\"",
@@ -133,7 +133,7 @@ mod tests {
             ),
             (
                 "\n[pc1]\nimage = \"x\"",
-                "line 2: 'pc1' is no machine and no group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
+                "line 2: 'pc1' is neither a machine nor a group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
             ),
             ("[default", "line 1: unclosed table, expected `]`"),
         ] {

@@ -107,7 +107,7 @@ pub const CHANGES: Expected =
 
 /// A machine's report.
 pub const HEARTBEAT: Expected =
-    Expected { name: "heartbeat", limit: MAX_HEARTBEAT, otherwise: "this is no heartbeat" };
+    Expected { name: "heartbeat", limit: MAX_HEARTBEAT, otherwise: "this is not a heartbeat" };
 
 /// A body as JSON, which must say that it is: other sites' forms cannot.
 pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body, expected: &Expected) -> Answer<T> {

@@ -69,7 +69,7 @@ pub const ROUTES: &[Route] = &[
             `NAME.statement`, `NAME.statement.minisig`, `payload`, `sums` (block checksums); with ranges (RFC 9110)",
         files::get),
     route!(get "/entries/{name}/{file}", Everybody, "`begun`: `?mac=&secret=`"
-        => "the files of an entry that is no image: `kernel`, `initrd0`…, `efi`; `begun`: a boot for one time is over",
+        => "the files of an entry that is not an image: `kernel`, `initrd0`…, `efi`; `begun`: a boot for one time is over",
         entries::get),
     route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
     route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),

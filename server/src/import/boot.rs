@@ -27,7 +27,7 @@ pub fn take_root(
 ) -> Result<Boot> {
     let looking = || {
         format!(
-            "looking for kernel and initrd in '{}' (--kernel and --initrd do without)",
+            "looking for kernel and initrd in '{}' (--kernel and --initrd skip this)",
             request.source.display()
         )
     };

@@ -54,7 +54,7 @@ pub fn family(initrd: &Path, shown: &str) -> Result<Foreign> {
     })
     .with_context(|| format!("reading the initrd {shown}"))?;
     if archives == 0 {
-        bail!("{shown} is no initrd: there is no cpio archive in it");
+        bail!("{shown} is not an initrd: there is no cpio archive in it");
     }
     let Some((spec, (_, has))) = FAMILIES.iter().zip(found).find(|(_, (mark, _))| *mark) else {
         return Ok(Foreign::default());
@@ -132,7 +132,7 @@ pub fn check(initrd: &Path, shown: &str) -> Result<()> {
     })
     .with_context(|| format!("reading the initrd {shown}"))?;
     if archives == 0 {
-        bail!("{shown} is no initrd: there is no cpio archive in it");
+        bail!("{shown} is not an initrd: there is no cpio archive in it");
     }
     let missing = match (script, agent, dracut) {
         (true, true, _) => return Ok(()),
@@ -154,7 +154,7 @@ fn scan(initrd: &Path, each: &mut dyn FnMut(&str) -> bool) -> Result<usize> {
     let mut plain = Stream::new(BufReader::with_capacity(1 << 16, file));
     let (mut count, mut unpacked) = (0, 0);
     while let End::Other(magic) = archives(&mut plain, &mut count, each)? {
-        // The kernel stops at what it does not know; what does not begin with an archive is no initrd.
+        // The kernel stops at what it does not know; what does not begin with an archive is not an initrd.
         let Some(compression) = Compression::recognise(&magic) else { break };
         let start = plain.at - magic.len() as u64;
         plain.from.seek(SeekFrom::Start(start)).context("seeking")?;

@@ -123,8 +123,8 @@ fn says_what_is_missing() {
             cpio(&[("scripts/boottorrent", "x")]),
             format!("the initrd X lacks BootTorrent's agent (usr/bin/boottorrent-agent): {mend}"),
         ),
-        (b"just text".to_vec(), "X is no initrd: there is no cpio archive in it".into()),
-        (Vec::new(), "X is no initrd: there is no cpio archive in it".into()),
+        (b"just text".to_vec(), "X is not an initrd: there is no cpio archive in it".into()),
+        (Vec::new(), "X is not an initrd: there is no cpio archive in it".into()),
         (good()[..300].to_vec(), "reading the initrd X: the archive ends too early".into()),
     ] {
         let verdict = verdict(&bytes).unwrap_err();

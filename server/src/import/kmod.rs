@@ -193,7 +193,7 @@ fn module(tree: &dyn Tree, path: &str, staging: &Staging) -> Result<Vec<u8>> {
         }
     }
     if !bytes.starts_with(b"\x7fELF") {
-        bail!("/{path} in the image is no kernel module: {MEND}");
+        bail!("/{path} in the image is not a kernel module: {MEND}");
     }
     Ok(bytes)
 }

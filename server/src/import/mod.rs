@@ -81,7 +81,7 @@ pub fn add(catalogue: &Catalogue, request: &Request) -> Result<Added> {
     let request = &kept.over(request);
     let result = make(catalogue, request, &source, &name).map(|added| kept.told(added));
     if interrupt::wanted() {
-        // Whatever it was that failed: the reason is the ^C. Published already, it is no failure.
+        // Whatever it was that failed: the reason is the ^C. Published already, it is not a failure.
         return result.or_else(|_| interrupt::check().and_then(|()| bail!("interrupted")));
     }
     result.map_err(|e| FreeSpace { dir: catalogue.images_dir(), name: &name }.or_full(e))
@@ -186,7 +186,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &
 /// Layers around an image: compressed, then of a virtual machine. More there is not.
 const MAX_LAYERS: usize = 2;
 
-/// Unpack and convert what is no image yet; the payload is in its place then. `None`: there was nothing to do.
+/// Unpack and convert what is not an image yet; the payload is in its place then. `None`: there was nothing to do.
 fn unpack(source: &ImportSource, request: &Request, staging: &Staging) -> Result<Option<ImportSource>> {
     let shown = request.source.display().to_string();
     let payload = staging.path(PAYLOAD);

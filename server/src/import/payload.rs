@@ -29,7 +29,7 @@ pub fn size(payload: &Path, format: Option<Format>) -> Result<u64> {
         .read_to_end(&mut head)
         .with_context(|| format!("reading {}", payload.display()))?;
     if let Some(format) = format.filter(|f| Format::recognise(&head) != Some(*f)) {
-        bail!("{} is no {} after packing", payload.display(), format.as_str());
+        bail!("{} is not {} after packing", payload.display(), format.as_str());
     }
     Ok(size)
 }

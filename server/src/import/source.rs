@@ -70,7 +70,7 @@ impl ImportSource {
                     Wanted::Ltsp => "ltsp",
                 };
                 bail!(
-                    "'{}' is no {}: leave --kind away, or say --kind {}",
+                    "'{}' is not a valid {}: omit --kind, or use --kind {}",
                     path.display(),
                     name(wanted),
                     name(is)
@@ -204,7 +204,7 @@ fn guess(head: &[u8]) -> &'static str {
         () if at(510, &[0x55, 0xAA]) => "a boot sector without partitions",
         () if at(0, b"070701") => "a cpio archive",
         () if text(head) => "a text file",
-        () => "no filesystem that BootTorrent knows",
+        () => "not a filesystem that BootTorrent knows",
     }
 }
 
@@ -273,7 +273,7 @@ mod tests {
         for (bytes, sentence) in [
             (&b""[..], "X is empty".to_owned()),
             (b"hello\n", format!("X is a text file{want}")),
-            (&[0; 5000], format!("X is no filesystem that BootTorrent knows{want}")),
+            (&[0; 5000], format!("X is not a filesystem that BootTorrent knows{want}")),
             (&disk, format!("X is a boot sector without partitions{want}")),
             (&iso, "X is truncated: its ISO 9660 needs 204800 bytes, the file has 36864".into()),
             (&iso[..0x8700], "X is an ISO image without a volume descriptor: it is damaged".into()),

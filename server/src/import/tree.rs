@@ -118,7 +118,7 @@ impl Tree for Folder {
             .open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
             .with_context(|| format!("opening /{path} in {}", self.0.display()))?;
         if !from.metadata().is_ok_and(|m| m.is_file()) {
-            bail!("/{path} in {} is no file", self.0.display());
+            bail!("/{path} in {} is not a file", self.0.display());
         }
         io::copy(&mut from, to)
             .map(drop)
@@ -256,12 +256,12 @@ impl Tree for Erofs {
     }
 }
 
-/// Follow symlinks from `path` to what is no symlink, inside the tree.
+/// Follow symlinks from `path` to what is not a symlink, inside the tree.
 pub fn resolve(tree: &dyn Tree, path: &str) -> Result<String> {
     let mut path = path.to_owned();
     for _ in 0..8 {
         if !plain(&path) {
-            bail!("/{path} is no name for a kernel or an initrd: use letters, digits and . _ + ~ -");
+            bail!("/{path} is not a valid name for a kernel or an initrd: use letters, digits and . _ + ~ -");
         }
         let Some(link) = tree.link(&path)? else { return Ok(path) };
         let base = if link.starts_with('/') { "" } else { path.rsplit_once('/').map_or("", |(dir, _)| dir) };

@@ -52,7 +52,7 @@ pub struct Unified {
 }
 
 impl Unified {
-    /// Read what `file` has. `None`: it is no unified kernel image.
+    /// Read what `file` has. `None`: it is not a unified kernel image.
     pub fn read(file: &File) -> Result<Option<Unified>> {
         let len = file.metadata().context("asking for a size")?.len();
         let Some(sections) = sections(file, len)? else { return Ok(None) };

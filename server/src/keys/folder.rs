@@ -43,7 +43,7 @@ impl Folder {
             let text = read(&path)?;
             match Keys::default().add(&text) {
                 Ok(id) => Ok(Public { path, id, text }),
-                Err(why) => bail!("{}: {why}: take it away, or copy it anew", path.display()),
+                Err(why) => bail!("{}: {why}: remove it, or copy it again", path.display()),
             }
         };
         files_in(&self.dir, "pub")?.into_iter().map(public).collect()

@@ -79,7 +79,7 @@ pub fn import(
             stem.parse().map_err(|_| anyhow!("'{stem}' cannot be a key's name: give one with --name"))?
         }
     };
-    let text = String::from_utf8(text).map_err(|_| anyhow!("{} is no key of minisign", file.display()))?;
+    let text = String::from_utf8(text).map_err(|_| anyhow!("{} is not a key of minisign", file.display()))?;
     if Keys::default().add(text.as_bytes()).is_ok() {
         folder.refuse_taken(&name, &["pub"])?;
         return folder.write(&name, &text, None, owner);
@@ -88,7 +88,7 @@ pub fn import(
     let signer = Signer::open(text.as_bytes(), file, AskPassword::Terminal)
         .map_err(|e| match e.is::<WrongPassword>() {
             true => e,
-            false => anyhow!("{} is no key of minisign, neither a public one nor a secret one", file.display()),
+            false => anyhow!("{} is not a key of minisign, neither a public one nor a secret one", file.display()),
         })?
         .ok_or_else(|| {
             anyhow!("{} has a password, and there is no terminal to ask for it on: set {PASSWORD} or {PASSWORD_FILE}", file.display())

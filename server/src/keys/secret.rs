@@ -120,10 +120,11 @@ impl Signer {
     /// Open a secret key's file. `None`: it has a password, and nobody can be asked for it.
     pub fn open(text: &[u8], path: &Path, ask: AskPassword) -> Result<Option<Signer>> {
         let shown = path.display();
-        let text = std::str::from_utf8(text).map_err(|_| anyhow!("{shown} is no secret key of minisign"))?;
+        let text =
+            std::str::from_utf8(text).map_err(|_| anyhow!("{shown} is not a secret key of minisign"))?;
         // 158 bytes in base64; said before anybody is asked for a password.
         if !text.lines().nth(1).is_some_and(|l| l.len() == 212 && l.starts_with("RW")) {
-            bail!("{shown} is no secret key of minisign");
+            bail!("{shown} is not a secret key of minisign");
         }
         let boxed = || SecretKeyBox::from_string(text).map_err(|e| anyhow!("{shown}: {e}"));
         if !has_password(text) {
@@ -133,7 +134,8 @@ impl Signer {
                 true => SecretKey::from_bytes(&bytes),
                 false => boxed()?.into_unencrypted_secret_key(),
             };
-            return Signer::of(key.map_err(|_| anyhow!("{shown} is no secret key of minisign"))?).map(Some);
+            return Signer::of(key.map_err(|_| anyhow!("{shown} is not a secret key of minisign"))?)
+                .map(Some);
         }
         let mut tries = 0;
         loop {
@@ -144,7 +146,7 @@ impl Signer {
             match boxed()?.into_secret_key(Some(password)) {
                 Ok(key) => return Signer::of(key).map(Some),
                 Err(e) if !e.to_string().contains("password") => {
-                    bail!("{shown} is no secret key of minisign")
+                    bail!("{shown} is not a secret key of minisign")
                 }
                 Err(_) if typed && tries < TRIES => eprintln!("That is not the password."),
                 Err(_) => return Err(WrongPassword(path.to_owned()).into()),
@@ -186,7 +188,7 @@ pub fn password(ask: AskPassword, prompt: &str) -> Result<Option<(String, bool)>
         let text = files::read_named(file, MAX_KEY, "password")
             .with_context(|| format!("the file that {PASSWORD_FILE} names"))?;
         let text = String::from_utf8(text);
-        let text = text.map_err(|_| anyhow!("the password in {} is no text", file.display()))?;
+        let text = text.map_err(|_| anyhow!("the password in {} is not text", file.display()))?;
         return Ok(Some((text.lines().next().unwrap_or_default().to_owned(), false)));
     }
     if ask == AskPassword::Nobody || !stdin().is_terminal() {

@@ -60,7 +60,7 @@ fn files_are_as_they_should_be() {
     assert_eq!(fs::read_dir(&folder.dir).unwrap().count(), 3, "nothing half-written stays");
     fs::write(folder.dir.join("bad.pub"), "x").unwrap();
     let e = folder.keys().unwrap_err().to_string();
-    assert!(e.ends_with("bad.pub: it is no public key of minisign: take it away, or copy it anew"), "{e}");
+    assert!(e.ends_with("bad.pub: it is not a public key of minisign: remove it, or copy it again"), "{e}");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn what_is_imported() {
         let file = dir.path().join("bad");
         fs::write(&file, bad).unwrap();
         let e = import(&to, &file, None, None).unwrap_err().to_string();
-        assert!(e.ends_with("/bad is no key of minisign, neither a public one nor a secret one"), "{e}");
+        assert!(e.ends_with("/bad is not a key of minisign, neither a public one nor a secret one"), "{e}");
     }
     let e = import(&to, &dir.path().join("a b.pub"), None, None).unwrap_err().to_string();
     assert!(e.starts_with("opening "), "{e}");

@@ -21,7 +21,7 @@ pub fn wire(menu: &str) -> Result<String> {
     // Where LTSP says how an image is mounted; what comes behind may still be overridden by ltsp.conf.
     let is_method = |l: &&str| l.starts_with("set cmdline_method ") && l.contains(" ltsp.image=");
     let line = menu.lines().find(is_method).context(
-        "LTSP's menu ltsp.ipxe has no line `set cmdline_method … ltsp.image=…`: run `ltsp ipxe` to make it anew",
+        "LTSP's menu ltsp.ipxe has no line `set cmdline_method … ltsp.image=…`: run `ltsp ipxe` to make it again",
     )?;
     let ours = format!("{line}\n{BEGIN}\nchain --autofree /ltsp/{PINS} ||\n");
     Ok(menu.replacen(&format!("{line}\n"), &ours, 1))
@@ -48,7 +48,7 @@ pub fn is_wired(menu: &str) -> bool {
 
 /// Our script: for each image that is published and wanted, what the kernel is told besides.
 pub fn pins(wishes: &Wishes, published: &BTreeMap<ImageName, InfoHash>) -> String {
-    let mut script = format!("#!ipxe\n{BEGIN}\n# Written anew whenever an image is.\n");
+    let mut script = format!("#!ipxe\n{BEGIN}\n# Rewritten whenever an image is published.\n");
     for (name, wish) in &wishes.images {
         let (Some(hash), true) = (published.get(name), *wish != Wish::Off) else { continue };
         let boot = if *wish == Wish::On { "boot=boottorrent " } else { "" };

@@ -111,7 +111,7 @@ pub fn of_sources(site: &Site, sources: &[String]) -> Result<BTreeMap<ImageName,
     Ok(all.into_iter().filter(|(n, f)| named(n, f) && wishes.publishes(n)).collect())
 }
 
-/// Whether an img_src of LTSP (55-images.sh) means this image: a path, or a name that is no chroot's.
+/// Whether an img_src of LTSP (55-images.sh) means this image: a path, or a name that is not a chroot's.
 fn is_source(source: &str, name: &ImageName, file: &Path, base: &Path) -> bool {
     let source = source.split(',').next().unwrap_or_default();
     if source.starts_with(['/', '.']) {

@@ -16,7 +16,7 @@ pub type ManPage = (String, String);
 pub fn clap_pages(command: &Command, section: &str) -> Vec<ManPage> {
     let mut root = command.clone();
     root.build();
-    // `help` is no command that a page could tell more of.
+    // `help` is not a command that a page could tell more of.
     let mut all = vec![root.clone()];
     let mut pages = Vec::new();
     while let Some(one) = all.pop() {

@@ -173,7 +173,7 @@ impl Lines<'_> {
             // Only here: some UEFI firmware fails when a full DHCP server sends PXE services. Not by a tag of the range,
             // which dnsmasq 2.91 (trixie) links to itself at its second request, and hangs; each interface is a tag too.
             for Network { interface, .. } in self.given.networks {
-                // A name with a star is no tag: dnsmasq's tag is the real name.
+                // A name with a star is not a tag: dnsmasq's tag is the real name.
                 let here = interface.as_ref().filter(|i| !i.contains('*')).map(|i| format!("tag:{i},"));
                 let here = here.unwrap_or_default();
                 for (_, types, loader) in &both {

@@ -70,7 +70,7 @@ impl SetupOptions {
 
 /// A range of addresses: `FROM,TO`.
 pub fn parse_range(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
-    let bad = || format!("'{text}' is no range: write FROM,TO, as in 10.0.0.100,10.0.0.200");
+    let bad = || format!("'{text}' is not a valid range: write FROM,TO, as in 10.0.0.100,10.0.0.200");
     let (from, to) = text.split_once(',').ok_or_else(bad)?;
     Ok((from.parse().map_err(|_| bad())?, to.parse().map_err(|_| bad())?))
 }
@@ -172,7 +172,7 @@ pub fn plan(
     }
     for name in networks.iter().filter_map(|n| n.interface.as_deref()) {
         if !names_interface(name) {
-            bail!("'{}' is no name of an interface: see `ip link`", name.escape_debug());
+            bail!("'{}' is not an interface name: see `ip link`", name.escape_debug());
         }
         notes.extend(narrow::look(survey, name)?);
     }
@@ -362,7 +362,7 @@ fn tftp_root(wishes: &SetupOptions, survey: &Survey) -> Result<PathBuf> {
             bail!("{} sets tftp-root={}: take that one, or change it there", file.display(), root.display())
         }
         (Some(wish), _) if !wish.is_absolute() => {
-            bail!("'{}' is no absolute path: TFTP needs one", wish.display())
+            bail!("'{}' is not an absolute path: TFTP needs one", wish.display())
         }
         (Some(wish), _) if !fits_a_line(wish) => {
             bail!(

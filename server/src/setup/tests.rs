@@ -194,7 +194,7 @@ fn refuses_in_one_sentence() {
         ),
         (
             SetupOptions { tftp_root: Some("tftp".into()), ..proxy() },
-            "'tftp' is no absolute path: TFTP needs one",
+            "'tftp' is not an absolute path: TFTP needs one",
         ),
     ] {
         assert_eq!(world.plan(wishes).unwrap_err().to_string(), sentence);

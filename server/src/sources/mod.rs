@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(
             folders.find("bad").unwrap_err().to_string(),
             format!(
-                "{}/bad.toml: line 2: 'big' is no size: write a number with K, M, G (or KB, MB, GB), as in 512M",
+                "{}/bad.toml: line 2: 'big' is not a valid size: write a number with K, M, G (or KB, MB, GB), as in 512M",
                 etc.display()
             )
         );

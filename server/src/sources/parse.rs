@@ -99,7 +99,10 @@ impl ImageSource {
                 let shown = bootspec::text::printable(value, 80);
                 return Err((
                     key,
-                    format!("'{shown}' is no SHA-{bits} sum: write its {} hexadecimal digits", bits / 4),
+                    format!(
+                        "'{shown}' is not a valid SHA-{bits} sum: write its {} hexadecimal digits",
+                        bits / 4
+                    ),
                 ));
             }
         }
@@ -113,7 +116,10 @@ impl ImageSource {
         if let Some(file) =
             self.file.as_ref().filter(|f| f.is_empty() || f.contains('/') && self.torrent.is_none())
         {
-            return Err(("file", format!("'{}' is no file name", bootspec::text::printable(file, 80))));
+            return Err((
+                "file",
+                format!("'{}' is not a valid file name", bootspec::text::printable(file, 80)),
+            ));
         }
         if self.signature.is_some() != self.key.is_some() {
             return Err((
@@ -131,7 +137,7 @@ impl ImageSource {
             let shown = bootspec::text::printable(f, 80);
             return Err((
                 "fingerprint",
-                format!("'{shown}' is no fingerprint: write its 40 or 64 hexadecimal digits"),
+                format!("'{shown}' is not a valid fingerprint: write its 40 or 64 hexadecimal digits"),
             ));
         }
         check_append(&self.append).map_err(|why| ("append", why))
@@ -161,7 +167,7 @@ pub fn address(text: &str, torrent: bool) -> Result<(), String> {
     let magnet = if torrent { ", a magnet link" } else { "" };
     let shown = bootspec::text::printable(text, 80);
     Err(format!(
-        "'{shown}' is no address: write an http:// or https:// URL{magnet}, or a path that begins with /"
+        "'{shown}' is not a valid address: write an http:// or https:// URL{magnet}, or a path that begins with /"
     ))
 }
 
@@ -182,7 +188,8 @@ mod tests {
 
     #[test]
     fn errors_name_line_and_what_was_expected() {
-        let address = "is no address: write an http:// or https:// URL, or a path that begins with /";
+        let address =
+            "is not a valid address: write an http:// or https:// URL, or a path that begins with /";
         for (text, why) in [
             ("x", "line 1: key with no value, expected `=`".to_owned()),
             ("description = \"x\"", "neither url nor torrent is given: say where the image is".into()),
@@ -191,11 +198,11 @@ mod tests {
             ("url = 5", "line 1: invalid type: integer `5`, expected a string".into()),
             (
                 "torrent = \"x\"",
-                "line 1: 'x' is no address: write an http:// or https:// URL, a magnet link, or a path that begins with /".into(),
+                "line 1: 'x' is not a valid address: write an http:// or https:// URL, a magnet link, or a path that begins with /".into(),
             ),
             (
                 "url = \"http://x/y.iso\"\nsha256 = \"12\"",
-                "line 2: '12' is no SHA-256 sum: write its 64 hexadecimal digits".into(),
+                "line 2: '12' is not a valid SHA-256 sum: write its 64 hexadecimal digits".into(),
             ),
             (
                 "url = \"http://x/y/\"",
@@ -211,7 +218,7 @@ mod tests {
             ),
             (
                 "url = \"http://x/y.iso\"\nfingerprint = \"12\"",
-                "line 2: '12' is no fingerprint: write its 40 or 64 hexadecimal digits".into(),
+                "line 2: '12' is not a valid fingerprint: write its 40 or 64 hexadecimal digits".into(),
             ),
             ("url = \"http://x/y.iso\"\nsigned = \"x\"", "line 2: unknown variant `x`, expected one of `checksums`, `inline`, `image`".into()),
         ] {

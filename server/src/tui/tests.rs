@@ -304,7 +304,7 @@ fn setup_looks_shows_and_writes() {
     assert_eq!(own.flags(), flags);
     press(&mut m, "m");
     assert_eq!(press(&mut m, "m10.0.0.5\n"), []);
-    assert!(m.said.bad && m.said.text.contains("is no range"), "{}", m.said.text);
+    assert!(m.said.bad && m.said.text.contains("is not a valid range"), "{}", m.said.text);
     press(&mut m, "\x1b");
     let effects = press(&mut m, "wy");
     let words = ["setup", "--interface", "eth1", "--write"].map(String::from);

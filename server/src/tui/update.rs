@@ -300,7 +300,7 @@ fn who_runs(model: &Model, image: &str, ids: &[String]) -> Vec<String> {
                     format!("{} machines run it: {}.", ids.len(), names.join(", "))
                 }
             },
-            "What runs goes on; those that still fetch it have ten minutes to finish.".into(),
+            "Running machines keep working; machines still downloading have ten minutes to finish.".into(),
         ],
     };
     lines.push("It is deleted from the disk of this server.".into());

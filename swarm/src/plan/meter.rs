@@ -37,7 +37,7 @@ impl Meter {
             return;
         }
         let fresh = self.bytes as f64 / elapsed.as_secs_f64();
-        // Half of it is new: one burst is no rate, and one pause no stop.
+        // Half of it is new: one burst is not a rate, and one pause no stop.
         self.rate = if self.rate == 0.0 { fresh } else { (self.rate + fresh) / 2.0 };
         (self.window, self.bytes) = (now, 0);
     }

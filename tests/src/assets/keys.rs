@@ -15,7 +15,7 @@ use std::{fs, path::Path};
 const KEY: &str = "untrusted comment: minisign public key E7620F1842B4E81F\n\
                    RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
 
-/// Run initramfs-tools' hook alone, as mkinitramfs does, with a key and what is no public one in the folder.
+/// Run initramfs-tools' hook alone, as mkinitramfs does, with a key and what is not a public one in the folder.
 const INITRAMFS_TOOLS: &str = "\
 export DESTDIR=/made MODULES=most verbose=n CONFDIR=/etc/initramfs-tools
 version=$(ls /usr/lib/modules | head -n 1) && export version __MODULES_TO_ADD=/modules

@@ -104,7 +104,7 @@ fn is_lease(word: &str) -> bool {
 pub fn write(hosts: &Hosts) -> (String, Vec<String>) {
     let (mut text, mut left) = (String::new(), 0);
     for (key, entry) in &hosts.entries {
-        // What dnsmasq would read as something else is no name for it.
+        // What dnsmasq would read as something else is not a name for it.
         let name = entry.name.as_ref().map(Name::as_str);
         let name = name.filter(|n| n.parse::<HostName>().is_ok() && !is_lease(n) && !is_address(n));
         match (key, name, &entry.group) {

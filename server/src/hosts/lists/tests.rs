@@ -36,7 +36,9 @@ fn a_spreadsheets_table() {
     ] {
         assert_eq!(read(text), Err(why.into()), "{text}");
     }
-    assert!(read("who,image\ndefault,a b\n").unwrap_err().starts_with("line 2: 'a b' is no image name"));
+    assert!(
+        read("who,image\ndefault,a b\n").unwrap_err().starts_with("line 2: 'a b' is not a valid image name")
+    );
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Files {
         sink: impl FnOnce(&mut io::Take<&mut crate::tool::Running>) -> Result<()>,
     ) -> Result<()> {
         if !plain(path) {
-            bail!("/{path} is no name for a kernel or an initrd: use letters, digits and . _ + ~ -");
+            bail!("/{path} is not a valid name for a kernel or an initrd: use letters, digits and . _ + ~ -");
         }
         // The first of that name is all.
         let mut running = tool().args(["-xOqf"]).file(&self.iso)?.args(["--", path]).reader()?;

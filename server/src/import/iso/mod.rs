@@ -270,7 +270,7 @@ fn choose(
             align(&mut initrd)?;
         }
         let from = entry.initrds.iter().map(|i| format!("/{i}")).collect::<Vec<_>>().join(" and ");
-        // What is no initrd is another system's business, unless there is nothing better.
+        // What is not an initrd is another system's business, unless there is nothing better.
         let judged = initrd::family(&staging.path(INITRD), &from).and_then(|f| live(f, &from, shown));
         match judged {
             Ok(family) => return Ok(Chosen { entry, family, from, sizes }),
@@ -286,7 +286,7 @@ fn choose(
 fn live(foreign: Foreign, initrd: &str, shown: &str) -> Result<Family> {
     match foreign {
         Foreign { family, .. } if !family.is_some_and(|f| spec(f).live) => bail!(
-            "'{shown}' is no live system that BootTorrent knows: its initrd {initrd} has neither live-boot, casper, \
+            "'{shown}' is not a live system that BootTorrent knows: its initrd {initrd} has neither live-boot, casper, \
              dracut's dmsquash-live nor archiso in it"
         ),
         Foreign { lacks: Some(what), .. } => {

@@ -79,7 +79,7 @@ fn demo() -> Result<()> {
 /// `N=`, if this machine has the RAM for it.
 fn wanted_machines() -> Result<u32> {
     let text = std::env::var("N").unwrap_or_else(|_| "3".into());
-    let count: u32 = text.parse().with_context(|| format!("N={text} is no number of machines"))?;
+    let count: u32 = text.parse().with_context(|| format!("N={text} is not a number of machines"))?;
     ensure!((1..=64).contains(&count), "N={count}: from 1 to 64 machines");
     let meminfo = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
     let available = meminfo
