@@ -119,7 +119,8 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     Ok(())
 }
 
-/// SIGTERM is heeded even where everything else stands: by a thread that does nothing else.
+/// SIGTERM is heeded even where everything else stands: by a thread that does nothing else. It ends the process as
+/// SIGTERM by itself would, which systemd takes for a clean end (systemd.service(5), `SuccessExitStatus=`).
 fn end_at_last() -> Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     for name in [SIGTERM, SIGINT] {
@@ -130,8 +131,9 @@ fn end_at_last() -> Result<()> {
             std::thread::sleep(LOOK);
         }
         std::thread::sleep(AT_LAST);
-        eprintln!("stopping: what was under way did not end");
-        std::process::exit(0);
+        // No lock is taken: whoever stands still may hold that of stderr, or those that exit(3) wants.
+        let _ = nix::unistd::write(io::stderr(), b"stopping: what was under way did not end\n");
+        let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
     };
     std::thread::Builder::new().name("sigterm".into()).spawn(wait).context("starting a thread").map(drop)
 }
