@@ -2,8 +2,8 @@
 //! `boottorrent status`: the table of machines.
 
 use crate::{
-    clients::{BootRecord, Client},
-    table::{Align, layout},
+    clients::{BootRecord, Client, by_need},
+    table::{Align, cut, layout, layout_in},
 };
 use bootspec::{
     Phase,
@@ -36,6 +36,37 @@ pub fn render(clients: &[Client]) -> String {
     let rows: Vec<_> = clients.iter().map(row).collect();
     let text = format!("{}{}\n{}", layout(&HEAD, &rows), sum(clients), copies(clients));
     // Another server, asked by its address, may say anything.
+    clean(&text, &['\n']).into_owned()
+}
+
+/// What a narrow terminal can do without, the first first.
+const LESS: [&str; 6] = ["PEERS", "HTTP", "UP", "ADDRESS", "MACHINES", "FROM SERVER"];
+
+/// The same for a terminal of so many columns.
+pub fn fitting(clients: &[Client], columns: usize) -> String {
+    if clients.is_empty() {
+        return render(clients);
+    }
+    let rows: Vec<_> = clients.iter().map(row).collect();
+    let text = layout_in(columns, &HEAD, &rows, &LESS) + &sum(clients) + "\n" + &copies(clients);
+    clean(&text, &['\n']).into_owned()
+}
+
+/// A whole screen of so many columns and lines, and no more: the machines that need attention come first.
+pub fn screen(mut clients: Vec<Client>, columns: usize, lines: usize) -> String {
+    clients.sort_by(by_need);
+    let end = format!("{}\n{}", sum(&clients), copies(&clients));
+    let most = lines.saturating_sub(end.lines().count() + 3).max(1);
+    let more = clients.len().saturating_sub(most);
+    let rows: Vec<_> = clients.iter().take(most).map(row).collect();
+    let mut text = match clients.is_empty() {
+        true => return render(&clients),
+        false => layout_in(columns, &HEAD, &rows, &LESS),
+    };
+    if more > 0 {
+        text += &format!("… and {more} more\n");
+    }
+    text.extend(end.lines().map(|line| cut(line, columns) + "\n"));
     clean(&text, &['\n']).into_owned()
 }
 
@@ -188,6 +219,13 @@ mod tests {
             ..Client::default()
         };
         let other = Client { initrd: Some(Stage::General), ..client(busy.clone(), 0.4, false) };
+        let many: Vec<Client> =
+            [client(failed.clone(), 3.0, false)].into_iter().chain(vec![other.clone(); 40]).rev().collect();
+        let lines = screen(many, 80, 24);
+        let lines: Vec<&str> = lines.lines().collect();
+        assert!(lines.len() == 23 && lines.iter().all(|l| l.chars().count() <= 80), "{lines:#?}");
+        assert!(lines[1].starts_with("02 ") && lines[1].ends_with("no room"), "{lines:#?}");
+        assert!(lines[20] == "… and 22 more" && lines[21].starts_with("41 machines: "), "{lines:#?}");
         let text = render(&[other, client(failed, 3.0, false), client(busy, 90.0, true)]);
         assert_eq!(
             text,

@@ -39,6 +39,33 @@ pub fn layout(head: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     out
 }
 
+/// The same in at most `columns`: columns that are named in `less` are left out, in this order, until it fits. What is
+/// still too long is cut.
+pub fn layout_in(columns: usize, head: &[(&str, Align)], rows: &[Vec<String>], less: &[&str]) -> String {
+    let (mut head, mut rows, mut less) = (head.to_vec(), rows.to_vec(), less.iter());
+    loop {
+        let text = layout(&head, &rows);
+        if text.lines().all(|line| line.chars().count() <= columns) {
+            return text;
+        }
+        let Some(name) = less.next() else {
+            return text.lines().map(|line| cut(line, columns) + "\n").collect();
+        };
+        if let Some(at) = head.iter().position(|(h, _)| h == name) {
+            head.remove(at);
+            rows.iter_mut().filter(|r| at < r.len()).for_each(|r| drop(r.remove(at)));
+        }
+    }
+}
+
+/// A line of at most so many characters.
+pub fn cut(line: &str, columns: usize) -> String {
+    match line.chars().count() > columns {
+        true => line.chars().take(columns.saturating_sub(1)).chain(['…']).collect(),
+        false => line.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +79,16 @@ mod tests {
         ];
         let head = [("NAME", Align::Left), ("N", Align::Right), ("WHY", Align::Left)];
         assert_eq!(layout(&head, &rows), "NAME    N  WHY\né       1\nlong  100  x\n");
+    }
+
+    #[test]
+    fn fits() {
+        let head = [("NAME", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Left)];
+        let rows = [vec!["lab".to_owned(), "100 MiB".to_owned(), "a long note".to_owned()]];
+        let less = ["SIZE"];
+        assert_eq!(layout_in(26, &head, &rows, &less), layout(&head, &rows));
+        assert_eq!(layout_in(20, &head, &rows, &less), "NAME  NOTE\nlab   a long note\n");
+        assert_eq!(layout_in(10, &head, &rows, &less), "NAME  NOTE\nlab   a l…\n");
     }
 
     proptest! {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What `image add` and `image fetch` say in the end.
 
-use crate::{addon::Addons, import::Added};
+use crate::{addon::Addons, config::Config, import::Added};
 use bootspec::{ImageManifest, manifest::FIRST, text::clean, units};
 
 /// What was found and done.
-pub fn told(added: &Added, addons: &Addons) -> String {
+pub fn told(added: &Added, config: &Config) -> String {
+    let addons = &Addons::of(config);
     let m = &added.manifest;
     let size = units::human_size;
     let version = added.version.as_deref().map(|v| format!("{v} ")).unwrap_or_default();
@@ -62,10 +63,21 @@ pub fn told(added: &Added, addons: &Addons) -> String {
     if let Some(Err(e)) = m.family.map(|f| addons.get(f)).or(agent) {
         text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
     }
-    text +=
-        "next: `boottorrent serve` makes it bootable at once; a running one has seen it within 2 seconds\n";
+    text += "next: `boottorrent serve` offers it at once; a running server offers it within 2 seconds\n";
+    text += &format!("watch machines: `boottorrent`, or {}\n", page(config));
     // The names of kernels come out of images.
     clean(&text, &['\n']).into_owned()
+}
+
+/// The server's web page.
+pub fn page(config: &Config) -> String {
+    format!("http://{}:{}/", own_address(), config.serve.listen.port())
+}
+
+/// The address by which machines are likely to reach us.
+pub fn own_address() -> String {
+    let addresses = crate::net::interfaces().unwrap_or_default();
+    addresses.first().map_or("SERVER".into(), |i| i.address.to_string())
 }
 
 /// What is to be said of an image that has more than one version.

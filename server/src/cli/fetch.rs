@@ -3,7 +3,6 @@
 
 use super::{added::told, run::block_on};
 use crate::{
-    addon::Addons,
     api::Api,
     catalogue::as_json,
     cli::run::print_json,
@@ -59,7 +58,7 @@ pub struct Fetch {
     #[arg(required_unless_present_any = ["list", "cancel"])]
     what: Option<String>,
     /// The image's name [default: the source's, or the file's without its extensions]
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     name: Option<ImageName>,
     /// The file in the torrent or the checksum list; * matches any characters
     #[arg(long, value_name = "NAME")]
@@ -231,7 +230,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
         return print_json(&value);
     }
     println!("verified: {}", verified.as_deref().unwrap_or("it is a file of this machine"));
-    print!("{}", told(&added, &Addons::of(config)));
+    print!("{}", told(&added, config));
     Ok(())
 }
 

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image …`
 
-use super::{added::told, backend::Backend};
+use super::{
+    added::{own_address, told},
+    backend::Backend,
+    status::terminal,
+    versions::machines,
+};
 use crate::{
-    addon::Addons,
     catalogue::{Catalogue, ImageChange, as_json, own::Index},
     cli::run::print_json,
+    clients::Client,
     command_line::{cmdline, short_host},
     config::Config,
     import::{self, Request, pack::Compress},
     interrupt,
     keys::{AskPassword, Folder},
     operations::{Disk, Retention},
-    table::{Align, layout},
+    table::{Align, layout, layout_in},
     trail,
 };
 use anyhow::{Result, bail};
@@ -83,7 +88,7 @@ pub struct Add {
     /// A live ISO, a disk image, a filesystem image, a root directory or a root tarball
     source: PathBuf,
     /// The image's name [default: the file's, without its extensions]
-    #[arg(long)]
+    #[arg(long, short = 'n')]
     name: Option<ImageName>,
     /// A kernel to boot instead of the one in SOURCE
     #[arg(long, value_name = "FILE")]
@@ -207,7 +212,7 @@ impl ImageCommand {
         match self {
             ImageCommand::Add(add) => add.run(catalogue, config),
             ImageCommand::Fetch(fetch) => fetch.run(config),
-            ImageCommand::List { json } => list(catalogue, json),
+            ImageCommand::List { json } => list(catalogue, config, json),
             ImageCommand::Show(show) => show.run(catalogue, config),
             ImageCommand::Set(set) => set.run(config),
             ImageCommand::Sign(sign) => sign.run(catalogue, config),
@@ -261,7 +266,7 @@ impl Add {
         match json {
             true => print_json(&json_of(catalogue, &added.manifest)),
             false => {
-                print!("{}", told(&added, &Addons::of(config)));
+                print!("{}", told(&added, config));
                 Ok(())
             }
         }
@@ -275,7 +280,7 @@ fn json_of(catalogue: &Catalogue, manifest: &ImageManifest) -> serde_json::Value
     value
 }
 
-fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
+fn list(catalogue: &Catalogue, config: &Config, json: bool) -> Result<()> {
     let manifests = catalogue.names()?.iter().map(|n| catalogue.manifest(n)).collect::<Result<Vec<_>>>()?;
     if json {
         return print_json(&manifests.iter().map(|m| json_of(catalogue, m)).collect::<Vec<_>>());
@@ -289,20 +294,47 @@ fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
         ("WHAT", Align::Left),
         ("SIZE", Align::Right),
         ("PHASE ONE", Align::Right),
+        ("DEFAULT", Align::Left),
+        ("SIGNED", Align::Left),
+        ("RUNNING", Align::Right),
         ("PRIORITY", Align::Right),
         ("ADDED", Align::Left),
         ("INFOHASH", Align::Left),
     ];
+    let default = Disk::of(config).hosts.load()?.default_image().map(|i| i.name.clone());
+    let default = default.or_else(|| config.boot.default.clone());
+    // Without a server: what the last one knew.
+    let machines = machines(config).ok();
     let row = |m: &ImageManifest| {
         let phase_one = match m.kind {
             Kind::Ltsp => "-".into(),
             _ => units::human_size(m.kernel.size + initrd_size(catalogue, m)),
         };
-        let words = [m.name.to_string(), m.what()];
-        let sizes = [units::human_size(m.size), phase_one];
-        [&words[..], &sizes[..], &[m.priority.to_string(), m.added.clone(), m.infohash.to_string()]].concat()
+        let yes = |is: bool| if is { "yes" } else { "-" }.to_owned();
+        let running = |all: &Vec<Client>| all.iter().filter(|c| !c.gone && c.runs(m.infohash)).count();
+        vec![
+            m.name.to_string(),
+            m.what(),
+            units::human_size(m.size),
+            phase_one,
+            match (&default, manifests.len()) {
+                // Machines boot it, since there is no other.
+                (None, 1) => "only".into(),
+                (default, _) => yes(default.as_ref() == Some(&m.name)),
+            },
+            yes(catalogue.signed_by_key(&m.name).is_some()),
+            machines.as_ref().map_or("?".into(), |all| running(all).to_string()),
+            m.priority.to_string(),
+            m.added.clone(),
+            m.infohash.to_string()[..8].to_owned(),
+        ]
     };
-    print!("{}", layout(&head, &manifests.iter().map(row).collect::<Vec<_>>()));
+    let rows: Vec<_> = manifests.iter().map(row).collect();
+    let less = ["PRIORITY", "ADDED", "PHASE ONE", "INFOHASH", "WHAT"];
+    match terminal() {
+        Some((columns, _)) => print!("{}", layout_in(columns, &head, &rows, &less)),
+        None => print!("{}", layout(&head, &rows)),
+    }
     Ok(())
 }
 
@@ -377,12 +409,6 @@ impl Show {
         }
         Ok(())
     }
-}
-
-/// The address by which machines are likely to reach us.
-fn own_address() -> String {
-    let addresses = crate::net::interfaces().unwrap_or_default();
-    addresses.first().map_or("SERVER".into(), |i| i.address.to_string())
 }
 
 impl Set {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent setup`
 
+use super::added::page;
 use crate::{
     config::Config,
     net::Subnet,
@@ -112,6 +113,7 @@ impl Setup {
             true => {
                 write(&prepared.plan, state)?;
                 println!("written, and checked with `dnsmasq --test`\n{RESTART}");
+                println!("then watch machines: `boottorrent`, or {}", page(config));
             }
             false => println!("checked with `dnsmasq --test`; nothing is written yet: add --write"),
         }

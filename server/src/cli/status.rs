@@ -46,8 +46,8 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Refresh every second until ^C
-    #[arg(long)]
+    /// Refresh every second until ^C, sorted by what needs attention
+    #[arg(long, short)]
     watch: bool,
     /// The server to ask [default: the one on this machine]
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -80,7 +80,11 @@ impl Status {
                     Ok(clients) if self.json => {
                         text::json(&serde_json::to_string(&clients).context("writing JSON")?) + "\n"
                     }
-                    clients => status::render(&clients?),
+                    clients => match (terminal(), self.watch) {
+                        (Some((columns, lines)), true) => status::screen(clients?, columns, lines),
+                        (Some((columns, _)), false) => status::fitting(&clients?, columns),
+                        (None, _) => status::render(&clients?),
+                    },
                 };
                 let mut out = stdout();
                 let clear = if self.watch && !self.json && out.is_terminal() { "\x1b[H\x1b[J" } else { "" };
@@ -92,6 +96,12 @@ impl Status {
             }
         })
     }
+}
+
+/// Columns and lines of the terminal that this goes to, if it goes to one.
+pub fn terminal() -> Option<(usize, usize)> {
+    let size = stdout().is_terminal().then(|| crossterm::terminal::size().ok())?;
+    size.map(|(columns, lines)| (columns.into(), lines.into()))
 }
 
 /// Which machines are shown.

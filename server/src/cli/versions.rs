@@ -76,7 +76,7 @@ pub struct Remove {
 }
 
 /// The machines: as the running server knows them, or as the last one did.
-fn machines(config: &Config) -> Result<Vec<Client>> {
+pub fn machines(config: &Config) -> Result<Vec<Client>> {
     match Backend::open_to_read(config).and_then(|b| if b.is_server() { b.clients() } else { bail!("none") })
     {
         Ok(clients) => Ok(clients),

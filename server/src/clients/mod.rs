@@ -6,12 +6,14 @@
 mod boots;
 mod bounds;
 mod client;
+mod order;
 mod saved;
 pub mod totals;
 
 pub use boots::BootRecord;
 pub use bounds::GONE_AFTER;
 pub use client::{BootLoaderReport, Client, MachineProof, News, Refused};
+pub use order::{by_need, name};
 pub use saved::{MachinesFile, SavedMachines};
 
 use bounds::{MAX_MACHINES, MAX_WORD, clean};

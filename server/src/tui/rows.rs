@@ -4,11 +4,11 @@
 use super::model::{Model, PickItem};
 use crate::{
     api::types::ImageRow,
-    clients::Client,
+    clients::{Client, by_need, name},
     fetch::request::{FetchRow, FetchState},
     watch::stats::ImageStats,
 };
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 /// A line of the images.
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +56,7 @@ pub fn images(model: &Model) -> Vec<Line<'_>> {
 pub fn machines(model: &Model) -> Vec<&Client> {
     let mut all: Vec<&Client> =
         model.now.machines.iter().filter(|c| matches(&words(c), &model.filter)).collect();
-    all.sort_by(|a, b| {
-        let done = |c: &Client| (c.heartbeat.progress.percent() * 10.0) as u64;
-        let under_way = if rank(a) == 2 { done(a).cmp(&done(b)) } else { Ordering::Equal };
-        rank(a).cmp(&rank(b)).then(under_way).then_with(|| natural(&name(a), &name(b)))
-    });
+    all.sort_by(|a, b| by_need(a, b));
     all
 }
 
@@ -69,44 +65,6 @@ fn words(c: &Client) -> String {
     let more = [&h.hostname, &h.address, &h.image, &h.error, &c.group];
     let more: Vec<&str> = more.iter().filter_map(|w| w.as_deref()).collect();
     format!("{} {} {} {}", name(c), h.id, c.phase(), more.join(" "))
-}
-
-fn rank(c: &Client) -> u8 {
-    let booted = c.heartbeat.phase == bootspec::Phase::Seed;
-    match c.phase() {
-        "failed" => 0,
-        "gone" if !booted => 1,
-        "gone" => 4,
-        "booted" => 3,
-        _ => 2,
-    }
-}
-
-/// pc2 before pc10: digits count as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
-    let parts = |s: &str| -> Vec<(u64, String)> {
-        let mut out = vec![(0u64, String::new())];
-        for c in s.chars() {
-            let last = out.len() - 1;
-            match c.to_digit(10) {
-                Some(d) if out[last].1.is_empty() => {
-                    out[last].0 = out[last].0.saturating_mul(10).saturating_add(d.into())
-                }
-                Some(d) => out.push((d.into(), String::new())),
-                None => out[last].1.push(c),
-            }
-        }
-        out
-    };
-    // Two that differ only in leading zeros are still two.
-    parts(a).cmp(&parts(b)).then_with(|| a.cmp(b))
-}
-
-/// How a machine is called: by the admin, by itself, or by its address.
-pub fn name(c: &Client) -> String {
-    let words = [&c.name, &c.heartbeat.hostname];
-    let named = words.into_iter().flatten().find(|n| !n.is_empty());
-    named.unwrap_or(&c.heartbeat.id).clone()
 }
 
 /// How long a machine has been in its phase.
@@ -131,13 +89,6 @@ pub fn matches(text: &str, filter: &str) -> bool {
 mod tests {
     use super::*;
     use bootspec::{Heartbeat, Phase, Progress};
-
-    #[test]
-    fn numbers_in_names_count_as_numbers() {
-        let mut names = ["pc10", "pc2", "pc1", "a", "pc02", "lab2-pc3", "lab10-pc1"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["a", "lab2-pc3", "lab10-pc1", "pc1", "pc02", "pc2", "pc10"]);
-    }
 
     #[test]
     fn what_needs_attention_comes_first() {

@@ -288,7 +288,7 @@ fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
 fn who_runs(model: &Model, image: &str, ids: &[String]) -> Vec<String> {
     let name = |id: &String| {
         let machine = model.now.machines.iter().find(|c| c.heartbeat.id == *id);
-        machine.map_or_else(|| id.clone(), rows::name)
+        machine.map_or_else(|| id.clone(), crate::clients::name)
     };
     let mut lines = match ids {
         [] => vec![format!("No machine runs {image}.")],

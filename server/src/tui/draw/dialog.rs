@@ -38,7 +38,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, dialog: &Dialog) {
                     let end = &log[log.len().saturating_sub(room)..];
                     lines.extend(end.iter().map(|l| Line::from(l.chars().take(width).collect::<String>())));
                 }
-                text(frame, area, &format!(" {} ", rows::name(c)), lines, 0);
+                text(frame, area, &format!(" {} ", crate::clients::name(c)), lines, 0);
             }
             None => text(frame, area, " Gone ", vec![Line::from(format!(" {id} is no longer known"))], 0),
         },

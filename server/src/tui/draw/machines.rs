@@ -78,7 +78,7 @@ fn row(c: &Client) -> GridRow {
         _ => format!("{} {:>3.0} %", bar(p.percent(), 10), p.percent().floor()),
     };
     let cells = vec![
-        rows::name(c),
+        crate::clients::name(c),
         c.image(),
         c.phase().into(),
         done,
