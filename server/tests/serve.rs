@@ -326,7 +326,8 @@ fn setup_by_the_program() {
         "{shown}"
     );
     assert!(!w.path("dnsmasq.d/boottorrent.conf").exists() && !w.path("tftp").exists());
-    assert!(args(&["--write"]).good().ends_with("now run: systemctl restart dnsmasq\n"));
+    let written = args(&["--write"]).good();
+    assert!(written.contains("now run: systemctl restart dnsmasq\nthen watch machines: "), "{written}");
     assert_eq!(fs::read_to_string(w.path("tftp/boottorrent/snponly.efi")).unwrap(), "efi");
     tool("dnsmasq", &["--test", "--conf-file=/dev/null", &format!("--conf-dir={}", w.shown("dnsmasq.d"))]);
     args(&["--write"]).good();
