@@ -113,7 +113,8 @@ impl Budget {
         let all = most(&mut self.fetched);
         let share = (all / self.here.max(1) as f64).floor();
         let Some(h) = self.hosts.get_mut(&host) else { return false };
-        f64::from(h.open) < most(&mut h.fetched)
+        // Not what stalled ones have open: an honest machine may be behind the same address.
+        f64::from(h.counted) < most(&mut h.fetched)
             && (f64::from(self.counted) < all || f64::from(h.counted) < share)
     }
 

@@ -382,6 +382,27 @@ fn beside_those_who_fetch_nothing(hosts: u64, each: u64, stays: u32) -> Duration
 }
 
 #[test]
+fn those_behind_one_address_do_not_hold_each_other_up() {
+    let mut deal = deal(200, 0);
+    let mut now = Duration::ZERO;
+    (0..60).for_each(|m| deal.join(m, at(0), now));
+    for _ in 0..10 {
+        (0..60).for_each(|m| _ = deal.show(m, now));
+        now += STALLED;
+    }
+    deal.join(60, at(0), now);
+    let begun = now;
+    while !complete(&deal, 60) {
+        // Those who fetch nothing are asked first.
+        (0..61).for_each(|m| {
+            deal.show(m, now).into_iter().filter(|_| m == 60).for_each(|p| deal.has(m, p, now))
+        });
+        now += MS * 20;
+        assert!(now < begun + Duration::from_secs(30), "{} of 200", deal.machines[&60].has.count());
+    }
+}
+
+#[test]
 fn a_host_that_fetches_nothing_does_not_hold_the_deal_up() {
     for (hosts, each, stays) in [(1, 100, 5000), (1, 100, 500), (8, 60, 5000), (8, 60, 1000)] {
         let took = beside_those_who_fetch_nothing(hosts, each, stays);
