@@ -34,7 +34,7 @@ pub struct ImageRow {
     /// Bytes that go to each machine before the swarm can help: kernel, initrd and add-on.
     #[serde(default)]
     pub phase_one: u64,
-    /// Whether machines of which nothing else was said boot it.
+    /// Whether it is the default image.
     #[serde(default)]
     pub default: bool,
     /// The key that it says it is signed by.

@@ -47,7 +47,7 @@ WHO is one of:
   pc1, room1               the name of a machine or group that was set before
   group:room1              a group; machines are in it by --group, by their name
                            or by their network
-  default                  every machine of which nothing else was said
+  default                  all machines without an entry of their own
   'pc[01-30]', 'pc-*'      several machines by their names; so do several WHO
 
 What a machine's own entry does not say comes from its group, then from the

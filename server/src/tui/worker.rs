@@ -171,7 +171,7 @@ impl Worker {
             Effect::Default(image) => {
                 let change = ImageChange { default: Some(true), ..ImageChange::default() };
                 api.change_image(&name(&image)?, &change).await?;
-                format!("machines of which nothing else was said boot '{image}'")
+                format!("the default image is now '{image}'")
             }
             Effect::Assign(who, image) => {
                 let mut change = HostChange::default();

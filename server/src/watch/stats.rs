@@ -54,7 +54,7 @@ pub struct ImageStats {
     pub boot_files: u64,
     /// Its share of the server's link.
     pub priority: u8,
-    /// Whether machines of which nothing else was said boot it.
+    /// Whether it is the default image.
     pub default: bool,
     /// When it was added, RFC 3339 in UTC.
     pub added: String,
