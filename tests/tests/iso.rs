@@ -113,6 +113,9 @@ fn has_its_session(vm: &mut Vm, key: &str) -> Result<()> {
 
 /// The medium is where live-boot puts a stick, and live-config has done what it does.
 fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
+    // Its own DHCP client asks as somebody new. Until it has a lease, dnsmasq may offer that address to the next machine
+    // too, and iPXE does not begin again when the address is refused.
+    vm.sh("systemctl start network-online.target")?;
     let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/live/medium; findmnt -n -o FSTYPE /")?;
     ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660\noverlay"), "{medium}");
     let user = vm.sh("id -un 1000; hostname; test -e /var/lib/live/config/user-setup && echo configured")?;
