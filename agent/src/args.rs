@@ -34,6 +34,27 @@ pub enum Command {
     ///
     /// The initramfs' boot script calls this before it asks for an address. Without vlan= nothing is done.
     Vlan(VlanArgs),
+    /// Make the mounted root of a live system this machine's own: machine-id, name servers, DHCP client id.
+    ///
+    /// A live ISO's initrd calls this right before it switches root, so that each boot gets the same DHCP lease.
+    Identify(IdentifyArgs),
+}
+
+/// Arguments of `identify`.
+#[derive(Args)]
+pub struct IdentifyArgs {
+    /// Where the root is mounted.
+    #[arg(value_name = "DIR")]
+    pub root: PathBuf,
+    /// The kernel command line.
+    #[arg(long, value_name = "FILE", default_value = "/proc/cmdline", hide = true)]
+    pub cmdline_file: PathBuf,
+    /// What is /run in the booted system; net-*.conf is there too.
+    #[arg(long, value_name = "DIR", default_value = "/run", hide = true)]
+    pub run: PathBuf,
+    /// The kernel log.
+    #[arg(long, value_name = "FILE", default_value = "/dev/kmsg", hide = true)]
+    pub kmsg: PathBuf,
 }
 
 /// Arguments of `vlan`.

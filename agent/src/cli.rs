@@ -3,7 +3,7 @@
 
 use crate::{
     args::{Cli, Command},
-    fetch,
+    fetch, identify,
     init::{self, Role},
     launch, status, story, vlan,
 };
@@ -26,6 +26,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Vlan(args) => vlan::run(&args),
+        Command::Identify(args) => identify::run(&args),
     };
     ExitCode::from(code.code())
 }

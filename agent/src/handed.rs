@@ -17,7 +17,7 @@ use crate::{
     target::Writes,
     zram,
 };
-use bootspec::{DeviceName, Exit, Params, Phase, Target, cmdline, ltsp::Ltsp, manifest::Kind, params::Then};
+use bootspec::{DeviceName, Exit, Params, Phase, Target, ltsp::Ltsp, manifest::Kind, params::Then};
 use std::path::{Path, PathBuf};
 use swarm::{Metainfo, Session, Torrent};
 
@@ -162,7 +162,7 @@ impl Boot<'_> {
             net,
             mounted: &also,
             hostname: params.hostname.as_ref(),
-            networkd: asks_for_networkd(line),
+            networkd: identity::asks_for_networkd(line),
         };
         let written = identity::write(&identity).inspect_err(|_| detach(&args.root_mnt)).step(Exit::Root)?;
         Ok(Handed::Root(what, Some(written)))
@@ -193,13 +193,6 @@ impl Boot<'_> {
         };
         Ok((image.writes.clone(), kept))
     }
-}
-
-/// Whether the command line switches systemd-networkd on (systemd(1), `systemd.wants=`).
-fn asks_for_networkd(line: &str) -> bool {
-    cmdline::split(line)
-        .iter()
-        .any(|(name, value)| name == "systemd.wants" && value.as_deref() == Some("systemd-networkd.service"))
 }
 
 /// Who looks after the network from here on; the lease, where it is us.

@@ -19,6 +19,7 @@ pub mod fail;
 pub mod fetch;
 pub mod files;
 pub mod handed;
+pub mod identify;
 pub mod identity;
 pub mod init;
 pub mod iso;

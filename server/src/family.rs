@@ -166,6 +166,16 @@ pub static FAMILIES: [Spec; 5] = [
                 0o755,
                 "addon/dracut/50-boottorrent.sh"
             ),
+            hook!(
+                "usr/lib/dracut/hooks/pre-pivot/50-boottorrent-identify.sh",
+                0o755,
+                "addon/dracut/50-boottorrent-identify.sh"
+            ),
+            hook!(
+                "var/lib/dracut/hooks/pre-pivot/50-boottorrent-identify.sh",
+                0o755,
+                "addon/dracut/50-boottorrent-identify.sh"
+            ),
         ],
     },
     Spec {

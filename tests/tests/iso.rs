@@ -2,7 +2,7 @@
 //! Live ISOs, unchanged, over the swarm: their own kernel, and their own initrd. Machines take that out of the ISO, or are sent
 //! it with our add-on beside it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bootspec::{Exit, Phase};
 use boottorrent_tests::{
     BOOT, Client, Lab, MULTI_USER, Server, Site, Vm,
@@ -68,6 +68,7 @@ fn debian_live_boots_with_its_session() -> Result<()> {
     ensure!(from_peers * 5 >= received, "less than a fifth came from each other: {clients:#?}");
     for (vm, client) in machines.iter_mut().zip(&clients) {
         debian_is_as_from_a_stick(vm)?;
+        keeps_its_lease(vm, &lab)?;
         seeds_on(vm, client)?;
     }
 
@@ -90,6 +91,7 @@ fn debian_live_boots_with_its_session() -> Result<()> {
     ensure!(client.progress.from_peers > 0, "{client:#?}");
     third.sh("test -d /sys/firmware/efi")?;
     debian_is_as_from_a_stick(&mut third)?;
+    keeps_its_lease(&mut third, &lab)?;
     seeds_on(&mut third, &client)?;
     site.server.check()
 }
@@ -113,9 +115,6 @@ fn has_its_session(vm: &mut Vm, key: &str) -> Result<()> {
 
 /// The medium is where live-boot puts a stick, and live-config has done what it does.
 fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
-    // Its own DHCP client asks as somebody new. Until it has a lease, dnsmasq may offer that address to the next machine
-    // too, and iPXE does not begin again when the address is refused.
-    vm.sh("systemctl start network-online.target")?;
     let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/live/medium; findmnt -n -o FSTYPE /")?;
     ensure!(medium.starts_with("/dev/loop") && medium.ends_with("iso9660\noverlay"), "{medium}");
     let user = vm.sh("id -un 1000; hostname; test -e /var/lib/live/config/user-setup && echo configured")?;
@@ -123,6 +122,23 @@ fn debian_is_as_from_a_stick(vm: &mut Vm) -> Result<()> {
     let parameters = vm.sh("cat /proc/cmdline")?;
     ensure!(parameters.contains("boot=live components quiet console="), "{parameters}");
     Ok(())
+}
+
+/// cases/boot.md 3: its own DHCP client has the lease that the firmware was given.
+fn keeps_its_lease(vm: &mut Vm, lab: &Lab) -> Result<()> {
+    vm.sh("systemctl start network-online.target")?;
+    let leases = std::fs::read_to_string(lab.server().dir().join("dnsmasq.leases"))?;
+    let own: Vec<&str> = leases.lines().filter(|l| l.contains(&format!(" {} ", vm.mac()))).collect();
+    let [lease] = own[..] else { bail!("{} has not one lease:\n{leases}", vm.name()) };
+    // dnsmasq's time of the end, address of the card, address lent, name, client id.
+    let address = lease.split(' ').nth(2).context("an address")?;
+    let addresses = vm.sh("ip -4 -o address show scope global")?;
+    ensure!(
+        addresses.lines().count() == 1 && addresses.contains(&format!(" {address}/")),
+        "{addresses}\n{lease}"
+    );
+    ensure!(lease.ends_with(&format!(" 01:{}", vm.mac())), "another client id: {lease}");
+    vm.sh("grep -qE '^[0-9a-f]{32}$' /etc/machine-id").map(drop)
 }
 
 /// One with a BIOS and one with UEFI, together.
@@ -147,6 +163,7 @@ fn dracut_live_boots() -> Result<()> {
         let medium = vm.sh("findmnt -n -o SOURCE,FSTYPE /run/initramfs/live; findmnt -n -o SOURCE /")?;
         let as_fedora = medium.ends_with("iso9660\n/dev/mapper/live-rw");
         ensure!(medium.starts_with("/dev/loop") && as_fedora, "{medium}");
+        keeps_its_lease(vm, &lab)?;
         seeds_on(vm, &client)?;
     }
     server.check()

@@ -8,7 +8,7 @@ mod record;
 mod tree;
 
 use crate::net::Net;
-use bootspec::{HostName, fstab};
+use bootspec::{HostName, cmdline, fstab};
 pub use network::Manager;
 use record::Record;
 use std::path::Path;
@@ -60,6 +60,21 @@ pub fn write(how: &Identity) -> anyhow::Result<Written> {
     // In what was kept, the lines of this boot are long gone.
     let dropped = if record.is_new() { kept.dropped } else { Vec::new() };
     Ok(Written { hostname, manager, dropped })
+}
+
+/// Write what keeps a machine's DHCP lease into the mounted root of a live system, whose own scripts care for its name and
+/// fstab. `run`: what is /run in the booted system. Returns who looks after its network.
+pub fn write_live(root: &Path, net: &Net, run: &Path, networkd: bool) -> anyhow::Result<Manager> {
+    let tree = Tree::new(root);
+    identify(&tree, net)?;
+    network::write(&tree, net, run, networkd)
+}
+
+/// Whether the command line switches systemd-networkd on (systemd(1), `systemd.wants=`).
+pub fn asks_for_networkd(line: &str) -> bool {
+    cmdline::split(line)
+        .iter()
+        .any(|(name, value)| name == "systemd.wants" && value.as_deref() == Some("systemd-networkd.service"))
 }
 
 /// The same machine-id at each boot. Copies of one would share DHCP leases and journals.
@@ -145,6 +160,33 @@ mod tests {
         assert_eq!(read("hosts"), "127.0.0.1 localhost\n127.0.1.10 other\n10.0.0.9 files\n127.0.1.1\tpc-7\n");
         assert_eq!(read("resolv.conf"), "search school.lan\nnameserver 10.0.0.1\n");
         assert_eq!(read("network/interfaces"), "iface eth0 inet dhcp\n", "it is the image's own");
+    }
+
+    /// Its own scripts give a live system its name and mounts.
+    #[test]
+    fn a_live_system_keeps_all_but_who_it_is_to_dhcp() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("etc/dhcp")).unwrap();
+        fs::create_dir_all(dir.path().join("etc/network")).unwrap();
+        fs::create_dir_all(dir.path().join("usr/sbin")).unwrap();
+        let at = |file: &str| dir.path().join(file);
+        let fstab = "UUID=1 /home ext4 defaults 0 2\n";
+        for (file, text) in [
+            ("etc/fstab", fstab),
+            ("etc/hostname", "debian\n"),
+            ("etc/machine-id", ""),
+            ("etc/dhcp/dhclient.conf", "request routers;\n"),
+            ("etc/network/interfaces", "auto eth0\niface eth0 inet dhcp\n"),
+            ("usr/sbin/ifup", ""),
+        ] {
+            fs::write(at(file), text).unwrap();
+        }
+        let manager = write_live(dir.path(), &net(Some("pc-7")), &at("run"), false).unwrap();
+        assert_eq!(manager, Manager::Ifupdown);
+        let read = |file: &str| fs::read_to_string(at(file)).unwrap();
+        assert_eq!((read("etc/hostname").as_str(), read("etc/fstab").as_str()), ("debian\n", fstab));
+        assert_eq!(read("etc/machine-id").len(), 33);
+        assert!(read("etc/dhcp/dhclient.conf").ends_with("send dhcp-client-identifier = hardware;\n"));
     }
 
     /// cases/boot.md 11: what an admin changes in a kept overlay outlives the next boot.

@@ -22,6 +22,8 @@ use sys_mount::{FilesystemType, Mount, MountFlags};
 
 /// Where it is unpacked.
 const SECOND: &str = "/second";
+/// Where the agent is in the initrds of others.
+const AGENT: &str = "/usr/bin/boottorrent-agent";
 /// What its scripts may write beside it.
 const SPACE: u64 = 64 << 20;
 
@@ -43,10 +45,12 @@ fn make(live: &LiveInitrd) -> anyhow::Result<()> {
     let medium = Path::new(RUN_DIR).join(MEDIUM);
     let device = fs::read_to_string(&medium).with_context(|| format!("reading {}", medium.display()))?;
     let device = File::open(device.trim()).with_context(|| format!("opening {}", device.trim()))?;
-    let hook = match kept(live.family) {
-        true => Vec::new(),
-        false => [files(Path::new(HOOK_DIR), Path::new("/"))?, addresses()?].concat(),
-    };
+    let mut hook = files(Path::new(HOOK_DIR), Path::new("/"))?;
+    // Its hooks call the agent once more, before they switch root.
+    hook.push((PathBuf::from(AGENT), 0o755, fs::read("/init").context("reading /init")?));
+    if !kept(live.family) {
+        hook.extend(addresses()?);
+    }
     let resolv = fs::read("/etc/resolv.conf").unwrap_or_default();
     fs::create_dir_all(SECOND).with_context(|| format!("creating {SECOND}"))?;
     Mount::builder()
