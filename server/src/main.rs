@@ -10,6 +10,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
+    Cli::complete();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -2,7 +2,10 @@
 //! Every man page renders without a warning, completions load in their shells, and the agent's pages are current.
 
 use boottorrent_agent::args::Cli as AgentCli;
-use boottorrent_server::{cli::Cli, manual};
+use boottorrent_server::{
+    cli::{COMPLETE, Cli},
+    manual,
+};
 use clap::CommandFactory;
 use std::{fs, path::Path, process::Command};
 
@@ -42,7 +45,7 @@ fn rendered(page: &Path) -> String {
 #[test]
 fn pages_render_without_warnings() {
     let dir = tempfile::tempdir().unwrap();
-    manual::write(&Cli::command(), dir.path()).unwrap();
+    manual::write(&Cli::command(), COMPLETE, dir.path()).unwrap();
     if !installed("man") {
         return;
     }
@@ -62,33 +65,67 @@ fn pages_render_without_warnings() {
     assert!(add.contains("\n       boottorrent image add /srv/lab.squashfs\n"), "{add}");
 }
 
+/// What a shell offers for a half-typed command, by the script that the package installs.
+fn offered(shell: &str, script: &str, dir: &Path) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_boottorrent")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let out = Command::new(shell)
+        .args(["-c", script])
+        .envs([("PATH", path.as_str()), ("TERM", "dumb")])
+        .env("HOME", dir)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{shell}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
 #[test]
-fn completions_load() {
+fn shells_complete_commands_and_names() {
     let dir = tempfile::tempdir().unwrap();
-    manual::write(&Cli::command(), dir.path()).unwrap();
-    let dir = dir.path().join("completions").display().to_string();
-    for (shell, args) in [
-        (
-            "bash",
-            format!(
-                "set -u; . {dir}/bash/boottorrent; COMP_WORDS=(boottorrent image a); COMP_CWORD=2; \
-                 _boottorrent boottorrent a image; echo \"${{COMPREPLY[*]}}\""
+    manual::write(&Cli::command(), COMPLETE, dir.path()).unwrap();
+    fs::create_dir_all(dir.path().join("images/exam-room")).unwrap();
+    fs::write(dir.path().join("images/exam-room/manifest.toml"), "").unwrap();
+    fs::write(dir.path().join("hosts.toml"), "[\"group:room1\"]\nmenu = true\n").unwrap();
+    let (root, to) = (dir.path(), dir.path().display().to_string());
+    let lines = [
+        ("image sho", "show"),
+        (&*format!("image --dir {to} show e"), "exam-room"),
+        (&*format!("--dir={to} host unset r"), "room1"),
+        ("host set pc1 --param boottorrent.se", "boottorrent.seed="),
+    ];
+    for (line, expected) in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let last = words.last().unwrap();
+        for (shell, script) in [
+            (
+                "bash",
+                format!(
+                    "set -u; . {to}/completions/bash/boottorrent; COMP_WORDS=(boottorrent {line}); COMP_TYPE=9; \
+                     COMP_CWORD={}; _clap_complete_boottorrent boottorrent '{last}' ''; echo \"${{COMPREPLY[*]}}\"",
+                    words.len()
+                ),
             ),
-        ),
-        (
-            "zsh",
-            format!(
-                "fpath=({dir}/zsh $fpath); autoload -U compinit; compinit -D -u; autoload +X _boottorrent && whence -v _boottorrent >&2; grep -o '^add' {dir}/zsh/_boottorrent | head -1; print add"
+            (
+                "fish",
+                format!("source {to}/completions/fish/boottorrent.fish; complete -C 'boottorrent {line}'"),
             ),
-        ),
-        ("fish", format!("source {dir}/fish/boottorrent.fish; complete -C 'boottorrent image a'")),
-    ] {
-        if !installed(shell) {
-            continue;
+            // Only a terminal makes zsh complete: one of its own, of which what it shows is read until nothing more comes.
+            (
+                "zsh",
+                format!(
+                    "zmodload zsh/zpty; zpty z zsh -f -i; \
+                     zpty -w z \"fpath=({to}/completions/zsh \\$fpath); autoload -U compinit; compinit -D -u; print rea''dy\"; \
+                     zpty -r z seen '*ready*'; zpty -n -w z $'boottorrent {line}\\t'; \
+                     repeat 100; do sleep 0.1; while zpty -r -t z seen; do print -rn -- $seen; \
+                     [[ $seen != *{expected}* ]] || exit 0; done; done"
+                ),
+            ),
+        ] {
+            if installed(shell) {
+                let said = offered(shell, &script, root);
+                assert!(said.contains(expected), "{shell}, {line}: {said}");
+            }
         }
-        let out = Command::new(shell).args(["-c", &args]).env("HOME", &dir).output().unwrap();
-        let (said, why) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        assert!(out.status.success() && said.contains("add"), "{shell}: {said}\n{why}");
     }
 }
 

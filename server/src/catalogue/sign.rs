@@ -205,7 +205,7 @@ impl Catalogue {
         if size != manifest.size {
             return Err(not(format!("its payload has {size} bytes, and its torrent says {}", manifest.size)));
         }
-        let (mut meter, mut summing) = (Meter::new("reading", Some(size)), swarm::Summing::new(&file));
+        let (meter, mut summing) = (Meter::new("reading", Some(size)), swarm::Summing::new(&file));
         let mut piece = Vec::new();
         for n in 0..torrent.pieces() {
             interrupt::check()?;
@@ -248,7 +248,7 @@ impl Catalogue {
         let reading = || format!("reading {}", path.display());
         let file = files::open_in_folder(&path)?;
         let size = file.metadata().with_context(reading)?.len();
-        let mut meter = Meter::new("reading", Some(size));
+        let meter = Meter::new("reading", Some(size));
         swarm::sha256(&file, None, size, |done| meter.update(done)).with_context(reading)
     }
 

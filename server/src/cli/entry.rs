@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent entry …`
 
+use super::complete;
 use crate::{
     catalogue::entries::{BootEntry, EFI, EntriesFolder, EntryFiles, KERNEL},
     cli::run::print_json,
@@ -28,6 +29,7 @@ pub enum EntryCommand {
     /// Remove an entry
     Remove {
         /// The entry
+        #[arg(add = complete::entries())]
         name: ImageName,
     },
 }
@@ -47,6 +49,7 @@ like those of images. Files are copied into the folder with the images. They
 are not signed: with Secure Boot, firmware checks kernels and EFI programs.")]
 pub struct Add {
     /// The name
+    #[arg(add = complete::entries())]
     name: ImageName,
     /// The title in the menu [default: the name]
     #[arg(long, value_name = "TEXT")]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image fetch`
 
-use super::{added::told, run::block_on};
+use super::{added::told, complete, run::block_on};
 use crate::{
     api::Api,
     catalogue::as_json,
@@ -9,12 +9,12 @@ use crate::{
     config::Config,
     fetch::{
         FetchDirs, Watch, fetch,
-        request::{FetchProgress, FetchRequest, FetchRow, FetchState},
+        request::{FetchRequest, FetchRow, FetchState},
         watch::FetchStatus,
     },
     interrupt,
     keys::{AskPassword, Folder},
-    meter,
+    meter::{self, Meter},
     table::{Align, layout},
 };
 use anyhow::{Context, Result, bail};
@@ -24,7 +24,7 @@ use bootspec::{
 };
 use clap::Args;
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{Write, stderr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -55,7 +55,7 @@ Examples:
       --key /etc/boottorrent/openpgp/us.asc")]
 pub struct Fetch {
     /// A source's name, a URL, a magnet link, a .torrent
-    #[arg(required_unless_present_any = ["list", "cancel"])]
+    #[arg(required_unless_present_any = ["list", "cancel"], add = complete::sources())]
     what: Option<String>,
     /// The image's name [default: the source's, or the file's without its extensions]
     #[arg(long, short = 'n')]
@@ -197,12 +197,13 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     let done = runtime.block_on(async {
         let fetching = fetch(&place, request, &watch);
         tokio::pin!(fetching);
-        let mut shown = Shown::new(!json && stderr().is_terminal());
+        let mut shown = Shown { meter: Meter::new("fetching", None), notes: 0 };
         loop {
             tokio::select! {
                 done = &mut fetching => {
-                    shown.notes(&watch.seen());
-                    shown.clear();
+                    if !json {
+                        shown.notes(&watch.seen());
+                    }
                     return done;
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
@@ -210,7 +211,9 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
                         // Too late: then it ends by itself in a moment.
                         let _ = watch.cancel();
                     }
-                    shown.show(&watch.seen(), json);
+                    if !json {
+                        shown.show(&watch.seen());
+                    }
                 }
             }
         }
@@ -234,78 +237,33 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
     Ok(())
 }
 
-/// What was shown of a fetch.
+/// What is shown of a fetch while it runs.
 struct Shown {
-    terminal: bool,
+    meter: Meter,
     notes: usize,
-    last: std::time::Instant,
 }
 
 impl Shown {
-    fn new(terminal: bool) -> Shown {
-        Shown { terminal, notes: 0, last: std::time::Instant::now() }
-    }
-
-    fn show(&mut self, seen: &FetchStatus, json: bool) {
-        if json {
-            return;
-        }
+    fn show(&mut self, seen: &FetchStatus) {
         self.notes(seen);
-        // Without a terminal now and then, so that logs stay readable.
-        let now = self.terminal || self.last.elapsed() >= Duration::from_secs(5);
-        if now && matches!(seen.progress.state, FetchState::Fetching | FetchState::Verifying) {
-            self.last = std::time::Instant::now();
-            // Nobody reads stderr: then there is nobody to tell.
-            let _ = match self.terminal {
-                true => write!(stderr(), "\r{}\x1b[K", line(&seen.progress, true)),
-                false => writeln!(stderr(), "{}", line(&seen.progress, false)),
-            };
-        }
+        let p = &seen.progress;
+        let label = match p.state {
+            FetchState::Fetching => "fetching",
+            FetchState::Verifying => "verifying",
+            _ => return,
+        };
+        let peers = if p.peers > 0 { format!(", {} peers", p.peers) } else { String::new() };
+        self.meter.describe(label, p.total, peers);
+        self.meter.update(p.have);
     }
 
     fn notes(&mut self, seen: &FetchStatus) {
         for note in seen.notes.iter().skip(self.notes) {
-            self.clear();
-            let _ = writeln!(stderr(), "note: {note}");
+            // Nobody reads stderr: then there is nobody to tell.
+            self.meter.above(|| drop(writeln!(stderr(), "note: {note}")));
         }
         self.notes = seen.notes.len();
     }
-
-    fn clear(&self) {
-        if self.terminal {
-            let _ = write!(stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-/// One line of progress, of 79 columns at most.
-fn line(p: &FetchProgress, bar: bool) -> String {
-    let word = match p.state {
-        FetchState::Verifying => "verifying",
-        _ => "fetching",
-    };
-    let mut text = String::from(word);
-    match p.total.filter(|t| *t > 0) {
-        Some(total) => {
-            let share = p.have as f64 / total as f64;
-            if bar {
-                let full = ((share * 12.0) as usize).min(12);
-                text += &format!(" [{}{}]", "#".repeat(full), "-".repeat(12 - full));
-            }
-            text += &format!(" {:.0} % of {}", (share * 100.0).floor(), human_size(total));
-        }
-        None => text += &format!(" {}", human_size(p.have)),
-    }
-    if p.rate > 0 {
-        text += &format!(", {}", human_rate(p.rate));
-        if let Some(left) = left(p.have, p.total, p.rate) {
-            text += &format!(", {} left", human_time(left));
-        }
-    }
-    if p.peers > 0 {
-        text += &format!(", {} peers", p.peers);
-    }
-    text
 }
 
 /// How long it will take.
@@ -350,18 +308,7 @@ fn table(rows: &[FetchRow]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn progress() {
-        let mut seen =
-            FetchProgress { state: FetchState::Fetching, have: 1 << 30, ..FetchProgress::default() };
-        assert_eq!(line(&seen, true), "fetching 1.00 GiB");
-        (seen.total, seen.rate, seen.peers) = (Some(4 << 30), 11_000_000, 12);
-        let text = line(&seen, true);
-        assert_eq!(text, "fetching [###---------] 25 % of 4.00 GiB, 11.0 MB/s, 4 min 52 s left, 12 peers");
-        assert!(text.len() < 80, "{}", text.len());
-        assert!(line(&seen, false).starts_with("fetching 25 % of"));
-    }
+    use crate::fetch::request::FetchProgress;
 
     #[test]
     fn the_list() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent host …`
 
-use super::backend::Backend;
+use super::{backend::Backend, complete};
 use crate::{
     api::types::HostRow,
     cli::run::print_json,
@@ -23,13 +23,13 @@ pub enum HostCommand {
     /// Remove the entries of machines or groups
     Unset {
         /// The machines or groups
-        #[arg(required = true)]
+        #[arg(required = true, add = complete::hosts())]
         who: Vec<String>,
     },
     /// Wake machines (wake-on-LAN)
     Wake {
         /// The machines or groups
-        #[arg(required = true)]
+        #[arg(required = true, add = complete::hosts())]
         who: Vec<String>,
     },
     /// Add machines and groups from a table, /etc/ethers or dnsmasq's settings
@@ -66,22 +66,22 @@ Examples:
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
     /// The machines or groups
-    #[arg(required = true)]
+    #[arg(required = true, add = complete::hosts())]
     who: Vec<String>,
     /// The image to boot; NAME@2 selects a version (see `image history`)
-    #[arg(long)]
+    #[arg(long, add = complete::bootable())]
     image: Option<ImageRef>,
     /// A kernel parameter; replaces an earlier value of NAME in this entry
-    #[arg(long = "param", value_name = "NAME=VALUE", allow_hyphen_values = true)]
+    #[arg(long = "param", value_name = "NAME=VALUE", allow_hyphen_values = true, add = complete::parameters())]
     params: Vec<String>,
     /// The machine's name, used as its host name if valid
     #[arg(long)]
     name: Option<Name>,
     /// The group to put the machine or group in
-    #[arg(long)]
+    #[arg(long, add = complete::groups())]
     group: Option<Name>,
     /// Boot this image once, at the next boot
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", add = complete::bootable())]
     once: Option<ImageRef>,
     /// Show the menu first; the image starts after the timeout
     #[arg(long, overrides_with = "no_menu")]

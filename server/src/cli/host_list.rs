@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent host list`
 
-use super::backend::Backend;
+use super::{backend::Backend, complete};
 use crate::{
     api::types::HostRow,
     cli::run::print_json,
@@ -24,10 +24,10 @@ pub struct List {
     /// Only these machines and groups, as in `host set`
     who: Vec<String>,
     /// Only machines and groups in this group and its subgroups
-    #[arg(long)]
+    #[arg(long, add = complete::groups())]
     group: Option<Name>,
     /// Only machines and groups set to this image, or booting it next
-    #[arg(long)]
+    #[arg(long, add = complete::bootable())]
     image: Option<ImageName>,
     /// Print JSON
     #[arg(long)]

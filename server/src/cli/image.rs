@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image …`
 
+use super::complete;
 use super::{
     added::{own_address, told},
     backend::Backend,
@@ -136,6 +137,7 @@ pub struct Add {
 #[derive(Debug, Args)]
 pub struct Show {
     /// The image
+    #[arg(add = complete::images())]
     name: ImageName,
     /// The server address to show in the command line [default: this machine's]
     #[arg(long, value_name = "HOST[:PORT]")]
@@ -158,6 +160,7 @@ Examples:
   boottorrent image set lab-new --rename lab --default")]
 pub struct Set {
     /// The image
+    #[arg(add = complete::images())]
     name: ImageName,
     /// The image's share of the server's link, 1 (least) to 9 (most)
     #[arg(long, value_name = "N")]

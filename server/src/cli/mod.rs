@@ -3,6 +3,8 @@
 
 mod added;
 mod backend;
+mod common;
+mod complete;
 mod doctor;
 mod entry;
 mod fetch;
@@ -23,10 +25,14 @@ mod tui;
 mod values;
 mod versions;
 
-use crate::{catalogue::Catalogue, config, manual};
+use crate::{catalogue::Catalogue, manual};
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use std::{ffi::OsString, path::PathBuf};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
+use common::Common;
+use std::path::PathBuf;
+
+pub use complete::VARIABLE as COMPLETE;
 
 /// Boot many machines from one image that they share with each other over BitTorrent.
 #[derive(Debug, Parser)]
@@ -51,23 +57,6 @@ Exit codes:
     1  refused or failed: one sentence on stderr says why
     2  wrong usage
   130  interrupted";
-
-/// What every command takes.
-#[derive(Debug, Args)]
-pub struct Common {
-    /// The settings file [default: /etc/boottorrent/server.toml, if it exists]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The image folder [default: /var/lib/boottorrent]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// The folder of the signing keys [default: /etc/boottorrent/keys]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "DIR")]
-    keys: Option<PathBuf>,
-    /// The server's local socket [default: /run/boottorrent-server/api.sock, or DIR/api.sock]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "PATH")]
-    socket: Option<PathBuf>,
-}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -110,41 +99,16 @@ enum Command {
     },
 }
 
-impl Common {
-    /// The same words again, for a command that this one runs.
-    fn words(&self) -> Vec<OsString> {
-        let words = [
-            ("--config", &self.config),
-            ("--dir", &self.dir),
-            ("--keys", &self.keys),
-            ("--socket", &self.socket),
-        ];
-        let given = words.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
-        given.flat_map(|(flag, value)| [flag.into(), value.clone().into_os_string()]).collect()
-    }
-
-    fn config(&self) -> Result<config::Config> {
-        let mut config = config::load(self.config.as_deref())?;
-        if let Some(dir) = &self.dir {
-            config.catalogue.dir = dir.clone();
-            // Another catalogue is another server's: its socket is not the installed one's.
-            config.serve.socket = dir.join("api.sock");
-        }
-        if let Some(keys) = &self.keys {
-            config.keys = config::Keys { dir: keys.clone(), secret: None };
-        }
-        if let Some(socket) = &self.socket {
-            config.serve.socket = socket.clone();
-        }
-        Ok(config)
-    }
-}
-
 impl Cli {
+    /// Answer a shell that completes a half-typed command, if that is what this process is for: then it ends here.
+    pub fn complete() {
+        CompleteEnv::with_factory(Cli::command).var(COMPLETE).complete();
+    }
+
     /// Do what was asked for.
     pub fn run(self) -> Result<()> {
         if let Some(Command::Manual { dir }) = &self.command {
-            return manual::write(&Cli::command(), dir);
+            return manual::write(&Cli::command(), COMPLETE, dir);
         }
         let config = self.common.config()?;
         let command = match self.command {

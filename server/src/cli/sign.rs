@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image sign` and `image verify`
 
+use super::complete;
 use crate::{
     catalogue::{Catalogue, signature_name, statement_name},
     config::Config,
@@ -62,7 +63,7 @@ pub struct Verify {
 #[derive(Debug, Args)]
 struct Images {
     /// The images
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present = "all", add = complete::images())]
     names: Vec<ImageName>,
     /// Every image
     #[arg(long, conflicts_with = "names")]

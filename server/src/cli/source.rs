@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent source …`
 
-use super::run::block_on;
+use super::{complete, run::block_on};
 use crate::{
     cli::run::print_json,
     config::Config,
@@ -31,6 +31,7 @@ pub enum SourceCommand {
     /// Show one source
     Show {
         /// The source
+        #[arg(add = complete::sources())]
         name: String,
         /// Print JSON
         #[arg(long)]
@@ -41,11 +42,13 @@ pub enum SourceCommand {
     /// Remove a source (shipped ones are hidden)
     Remove {
         /// The source
+        #[arg(add = complete::sources())]
         name: ImageName,
     },
     /// Check that sources are valid and that their keys are installed
     Check {
         /// The sources [default: all]
+        #[arg(add = complete::sources())]
         names: Vec<String>,
         /// Also contact their servers
         #[arg(long)]

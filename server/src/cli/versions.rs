@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image history|rollback|remove`
 
-use super::{backend::Backend, run::block_on};
+use super::{backend::Backend, complete, run::block_on};
 use crate::{
     api::{self, Api},
     catalogue::{Catalogue, ImageChange, as_json},
@@ -29,6 +29,7 @@ Examples:
   boottorrent image history lab --json | jq '.[] | {version, machines}'")]
 pub struct History {
     /// The image
+    #[arg(add = complete::images())]
     name: ImageName,
     /// Print JSON
     #[arg(long)]
@@ -47,6 +48,7 @@ Examples:
   boottorrent image rollback lab --to 3")]
 pub struct Rollback {
     /// The image
+    #[arg(add = complete::images())]
     name: ImageName,
     /// The version to make current [default: the previous one]
     #[arg(long, value_name = "NUMBER")]

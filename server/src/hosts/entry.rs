@@ -54,6 +54,14 @@ impl Hosts {
         self.entries.get(&EntryKey::Default)?.image.as_ref()
     }
 
+    /// The names of the groups.
+    pub fn groups(&self) -> impl Iterator<Item = &Name> {
+        self.entries.keys().filter_map(|key| match key {
+            EntryKey::Group(name) => Some(name),
+            _ => None,
+        })
+    }
+
     /// Forget what was said of somebody. The machines of a group are in no group then.
     pub fn forget(&mut self, key: &EntryKey) -> Result<(), String> {
         if self.entries.remove(key).is_none() {

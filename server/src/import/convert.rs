@@ -45,7 +45,7 @@ pub fn raw(from: &Path, format: Virtual, shown: &str, staging: &Staging) -> Resu
     }
     let payload = staging.path(PAYLOAD);
     staging.create(PAYLOAD)?.set_len(size).with_context(|| format!("making {}", payload.display()))?;
-    let (mut meter, room) = (Meter::new("converting, written so far", None), staging.room());
+    let (meter, room) = (Meter::new("converting, written so far", None), staging.room());
     let convert = Tool::parser("qemu-img", "qemu-utils")
         .bounds(|b| (b.seconds, b.file) = (HOURS, MAX))
         .args(["convert", "-n", "--target-is-zero", "-O", "raw"])
@@ -79,7 +79,7 @@ fn written(path: &Path) -> u64 {
 pub fn unpack(from: &Path, packing: Packing, name: &str, staging: &Staging) -> Result<()> {
     let mut running = packing.decompress(from)?.context("a compressed file")?;
     let (to, room) = (staging.create(name)?, staging.room());
-    let mut meter = Meter::new("unpacking", None);
+    let meter = Meter::new("unpacking", None);
     let (mut at, mut buf) = (0, vec![0; BLOCK]);
     loop {
         interrupt::check()?;

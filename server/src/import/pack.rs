@@ -56,7 +56,7 @@ pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
     let shown = from.display();
     let mut source = File::open(from).with_context(|| format!("opening {shown}"))?;
     let mut to = staging.create(crate::catalogue::PAYLOAD)?;
-    let mut meter = Meter::new("copying", Some(size));
+    let meter = Meter::new("copying", Some(size));
     let (mut done, reading) = (0, || format!("copying {shown}"));
     loop {
         interrupt::check()?;
@@ -270,7 +270,7 @@ fn erofs(tool: Tool) -> Tool {
 }
 
 fn growing(payload: &Path, staging: &Staging) -> impl FnMut() -> Result<()> {
-    let mut meter = Meter::new("packing, written so far", None);
+    let meter = Meter::new("packing, written so far", None);
     move || {
         meter.update(fs::metadata(payload).map_or(0, |m| m.len()));
         staging.room().keep()

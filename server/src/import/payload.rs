@@ -47,7 +47,7 @@ pub fn hash(
         private: request.private,
         piece_length: request.piece_length,
     };
-    let mut meter = Meter::new("hashing", Some(size));
+    let meter = Meter::new("hashing", Some(size));
     let mut summing = swarm::Summing::new(Interruptible(file));
     let torrent = swarm::create(&mut summing, size, &options, &mut |done| meter.update(done))
         .with_context(|| format!("hashing {}", payload.display()))?;

@@ -12,8 +12,15 @@ pub use settings::settings;
 
 use anyhow::{Context, Result};
 use clap::Command;
-use clap_complete::Shell;
+use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use std::{fs, path::Path};
+
+/// What it is called where shells find it.
+const PROGRAM: &str = "boottorrent";
+
+/// zsh loads the file when it completes for the first time, and expects an answer then.
+const ZSH_FIRST: &str =
+    "[ \"$funcstack[1]\" != _boottorrent ] || _clap_dynamic_completer_boottorrent \"$@\"\n";
 
 /// Every page of this program.
 pub fn pages(command: &Command) -> Vec<ManPage> {
@@ -23,18 +30,22 @@ pub fn pages(command: &Command) -> Vec<ManPage> {
     pages
 }
 
-/// Write `man/` and `completions/` below a folder.
-pub fn write(command: &Command, to: &Path) -> Result<()> {
+/// Write `man/` and `completions/` below a folder. `variable`: what is in the environment when a shell's script runs the
+/// program, which then completes.
+pub fn write(command: &Command, variable: &str, to: &Path) -> Result<()> {
     for (name, text) in pages(command) {
         put(&to.join("man").join(name), text.as_bytes())?;
     }
-    for (shell, name) in [
-        (Shell::Bash, "bash/boottorrent"),
-        (Shell::Zsh, "zsh/_boottorrent"),
-        (Shell::Fish, "fish/boottorrent.fish"),
-    ] {
+    let shells: [(&dyn EnvCompleter, &str); 3] =
+        [(&Bash, "bash/boottorrent"), (&Zsh, "zsh/_boottorrent"), (&Fish, "fish/boottorrent.fish")];
+    for (shell, name) in shells {
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut command.clone(), "boottorrent", &mut script);
+        shell
+            .write_registration(variable, PROGRAM, PROGRAM, PROGRAM, &mut script)
+            .with_context(|| format!("writing the completion for {}", shell.name()))?;
+        if shell.is("zsh") {
+            script.extend_from_slice(ZSH_FIRST.as_bytes());
+        }
         put(&to.join("completions").join(name), &script)?;
     }
     Ok(())

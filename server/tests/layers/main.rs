@@ -47,7 +47,7 @@ const AGENT: Storeys = &[
     ("swarm", "booted download leave status stay"),
     ("root", "disk identity iso ltsp root"),
     ("story", "handed launch story"),
-    ("programs", "cli fetch init lib main main_tls"),
+    ("programs", "cli fetch identify init lib main main_tls"),
 ];
 
 /// Every program and library of the workspace.
