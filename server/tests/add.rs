@@ -125,6 +125,69 @@ fn erofs_on_request() {
 }
 
 /// What it says at the end, what list and show say, replace, and remove.
+/// What nobody wants of another machine's past stays out, in both formats, and what --exclude names.
+#[test]
+fn left_out() {
+    let w = World::new();
+    let root = w.root("lab");
+    for (file, bytes) in [
+        ("proc/kcore", 9),
+        ("tmp/x", 9),
+        ("var/cache/apt/archives/a_1.deb", 70_000),
+        ("home/ann/.cache/thumb", 9),
+        ("home/ann/letter", 9),
+        ("home/.keep", 9),
+        ("srv/big", 9),
+        ("etc/ssh/ssh_host_ed25519_key", 9),
+    ] {
+        let path = root.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vec![0; bytes]).unwrap();
+    }
+    tool("tar", &["-C", root.to_str().unwrap(), "-cf", &w.shown("lab.tar"), "."]);
+    let excludes = ["--exclude", "/home/*/.cache", "--exclude", "srv", "--exclude", "opt/none"];
+    let sources: &[(&str, &str)] = match is_root() {
+        true => &[("lab", "squashfs"), ("lab", "erofs"), ("lab.tar", "squashfs")],
+        false => &[("lab", "squashfs"), ("lab.tar", "squashfs")],
+    };
+    for (source, format) in sources {
+        let (name, out) = (format!("{}-{format}", source.replace('.', "-")), w.path("out"));
+        let add = ["image", "add", source, "--name", &name, "--compress", format];
+        let said = w.run(&[&add[..], &excludes].concat()).good();
+        for note in [
+            "note: --exclude 'opt/none' matches nothing\n",
+            "note: apt's caches (68.4 KiB) are left out of the payload\n",
+            "note: it contains SSH host keys (/etc/ssh/ssh_host_ed25519_key): ",
+        ] {
+            assert!(said.contains(note), "{source}, {format}: {note}{said}");
+        }
+        let payload = w.shown(&format!("cat/images/{name}/payload"));
+        match *format {
+            "erofs" => tool("fsck.erofs", &[&format!("--extract={}", out.display()), &payload]),
+            _ => tool("unsquashfs", &["-q", "-n", "-d", out.to_str().unwrap(), &payload]),
+        };
+        for (path, is_there) in [
+            ("proc", true),
+            ("proc/kcore", false),
+            ("tmp/x", false),
+            ("var/cache/apt/archives", true),
+            ("var/cache/apt/archives/a_1.deb", false),
+            ("home/ann/letter", true),
+            ("home/ann/.cache", false),
+            ("home/.keep", true),
+            ("srv", false),
+            (&format!("boot/vmlinuz-{KERNEL}"), false),
+        ] {
+            assert_eq!(exists(&out.join(path)), is_there, "{source}, {format}: {path}");
+        }
+        fs::remove_dir_all(out).unwrap();
+    }
+    tool("mksquashfs", &[root.to_str().unwrap(), &w.shown("a.squashfs"), "-quiet", "-no-progress"]);
+    w.run(&["image", "add", "a.squashfs", "--exclude", "srv"]).refused(
+        "--exclude 'srv' is not possible: only directories and tarballs are packed here, and 'a.squashfs' is an image already",
+    );
+}
+
 #[test]
 fn from_add_to_remove() {
     let w = World::new();

@@ -14,7 +14,7 @@ use crate::{
     clients::Client,
     command_line::{cmdline, short_host},
     config::Config,
-    import::{self, Request, pack::Compress},
+    import::{self, Request, exclude::Exclude, request::Compress},
     interrupt,
     keys::{AskPassword, Folder},
     operations::{Disk, Retention},
@@ -80,6 +80,7 @@ Examples:
   boottorrent image add lab.tar.zst --name lab --append 'console=ttyS0 quiet'
   boottorrent image add /srv/lab-root --name lab --replace
   boottorrent image add /srv/lab-root --name lab --candidate
+  boottorrent image add lab.tar --exclude 'home/*/.cache' --exclude srv
 
 A root filesystem needs a kernel and its modules (linux-image-amd64). If its
 initrd has BootTorrent's hook in it, machines are sent that one; otherwise the
@@ -126,6 +127,11 @@ pub struct Add {
     /// The format to pack directories and tarballs into
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     compress: Compress,
+    /// Leave a path out of a directory or tarball; * matches any characters of a name
+    ///
+    /// Always left out: what is in /proc, /sys, /run, /tmp and /var/tmp, and apt's caches.
+    #[arg(long, value_name = "PATH")]
+    exclude: Vec<Exclude>,
     /// The type of SOURCE: iso, disk or filesystem [default: detected]
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
@@ -248,6 +254,7 @@ impl Add {
                 replace: self.replace,
                 candidate: self.candidate,
                 compress: self.compress,
+                exclude: self.exclude,
                 kind: self.kind,
                 ..Request::default()
             },

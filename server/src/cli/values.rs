@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How words of the command line become values of the server's types, which know no command line.
 
-use crate::{config::SeederKind, hosts::Field, import::pack::Compress};
+use crate::{config::SeederKind, hosts::Field, import::request::Compress};
 use clap::{ValueEnum, builder::PossibleValue};
 
 impl ValueEnum for SeederKind {

@@ -4,6 +4,7 @@
 use super::{
     fstab, initrd,
     kernel::{self, BootFileChoice, FoundBootFile, WantedBootFiles},
+    lint,
     request::Request,
     taken::{Boot, NO_INITRD},
     tree::{self, Tree},
@@ -38,6 +39,7 @@ pub fn take_root(
     let mut boot = take(request, &root, staging)?;
     if let Some(tree) = &inside {
         boot.notes.extend(fstab::of_root(tree.as_ref(), staging)?);
+        boot.notes.extend(lint::of_root(tree.as_ref())?);
     }
     Ok(boot)
 }

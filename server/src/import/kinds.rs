@@ -90,13 +90,13 @@ pub fn filesystem(file: &PayloadFile, format: Format, size: u64, request: &Reque
 pub fn directory(root: &Path, request: &Request, staging: &Staging) -> Result<ImportedImage> {
     let open = || Ok(Box::new(tree::Folder(root.to_owned())) as Box<dyn tree::Tree>);
     let boot = boot::take_root(request, request.compress.format(), staging, open)?;
-    let heard = pack::directory(root, request.compress, staging)?;
+    let heard = pack::directory(root, request.compress, &request.exclude, staging)?;
     Ok(ImportedImage::root(request.compress.format(), boot, request).with(heard))
 }
 
 /// A root tarball is unpacked, and packed as a directory is.
 pub fn tarball(from: &Path, packing: Packing, request: &Request, staging: &Staging) -> Result<ImportedImage> {
-    match pack::tarball(from, packing, request.compress, staging)? {
+    match pack::tarball(from, packing, request, staging)? {
         Unpacked::Folder(root, heard) => {
             let image = directory(&root, request, staging)?;
             fs::remove_dir_all(&root).with_context(|| format!("deleting {}", root.display()))?;

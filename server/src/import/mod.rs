@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod convert;
 pub mod disk;
+pub mod exclude;
 mod fat;
 mod fstab;
 pub mod initrd;
@@ -11,6 +12,7 @@ pub mod iso;
 pub mod kernel;
 mod kinds;
 mod kmod;
+mod lint;
 pub mod ltsp;
 pub mod modules;
 mod mountable;
@@ -18,7 +20,7 @@ pub mod own;
 pub mod pack;
 mod payload;
 pub mod refers;
-mod request;
+pub mod request;
 pub mod source;
 pub mod switch;
 mod taken;
@@ -132,11 +134,24 @@ impl KeptSettings {
     }
 }
 
+/// What is packed already stays whole.
+fn refuse_exclude(source: &ImportSource, request: &Request) -> Result<()> {
+    let is_packed_here = matches!(source.kind, SourceKind::Directory | SourceKind::Tarball(_));
+    match request.exclude.first() {
+        Some(exclude) if !is_packed_here => bail!(
+            "--exclude '{exclude}' is not possible: only directories and tarballs are packed here, and '{}' is an image already",
+            request.source.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// The story. `staging` takes everything back when it is dropped before the end.
 fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &ImageName) -> Result<Added> {
     let staging = catalogue.stage(name)?;
     let payload = staging.path(PAYLOAD);
     let unpacked = unpack(source, request, &staging)?;
+    refuse_exclude(unpacked.as_ref().unwrap_or(source), request)?;
     let source_now = unpacked.as_ref().unwrap_or(source);
     let file = PayloadFile::of(source_now, unpacked.is_some(), request, &staging);
     let ImportedImage { kind, format, family, partition, sector, boot, append, notes } =

@@ -4,6 +4,8 @@
 //! hard links are kept.
 
 use super::{
+    exclude::{self, Exclude},
+    request::{Compress, Request},
     tarball::Packing,
     tree::{Folder, Tree},
 };
@@ -15,7 +17,7 @@ use crate::{
     tool::{Running, Tool},
 };
 use anyhow::{Context, Result, bail};
-use bootspec::{manifest::Format, units::human_size};
+use bootspec::units::human_size;
 use nix::{
     errno::Errno,
     unistd::{Whence, lseek64},
@@ -30,26 +32,6 @@ use std::{
 
 /// Bytes copied between two looks at the clock and the interrupt flag.
 const STEP: u64 = 16 << 20;
-
-/// The filesystem that directories and tarballs are packed into.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compress {
-    /// squashfs with zstd: the smallest.
-    #[default]
-    Squashfs,
-    /// erofs with lz4hc: larger, and faster to read.
-    Erofs,
-}
-
-impl Compress {
-    /// The payload's format.
-    pub fn format(self) -> Format {
-        match self {
-            Compress::Squashfs => Format::Squashfs,
-            Compress::Erofs => Format::Erofs,
-        }
-    }
-}
 
 /// Copy an image.
 pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
@@ -87,33 +69,40 @@ pub fn copy(from: &Path, size: u64, staging: &Staging) -> Result<()> {
 }
 
 /// Pack a root directory, without the kernels and initrds in it; what the admin should hear comes back.
-pub fn directory(root: &Path, compress: Compress, staging: &Staging) -> Result<Vec<String>> {
+pub fn directory(
+    root: &Path,
+    compress: Compress,
+    exclude: &[Exclude],
+    staging: &Staging,
+) -> Result<Vec<String>> {
     let payload = staging.path(crate::catalogue::PAYLOAD);
     let (left, bytes) = boot_files(root)?;
+    let excluded = exclude::all(exclude);
     let tool = match compress {
         Compress::Squashfs => {
             let tool = Tool::new("mksquashfs", "squashfs-tools").arg(root).arg(&payload);
-            let tool = squashfs(tool).arg("-noappend");
-            // Everything behind this is left out.
-            if left.is_empty() { tool } else { tool.arg("-e").args(&left) }
+            // Everything behind `-e` is left out.
+            let patterns = excluded.iter().chain(&left).map(Exclude::for_squashfs);
+            squashfs(tool).args(["-noappend", "-regex", "-e"]).args(patterns)
         }
         Compress::Erofs => {
-            let left = left.iter().map(|path| format!("--exclude-path={path}"));
-            erofs(Tool::new("mkfs.erofs", "erofs-utils")).args(left).arg(&payload).arg(root)
+            let patterns = excluded.iter().chain(&left).map(|e| format!("--exclude-regex={}", e.for_erofs()));
+            erofs(Tool::new("mkfs.erofs", "erofs-utils")).args(patterns).arg(&payload).arg(root)
         }
     };
     let mut notes = heard(compress.tool(), &tool.run_heard(&mut growing(&payload, staging))?);
     if bytes > 0 {
         notes.push(format!("kernels and initrds ({}) are left out of the payload", human_size(bytes)));
     }
+    notes.extend(exclude::notes(root, exclude)?);
     Ok(notes)
 }
 
 /// Kernels and initrds of a root, and their bytes: machines have loaded theirs before they fetch the payload.
-fn boot_files(root: &Path) -> Result<(Vec<String>, u64)> {
+fn boot_files(root: &Path) -> Result<(Vec<Exclude>, u64)> {
     let tree = Folder(root.to_owned());
     let names = tree.names("boot")?.into_iter();
-    let is_one = |n: &String| BOOT_FILES.iter().any(|begin| n.starts_with(begin));
+    let is_one = |n: &String| !n.contains('*') && BOOT_FILES.iter().any(|begin| n.starts_with(begin));
     let mut found: Vec<String> = names.filter(is_one).map(|n| format!("boot/{n}")).collect();
     for version in tree.names("usr/lib/modules")? {
         found.push(format!("usr/lib/modules/{version}/vmlinuz"));
@@ -124,7 +113,7 @@ fn boot_files(root: &Path) -> Result<(Vec<String>, u64)> {
         found.into_iter().filter_map(|p| Some((size(&p)?, p)).map(|(s, p)| (p, s))).collect();
     sized.sort();
     let bytes = sized.iter().map(|(_, size)| size).sum();
-    Ok((sized.into_iter().map(|(path, _)| path).collect(), bytes))
+    Ok((sized.into_iter().map(|(path, _)| Exclude::file(path)).collect(), bytes))
 }
 
 /// How the names of kernels and initrds in /boot begin.
@@ -139,7 +128,7 @@ pub enum Unpacked {
 }
 
 /// Unpack a root tarball, or pack it as it comes.
-pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &Staging) -> Result<Unpacked> {
+pub fn tarball(archive: &Path, packing: Packing, request: &Request, staging: &Staging) -> Result<Unpacked> {
     let mut unpacking = packing.decompress(archive)?;
     let stdin = match &mut unpacking {
         Some(running) => running.take_stdout()?,
@@ -151,7 +140,9 @@ pub fn tarball(archive: &Path, packing: Packing, compress: Compress, staging: &S
     };
     let unpacked = match nix::unistd::geteuid().is_root() {
         true => unpack(stdin, staging)?,
-        false if compress == Compress::Squashfs => Unpacked::Payload(stream(stdin, staging)?),
+        false if request.compress == Compress::Squashfs => {
+            Unpacked::Payload(stream(stdin, &request.exclude, staging)?)
+        }
         false => bail!(
             "making an erofs from a tarball needs root, so that owners and devices are kept: use sudo, or --compress squashfs"
         ),
@@ -199,14 +190,17 @@ fn unpack(stdin: Stdio, staging: &Staging) -> Result<Unpacked> {
 
 /// Without root rights nothing can be unpacked with its owners: sqfstar packs the stream. It differs from tar where it
 /// warns, and what it would make then is not what the archive means.
-fn stream(stdin: Stdio, staging: &Staging) -> Result<Vec<String>> {
+fn stream(stdin: Stdio, exclude: &[Exclude], staging: &Staging) -> Result<Vec<String>> {
     let payload = staging.path(crate::catalogue::PAYLOAD);
     // sqfstar does not take the root folder's own entry ("./") from the archive: 0777 without these.
     let root = ["-root-mode", "755", "-root-uid", "0", "-root-gid", "0", "-root-time", "0"];
     // It packs owners and devices as the archive has them: for that it need not be root. Its memory it bounds itself.
     let tool = Tool::parser("sqfstar", "squashfs-tools")
         .bounds(|b| (b.seconds, b.memory, b.file) = (24 * 3600, None, 16 << 40));
-    let tool = squashfs(tool).arg("-force").args(root).to_file(&payload)?;
+    let tool = squashfs(tool).args(["-force", "-regex"]).args(root).to_file(&payload)?;
+    // Behind the payload's name everything is left out.
+    let excluded = exclude::all(exclude);
+    let tool = tool.args(excluded.iter().map(Exclude::for_squashfs));
     let said = tool.stdin(stdin).run_heard(&mut growing(&payload, staging)).context(AS_ROOT)?;
     let notes = heard("sqfstar", &said);
     let loses = |line: &&String| line.contains("already exists") || line.contains("hardlink");

@@ -1,13 +1,33 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What `image add` was asked for.
 
-use super::pack::Compress;
+use super::exclude::Exclude;
 use crate::catalogue::Place;
 use bootspec::{
     ImageName, Priority,
-    manifest::{self, InitrdFrom},
+    manifest::{self, Format, InitrdFrom},
 };
 use std::path::PathBuf;
+
+/// The filesystem that directories and tarballs are packed into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// squashfs with zstd: the smallest.
+    #[default]
+    Squashfs,
+    /// erofs with lz4hc: larger, and faster to read.
+    Erofs,
+}
+
+impl Compress {
+    /// The payload's format.
+    pub fn format(self) -> Format {
+        match self {
+            Compress::Squashfs => Format::Squashfs,
+            Compress::Erofs => Format::Erofs,
+        }
+    }
+}
 
 /// What `image add` was asked for.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +56,8 @@ pub struct Request {
     pub candidate: bool,
     /// What directories and tarballs are packed into.
     pub compress: Compress,
+    /// What is left out of directories and tarballs.
+    pub exclude: Vec<Exclude>,
     /// What the source must be; whatever it is if not given.
     pub kind: Option<manifest::Kind>,
     /// The source is nobody's: on the catalogue's own disk it need not be copied.
