@@ -20,7 +20,7 @@ pub const MEDIUM: &str = "medium";
 /// Attach the payload, read-only, and write down where.
 pub fn attach(payload: &Path, run: &Path) -> anyhow::Result<PathBuf> {
     if root::content(payload)? != Some(Content::Iso) {
-        bail!("the image is not an ISO, although boottorrent.kind=iso says so: leave that parameter away");
+        bail!("boottorrent.kind=iso is set, but the image is not an ISO: remove the parameter");
     }
     // Not taken away with its last user: between us and the ISO's scripts it has none.
     let device = mounts::attach(payload, Loop::Kept)?.path().context("finding the loop device's path")?;
@@ -52,10 +52,7 @@ mod tests {
         let file = dir.path().join("payload");
         fs::write(&file, "hsqs").unwrap();
         let e = attach(&file, dir.path()).unwrap_err().to_string();
-        assert_eq!(
-            e,
-            "the image is not an ISO, although boottorrent.kind=iso says so: leave that parameter away"
-        );
+        assert_eq!(e, "boottorrent.kind=iso is set, but the image is not an ISO: remove the parameter");
         assert!(!dir.path().join(MEDIUM).exists());
     }
 }

@@ -212,7 +212,7 @@ fn what_is_not_genuine() {
     assert_eq!(
         err,
         format!(
-            "note: {sums} is signed by nobody: it guards against damage, and not against who can change both it and the image\n"
+            "note: {sums} is not signed: it protects against damage, but not against anyone who can change both the list and the image\n"
         )
     );
 }
@@ -266,7 +266,7 @@ fn in_the_background() {
     let (url, sum) = (site.url("x.squashfs"), sha256(&bytes));
     let start = ["image", "fetch", &url, "--sum", &sum, "--background", "--tries", "1000"];
     w.run(&start).refused(&format!(
-        "no server is running here ({} is not there): start it with `boottorrent serve`, or leave --background away",
+        "no server is running here ({} is not there): start it with `boottorrent serve`, or omit --background",
         w.shown("cat/api.sock")
     ));
     let server = Server::start(&w, &["--no-seed"]);

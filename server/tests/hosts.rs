@@ -143,7 +143,7 @@ fn from_everybody_to_one_machine() {
     assert_eq!(server.get("/images/exam-2027/exam-2027.torrent").status, 200);
     assert_eq!(server.get("/images/exam/vmlinuz").status, 404);
     assert_eq!(boots(&script(&server, "mac=52:54:00:00:00:09")), "exam-2027 x.all=1");
-    assert_eq!(w.run(&["host", "unset", "pc1"]).good(), format!("{PC1}: forgotten\n"));
+    assert_eq!(w.run(&["host", "unset", "pc1"]).good(), format!("{PC1}: removed\n"));
     assert_eq!(ask(), "exam-2027 x.all=1");
     assert_eq!(server.stop(), Some(0));
     assert!(!w.path("cat/api.sock").exists());

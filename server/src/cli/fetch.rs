@@ -114,7 +114,7 @@ impl Fetch {
     pub fn run(mut self, config: &Config) -> Result<()> {
         if let Some(id) = self.cancel {
             block_on(server(config)?.cancel_fetch(id))?;
-            println!("fetch number {id}: cancelled, or forgotten if it had ended");
+            println!("fetch number {id}: cancelled, or removed from the list if it had ended");
             return Ok(());
         }
         if self.list {
@@ -166,7 +166,7 @@ fn typed(what: String) -> Result<String> {
 fn server(config: &Config) -> Result<Api> {
     Api::local(&config.serve.socket)?.with_context(|| {
         format!(
-            "no server is running here ({} is not there): start it with `boottorrent serve`, or leave --background away",
+            "no server is running here ({} is not there): start it with `boottorrent serve`, or omit --background",
             config.serve.socket.display()
         )
     })

@@ -117,7 +117,7 @@ impl HostCommand {
             HostCommand::Unset { who } => {
                 let keys = selected(&backend, &who)?;
                 backend.change_hosts(&HostChanges::forget(&keys))?;
-                keys.iter().for_each(|key| println!("{key}: forgotten"));
+                keys.iter().for_each(|key| println!("{key}: removed"));
                 Ok(())
             }
             HostCommand::Wake { who } => wake(&backend, &who),

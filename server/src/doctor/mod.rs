@@ -59,8 +59,8 @@ pub fn render(found: &[Finding]) -> String {
     let (bad, warnings) = (count(Severity::Bad), count(Severity::Warning));
     out += &match (bad, warnings) {
         (0, 0) => "nothing was found that would stop a boot\n".to_owned(),
-        (0, w) => format!("nothing was found that would stop a boot; {w} to think about\n"),
-        (b, w) => format!("{b} would stop a boot; {w} to think about\n"),
+        (0, w) => format!("nothing found that would stop a boot; warnings: {w}\n"),
+        (b, w) => format!("problems that would stop a boot: {b}; warnings: {w}\n"),
     };
     out
 }
@@ -84,7 +84,7 @@ BAD      ports: taken
          how to fix: stop it
 skipped  dhcp: only root may
 good     clock: it is right
-1 would stop a boot; 0 to think about
+problems that would stop a boot: 1; warnings: 0
 "
         );
         assert!(render(&found[..1]).ends_with("nothing was found that would stop a boot\n"));

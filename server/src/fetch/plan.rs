@@ -129,7 +129,7 @@ pub fn plan(request: &FetchRequest, folders: &Folders) -> Result<FetchPlan> {
             note: source.note.clone(),
         }),
         (Some(_), None) => {
-            bail!("a signature says nothing without a key: give --key FILE with the key of who signs it")
+            bail!("a signature cannot be checked without a key: give the signer's key with --key FILE")
         }
         _ => None,
     };
@@ -239,7 +239,7 @@ mod tests {
             ),
             (
                 FetchRequest { signature: Some("http://x/y.sig".into()), ..r(url) },
-                "a signature says nothing without a key: give --key FILE with the key of who signs it",
+                "a signature cannot be checked without a key: give the signer's key with --key FILE",
             ),
             (
                 FetchRequest { checksums: Some("file:x".into()), ..r(url) },

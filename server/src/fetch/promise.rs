@@ -100,7 +100,7 @@ pub async fn promise(plan: &FetchPlan, http: &Http, no_verify: bool, watch: &Wat
     promise.sum = Some((sum, Basis::List(list.clone())));
     if promise.signed.is_none() && plan.signature.is_none() {
         watch.note(format!(
-            "{list} is signed by nobody: it guards against damage, and not against who can change both it and the image"
+            "{list} is not signed: it protects against damage, but not against anyone who can change both the list and the image"
         ));
     }
     Ok(promise)

@@ -16,7 +16,7 @@ pub fn settings() -> String {
         bold("boottorrent"),
         roman("(1), in TOML. Every key is optional; an unknown key is refused. "),
         roman("Sizes are written as 512M or 100MB, rates as 50MB/s, times as 30s or 10m. "),
-        roman("A running server reads them when it is started: systemctl restart boottorrent-server."),
+        roman("After a change: systemctl reload boottorrent-server."),
     ]);
     // Keys that stand together share the sentence above them.
     let (mut comment, mut fresh): (Vec<&str>, bool) = (Vec::new(), true);

@@ -94,7 +94,7 @@ fn input(frame: &mut Frame, area: Rect, ask: &Prompt, typed: &str) {
         Line::from(format!(" {help}")),
         Line::from(format!(" > {tail}_")),
         Line::default(),
-        Line::from(" Enter: do it   Esc: leave it"),
+        Line::from(" Enter: confirm   Esc: cancel"),
     ];
     frame.render_widget(Paragraph::new(lines), inner);
 }
@@ -121,7 +121,7 @@ fn list(frame: &mut Frame, area: Rect, dialog: &PickDialog) {
         &rows,
         Some(cursor.at),
     );
-    frame.render_widget(Paragraph::new(" type to filter   Enter: take it   Esc: leave it"), below);
+    frame.render_widget(Paragraph::new(" type to filter   Enter: choose   Esc: cancel"), below);
 }
 
 /// All that is known of a machine.
