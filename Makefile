@@ -71,6 +71,10 @@ msrv:
 		cargo +$(MSRV) check --workspace --exclude boottorrent-tests --exclude boottorrent-fuzz --target-dir target/msrv; \
 	else echo 'rustup cannot fetch Rust $(MSRV): it is not known whether that still compiles'; fi
 
+# The README's picture of the terminal UI, with two real machines (root; `make build` first).
+screen:
+	BOOTTORRENT_SCREEN=$(CURDIR)/docs/screen.svg cargo test -p boottorrent-tests --test tui with_keys_only
+
 setup:
 	scripts/setup
 
@@ -171,5 +175,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check unit lint msrv setup test test-full fuzz demo bench bench-quick reliability docs
+.PHONY: all build agent agent-arm64 server manual check unit lint msrv setup screen test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

@@ -97,6 +97,13 @@ fn two(lab: &Lab, names: [&str; 2]) -> Result<Vec<Vm>> {
     names.iter().map(|n| Vm::pxe(n).start(lab)).collect()
 }
 
+/// The picture of the README, on demand (`make screen`): what the terminal shows, as SVG.
+fn keep_picture(ansi: &str) -> Result<()> {
+    let Some(path) = std::env::var_os("BOOTTORRENT_SCREEN") else { return Ok(()) };
+    let svg = anstyle_svg::Term::new().render_svg(ansi.trim_end());
+    fs::write(&path, svg).with_context(|| format!("writing {}", path.to_string_lossy()))
+}
+
 #[test]
 fn with_keys_only() -> Result<()> {
     let image = assets::image(assets::Suite::own()?)?;
@@ -120,9 +127,13 @@ fn with_keys_only() -> Result<()> {
     t.keys(&["2"]);
     t.sees("No machine has reported yet.");
     let mut machines = two(&lab, ["one", "two"])?;
-    let (mut seen, began) = (Vec::new(), Instant::now());
+    let (mut seen, mut picture, began) = (Vec::new(), None, Instant::now());
     let finished = loop {
         let screen = t.screen();
+        // About half of it is here.
+        if screen.matches(" download ").count() == 2 && screen.matches('█').count() <= 14 {
+            picture = Some(t.call(&["capture-pane", "-p", "-e"]));
+        }
         for phase in ["loader", "network", "download", "booted"] {
             if screen.contains(&format!(" {phase} ")) && !seen.contains(&phase) {
                 seen.push(phase);
@@ -137,6 +148,7 @@ fn with_keys_only() -> Result<()> {
     };
     println!("{finished}");
     ensure!(seen.contains(&"download"), "no progress was seen, only {seen:?}");
+    keep_picture(&picture.context("the two machines were never seen downloading together")?)?;
     for machine in &mut machines {
         machine.expect(MULTI_USER, BOOT)?;
     }
