@@ -10,6 +10,7 @@
 //! | [`manifest`] | what the server knows about an image |
 //! | [`seed`], [`priority`] | how long a machine sends; how images share the link |
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
+//! | [`layer`] | files for one machine or many, over one image |
 //! | [`live`] | where on a live ISO its initrd is |
 //! | [`modalias`] | which driver is for which device |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; identity of torrents and payloads |
@@ -26,6 +27,7 @@ pub mod fstab;
 pub mod heartbeat;
 pub mod host_name;
 pub mod infohash;
+pub mod layer;
 pub mod live;
 pub mod ltsp;
 pub mod manifest;

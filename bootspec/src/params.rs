@@ -7,7 +7,7 @@ mod values;
 mod words;
 
 use crate::{
-    DeviceName, HostName, ImageName, InfoHash, Overlay, Target, cmdline, device,
+    DeviceName, HostName, ImageName, InfoHash, Overlay, Sha256Sum, Target, cmdline, device,
     partition::{PARTITION, PartitionName},
     seed, units,
 };
@@ -15,7 +15,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use crate::seed::Seed;
 pub use secret::BootSecret;
-use values::{assign, items, targets};
+use values::{assign, group, items, joined, layers, targets};
 pub use values::{peer, tracker};
 use words::{KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
 pub use words::{KindParam, Log, OnFail, Then};
@@ -50,6 +50,10 @@ pub struct Params {
     pub then: Then,
     /// The machine's name.
     pub hostname: Option<HostName>,
+    /// The files that are laid over the root, in this order.
+    pub files: Vec<Sha256Sum>,
+    /// The machine's group, for templates among them.
+    pub group: Option<String>,
     /// Where what the booted system writes is kept.
     pub overlay: Overlay,
     /// The one device on which a filesystem for images may be made.
@@ -96,6 +100,8 @@ impl Default for Params {
             sector: SECTOR,
             then: Then::Boot,
             hostname: None,
+            files: Vec::new(),
+            group: None,
             overlay: Overlay::Ram,
             mkfs: None,
             seed: Seed::Forever,
@@ -208,10 +214,7 @@ pub static TABLE: &[Spec] = &[
             p.target = targets(v)?;
             Ok(())
         },
-        get: |p| {
-            (p.target != [Target::Ram])
-                .then(|| p.target.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-        },
+        get: |p| (p.target != [Target::Ram]).then(|| joined(&p.target)),
     },
     Spec {
         name: "kind",
@@ -252,6 +255,22 @@ pub static TABLE: &[Spec] = &[
         help: "The host name of the booted system. The server writes it for a machine that has a name (boottorrent host set … --name).",
         set: |p, v| assign(&mut p.hostname, v),
         get: |p| p.hostname.as_ref().map(ToString::to_string),
+    },
+    Spec {
+        name: "files",
+        value: "SHA256[,SHA256…]",
+        default: "none",
+        help: "Files that are fetched from the server and laid over the root, one archive over the other. The server writes it for a machine that has files (boottorrent host set … --files).",
+        set: |p, v| layers(v).map(|all| p.files = all),
+        get: |p| (!p.files.is_empty()).then(|| joined(&p.files)),
+    },
+    Spec {
+        name: "group",
+        value: "NAME",
+        default: "none",
+        help: "The machine's group, as templates among its files say it ({{group}}). The server writes it together with boottorrent.files=.",
+        set: |p, v| group(v).map(|group| p.group = Some(group)),
+        get: |p| p.group.clone(),
     },
     Spec {
         name: "overlay",
@@ -313,10 +332,7 @@ pub static TABLE: &[Spec] = &[
             p.peers = items(v).map(peer).collect::<Result<_, String>>()?;
             Ok(())
         },
-        get: |p| {
-            let all: Vec<String> = p.peers.iter().map(ToString::to_string).collect();
-            (!all.is_empty()).then(|| all.join(","))
-        },
+        get: |p| (!p.peers.is_empty()).then(|| joined(&p.peers)),
     },
     Spec {
         name: "fallback",

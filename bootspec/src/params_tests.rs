@@ -162,6 +162,8 @@ fn params() -> impl Strategy<Value = Params> {
             None => [Overlay::Zram(None), Overlay::Kept(DeviceName::Label("x".into())), Overlay::None][s.4]
                 .clone(),
         },
+        files: vec![crate::Sha256Sum([7; 32]); s.6],
+        group: [None, Some("room_1.a")][usize::from(s.2)].map(str::to_owned),
         mkfs: s.1.then(|| DeviceName::Path("/dev/vdb".into())),
         seed: [
             Seed::Forever,

@@ -5,7 +5,9 @@
 mod decompress;
 mod section;
 mod walk;
+mod write;
 
 pub use decompress::Compression;
 pub use section::Section;
 pub use walk::{Member, Walked, walk};
+pub use write::{append, end};

@@ -10,7 +10,7 @@ const MAX_NAME: u64 = 4096;
 const MAGIC: usize = 6;
 
 /// A file, folder, link or device in an archive (cpio(5), newc).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
     /// Its path, without `/` or `./` in front.
     pub name: Vec<u8>,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{CA_DIR, ImageManifest, KEYS_DIR, live::HOOK_DIR, manifest::Family};
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
+use initrd::Member;
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
@@ -88,22 +89,15 @@ pub fn archive(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     folders.into_iter().for_each(|f| add(f, 0o040_755, b""));
     let kind = |mode: u32| if mode & LINK == LINK { mode } else { FILE | mode };
     files.iter().for_each(|(path, mode, bytes)| add(path, kind(*mode), bytes));
-    add("TRAILER!!!", 0, b"");
+    initrd::end(&mut cpio);
     cpio
 }
 
-/// One member in the form `newc` of cpio(5).
-fn newc(to: &mut Vec<u8>, number: u32, path: &str, mode: u32, bytes: &[u8]) {
+/// One member of it.
+fn newc(to: &mut Vec<u8>, number: u64, path: &str, mode: u32, bytes: &[u8]) {
     let links = if mode & 0o040_000 != 0 { 2 } else { 1 };
-    let size = u32::try_from(bytes.len()).expect("bounded by MAX_AGENT");
-    // ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
-    let fields = [number, mode, 0, 0, links, 0, size, 0, 0, 0, 0, path.len() as u32 + 1, 0];
-    to.extend_from_slice(b"070701");
-    fields.iter().for_each(|f| to.extend_from_slice(format!("{f:08x}").as_bytes()));
-    for part in [[path.as_bytes(), b"\0"].concat().as_slice(), bytes] {
-        to.extend_from_slice(part);
-        to.resize(to.len().next_multiple_of(4), 0);
-    }
+    let inode = (number, 0, 0);
+    initrd::append(to, &Member { name: path.into(), inode, mode, links, ..Member::default() }, bytes);
 }
 
 /// What tells one agent from another, and whom machines believe.

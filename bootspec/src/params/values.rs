@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Values of more than one word, and those that other types read.
 
-use crate::{Target, device};
+use crate::{Sha256Sum, Target, device, layer::MAX_LAYERS};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 pub(super) fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
@@ -24,6 +24,28 @@ pub(super) fn targets(v: &str) -> Result<Vec<Target>, String> {
 
 pub(super) fn items(v: &str) -> impl Iterator<Item = &str> {
     v.split(',').filter(|s| !s.is_empty())
+}
+
+/// What [`items`] takes apart.
+pub(super) fn joined<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Files that are laid over each other, in their order.
+pub(super) fn layers(v: &str) -> Result<Vec<Sha256Sum>, String> {
+    let all: Vec<Sha256Sum> =
+        items(v).map(|sum| sum.parse().map_err(|e| format!("{e}"))).collect::<Result<_, String>>()?;
+    match all.len() > MAX_LAYERS {
+        true => Err(format!("it names {} archives, and at most {MAX_LAYERS} are allowed", all.len())),
+        false => Ok(all),
+    }
+}
+
+/// The name of a group, as the server has them.
+pub(super) fn group(v: &str) -> Result<String, String> {
+    let ok =
+        !v.is_empty() && v.len() <= 64 && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if ok { Ok(v.to_owned()) } else { Err(format!("'{v}' is not a valid name of a group")) }
 }
 
 /// Read the URL of a tracker.

@@ -94,7 +94,7 @@ pub enum Distrust {
 impl Keys {
     /// Decide whether `evidence` speaks for what is wanted.
     pub fn judge(&self, evidence: &Evidence, wanted: &Wanted) -> Result<Signed, Distrust> {
-        let key = self.verify(evidence)?;
+        let key = self.signed_by(&evidence.statement, &evidence.signature)?;
         let statement = Statement::parse(&evidence.statement).map_err(|why| Distrust::Nonsense(key, why))?;
         let signed = Signed { statement, key };
         let Statement { name, infohash, size, version, .. } = &signed.statement;
@@ -110,10 +110,9 @@ impl Keys {
         }
     }
 
-    /// Who signed the statement. What it says is not looked at.
-    fn verify(&self, evidence: &Evidence) -> Result<KeyId, Distrust> {
-        let Evidence { statement, signature } = evidence;
-        if signature.is_empty() || statement.is_empty() {
+    /// Which of these keys has signed this. What it says is not looked at.
+    pub fn signed_by(&self, what: &[u8], signature: &[u8]) -> Result<KeyId, Distrust> {
+        if signature.is_empty() || what.is_empty() {
             return Err(Distrust::Unsigned);
         }
         if signature.len() > MAX_SIGNATURE {
@@ -128,7 +127,7 @@ impl Keys {
             return Err(Distrust::Stranger(id));
         }
         // The form in which nothing is hashed first is minisign's of before 2021: a second way to sign is one too many.
-        match ours.any(|(_, key)| key.verify(statement, &signature, false).is_ok()) {
+        match ours.any(|(_, key)| key.verify(what, &signature, false).is_ok()) {
             true => Ok(id),
             false => Err(Distrust::Forged(id)),
         }
