@@ -7,6 +7,7 @@ use crate::{
     fail::{Failure, Step},
     identity::{self, Identity, Manager, Written},
     iso,
+    layers::{self, Layer},
     lease::Renewal,
     ltsp,
     mounts::{Asked, Mounted, Root, detach},
@@ -17,7 +18,9 @@ use crate::{
     target::Writes,
     zram,
 };
-use bootspec::{DeviceName, Exit, Params, Phase, Target, ltsp::Ltsp, manifest::Kind, params::Then};
+use bootspec::{
+    DeviceName, Exit, Params, Phase, Target, layer::Values, ltsp::Ltsp, manifest::Kind, params::Then,
+};
 use std::path::{Path, PathBuf};
 use swarm::{Metainfo, Session, Torrent};
 
@@ -110,6 +113,8 @@ pub struct Boot<'a> {
     pub ltsp: Option<Ltsp>,
     /// Who we are.
     pub net: &'a Net,
+    /// The files for this machine.
+    pub layers: &'a [Layer],
     /// Hears of it.
     pub report: &'a Report,
 }
@@ -124,6 +129,12 @@ impl Boot<'_> {
         report.phase(Phase::Root);
         let (payload, run) = (&image.payload.path, &args.run_dir);
         let kind = root::kind(params.kind, payload).step(Exit::Root)?;
+        let others = args.medium || kind == Kind::Iso || self.ltsp.is_some();
+        if others && !self.layers.is_empty() {
+            report.warn(
+                "this image boots without the files for this machine: files work with filesystem and disk images only",
+            );
+        }
         if args.medium {
             return iso::name(payload, kind, run).step(Exit::Root).map(Handed::Medium);
         }
@@ -142,6 +153,11 @@ impl Boot<'_> {
     /// Mount it as the root, under what is to be written, and make it this machine's own.
     async fn mount(&self, kind: Kind, image: &Fetched, caches: &mut Caches<'_>) -> Result<Handed, Failure> {
         let Boot { args, params, line, net, .. } = *self;
+        if image.writes == Writes::None && !self.layers.is_empty() {
+            let why = "this machine has files, but its root is read-only: remove boottorrent.overlay=none, or the files \
+                       (`boottorrent host set WHO --files none`)";
+            return Err(Failure::new(Exit::Params, why));
+        }
         let (writes, kept) = self.overlay(image, caches).await?;
         let root = Root {
             payload: &image.payload.path,
@@ -164,8 +180,23 @@ impl Boot<'_> {
             hostname: params.hostname.as_ref(),
             networkd: identity::asks_for_networkd(line),
         };
-        let written = identity::write(&identity).inspect_err(|_| detach(&args.root_mnt)).step(Exit::Root)?;
+        let written = identity::write(&identity).and_then(|written| {
+            layers::apply(self.layers, &args.root_mnt, &self.values(&written), self.report)?;
+            Ok(written)
+        });
+        let written = written.inspect_err(|_| detach(&args.root_mnt)).step(Exit::Root)?;
         Ok(Handed::Root(what, Some(written)))
+    }
+
+    /// What templates among the files are filled with.
+    fn values(&self, written: &Written) -> Values {
+        Values {
+            name: written.hostname.clone(),
+            mac: self.net.mac.clone(),
+            ip: self.net.address.map(|a| a.to_string()).unwrap_or_default(),
+            group: self.params.group.clone().unwrap_or_default(),
+            serial: layers::serial(Path::new("/sys")),
+        }
     }
 
     /// Where what is written goes, and the folder for it, unless it is plain RAM. Without zram it is.

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod init;
 pub mod iso;
 pub mod launch;
+pub mod layers;
 pub mod lease;
 pub mod leave;
 pub mod link;

@@ -146,7 +146,7 @@ pub fn pick(metainfo: Metainfo, params: &Params) -> Result<Metainfo, Failure> {
 }
 
 /// How long the server is waited for when the machine could boot without it.
-const SHORT: Duration = Duration::from_secs(20);
+pub const SHORT: Duration = Duration::from_secs(20);
 
 /// The same torrent with the tracker of the server as it is reached now: the one that was kept may have moved.
 pub fn announced(metainfo: Metainfo, server: Option<&Url>) -> Metainfo {
@@ -224,7 +224,10 @@ async fn try_once(client: &reqwest::Client, url: &Url, max: usize) -> anyhow::Re
                     "the server {host} has no image '{image}': see `boottorrent image list` there, and boottorrent.image="
                 )
             }
-            (StatusCode::NOT_FOUND, None) => format!("there is nothing at {url}: check boottorrent.torrent="),
+            (StatusCode::NOT_FOUND, None) if url.path().ends_with(".torrent") => {
+                format!("there is nothing at {url}: check boottorrent.torrent=")
+            }
+            (StatusCode::NOT_FOUND, None) => format!("there is nothing at {url}"),
             _ => format!("the server {host} refuses {url} with {status}"),
         };
         return Ok(Answer::No(what));

@@ -9,7 +9,9 @@ use crate::{
     engine_log,
     fail::{Failure, Step},
     handed::{Boot, Fetched},
-    launch, leave, link,
+    launch,
+    layers::{self, Layer},
+    leave, link,
     locate::{self, MetainfoSource},
     metainfo::{self, Asking},
     mkfs,
@@ -108,6 +110,8 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         Some(metainfo) => Some(metainfo::announced(metainfo, reach.server.as_ref())),
         None => asking.obtain_or(spare.as_ref()).await?,
     };
+    let machine = Machine { params: &params, net: &net, keys: keys.as_ref(), report };
+    let layers = machine.files(&reach, &client, spare.is_some()).await?;
     let how = Fetching { args, params: &params, line: &line, keys, reach: &reach, client: &client, report };
     let fetched = match (wanted, spare) {
         (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
@@ -115,13 +119,48 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         (None, None) => unreachable!("without a spare, there is a torrent or a failure"),
     };
 
-    let boot = Boot { args, params: &params, line: &line, ltsp, net: &net, report };
+    let boot = Boot { args, params: &params, line: &line, ltsp, net: &net, layers: &layers, report };
     let handed = boot.hand_over(&fetched, &mut caches).await?;
     let renewal = handed.tell(&fetched.image, &net, report);
     let then = handed.then(&params);
     let Fetched { torrent, session, .. } = fetched;
     report.phase(Phase::Seed);
     Ok(Booted { params, torrent, session, then, renewal })
+}
+
+/// A machine that is about to boot.
+struct Machine<'a> {
+    params: &'a Params,
+    net: &'a Net,
+    /// Whose signature its files need; none: nobody's.
+    keys: Option<&'a Keys>,
+    report: &'a Report,
+}
+
+impl Machine<'_> {
+    /// The files that the server has for it. A machine that can boot without the server (`spare`) boots without them
+    /// when nobody answers.
+    async fn files(
+        &self,
+        reach: &Reach,
+        client: &reqwest::Client,
+        spare: bool,
+    ) -> Result<Vec<Layer>, Failure> {
+        let Machine { params, net, keys, report } = *self;
+        if params.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let limit = if spare { Some(metainfo::SHORT) } else { params.timeout };
+        let asking =
+            layers::Asking { client, server: reach.server.as_ref(), keys, mac: &net.mac, limit, report };
+        match asking.fetch(&params.files).await {
+            Err(Failure { exit: Exit::Metainfo, error }) if spare => {
+                report.warn(&format!("{error:#}: booting without the files for this machine"));
+                Ok(Vec::new())
+            }
+            files => files,
+        }
+    }
 }
 
 /// What fetching takes, whichever version it is.

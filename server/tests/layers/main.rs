@@ -43,7 +43,7 @@ const AGENT: Storeys = &[
     ("where things are", "beat reach web"),
     ("disks", "destination device disks mkfs mounts superblock target zram"),
     ("store", "store"),
-    ("what is wanted", "metainfo trust"),
+    ("what is wanted", "layers metainfo trust"),
     ("swarm", "booted download leave status stay"),
     ("root", "disk identity iso ltsp root"),
     ("story", "handed launch story"),
