@@ -6,7 +6,7 @@ use crate::{
     catalogue::{Catalogue, ImageChange, entries::EntriesFolder},
     clients::{Client, MachinesFile},
     config::Config,
-    hosts::{self, Bootable, EntryKey, HostChange, HostChanges, Hosts},
+    hosts::{self, Bootable, EntryKey, HostChange, HostChanges, Hosts, files::LayersFolder},
     keys::{CatalogueSigner, Folder},
     wake,
 };
@@ -22,6 +22,8 @@ pub struct Disk {
     pub hosts: hosts::HostsFile,
     /// What can be booted besides images.
     pub entries: EntriesFolder,
+    /// Files for machines, over their images.
+    pub layers: LayersFolder,
     /// The machines, as the server writes them down.
     pub machines: MachinesFile,
 }
@@ -40,6 +42,7 @@ impl Disk {
             catalogue,
             hosts: hosts::HostsFile::at(dir),
             entries: EntriesFolder::at(dir),
+            layers: LayersFolder::at(dir),
             machines: MachinesFile::at(dir),
         }
     }
@@ -73,6 +76,7 @@ impl Disk {
     pub fn change_hosts(&self, changes: &HostChanges) -> Result<Hosts> {
         self.hosts.change(|hosts| {
             let images = self.bootable().map_err(|e| format!("{e:#}"))?;
+            changes.changes.iter().try_for_each(|c| self.check_files(&c.key, &c.change))?;
             changes.apply(hosts, &images)
         })
     }
@@ -82,8 +86,28 @@ impl Disk {
         // With the lock: a version that is to be booted from now on is not removed meanwhile.
         self.hosts.change(|hosts| {
             let images = self.bootable().map_err(|e| format!("{e:#}"))?;
+            self.check_files(key, change)?;
             change.apply(hosts, key, &images)
         })
+    }
+
+    /// Whether the files that an entry is to have are there, and are for it.
+    fn check_files(&self, key: &EntryKey, change: &HostChange) -> Result<(), String> {
+        let files = change.set.files.map(|sum| self.layers.check(sum, key));
+        files.unwrap_or(Ok(())).map_err(|e| format!("{e:#}"))
+    }
+
+    /// Remove files that no entry has any more.
+    pub fn prune_files(&self) -> Result<()> {
+        if self.layers.is_empty() {
+            return Ok(());
+        }
+        // With the lock: none of them is given to anybody meanwhile.
+        self.hosts.change(|hosts| {
+            let used = hosts.entries.values().filter_map(|e| e.files).collect();
+            self.layers.prune(&used).map_err(|e| format!("{e:#}"))
+        })?;
+        Ok(())
     }
 
     /// Forget what was said of a machine or a group.

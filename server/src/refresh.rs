@@ -53,13 +53,16 @@ fn prune(state: &ServerState, told: &mut KnownFaults) {
     // Those that were known before the start have not spoken yet.
     let clients = state.list_clients(now);
     let (disk, keep) = (state.disk(), Retention::of(&state.config()));
-    let remove = move || match disk.prune(&keep, &clients) {
-        Ok(removed) => removed.iter().for_each(|image| {
-            tracing::info!(
-                "image {image} is removed: newer versions are kept (keep-versions in server.toml)"
-            );
-        }),
-        Err(e) => tracing::error!("earlier versions of images are not removed: {e:#}"),
+    let remove = move || {
+        disk.prune_files().unwrap_or_else(|e| tracing::error!("files that no machine has stay: {e:#}"));
+        match disk.prune(&keep, &clients) {
+            Ok(removed) => removed.iter().for_each(|image| {
+                tracing::info!(
+                    "image {image} is removed: newer versions are kept (keep-versions in server.toml)"
+                );
+            }),
+            Err(e) => tracing::error!("earlier versions of images are not removed: {e:#}"),
+        }
     };
     if let Err(e) = std::thread::Builder::new().name("prune".into()).spawn(remove) {
         tracing::error!("earlier versions of images are not removed: starting a thread: {e}");

@@ -3,13 +3,9 @@
 
 mod common;
 
-use common::{Server, World, until};
+use common::{Server, World, local, until};
 use serde_json::{Value, json};
-use std::{
-    fs,
-    io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
-};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 const PC1: &str = "52:54:00:00:00:01";
 
@@ -23,21 +19,6 @@ fn two_images(w: &World) -> Server {
     w.run(&["image", "add", "lab.squashfs"]).good();
     w.run(&["image", "add", "lab.squashfs", "--name", "exam"]).good();
     Server::start(w, &["--no-seed"])
-}
-
-/// A request over the local socket: status and body.
-fn local(w: &World, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = UnixStream::connect(w.path("cat/api.sock")).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 fn script(server: &Server, query: &str) -> String {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent host …`
 
-use super::{backend::Backend, complete};
+use super::{backend::Backend, complete, host_files::give};
 use crate::{
     api::types::HostRow,
     cli::run::print_json,
@@ -12,7 +12,10 @@ use crate::{
 use anyhow::{Result, anyhow, bail};
 use bootspec::{ImageRef, text::clean};
 use clap::{Args, Subcommand};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
@@ -26,6 +29,10 @@ pub enum HostCommand {
         #[arg(required = true, add = complete::hosts())]
         who: Vec<String>,
     },
+    /// List the files that machines or groups get over their image
+    Files(super::host_files::Files),
+    /// Sign the files of machines or groups with a secret key
+    Sign(super::host_files::SignFiles),
     /// Wake machines (wake-on-LAN)
     Wake {
         /// The machines or groups
@@ -62,6 +69,7 @@ Examples:
   boottorrent host set pc1 --param console=ttyS0
   boottorrent host set 'pc[01-30]' pc99 --group room2
   boottorrent host set group:room1 --group floor1    a group in a group
+  boottorrent host set group:room1 --files room1/    files over the image
   boottorrent host set pc1 --once exam          the next boot, and only that one
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
@@ -89,6 +97,9 @@ pub struct Set {
     /// Show no menu
     #[arg(long)]
     no_menu: bool,
+    /// Lay these files over the image, from a folder or a tarball; `none` takes them away
+    #[arg(long, value_name = "DIR|TAR")]
+    files: Option<PathBuf>,
     /// Put machines whose name starts with this in the group
     #[arg(long, value_name = "WORD")]
     prefix: Vec<String>,
@@ -106,11 +117,15 @@ pub struct Set {
 impl HostCommand {
     pub fn run(self, config: &Config) -> Result<()> {
         let backend = match &self {
-            HostCommand::List(_) | HostCommand::Export(_) => Backend::open_to_read(config)?,
+            HostCommand::List(_) | HostCommand::Export(_) | HostCommand::Files(_) | HostCommand::Sign(_) => {
+                Backend::open_to_read(config)?
+            }
             _ => Backend::open(config)?,
         };
         match self {
-            HostCommand::Set(set) => set.run(&backend),
+            HostCommand::Set(set) => set.run(&backend, config),
+            HostCommand::Files(files) => files.run(&backend, config),
+            HostCommand::Sign(sign) => sign.run(&backend, config),
             HostCommand::List(list) => list.run(&backend),
             HostCommand::Import(import) => import.run(&backend),
             HostCommand::Export(export) => export.run(&backend),
@@ -149,7 +164,7 @@ fn wake(backend: &Backend, who: &[String]) -> Result<()> {
 }
 
 impl Set {
-    fn run(self, backend: &Backend) -> Result<()> {
+    fn run(self, backend: &Backend, config: &Config) -> Result<()> {
         let keys = selected(backend, &self.who)?;
         let menu = match (self.menu, self.no_menu) {
             (false, false) => None,
@@ -162,20 +177,28 @@ impl Set {
             once: self.once,
             menu,
             params: self.params,
+            files: None,
             prefix: self.prefix,
             subnet: self.subnet,
         };
-        let change = HostChange { set, unset: self.clear };
-        if change == HostChange::default() {
+        let mut change = HostChange { set, unset: self.clear };
+        let none = self.files.as_deref() == Some(Path::new("none"));
+        change.unset.extend(none.then_some(Field::Files));
+        let given = self.files.filter(|_| !none);
+        if change == HostChange::default() && given.is_none() {
             bail!(
-                "nothing is said of '{}': give --image, --param, --name, --group, --once or another option",
+                "nothing is said of '{}': give --image, --param, --files, --name, --group, --once or another option",
                 self.who.join(" ")
             );
         }
         if let Some(name) = change.set.name.as_ref().filter(|_| keys.len() > 1) {
             bail!("{} machines cannot all be called '{name}': give --name to one of them", keys.len());
         }
-        let rows = backend.change_hosts(&HostChanges::same(&keys, &change))?;
+        let mut changes = HostChanges::same(&keys, &change);
+        if let Some(from) = given {
+            give(&from, &mut changes, config)?;
+        }
+        let rows = backend.change_hosts(&changes)?;
         match (self.json, &rows[..]) {
             (true, [row]) => print_json(row),
             (true, rows) => print_json(&rows),
@@ -197,6 +220,7 @@ fn sentence(row: &HostRow) -> String {
     parts.extend(e.once.as_ref().map(|i| format!("boots {i} the next time")));
     parts.extend(e.menu.map(|m| if m { "with a menu" } else { "without a menu" }.to_owned()));
     parts.extend((!e.params.is_empty()).then(|| format!("with {}", e.params.join(" "))));
+    parts.extend(e.files.map(|sum| format!("with files {}", &sum.to_string()[..8])));
     parts.extend((!e.prefix.is_empty()).then(|| format!("names from {}", e.prefix.join(", "))));
     parts.extend((!e.subnet.is_empty()).then(|| format!("addresses in {}", subnets(e))));
     let said = if parts.is_empty() { "nothing of its own".to_owned() } else { parts.join(", ") };

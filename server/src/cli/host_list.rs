@@ -6,7 +6,7 @@ use crate::{
     api::types::HostRow,
     cli::run::print_json,
     clients::Client,
-    hosts::{EntryKey, Hosts, Name, select},
+    hosts::{EntryKey, HostEntry, Hosts, Name, select},
     table::{Align, layout},
 };
 use anyhow::{Result, anyhow, bail};
@@ -122,6 +122,13 @@ fn render(hosts: &Hosts, all: &Hosts, clients: &[Client]) -> String {
             c.phase().into(),
         ]
     }));
+    // Where nobody has any, there is nothing to see.
+    let (mut head, files) = (head.to_vec(), |e: &HostEntry| if e.files.is_some() { "yes" } else { "-" });
+    if all.entries.values().any(|e| e.files.is_some()) {
+        head.insert(7, ("FILES", Align::Left));
+        let told = hosts.entries.values().map(files).chain(std::iter::repeat("-"));
+        rows.iter_mut().zip(told).for_each(|(row, told)| row.insert(7, told.into()));
+    }
     layout(&head, &rows)
 }
 

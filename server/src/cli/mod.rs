@@ -9,6 +9,7 @@ mod doctor;
 mod entry;
 mod fetch;
 mod host;
+mod host_files;
 mod host_io;
 mod host_list;
 mod image;

@@ -37,7 +37,7 @@ impl ValueEnum for Compress {
 impl ValueEnum for Field {
     fn value_variants<'a>() -> &'a [Field] {
         use Field::*;
-        &[Name, Group, Image, Once, Menu, Params, Prefix, Subnet]
+        &[Name, Group, Image, Once, Menu, Params, Files, Prefix, Subnet]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -48,6 +48,7 @@ impl ValueEnum for Field {
             Field::Once => "once",
             Field::Menu => "menu",
             Field::Params => "params",
+            Field::Files => "files",
             Field::Prefix => "prefix",
             Field::Subnet => "subnet",
         }))

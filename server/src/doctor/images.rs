@@ -163,7 +163,17 @@ pub fn machines(config: &Config) -> Vec<Finding> {
             format!("boottorrent host set {key} --image NAME, or boottorrent host unset {key}"),
         ))
     });
-    let mut found: Vec<Finding> = lost.collect();
+    let layers = Disk::of(config).layers;
+    let without_files = hosts.entries.iter().filter_map(|(key, e)| {
+        let why = layers.check(e.files?, key).err()?;
+        Some(Finding::bad(
+            "machines",
+            format!("{key}: {why:#}"),
+            "its machines do not boot: the agent does not get their files",
+            format!("boottorrent host set {key} --files DIR, or --files none"),
+        ))
+    });
+    let mut found: Vec<Finding> = lost.chain(without_files).collect();
     if found.is_empty() {
         found.push(Finding::good(
             "machines",

@@ -7,8 +7,9 @@ use crate::{
     config::Config,
     import::initrd,
     keys::Folder,
+    operations::Disk,
 };
-use bootspec::{ImageName, trust::Keys};
+use bootspec::{ImageName, layer, trust::Keys};
 
 const REFUSED: &str = "machines whose initrd has a key refuse it (exit code 12)";
 
@@ -56,6 +57,7 @@ pub fn signatures(config: &Config) -> Vec<Finding> {
         }
     };
     let bad: Vec<Finding> = names.iter().filter_map(|name| refused(&catalogue, name, &keys)).collect();
+    found.extend(unsigned_files(config, &keys));
     match bad.is_empty() {
         true => {
             found.push(Finding::good("signatures", format!("{} images are signed by {keys}", names.len())))
@@ -63,6 +65,20 @@ pub fn signatures(config: &Config) -> Vec<Finding> {
         false => found.extend(bad),
     }
     found
+}
+
+/// Files for machines that those with a key refuse.
+fn unsigned_files(config: &Config, keys: &Keys) -> Vec<Finding> {
+    let Disk { hosts, layers, .. } = Disk::of(config);
+    let with_files =
+        hosts.load().unwrap_or_default().entries.into_iter().filter_map(|(key, e)| Some((key, e.files?)));
+    let refused = with_files.filter_map(|(key, sum)| {
+        let signature = layers.signature(sum).ok()?.unwrap_or_default();
+        let why = keys.signed_by(&layers.read(sum).ok()?, &signature).err()?;
+        let (who, cure) = (key.to_string(), format!("boottorrent host sign {key}"));
+        Some(Finding::warning("files", layer::refusal(&why, &who, keys), REFUSED, cure))
+    });
+    refused.collect()
 }
 
 /// Why machines with a key refuse an image.

@@ -37,6 +37,7 @@ pub enum Field {
     Once,
     Menu,
     Params,
+    Files,
     Prefix,
     Subnet,
 }
@@ -57,6 +58,7 @@ impl HostChange {
                 Field::Once => entry.once = None,
                 Field::Menu => entry.menu = None,
                 Field::Params => entry.params.clear(),
+                Field::Files => entry.files = None,
                 Field::Prefix => entry.prefix.clear(),
                 Field::Subnet => entry.subnet.clear(),
             }
@@ -67,6 +69,7 @@ impl HostChange {
         entry.image = set.image.or(entry.image.take());
         entry.once = set.once.or(entry.once.take());
         entry.menu = set.menu.or(entry.menu);
+        entry.files = set.files.or(entry.files);
         entry.params.retain(|p| !set.params.iter().any(|new| param_name(new) == param_name(p)));
         entry.params.extend(set.params);
         if !set.prefix.is_empty() {

@@ -5,7 +5,7 @@ use super::{
     entry::{HostEntry, Hosts},
     key::{EntryKey, Mac, Name},
 };
-use bootspec::{HostName, ImageRef};
+use bootspec::{HostName, ImageRef, Sha256Sum};
 use std::net::IpAddr;
 
 /// Who asks, as far as its boot loader tells.
@@ -41,6 +41,8 @@ pub struct BootChoice {
     /// Kernel parameters: everybody's, then the groups', the nearest last, then the machine's with its name, for the last
     /// one counts.
     pub params: Vec<String>,
+    /// Files over the image, in the order of the parameters.
+    pub files: Vec<Sha256Sum>,
 }
 
 /// Decide. The machine's own entry goes before its group's, that before those of the groups that it is in, and these before
@@ -72,6 +74,8 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
     let of = |e: Option<&HostEntry>| e.map(|e| e.params.clone()).unwrap_or_default();
     let of_groups = groups.iter().rev().flat_map(|e| e.params.clone()).collect();
     let params = [of(everybody), of_groups, hostname(name.as_ref()), of(entry)].concat();
+    let layers = everybody.into_iter().chain(groups.iter().rev().copied()).chain(entry);
+    let files = layers.filter_map(|e| e.files).collect();
     let once = entry.and_then(|e| e.once.clone());
     BootChoice {
         key: own.map(|(k, _)| k.clone()),
@@ -81,6 +85,7 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
         once: once.is_some(),
         image: once.or(image),
         params,
+        files,
     }
 }
 

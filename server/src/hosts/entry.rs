@@ -3,7 +3,7 @@
 
 use super::key::{EntryKey, Name};
 use crate::{catalogue::ImageChange, net::Subnet};
-use bootspec::{ImageName, ImageRef};
+use bootspec::{ImageName, ImageRef, Sha256Sum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -29,6 +29,9 @@ pub struct HostEntry {
     /// More kernel parameters: `NAME=VALUE`, or `NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<String>,
+    /// Files that are laid over the root, by the SHA-256 of the archive that they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Sha256Sum>,
     /// Machines whose name begins so are in the group. Groups only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prefix: Vec<String>,

@@ -8,6 +8,7 @@
 //! | what the admin changes in it | [`change`] |
 //! | and in many at once | [`bulk`] |
 //! | whom a word means that somebody types | [`select`](mod@select) |
+//! | the files that machines get over their image | [`files`] |
 //! | lists of machines in other programs' files | [`lists`] |
 //! | where it is kept: `hosts.toml` in the catalogue's folder | [`store`] |
 //! | what a machine that asks will boot | [`choose`](mod@choose) |
@@ -16,6 +17,7 @@ pub mod bulk;
 pub mod change;
 pub mod choose;
 mod entry;
+pub mod files;
 pub mod key;
 pub mod lists;
 pub mod select;

@@ -13,6 +13,7 @@ use crate::{
     attempts::Stage,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
+    hosts::BootChoice,
     ipxe,
     state::ServerState,
 };
@@ -21,7 +22,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::{params::PREFIX, text::printable};
+use bootspec::{Params, params::PREFIX, text::printable};
 
 pub async fn script(
     state: SharedState,
@@ -74,7 +75,7 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let once =
         proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
-    let append = [&[boot.append.trim().to_owned()][..], &choice.params, &secret].concat();
+    let append = [&[boot.append.trim().to_owned()][..], &choice.params, &files(&choice), &secret].concat();
     let wanted = asked
         .image
         .as_deref()
@@ -107,6 +108,16 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
     let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
     tracing::info!("{mac}{name} ({}, {platform}) asks for {}", ends.remote.ip(), script.file);
     ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+/// The files that the machine's agent lays over its image, and what templates among them need to know.
+fn files(choice: &BootChoice) -> Vec<String> {
+    let params = Params {
+        files: choice.files.clone(),
+        group: choice.group.as_ref().filter(|_| !choice.files.is_empty()).map(ToString::to_string),
+        ..Params::default()
+    };
+    Some(params.render()).filter(|words| !words.is_empty()).into_iter().collect()
 }
 
 /// iPXE, for firmware that fetches over HTTP what others fetch by TFTP.

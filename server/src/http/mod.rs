@@ -11,6 +11,7 @@ mod events;
 mod files;
 mod front;
 pub mod host;
+mod layers;
 pub mod listen;
 pub mod machine;
 pub mod openapi;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
-use super::{api, boot, change, entries, events, files, page, site::Site, track};
+use super::{api, boot, change, entries, events, files, layers, page, site::Site, track};
 use crate::{
     api::types::{Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
@@ -71,6 +71,8 @@ pub const ROUTES: &[Route] = &[
     route!(get "/entries/{name}/{file}", Everybody, "`begun`: `?mac=&secret=`"
         => "the files of an entry that is not an image: `kernel`, `initrd0`…, `efi`; `begun`: a boot for one time is over",
         entries::get),
+    route!(get "/files/{file}", Everybody, "" => "files for machines: `SHA256` as the boot script names it, `SHA256.minisig`; with ranges",
+        layers::get),
     route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
     route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),
     route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing", api::heartbeat),
@@ -182,7 +184,7 @@ pub fn examples() -> Vec<(&'static str, String)> {
             "HostChange",
             text::<HostChange>(json!({
                 "set": {"name": "pc1", "group": "room1", "image": "lab", "once": "memtest", "menu": false,
-                    "params": ["quiet", "x=1"]},
+                    "params": ["quiet", "x=1"], "files": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
                 "unset": ["once"]
             })),
         ),

@@ -165,16 +165,18 @@ impl Signer {
         Ok(self.public.to_box().map_err(|e| anyhow!("writing a public key: {e}"))?.into_string())
     }
 
+    /// Sign bytes: minisign's four lines. `what` they are, `minisign -V` shows of a signature that is good.
+    pub fn sign_bytes(&self, bytes: &[u8], what: &str) -> Result<Vec<u8>> {
+        let by = format!("signature from BootTorrent with key {}", self.id);
+        let signature = minisign::sign(Some(&self.public), &self.key, bytes, Some(what), Some(&by));
+        Ok(signature.map_err(|e| anyhow!("signing {what}: {e}"))?.to_string().into())
+    }
+
     /// Sign a statement.
     pub fn sign(&self, statement: &Statement) -> Result<Evidence> {
         let text = statement.to_string();
-        // What `minisign -V` shows of a signature that is good.
-        let trusted = format!("image {}, {}", statement.name, statement.version);
-        let by = format!("signature from BootTorrent with key {}", self.id);
-        let signature =
-            minisign::sign(Some(&self.public), &self.key, text.as_bytes(), Some(&trusted), Some(&by));
-        let signature = signature.map_err(|e| anyhow!("signing image {}: {e}", statement.name))?;
-        Ok(Evidence { statement: text.into(), signature: signature.to_string().into() })
+        let what = format!("image {}, {}", statement.name, statement.version);
+        Ok(Evidence { signature: self.sign_bytes(text.as_bytes(), &what)?, statement: text.into() })
     }
 }
 

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent host files` and `host sign`, and what `host set --files` does.
+
+use super::{backend::Backend, complete};
+use crate::{
+    config::Config,
+    hosts::{
+        EntryKey, HostChanges,
+        files::{Content, LayersFolder, pack},
+        select,
+    },
+    keys::{AskPassword, CatalogueSigner, Folder, Signer},
+};
+use anyhow::{Context, Result, anyhow, bail};
+use bootspec::{
+    Sha256Sum,
+    text::{clean, count},
+};
+use clap::Args;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A line for each file: mode, owner, size and path. Files named .wh.NAME remove
+NAME from the image; what ends in .bt-template is filled in on the machine.
+
+Examples:
+  boottorrent host files pc1
+  boottorrent host files group:room1 default")]
+pub struct Files {
+    /// The machines or groups
+    #[arg(required = true, add = complete::hosts())]
+    who: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Machines with a public key in their initrd take only signed files. `host set
+--files` signs them if it can use the secret key; this does it later. It lists
+the files first: sign them only if they are yours.
+
+Stock minisign can sign them as well, on a machine without a network:
+  minisign -Sm /var/lib/boottorrent/files/SHA256 -s my.key
+
+Examples:
+  boottorrent host sign pc1
+  boottorrent host sign --all --key /etc/boottorrent/keys/2027.key")]
+pub struct SignFiles {
+    /// The machines or groups
+    #[arg(required_unless_present = "all", add = complete::hosts())]
+    who: Vec<String>,
+    /// All that have files
+    #[arg(long, conflicts_with = "who")]
+    all: bool,
+    /// The secret key [default: see `boottorrent key show`]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// Who has which files, of those that the words mean.
+fn those_with_files(backend: &Backend, who: &[String], all: bool) -> Result<Vec<(EntryKey, Sha256Sum)>> {
+    let hosts = backend.hosts()?;
+    let keys = match all {
+        true => hosts.entries.iter().filter(|(_, e)| e.files.is_some()).map(|(k, _)| k.clone()).collect(),
+        false => select(&hosts, who).map_err(|e| anyhow!(e))?,
+    };
+    let files = |key: EntryKey| match hosts.entries.get(&key).and_then(|e| e.files) {
+        Some(sum) => Ok((key, sum)),
+        None => {
+            bail!("'{key}' has no files of its own: add them with `boottorrent host set {key} --files DIR`")
+        }
+    };
+    keys.into_iter().map(files).collect()
+}
+
+impl Files {
+    pub fn run(self, backend: &Backend, config: &Config) -> Result<()> {
+        let layers = LayersFolder::at(&config.catalogue.dir);
+        for (key, sum) in those_with_files(backend, &self.who, false)? {
+            let signed = if layers.signature(sum)?.is_some() { "signed" } else { "not signed" };
+            println!("{key}: SHA-256 {sum}, {signed}");
+            print!("{}", pack::list(&layers.read(sum)?)?);
+        }
+        Ok(())
+    }
+}
+
+impl SignFiles {
+    pub fn run(self, backend: &Backend, config: &Config) -> Result<()> {
+        let folder = Folder::of(config);
+        let folder = Folder { secret: self.key.or(folder.secret), ..folder };
+        let signer = match folder.hand(AskPassword::Terminal)? {
+            CatalogueSigner::Ready(signer) => signer,
+            CatalogueSigner::Unable(why) => bail!("nothing is signed: {why}"),
+            _ => bail!(
+                "there is no secret key in {}: make one with `boottorrent key generate`",
+                folder.dir.display()
+            ),
+        };
+        let layers = LayersFolder::at(&config.catalogue.dir);
+        for (key, sum) in those_with_files(backend, &self.who, self.all)? {
+            layers.check(sum, &key)?;
+            let layer = layers.read(sum)?;
+            print!("{}", pack::list(&layer)?);
+            layers.sign(sum, &signed(&signer, &key, &layer)?)?;
+            println!("{key}: these files are signed by key {}", signer.id);
+        }
+        Ok(())
+    }
+}
+
+fn signed(signer: &Signer, key: &EntryKey, layer: &[u8]) -> Result<Vec<u8>> {
+    signer.sign_bytes(layer, &format!("files for {key}"))
+}
+
+/// Who signs files that are given now. None: nobody wants signatures.
+fn hand(config: &Config) -> Result<Option<Result<Arc<Signer>, String>>> {
+    Ok(match Folder::of(config).hand(AskPassword::Terminal)? {
+        CatalogueSigner::Ready(signer) => Some(Ok(signer)),
+        CatalogueSigner::Unable(why) => Some(Err(why)),
+        // A site may have only public keys here: the secret one is elsewhere.
+        _ => Folder::of(config).keys()?.ids().next().map(|_| Err("the secret key is not here".into())),
+    })
+}
+
+/// Keep these files for everybody whose entry is going to have them, and put them into the changes.
+pub fn give(from: &Path, changes: &mut HostChanges, config: &Config) -> Result<()> {
+    let content = Content::read(from)?;
+    let notes = content.notes();
+    notes.iter().for_each(|note| eprintln!("note: {}", clean(note, &[])));
+    let (layers, hand) = (LayersFolder::at(&config.catalogue.dir), hand(config)?);
+    for change in &mut changes.changes {
+        let layer = pack::layer(&content, &change.key)?;
+        let signature = match &hand {
+            Some(Ok(signer)) => Some(signed(signer, &change.key, &layer)?),
+            _ => None,
+        };
+        let kept = layers.keep(&layer, signature.as_deref());
+        change.change.set.files = Some(kept.context("keeping the files")?);
+    }
+    println!("{} of {}", count(content.items.len(), "path"), from.display());
+    if let Some(Err(why)) = hand {
+        eprintln!(
+            "note: not signed: {why}; machines with a key in their initrd refuse these files; `boottorrent host sign` signs them later"
+        );
+    }
+    Ok(())
+}
