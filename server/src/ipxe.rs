@@ -61,6 +61,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Whether menus leave it out.
+    fn is_hidden(self) -> bool {
+        matches!(self, Item::Entry((_, BootEntry { hidden: true, .. })))
+    }
+
     /// What the menu shows.
     pub fn title(self) -> String {
         match self {
@@ -105,6 +110,9 @@ pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
             name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
         return Chosen::Told(format!("BootTorrent: no image {name} on {}, {have}", menu.host));
     }
+    // What is hidden is in the menus of machines to which it was assigned.
+    let shown = |item: &Item| !item.is_hidden() || Some(item.name()) == menu.default;
+    let items: Vec<Item> = items.into_iter().filter(shown).collect();
     match items.as_slice() {
         [] => Chosen::Told(format!(
             "BootTorrent: there is no image on {} yet: run `boottorrent image add` there",

@@ -91,6 +91,32 @@ fn added_while_the_server_runs_booted_and_removed() {
     until("it is gone", || Some(()).filter(|()| server.get("/entries/memtest/kernel").status == 404));
 }
 
+#[test]
+fn a_hidden_entry_boots_where_it_was_assigned() {
+    let w = World::new();
+    w.squashfs("lab");
+    w.run(&["image", "add", "lab.squashfs"]).good();
+    w.run(&["entry", "add", "disk", "--title", "This machine", "--local", "--hidden"]).good();
+    let listed = w.run(&["entry", "list"]).good();
+    assert!(listed.ends_with("disk  This machine  no    local disk\n"), "{listed}");
+    let server = Server::start(&w, &["--no-seed"]);
+    let everybody = script(&server, "");
+    assert!(
+        everybody.contains("/images/lab/vmlinuz") && !everybody.contains("choose"),
+        "one image: {everybody}"
+    );
+    w.run(&["entry", "add", "other", "--local"]).good();
+    let menu =
+        until("the menu has the other", || Some(script(&server, "")).filter(|s| s.contains("item other")));
+    assert!(!menu.contains("item disk"), "{menu}");
+    w.run(&["host", "set", PC1, "--image", "disk"]).good();
+    let own = script(&server, &format!("mac={PC1}"));
+    assert!(own.contains("sanboot") && !own.contains("choose"), "{own}");
+    w.run(&["host", "set", PC1, "--menu"]).good();
+    let own = script(&server, &format!("mac={PC1}"));
+    assert!(own.contains("choose --default disk ") && own.contains("item disk This machine"), "{own}");
+}
+
 /// It has no agent that could say that it runs: the script itself says so, with the boot's secret.
 #[test]
 fn an_entry_for_one_time_is_booted_once() {

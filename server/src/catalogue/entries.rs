@@ -38,6 +38,9 @@ pub struct BootEntry {
     /// What the menu shows; none: its name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub title: String,
+    /// Whether menus leave it out: it boots where it was assigned.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
     /// A kernel, or what boots as one (Documentation/arch/x86/boot.rst).
     pub kernel: bool,
     /// How many initrds the kernel has.

@@ -54,6 +54,9 @@ pub struct Add {
     /// The title in the menu [default: the name]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
+    /// Leave the entry out of the menu; `host set --image` and `--once` boot it
+    #[arg(long)]
+    hidden: bool,
     /// A kernel, or a program that boots like a kernel
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
@@ -109,6 +112,7 @@ impl Add {
     fn run(self, folder: &EntriesFolder) -> Result<()> {
         let entry = BootEntry {
             title: self.title.unwrap_or_default(),
+            hidden: self.hidden,
             kernel: self.kernel.is_some(),
             initrds: self.initrds.len(),
             efi: self.efi.is_some(),
@@ -138,8 +142,11 @@ fn list(folder: &EntriesFolder, json: bool) -> Result<()> {
         println!("there are no entries: see `boottorrent entry add --help`");
         return Ok(());
     }
-    let rows = all.iter().map(|(name, entry)| vec![name.to_string(), entry.title.clone(), entry.what()]);
-    let head = ["NAME", "TITLE", "WHAT"].map(|name| (name, Align::Left));
+    let rows = all.iter().map(|(name, entry)| {
+        let menu = if entry.hidden { "no" } else { "yes" };
+        vec![name.to_string(), entry.title.clone(), menu.into(), entry.what()]
+    });
+    let head = ["NAME", "TITLE", "MENU", "WHAT"].map(|name| (name, Align::Left));
     print!("{}", layout(&head, &rows.collect::<Vec<_>>()));
     Ok(())
 }

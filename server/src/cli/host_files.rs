@@ -10,6 +10,7 @@ use crate::{
         select,
     },
     keys::{AskPassword, CatalogueSigner, Folder, Signer},
+    trail,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
@@ -107,6 +108,7 @@ impl SignFiles {
             print!("{}", pack::list(&layer)?);
             layers.sign(sum, &signed(&signer, &key, &layer)?)?;
             println!("{key}: these files are signed by key {}", signer.id);
+            trail::tell(&format!("files {sum} for {key} are signed by key {}", signer.id));
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
         .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
     let one = match (wanted, &images[..]) {
         (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
-        (None, [only]) if entries.is_empty() => Some(only),
+        (None, [only]) if entries.iter().all(|(_, e)| e.hidden) => Some(only),
         (None, _) => None,
     };
     // Only a machine that is what it says counts: nobody takes its small initrd away.
