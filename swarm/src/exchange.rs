@@ -152,6 +152,7 @@ impl Shared {
             }
         }
         drop(guard);
+        self.arrived.notify_one();
         if complete {
             tracing::debug!("complete");
             self.flush();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The server's HTTP as one more source: of what no peer sends.
+//! The server's HTTP as one more source: of what no peer sends, and of what a reader waits for too long.
 
 use crate::{
     http::HttpSource,
@@ -12,7 +12,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 /// No new piece from a peer for so long: HTTP is asked, until one comes again.
 const DRY: Duration = Duration::from_secs(3);
@@ -45,9 +48,13 @@ async fn worker(shared: &Arc<Shared>, http: &HttpSource) {
         let moved = Duration::from_millis(shared.moved.load(Ordering::Relaxed));
         let limit = if shared.state().conns.is_empty() { ALONE } else { DRY };
         let dry = shared.now().saturating_sub(moved) >= limit;
-        let reserved = if dry { shared.state().picker.reserve(shared.now()) } else { None };
+        let reserved = {
+            let (mut state, now) = (shared.state(), shared.now());
+            let urgent = state.picker.overdue(now);
+            urgent.or_else(|| if dry { state.picker.reserve(now) } else { None })
+        };
         let Some(Reserved { piece, here, sent }) = reserved else {
-            sleep(LOOK).await;
+            let _ = timeout(LOOK, shared.wanted_now.notified()).await;
             continue;
         };
         // What is here of it is a hint: if it is wrong, the piece is fetched whole.

@@ -25,6 +25,7 @@
 //! | what is seeded is hashed as it is asked for | `vouch` |
 //! | what a whole payload is, beyond SHA-1 | [`sha256`](mod@sha256) |
 //! | what no peer sends comes over HTTP | [`http`], `fallback` |
+//! | a payload is read before it is complete | [`Demand`], `plan::picker::urgent` |
 //!
 //! Protocol, tracker and local discovery are librqbit's crates; piece order, dealing
 //! and turns are ours, since they are what a flash crowd stands or falls with.
@@ -32,6 +33,7 @@
 mod account;
 mod conn;
 pub mod create;
+mod demand;
 mod discover;
 pub mod drive;
 mod exchange;
@@ -64,6 +66,7 @@ pub mod wire;
 mod write_queue;
 
 pub use create::{CreateOptions, create};
+pub use demand::Demand;
 pub use http::HttpSource;
 pub use magnet::Magnet;
 pub use metainfo::Metainfo;

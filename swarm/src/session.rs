@@ -3,6 +3,7 @@
 
 use crate::{
     account::Account,
+    demand::Demand,
     discover::{self, Search},
     fallback,
     gate::Gate,
@@ -327,6 +328,11 @@ impl Torrent {
     /// The share of this torrent when several are wanted at once.
     pub fn set_weight(&self, weight: u8) {
         self.shared.setup.weight.store(weight.into(), Ordering::Relaxed);
+    }
+
+    /// For who reads the payload before it is complete.
+    pub fn demand(&self) -> Demand {
+        Demand(self.shared.clone())
     }
 
     /// Bytes, rates and peers, now.

@@ -95,6 +95,10 @@ pub(crate) struct Shared {
     began: Instant,
     error: OnceLock<String>,
     pub done: Notify,
+    /// A piece was verified: for a reader who does not wait for all of them.
+    pub arrived: Notify,
+    /// Such a reader waits for another.
+    pub wanted_now: Notify,
     /// A connection has come.
     pub joined: Notify,
     /// Bytes of all pieces that the payload has part in.
@@ -136,6 +140,8 @@ impl Shared {
             began: Instant::now(),
             error: OnceLock::new(),
             done: Notify::new(),
+            arrived: Notify::new(),
+            wanted_now: Notify::new(),
             joined: Notify::new(),
             wanted,
             moved: AtomicU64::new(0),

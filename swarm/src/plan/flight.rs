@@ -78,6 +78,11 @@ impl Flight {
         }
     }
 
+    /// Whether another source may fetch the rest: not of a whole one, which is being verified, nor while it is written to.
+    pub fn can_be_taken(&self) -> bool {
+        self.missing > 0 && self.missing + self.here == self.blocks.len() as u32
+    }
+
     pub fn missing(&self) -> Vec<u32> {
         self.those(|b| b == Block::Missing)
     }

@@ -37,6 +37,11 @@ impl Layout {
         u64::from(piece) * u64::from(self.piece_length)
     }
 
+    /// The piece that has the byte at `at`, which is in the payload.
+    pub fn piece_at(&self, at: u64) -> u32 {
+        (at / u64::from(self.piece_length)) as u32
+    }
+
     /// Bytes of a piece; 0 for one that there is not.
     pub fn len(&self, piece: u32) -> u32 {
         self.size.saturating_sub(self.offset(piece)).min(self.piece_length.into()) as u32

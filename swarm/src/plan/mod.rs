@@ -19,6 +19,7 @@ mod picker;
 mod record;
 mod seats;
 mod slots;
+mod wanted;
 
 pub use bits::Bits;
 pub use blame::{Blame, Sent, Sum};

@@ -11,10 +11,12 @@
 //! simulator run it on a clock of their own.
 
 mod trial;
+mod urgent;
 
 use super::{
     BLOCK, Bits, Layout, Meter, PeerKey,
     flight::{Block, Flight},
+    wanted::Urgent,
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
@@ -126,6 +128,8 @@ pub struct Picker {
     /// Pieces that were wrong, and peers that had part in one: see [`trial`].
     tried: HashSet<u32>,
     suspects: HashSet<PeerKey>,
+    /// Pieces that a reader waits for: see [`urgent`].
+    urgent: Urgent,
     /// How long a piece took, as of late.
     usual: Duration,
     /// What comes from all.
@@ -150,6 +154,7 @@ impl Picker {
             begun: HashMap::new(),
             tried: HashSet::new(),
             suspects: HashSet::new(),
+            urgent: Urgent::default(),
             usual: USUAL,
             meter: Meter::default(),
             pace: (0.0, Duration::ZERO),
@@ -256,6 +261,12 @@ impl Picker {
 
     /// What to ask a peer for now: nothing while it owes enough.
     pub fn pick(&mut self, key: PeerKey, now: Duration) -> Option<Order> {
+        if let Some(piece) = self.urgent_of(key, now) {
+            return self.ask(piece, key, now);
+        }
+        if self.is_waited_for(now) {
+            return None;
+        }
         let peer = self.peers.get_mut(&key)?;
         let ahead = peer.meter.rising(now) * AHEAD.as_secs_f64() / f64::from(BLOCK);
         if peer.choking || peer.asked > (ahead as u32).clamp(*AHEAD_BLOCKS.start(), *AHEAD_BLOCKS.end()) {
@@ -264,23 +275,30 @@ impl Picker {
         let (idle, server) = (peer.asked == 0, peer.server);
         let asked: u32 = self.peers.values().map(|p| p.asked).sum();
         let enough = self.meter.rate(now) * QUEUED.as_secs_f64() / f64::from(BLOCK);
-        let enough = (enough as u32).max(FLIGHTS * self.layout.blocks(0)).max(LEAST);
+        let enough = match self.read_lately(now) {
+            true => self.little(now),
+            false => (enough as u32).max(FLIGHTS * self.layout.blocks(0)).max(LEAST),
+        };
         let slow = self.is_slow(key, now);
         let full = match slow {
             true => self.slow_asked(now) >= SLOW_FLIGHTS * self.layout.blocks(0),
             false => !server && asked >= enough,
         };
-        let piece = if full { None } else { self.unfinished(key).or_else(|| self.rarest(key, slow)) };
-        let order = match piece {
-            Some(piece) => Some(self.give(piece, key, now)),
-            // Only who has nothing else to do takes over.
-            None if idle && !slow => self.slowest(key, now).map(|piece| self.give(piece, key, now)),
-            None => None,
+        let next = |this: &mut Self| {
+            this.unfinished(key).or_else(|| this.soon(key)).or_else(|| this.rarest(key, slow))
         };
-        if let Some(order) = &order {
-            self.peers.get_mut(&key)?.asked += order.blocks.len() as u32;
-        }
-        order
+        let piece = match if full { None } else { next(self) } {
+            // Only who has nothing else to do takes over.
+            None if idle && !slow => self.slowest(key, now)?,
+            piece => piece?,
+        };
+        self.ask(piece, key, now)
+    }
+
+    fn ask(&mut self, piece: u32, key: PeerKey, now: Duration) -> Option<Order> {
+        let order = self.give(piece, key, now);
+        self.peers.get_mut(&key)?.asked += order.blocks.len() as u32;
+        Some(order)
     }
 
     /// A piece that somebody began and left.
@@ -432,13 +450,13 @@ impl Picker {
             let here = self.begun.remove(&piece).unwrap_or_default();
             return Some(Reserved { piece, here, sent: Vec::new() });
         }
-        // Not a whole one, which is being verified, nor one that is being written to.
-        let stalled = |f: &Flight| {
-            f.missing > 0
-                && f.missing + f.here == f.blocks.len() as u32
-                && now.saturating_sub(f.last) >= STALLED
-        };
+        let stalled = |f: &Flight| f.can_be_taken() && now.saturating_sub(f.last) >= STALLED;
         let piece = self.flights.iter().find_map(|(piece, f)| stalled(f).then_some(*piece))?;
+        self.take(piece)
+    }
+
+    /// A flight ends: another source fetches the rest of its piece.
+    fn take(&mut self, piece: u32) -> Option<Reserved> {
         let flight = self.flights.remove(&piece)?;
         for holder in &flight.holders {
             if let Some(peer) = self.peers.get_mut(holder) {
@@ -458,6 +476,7 @@ impl Picker {
             }
         }
         self.tried.remove(&piece);
+        self.urgent.verified(piece);
         self.flying.remove(piece);
         self.have.insert(piece);
     }
@@ -473,6 +492,7 @@ impl Picker {
     /// A piece did not verify, or its source gave up: it is fetched again.
     pub fn failed(&mut self, piece: u32) {
         self.flying.remove(piece);
+        self.urgent.failed(piece);
         if self.flights.remove(&piece).is_some() {
             self.tried.insert(piece);
         }
