@@ -12,7 +12,7 @@ use crate::{
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
     fstab::lines,
-    manifest::MAGIC_BYTES,
+    manifest::{Format, MAGIC_BYTES},
     partition::{Partition, PartitionName, ROOT_X86_64, Superblock, Table},
     units::human_size,
 };
@@ -116,6 +116,13 @@ fn mount_other(
     mounts::overlay_at(&lower, root, &part, &to).inspect_err(|_| mounts::detach(&lower))
 }
 
+/// The filesystems on a payload's partitions.
+pub fn formats(payload: &Path) -> anyhow::Result<Vec<Format>> {
+    let file = File::open(payload).with_context(|| format!("opening {}", payload.display()))?;
+    let (_, seen) = look(&file).context("reading its partition table")?;
+    Ok(seen.into_iter().filter_map(|(_, s)| Some(s?.format)).collect())
+}
+
 fn look(file: &File) -> anyhow::Result<(Table, Vec<Seen>)> {
     let mut read = |at: u64, len: usize| {
         let mut bytes = vec![0; len];
@@ -196,7 +203,6 @@ fn appeared(node: PathBuf) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bootspec::manifest::Format;
 
     fn disk() -> Vec<Seen> {
         let partition = |number, size, kind: &str| Partition {

@@ -9,7 +9,7 @@ use crate::{
     store::Payload,
 };
 use anyhow::Context;
-use bootspec::{Exit, PEER_PORT, Params, units::human_size, units::human_time};
+use bootspec::{Exit, PEER_PORT, Params, Progress, units::human_size, units::human_time};
 use std::{
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
@@ -41,7 +41,19 @@ pub struct Join<'a> {
 impl Join<'_> {
     /// Join the swarm, and return when the payload is complete in `into`.
     pub async fn fetch(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
-        let Join { metainfo, params, patience, reach, client, port, image } = self;
+        let (patience, image) = (self.patience, self.image);
+        let (session, torrent) = self.begin(into, report).await?;
+        if let Err(failure) = wait(&torrent, patience, image, report).await {
+            // Its port is free then, for another try.
+            session.stop();
+            return Err(failure);
+        }
+        Ok((session, torrent))
+    }
+
+    /// Join the swarm: pieces come into `into` from now on.
+    pub async fn begin(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
+        let Join { metainfo, params, reach, client, port, .. } = self;
         let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
         let head = into.head.as_ref().map(Head::try_clone).transpose();
         let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
@@ -94,17 +106,24 @@ impl Join<'_> {
             .await
             .context("joining the swarm")
             .step(Exit::Swarm)?;
-        if let Err(failure) = wait(&torrent, patience, image, report).await {
-            // Its port is free then, for another try.
-            session.stop();
-            return Err(failure);
-        }
         Ok((session, torrent))
     }
 }
 
+/// Nobody has sent anything for so long.
+pub fn nobody_sends(image: &str, still: Duration, progress: &Progress) -> String {
+    format!(
+        "nobody has sent a piece of {image} for {} ({} of {} are here, {} peers): \
+         check that `boottorrent serve` seeds it and that port 6981 is open between machines",
+        human_time(still),
+        human_size(progress.have),
+        human_size(progress.total),
+        progress.peers
+    )
+}
+
 /// Wait for the last piece. Gives up when nothing comes for so long.
-async fn wait(
+pub async fn wait(
     torrent: &Torrent,
     patience: Option<Duration>,
     image: &str,
@@ -126,17 +145,7 @@ async fn wait(
         }
         let still = since.elapsed();
         if patience.is_some_and(|limit| still >= limit) {
-            return Err(Failure::new(
-                Exit::Swarm,
-                format!(
-                    "nobody has sent a piece of {image} for {} ({} of {} are here, {} peers): \
-                     check that `boottorrent serve` seeds it and that port 6981 is open between machines",
-                    human_time(still),
-                    human_size(progress.have),
-                    human_size(progress.total),
-                    progress.peers
-                ),
-            ));
+            return Err(Failure::new(Exit::Swarm, nobody_sends(image, still, &progress)));
         }
         if still >= SAY_STALLED && !said {
             said = true;
@@ -162,14 +171,15 @@ async fn wait(
 
 /// Who has sent wrong pieces: each is said once.
 #[derive(Default)]
-struct Wrong {
+pub struct Wrong {
     banned: Vec<IpAddr>,
     /// It may be this machine itself.
     doubted: bool,
 }
 
 impl Wrong {
-    fn tell(&mut self, torrent: &Torrent, image: &str, report: &Report) {
+    /// Say what has not been said.
+    pub fn tell(&mut self, torrent: &Torrent, image: &str, report: &Report) {
         for host in torrent.banned() {
             if !self.banned.contains(&host) {
                 report.warn(&format!(

@@ -15,16 +15,20 @@ use crate::{
     report::Report,
     root,
     store::{Caches, Payload},
+    stream::Streaming,
     target::Writes,
     zram,
 };
 use bootspec::{
     DeviceName, Exit, Params, Phase, Target, layer::Values, ltsp::Ltsp, manifest::Kind, params::Then,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use swarm::{Metainfo, Session, Torrent};
 
-/// A complete image, and what seeds it.
+/// An image that can be read, and what seeds it.
 pub struct Fetched {
     /// What it is called.
     pub image: String,
@@ -39,7 +43,17 @@ pub struct Fetched {
     /// What seeds it.
     pub session: Session,
     /// What is sent of it.
-    pub torrent: Torrent,
+    pub torrent: Arc<Torrent>,
+    /// It is not complete: this serves what is read of it.
+    pub streaming: Option<Streaming>,
+}
+
+impl Fetched {
+    /// Why it could not be mounted: nobody has sent it, perhaps.
+    pub fn blame(&self, failure: Failure) -> Failure {
+        let end = self.streaming.as_ref().and_then(|s| s.stream.end());
+        end.map_or(failure, |why| Failure::new(Exit::Swarm, why))
+    }
 }
 
 /// To whom the image was handed over.

@@ -22,17 +22,6 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How long nobody must have wanted much, for [`Seed::Idle`].
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Where the kernel is told whom to kill first when memory runs out (proc_pid_oom_score_adj(5)), and: this one.
-const OOM: (&str, &str) = ("/proc/self/oom_score_adj", "1000");
-
-/// The machine runs from the image now, not from this process: when memory runs out, seeding ends before anything else
-/// does. Called before switch_root, since later there is no /proc.
-pub fn expendable(report: &Report) {
-    if let Err(e) = std::fs::write(OOM.0, OOM.1) {
-        report.debug(&format!("writing {}: {e}", OOM.0));
-    }
-}
-
 /// Returns when seeding is over.
 pub async fn seed(booted: Booted, memory: Option<Memory>, report: &Report) {
     let Booted { params, torrent, session, .. } = booted;

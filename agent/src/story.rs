@@ -5,7 +5,8 @@ use crate::{
     args::BootArgs,
     beat,
     booted::Booted,
-    download::Join,
+    download::{self, Join},
+    early::{self, Early},
     engine_log,
     fail::{Failure, Step},
     handed::{Boot, Fetched},
@@ -16,6 +17,7 @@ use crate::{
     metainfo::{self, Asking},
     mkfs,
     net::{self, Net},
+    oom::Oom,
     reach::{Reach, image_name},
     report::Report,
     status, stay,
@@ -25,21 +27,20 @@ use crate::{
 };
 use anyhow::Context;
 use bootspec::{
-    Exit, Params, Phase,
+    Exit, Params, Phase, Target,
     ltsp::Ltsp,
     params::{Log, Remark, Then},
     trust::Keys,
     units::human_size,
 };
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 use swarm::Metainfo;
+use tokio::runtime::{Builder, Runtime};
 
 /// The process that stays: runs the story, tells the launcher how it ended, seeds on.
 pub fn boot_child(args: &BootArgs) -> Exit {
     let report = Report::new(Some(&args.kmsg), Some(&args.run_dir.join("agent.log")));
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starting the runtime");
-    runtime.block_on(async {
+    runtime(args).block_on(async {
         match story(args, &report).await {
             Ok(booted) if booted.then != Then::Boot => {
                 let then = booted.then;
@@ -50,11 +51,18 @@ pub fn boot_child(args: &BootArgs) -> Exit {
             }
             Ok(mut booted) => {
                 report.leave_console();
-                stay::expendable(&report);
+                let streaming = booted.streaming.take();
+                if streaming.is_none() {
+                    Oom::open().first(&report);
+                }
                 let (renewal, memory) = (booted.renewal.take(), stay::Memory::open());
                 launch::hand_over(Exit::Ok);
                 let told = report.clone();
                 let renewing = renewal.map(|r| std::thread::spawn(move || r.run(&told)));
+                if let Some(streaming) = streaming {
+                    streaming.finish().await;
+                    report.phase(Phase::Seed);
+                }
                 stay::seed(booted, memory, &report).await;
                 // The machine needs its address longer than its peers need the image.
                 if let Some(renewing) = renewing {
@@ -70,6 +78,16 @@ pub fn boot_child(args: &BootArgs) -> Exit {
             }
         }
     })
+}
+
+/// With `boottorrent.target=stream`, who mounts waits for pieces: they come on another thread.
+fn runtime(args: &BootArgs) -> Runtime {
+    let line = fs::read_to_string(&args.cmdline_file).unwrap_or_default();
+    let mut runtime = match early::asked(&Params::parse(&line).0) {
+        true => Builder::new_multi_thread(),
+        false => Builder::new_current_thread(),
+    };
+    runtime.worker_threads(1).enable_all().build().expect("starting the runtime")
 }
 
 /// The boot story. Every step says what it does, and fails with its own exit code.
@@ -113,19 +131,22 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let machine = Machine { params: &params, net: &net, keys: keys.as_ref(), report };
     let layers = machine.files(&reach, &client, spare.is_some()).await?;
     let how = Fetching { args, params: &params, line: &line, keys, reach: &reach, client: &client, report };
-    let fetched = match (wanted, spare) {
+    let mut fetched = match (wanted, spare) {
         (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
         (None, Some(spare)) => how.fetch_spare(spare, &mut caches).await?,
         (None, None) => unreachable!("without a spare, there is a torrent or a failure"),
     };
 
     let boot = Boot { args, params: &params, line: &line, ltsp, net: &net, layers: &layers, report };
-    let handed = boot.hand_over(&fetched, &mut caches).await?;
+    let handed = boot.hand_over(&fetched, &mut caches).await.map_err(|failure| fetched.blame(failure))?;
+    if let Some(streaming) = &mut fetched.streaming {
+        streaming.rooted().step(Exit::Root)?;
+    }
+    report.phase(if fetched.streaming.is_some() { Phase::Streaming } else { Phase::Seed });
     let renewal = handed.tell(&fetched.image, &net, report);
     let then = handed.then(&params);
-    let Fetched { torrent, session, .. } = fetched;
-    report.phase(Phase::Seed);
-    Ok(Booted { params, torrent, session, then, renewal })
+    let Fetched { torrent, session, streaming, .. } = fetched;
+    Ok(Booted { params, torrent, session, then, streaming, renewal })
 }
 
 /// A machine that is about to boot.
@@ -238,6 +259,7 @@ impl Fetching<'_> {
         let Ready { target, writes, mut payload } = store::prepare(&order, caches, report).await?;
 
         report.phase(Phase::Download);
+        let size = metainfo.size();
         let swarm = Join {
             metainfo: metainfo.clone(),
             params,
@@ -247,7 +269,19 @@ impl Fetching<'_> {
             port: args.port,
             image: &image,
         };
-        let (session, torrent) = swarm.fetch(&mut payload, report).await?;
+        let (session, torrent) = swarm.begin(&mut payload, report).await?;
+        let torrent = Arc::new(torrent);
+        let early = Early { args, params, torrent: &torrent, size, image: &image, signed, patience, report };
+        let streaming = match target {
+            Target::Stream => early.begin(&mut payload),
+            _ => Ok(None),
+        };
+        let waited = match streaming {
+            Ok(None) => download::wait(&torrent, patience, &image, report).await.map(|()| None),
+            begun => begun,
+        };
+        // Its port is free then, for another try.
+        let streaming = waited.inspect_err(|_| session.stop())?;
         if let Some((keys, vouched)) = vouched {
             if let Err(failure) = vouched.check(&mut payload, &image, keys, report).await {
                 // Nobody gets this from us.
@@ -258,7 +292,7 @@ impl Fetching<'_> {
             caches.remember_signed(&vouched.signed.statement, &vouched.evidence, report);
         }
         payload.finish(&writes).step(Exit::Storage)?;
-        Ok(Fetched { image, metainfo, target, writes, payload, session, torrent })
+        Ok(Fetched { image, metainfo, target, writes, payload, session, torrent, streaming })
     }
 
     /// Who stands for this image; without anybody, it does not boot.

@@ -82,7 +82,7 @@ pub fn choose(
     overlay: &Overlay,
     memory: Memory,
 ) -> anyhow::Result<Plan> {
-    let in_ram = if *target == Target::Ram { size } else { 0 };
+    let in_ram = if target.in_ram() { size } else { 0 };
     let asked = if let Overlay::Sized(bytes) = overlay { *bytes } else { 0 };
     let need = (in_ram + RESERVE).saturating_add(asked);
     if need > memory.available && (in_ram > 0 || asked > 0) {
@@ -107,7 +107,7 @@ pub fn choose(
         );
     }
     let rest = memory.available - in_ram;
-    let tmpfs = if *target == Target::Ram { size + SLACK } else { 0 };
+    let tmpfs = if target.in_ram() { size + SLACK } else { 0 };
     let writes = match overlay {
         Overlay::Ram => Writes::Ram(rest / 2),
         Overlay::Sized(bytes) => Writes::Ram(*bytes),

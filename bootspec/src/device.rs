@@ -66,6 +66,8 @@ impl fmt::Display for DeviceName {
 pub enum Target {
     /// A tmpfs of our own.
     Ram,
+    /// The same, and the root is in use before the image is complete.
+    Stream,
     /// A file on a filesystem that keeps images between boots.
     Cache(DeviceName),
     /// A whole disk, which is overwritten.
@@ -73,7 +75,7 @@ pub enum Target {
 }
 
 /// How a [`Target`] is written.
-pub const TARGET: &str = "ram|LABEL=…|UUID=…|PARTUUID=…|/dev/…|device:DISK";
+pub const TARGET: &str = "ram|stream|LABEL=…|UUID=…|PARTUUID=…|/dev/…|device:DISK";
 
 impl FromStr for Target {
     type Err = String;
@@ -81,6 +83,9 @@ impl FromStr for Target {
     fn from_str(s: &str) -> Result<Self, String> {
         if s == "ram" {
             return Ok(Target::Ram);
+        }
+        if s == "stream" {
+            return Ok(Target::Stream);
         }
         if let Some(disk) = s.strip_prefix("device:") {
             return disk.parse().map(Target::Device);
@@ -93,10 +98,18 @@ impl FromStr for Target {
     }
 }
 
+impl Target {
+    /// Whether the image lies in RAM.
+    pub fn in_ram(&self) -> bool {
+        matches!(self, Target::Ram | Target::Stream)
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Ram => f.write_str("ram"),
+            Target::Stream => f.write_str("stream"),
             Target::Cache(name) => write!(f, "{name}"),
             Target::Device(name) => write!(f, "device:{name}"),
         }
@@ -163,6 +176,7 @@ mod tests {
     fn targets_as_they_are_written() {
         for text in [
             "ram",
+            "stream",
             "LABEL=images",
             "UUID=0b1f-22",
             "PARTUUID=6d1f4c0e-01",

@@ -28,8 +28,10 @@ pub enum Phase {
     Target,
     /// In the swarm, not complete.
     Download,
-    /// Complete and verified; mounting it.
+    /// Complete and verified; mounting it. With `boottorrent.target=stream` before it is complete.
     Root,
+    /// Root mounted, and the image not complete yet (`boottorrent.target=stream`).
+    Streaming,
     /// Root mounted; going on as a seeder. Agents of earlier builds call it `seed`.
     #[serde(rename = "booted", alias = "seed")]
     Seed,
@@ -47,6 +49,7 @@ impl Phase {
             Phase::Target => "target",
             Phase::Download => "download",
             Phase::Root => "root",
+            Phase::Streaming => "streaming",
             Phase::Seed => "booted",
             Phase::Failed => "failed",
         }

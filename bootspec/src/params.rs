@@ -207,9 +207,9 @@ pub static TABLE: &[Spec] = &[
     },
     Spec {
         name: "target",
-        value: device::TARGET,
+        value: "ram|stream|LABEL=…|/dev/…|device:DISK",
         default: "ram",
-        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store; a filesystem that is named keeps images between boots; device:DISK overwrites a disk (disk.md). Of several, as in ram,LABEL=images, the first that has room is taken.",
+        help: "Where the image is kept: ram is a tmpfs of the image's size at /run/boottorrent/store; stream is the same, and the root is in use before the image is complete; a filesystem that is named (LABEL=…, UUID=…, PARTUUID=… or /dev/…) keeps images between boots; device:DISK overwrites a disk (disk.md). Of several, as in ram,LABEL=images, the first that has room is taken.",
         set: |p, v| {
             p.target = targets(v)?;
             Ok(())

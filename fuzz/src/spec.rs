@@ -34,7 +34,7 @@ pub fn cmdline(data: &[u8]) {
     }
     for name in params.target.iter().filter_map(|t| match t {
         Target::Cache(name) | Target::Device(name) => Some(name),
-        Target::Ram => None,
+        Target::Ram | Target::Stream => None,
     }) {
         device(name);
     }

@@ -77,6 +77,15 @@ impl Lab {
         Ok(())
     }
 
+    /// Take the rate away again.
+    pub fn unlimit(&self, host: &Host) -> Result<()> {
+        for (ns, interface) in [(&host.ns, "eth0"), (&self.switch, host.name.as_str())] {
+            let cmd = Cmd::new("tc").args(["qdisc", "del", "dev", interface, "root"]);
+            ns.run(move || cmd.run())?;
+        }
+        Ok(())
+    }
+
     /// From now on nothing passes between this host and others that are isolated too.
     pub fn isolate(&self, host: &Host) -> Result<()> {
         let cmd = Cmd::new("bridge").args(["link", "set", "dev", &host.name, "isolated", "on"]);

@@ -76,7 +76,9 @@ async fn one(
     let Order { args, params, metainfo, image, signed, .. } = *order;
     let plan = target::choose(target, image, metainfo.size(), &params.overlay, memory).step(Exit::Room)?;
     let payload = match target {
-        Target::Ram => ram::prepare(&args.run_dir, plan.tmpfs, metainfo).step(Exit::Storage)?,
+        Target::Ram | Target::Stream => {
+            ram::prepare(&args.run_dir, plan.tmpfs, metainfo).step(Exit::Storage)?
+        }
         Target::Cache(name) => {
             let cache = caches.open(name, PATIENCE).await.step(Exit::Storage)?;
             cache.prepare(metainfo, image, signed, order.online(), report).await?

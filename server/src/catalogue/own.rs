@@ -21,10 +21,11 @@ pub const OWN: &str = "own";
 /// What a command line needs besides, as a parameter of the question for the initrd: `with=NAME,…`.
 pub fn wanted(cmdline: &str) -> String {
     let params = Params::parse(cmdline).0;
-    let kept = params.target.iter().any(|t| *t != Target::Ram) || matches!(params.overlay, Overlay::Kept(_));
+    let kept = params.target.iter().any(|t| !t.in_ram()) || matches!(params.overlay, Overlay::Kept(_));
     let disk = Some("disk").filter(|_| kept || params.mkfs.is_some());
     let vlan = Some("vlan").filter(|_| split(cmdline).iter().any(|(name, _)| name == "vlan"));
-    let words: Vec<&str> = disk.into_iter().chain(vlan).collect();
+    let stream = Some("stream").filter(|_| params.target.contains(&Target::Stream));
+    let words: Vec<&str> = disk.into_iter().chain(vlan).chain(stream).collect();
     format!("with={}", words.join(","))
 }
 

@@ -2,7 +2,7 @@
 //! Sums over all that machines have told. A machine counts its own bytes from
 //! its own start; these only grow, whoever reboots or is forgotten.
 
-use bootspec::{Heartbeat, Phase};
+use bootspec::{Heartbeat, Phase, heartbeat::PhaseStart};
 use serde::{Deserialize, Serialize};
 
 /// Upper bounds of the boot times' classes, in seconds. Above is a class too.
@@ -77,14 +77,22 @@ impl Totals {
 
 /// How long a machine took from its kernel's start until its root was mounted.
 pub fn boot_seconds(h: &Heartbeat) -> f64 {
-    let seeding = h.phases.iter().find(|p| p.phase == Phase::Seed).map_or(h.uptime, |p| p.at);
-    (h.kernel_uptime + seeding).clamp(0.0, LONGEST)
+    let rooted = |p: &&PhaseStart| matches!(p.phase, Phase::Streaming | Phase::Seed);
+    let at = h.phases.iter().find(rooted).map_or(h.uptime, |p| p.at);
+    (h.kernel_uptime + at).clamp(0.0, LONGEST)
+}
+
+/// The same until its image was complete, where the root was mounted before that.
+pub fn complete_seconds(h: &Heartbeat) -> Option<f64> {
+    let at = |phase| h.phases.iter().find(|p| p.phase == phase).map(|p| p.at);
+    at(Phase::Streaming)?;
+    Some((h.kernel_uptime + at(Phase::Seed)?).clamp(0.0, LONGEST))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bootspec::{Progress, heartbeat::PhaseStart};
+    use bootspec::Progress;
 
     fn beat(phase: Phase, uptime: f64, peers: u64) -> Heartbeat {
         let progress = Progress { from_peers: peers, from_server: 1, ..Default::default() };

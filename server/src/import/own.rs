@@ -70,6 +70,8 @@ const DISKS: [&str; 10] = [
 ];
 /// Tagged networks (`vlan=`).
 const TAGGED: [&str; 1] = ["8021q"];
+/// A root that is in use before the image is complete (`boottorrent.target=stream`).
+const STREAM: [&str; 1] = ["fuse"];
 
 /// What must be known of kernel and initrd.
 #[derive(Clone, Copy, Debug)]
@@ -201,7 +203,7 @@ impl Own<'_> {
         (base, more): (&[String], &Files),
         drivers: &[Driver],
     ) -> Result<Index> {
-        let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED)].map(|(name, modules)| {
+        let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED), ("stream", &STREAM)].map(|(name, modules)| {
             (name, modules.iter().filter_map(|m| Driver::of(self.kernel, m)).collect::<Vec<_>>())
         });
         self.read(

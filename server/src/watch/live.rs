@@ -78,7 +78,7 @@ impl From<&Client> for MachineRow {
             server: p.from_server.saturating_add(p.from_http),
             machines: p.from_peers,
             peers: p.peers,
-            boot: (h.phase == Phase::Seed).then(|| totals::boot_seconds(h) as u32),
+            boot: matches!(h.phase, Phase::Streaming | Phase::Seed).then(|| totals::boot_seconds(h) as u32),
             error: h.error.as_deref().map(|e| printable(e, MAX_ERROR)),
             note: c.initrd.and_then(Stage::sentence),
         }

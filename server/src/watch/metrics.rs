@@ -9,8 +9,8 @@ use std::fmt::{Display, Write};
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Phases are always all there: a series that appears only when a machine fails cannot be alerted on well.
-const PHASES: [&str; 9] =
-    ["loader", "network", "metainfo", "target", "download", "root", "booted", "failed", "gone"];
+const PHASES: [&str; 10] =
+    ["loader", "network", "metainfo", "target", "download", "root", "streaming", "booted", "failed", "gone"];
 
 struct Page(String);
 

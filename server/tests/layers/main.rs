@@ -32,21 +32,21 @@ const SWARM: Storeys = &[
     ("decisions", "plan"),
     ("payload", "create files http metainfo sha256 store sums survey"),
     ("what connections need", "conn gate greeting known write_queue"),
-    ("torrent", "account exchange fallback heed landing members torrent trial vouch"),
+    ("torrent", "account demand exchange fallback heed landing members torrent trial vouch"),
     ("peers", "discover peer"),
     ("session", "drive lib magnet session"),
 ];
 
 const AGENT: Storeys = &[
-    ("ground", "dhcp engine_log fail files link modules report"),
+    ("ground", "dhcp engine_log fail files link modules oom report"),
     ("what is given", "args lease locate net second vlan"),
     ("where things are", "beat reach web"),
     ("disks", "destination device disks mkfs mounts superblock target zram"),
     ("store", "store"),
     ("what is wanted", "layers metainfo trust"),
-    ("swarm", "booted download leave status stay"),
+    ("swarm", "booted download leave status stay stream"),
     ("root", "disk identity iso ltsp root"),
-    ("story", "handed launch story"),
+    ("story", "early handed launch story"),
     ("programs", "cli fetch identify init lib main main_tls"),
 ];
 

@@ -7,7 +7,10 @@ use super::{
     style::{Tone, bar, rate},
 };
 use crate::{
-    clients::{Client, totals::boot_seconds},
+    clients::{
+        Client,
+        totals::{boot_seconds, complete_seconds},
+    },
     tui::{
         model::{Dialog, Model, Pick, PickDialog, PickItem, Prompt, TextDialog},
         rows::{self, Line as ImageLine},
@@ -138,8 +141,11 @@ fn machine(c: &Client) -> Vec<Line<'static>> {
     }
     lines.push(fact("rates", format!("{} down, {} up", rate(p.down_rate), rate(p.up_rate))));
     lines.push(fact("bytes", machines::bytes(c)));
-    if h.phase == Phase::Seed {
+    if matches!(h.phase, Phase::Streaming | Phase::Seed) {
         lines.push(fact("booted in", format!("{:.1} s from the kernel's start", boot_seconds(h))));
+    }
+    if let Some(seconds) = complete_seconds(h) {
+        lines.push(fact("complete in", format!("{seconds:.1} s")));
     }
     for (name, value) in [("firmware", &c.platform), ("serial", &c.serial), ("UUID", &c.uuid)] {
         if value.is_some() {

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `boottorrent.target=stream`: the root is in use before the image is complete.
+//!
+//! The payload lies in a tmpfs as with `ram`. Below the loop device that is mounted lies another file, which we serve
+//! ourselves (FUSE): a read of a piece that is not here waits for it, and goes before all others in the swarm. When all is
+//! here, the loop device gets the plain file, and from then on the root depends on no process.
+
+#[cfg(test)]
+mod asked_tests;
+mod change;
+mod file;
+mod guard;
+mod serve;
+mod watch;
+mod wire;
+
+pub use file::Stream;
+pub use watch::{Streaming, Watch};
