@@ -64,11 +64,15 @@ impl Shared {
 
     /// Whoever it was, it is banned, unless this was an accident, or our own memory is in doubt.
     fn convict(&self, state: &mut State, who: IpAddr) {
+        let before = state.record.is_banned(who, self.now());
         if !state.record.wrong(who, self.now()) {
             tracing::debug!("{who} has sent a wrong piece, or our memory has made it wrong");
             return;
         }
-        tracing::debug!("{who} has sent wrong pieces: banned");
+        // Pieces that were verified meanwhile lengthen a ban, and are no other one.
+        if !before {
+            tracing::debug!("{who} has sent wrong pieces: banned");
+        }
         let theirs: Vec<PeerKey> = state.conns.values().filter(|c| c.ip() == who).map(|c| c.key).collect();
         let gone = state.left.iter().filter(|(_, ip)| **ip == who).map(|(key, _)| *key);
         for key in theirs.iter().copied().chain(gone.collect::<Vec<_>>()) {
