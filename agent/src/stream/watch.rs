@@ -27,7 +27,7 @@ const CHANGE: Duration = Duration::from_secs(60);
 pub struct Watch {
     /// What comes.
     pub torrent: Arc<Torrent>,
-    /// How long nothing may come before the root is mounted. Afterwards there is no giving up.
+    /// Give up when nothing has come for this long, until the root is mounted. Afterwards, keep waiting.
     pub patience: Option<Duration>,
     /// The image's name, for people.
     pub image: String,

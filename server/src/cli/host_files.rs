@@ -93,14 +93,7 @@ impl SignFiles {
     pub fn run(self, backend: &Backend, config: &Config) -> Result<()> {
         let folder = Folder::of(config);
         let folder = Folder { secret: self.key.or(folder.secret), ..folder };
-        let signer = match folder.hand(AskPassword::Terminal)? {
-            CatalogueSigner::Ready(signer) => signer,
-            CatalogueSigner::Unable(why) => bail!("nothing is signed: {why}"),
-            _ => bail!(
-                "there is no secret key in {}: make one with `boottorrent key generate`",
-                folder.dir.display()
-            ),
-        };
+        let signer = folder.signer()?;
         let layers = LayersFolder::at(&config.catalogue.dir);
         for (key, sum) in those_with_files(backend, &self.who, self.all)? {
             layers.check(sum, &key)?;

@@ -6,7 +6,7 @@ use crate::{
     catalogue::{Catalogue, signature_name, statement_name},
     config::Config,
     files, interrupt,
-    keys::{AskPassword, CatalogueSigner, Folder},
+    keys::Folder,
 };
 use anyhow::{Result, bail};
 use bootspec::{
@@ -81,14 +81,7 @@ impl Sign {
         interrupt::catch()?;
         let folder = Folder::of(config);
         let folder = Folder { secret: self.key.or(folder.secret), ..folder };
-        let signer = match folder.hand(AskPassword::Terminal)? {
-            CatalogueSigner::Ready(signer) => signer,
-            CatalogueSigner::Unable(why) => bail!("nothing is signed: {why}"),
-            _ => bail!(
-                "there is no secret key in {}: make one with `boottorrent key generate`",
-                folder.dir.display()
-            ),
-        };
+        let signer = folder.signer()?;
         let known = folder.keys()?;
         for name in self.images.chosen(catalogue)? {
             let done = catalogue.sign(&name, &signer, &known)?;

@@ -98,6 +98,18 @@ impl Folder {
             ))),
         }
     }
+
+    /// The key that signs what somebody asks to be signed; a password is asked for. Errors: there is none, or not for us.
+    pub fn signer(&self) -> Result<Arc<Signer>> {
+        match self.hand(AskPassword::Terminal)? {
+            CatalogueSigner::Ready(signer) => Ok(signer),
+            CatalogueSigner::Unable(why) => bail!("nothing is signed: {why}"),
+            _ => bail!(
+                "there is no secret key in {}: make one with `boottorrent key generate`",
+                self.dir.display()
+            ),
+        }
+    }
 }
 
 fn denied(e: &anyhow::Error) -> bool {

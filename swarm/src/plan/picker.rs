@@ -10,6 +10,7 @@
 //! Pure: no I/O, and time is what the caller says, so tests and the flash crowd
 //! simulator run it on a clock of their own.
 
+mod slow;
 mod trial;
 mod urgent;
 
@@ -49,18 +50,9 @@ const USUAL: Duration = Duration::from_millis(300);
 /// Peers that are asked for one piece at a time.
 const HOLDERS: usize = 2;
 
-/// A peer is slow, behind a narrow link perhaps, when a piece takes it so many times as long as the quicker ones.
-const SLOW: f64 = 8.0;
-/// No piece is counted as quicker: what comes in one burst says nothing about the way, and
-/// peers that are only busier than others are not behind a narrow link.
-const BURST: Duration = Duration::from_millis(100);
 /// Pieces that slow peers are asked for at a time, all together: each that one machine has fetched over a
 /// narrow link, its neighbours get from there.
 const SLOW_FLIGHTS: u32 = 2;
-/// How often peers are compared.
-const LOOKED: Duration = Duration::from_millis(250);
-/// Peers whose pace is known, before any of them is called slow.
-const COMPARABLE: usize = 4;
 
 /// Blocks of one piece to ask a peer for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,27 +302,6 @@ impl Picker {
         self.flights.iter().find_map(left)
     }
 
-    fn is_slow(&mut self, key: PeerKey, now: Duration) -> bool {
-        let pace = self.quick_pace(now);
-        self.peers.get(&key).is_some_and(|p| p.is_slow(pace))
-    }
-
-    fn slow_asked(&mut self, now: Duration) -> u32 {
-        let pace = self.quick_pace(now);
-        self.peers.values().filter(|p| p.is_slow(pace)).map(|p| p.asked).sum()
-    }
-
-    /// The lower quartile: half of the peers may be behind the same narrow link. 0: not known yet.
-    fn quick_pace(&mut self, now: Duration) -> f64 {
-        if now.saturating_sub(self.pace.1) >= LOOKED {
-            let known = self.peers.values().filter(|p| !p.server && p.pace > 0.0);
-            let mut all: Vec<f64> = known.map(|p| p.pace).collect();
-            all.sort_by(f64::total_cmp);
-            self.pace = (if all.len() < COMPARABLE { 0.0 } else { all[all.len() / 4] }, now);
-        }
-        self.pace.0
-    }
-
     /// What fewest have. A slow one is not asked for what a quick one has.
     fn rarest(&mut self, key: PeerKey, slow: bool) -> Option<u32> {
         let from = self.rng.random_range(0..self.layout.pieces());
@@ -481,14 +452,6 @@ impl Picker {
         self.have.insert(piece);
     }
 
-    /// A peer alone has sent a piece, in this time.
-    fn timed(&mut self, key: PeerKey, took: Duration, piece: u32) {
-        let len = self.layout.len(piece);
-        let Some(peer) = self.peers.get_mut(&key).filter(|_| len > BLOCK) else { return };
-        let pace = took.max(BURST).as_secs_f64() / f64::from(len - BLOCK);
-        peer.pace = if peer.pace == 0.0 { pace } else { peer.pace * 0.7 + pace * 0.3 };
-    }
-
     /// A piece did not verify, or its source gave up: it is fetched again.
     pub fn failed(&mut self, piece: u32) {
         self.flying.remove(piece);
@@ -496,12 +459,6 @@ impl Picker {
         if self.flights.remove(&piece).is_some() {
             self.tried.insert(piece);
         }
-    }
-}
-
-impl Peer {
-    fn is_slow(&self, quick: f64) -> bool {
-        !self.server && quick > 0.0 && self.pace > quick * SLOW
     }
 }
 
