@@ -2,11 +2,10 @@
 //! `boottorrent status`: the table of machines.
 
 use crate::{
-    clients::{BootRecord, Client, by_need},
+    clients::{BootRecord, Client, Counts, by_need},
     table::{Align, cut, layout, layout_in},
 };
 use bootspec::{
-    Phase,
     text::clean,
     units::{human_rate, human_size, human_time},
 };
@@ -122,20 +121,20 @@ fn row(c: &Client) -> Vec<String> {
 }
 
 fn sum(clients: &[Client]) -> String {
-    let count = |is: &dyn Fn(&Client) -> bool| clients.iter().filter(|c| is(c)).count();
-    let alive = |phase| move |c: &Client| !c.gone && c.heartbeat.phase == phase;
-    let (booted, failed) = (count(&alive(Phase::Seed)), count(&alive(Phase::Failed)));
-    let gone = count(&|c| c.gone);
-    let under_way = clients.len() - booted - failed - gone;
+    let n = Counts::of(clients);
     let total = |f: &dyn Fn(&Client) -> u64| clients.iter().map(f).fold(0, u64::saturating_add);
     let server = total(&|c| c.heartbeat.progress.from_server.saturating_add(c.heartbeat.progress.from_http));
     let peers = total(&|c| c.heartbeat.progress.from_peers);
     let all = server.saturating_add(peers);
     let share = if all == 0 { 0.0 } else { peers as f64 * 100.0 / all as f64 };
     format!(
-        "{} machines: {booted} booted, {under_way} under way, {failed} failed, {gone} gone; \
+        "{} machines: {} booted, {} under way, {} failed, {} gone; \
          {} from the server, {} from other machines ({share:.0} %)",
-        clients.len(),
+        n.all,
+        n.booted,
+        n.under_way,
+        n.failed,
+        n.gone,
         human_size(server),
         human_size(peers)
     )
@@ -162,7 +161,7 @@ fn copies(clients: &[Client]) -> String {
 mod tests {
     use super::*;
     use crate::attempts::Stage;
-    use bootspec::{Heartbeat, Progress};
+    use bootspec::{Heartbeat, Phase, Progress};
 
     /// A server that is not a server of ours may answer anything.
     #[test]

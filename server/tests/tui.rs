@@ -153,8 +153,13 @@ fn a_day_with_keys_only() {
     t.run(&command(&w, ""));
     t.sees("There is no image yet.");
     t.keys(&["a"]);
-    t.sees("Add a file");
+    t.sees("Add which file?");
+    t.text(w.path("").to_str().unwrap());
+    t.keys(&["Enter"]);
+    t.until("the folder", |s| s.contains("lab.squashfs") && s.contains("../"));
     t.text(&image);
+    t.keys(&["Enter"]);
+    t.sees("The image's name");
     t.keys(&["Enter"]);
     t.until("the image", |s| s.contains("> lab    squashfs") && s.contains("published"));
     let hash =
@@ -167,14 +172,15 @@ fn a_day_with_keys_only() {
     beat(&server, "52:54:00:00:00:01", "seed", 100, &hash);
     t.sees("booted  ██████████ 100 %");
     t.keys(&["a"]);
-    t.sees("Which image for 52:54:00:00:00:01?");
+    t.sees("Which image for pc[31m1?");
     t.text("la");
     t.keys(&["Enter"]);
-    t.sees("52:54:00:00:00:01 boots 'lab' the next time");
+    t.sees("pc[31m1 boots 'lab' the next time (z takes it back)");
     t.keys(&["o"]);
-    t.sees("Which image for 52:54:00:00:00:01, once?");
+    t.sees("Which image for pc[31m1, once?");
     t.keys(&["Enter"]);
-    t.sees("52:54:00:00:00:01 boots 'lab' the next time, and only then");
+    t.sees("pc[31m1 boots 'lab' the next time, and only then");
+    edited(&w, &t);
     t.keys(&["Enter"]);
     t.sees("booted in");
     t.sees("    0.40 image [31mlab: 100 bytes");
@@ -183,7 +189,8 @@ fn a_day_with_keys_only() {
 
     // A larger terminal, a smaller one, and one that is almost nothing.
     t.resize(200, 60);
-    t.until("more columns", |s| s.contains("FROM MACHINES") && s.contains("ADDRESS"));
+    t.until("more columns", |s| s.contains("FROM MACHINES") && s.contains("booted in"));
+    t.until("the log beside them", |s| s.contains("0.40 image [31mlab: 100 bytes"));
     t.resize(20, 5);
     t.resize(80, 24);
     t.until("as before", |s| s.contains("FROM SERVER") && s.contains("q quit"));
@@ -192,6 +199,8 @@ fn a_day_with_keys_only() {
     assert!(t.screen().contains("machines received 3.00 MiB (100 % from each other)"), "{}", t.screen());
 
     t.keys(&["1", "d"]);
+    t.sees("The default is none now.");
+    t.keys(&["y"]);
     t.sees("published, default");
     t.keys(&["r", "C-u"]);
     t.text("exam");
@@ -210,6 +219,49 @@ fn a_day_with_keys_only() {
     t.sees("systemctl start boottorrent-server");
     t.keys(&["q"]);
     t.sees("left 0\nas found");
+}
+
+/// What was said of the machine, as the commands tell it.
+fn said(w: &World) -> Value {
+    let out = w.run(&["host", "list", "--json"]);
+    serde_json::from_str(&out.out).unwrap()
+}
+
+/// A name and a group, the second taken back; a mark, by the mouse.
+fn edited(w: &World, t: &Tmux) {
+    t.keys(&["e"]);
+    t.sees("Change what of pc[31m1?");
+    t.text("name");
+    t.keys(&["Enter"]);
+    t.sees("Its host name too");
+    t.text("pc-01");
+    t.keys(&["Enter"]);
+    t.sees("pc[31m1 is 'pc-01' now");
+    t.sees("> pc-01 ");
+    t.keys(&["e"]);
+    t.text("group");
+    t.keys(&["Enter"]);
+    t.sees("no group");
+    t.text("room1");
+    t.keys(&["Enter"]);
+    t.sees("pc-01 is in group 'room1' now");
+    assert!(said(w).to_string().contains("\"group\":\"room1\""), "{}", said(w));
+    t.keys(&["z"]);
+    t.sees("taken back: pc-01 is in group 'room1' now");
+    let rest = said(w).to_string();
+    assert!(!rest.contains("room1") && rest.contains("pc-01") && rest.contains("\"once\":\"lab\""), "{rest}");
+    // The right button on the first row, as xterm sends it (SGR, 1-based).
+    t.text("\u{1b}[<2;5;3M\u{1b}[<2;5;3m");
+    t.sees("1 machine is marked");
+    t.sees(">*pc-01");
+    t.keys(&["Escape"]);
+    t.until("no mark", |s| !s.contains("marked"));
+    // As it was for what follows.
+    t.keys(&["e"]);
+    t.text("name");
+    t.keys(&["Enter", "C-u", "Enter"]);
+    t.sees("pc-01 has no name of its own any more");
+    t.sees("> pc[31m1");
 }
 
 /// Killed, hung up, interrupted: the terminal is as it was, and so is what stood on it.

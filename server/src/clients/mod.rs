@@ -13,7 +13,7 @@ pub mod totals;
 pub use boots::BootRecord;
 pub use bounds::GONE_AFTER;
 pub use client::{BootLoaderReport, Client, MachineProof, News, Refused};
-pub use order::{by_need, name};
+pub use order::{Counts, by_need, name, natural};
 pub use saved::{MachinesFile, SavedMachines};
 
 use bounds::{MAX_MACHINES, MAX_WORD, clean};

@@ -29,8 +29,40 @@ fn rank(c: &Client) -> u8 {
     }
 }
 
-/// pc2 before pc10: digits count as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
+/// How many machines are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub all: usize,
+    /// Those that run their image.
+    pub booted: usize,
+    /// Those that boot.
+    pub under_way: usize,
+    /// Those that said why they cannot.
+    pub failed: usize,
+    /// Those that are silent.
+    pub gone: usize,
+}
+
+impl Counts {
+    /// Count them.
+    pub fn of(machines: &[Client]) -> Counts {
+        let mut n = Counts { all: machines.len(), ..Counts::default() };
+        for c in machines {
+            let state = match c.phase() {
+                "gone" => &mut n.gone,
+                "failed" => &mut n.failed,
+                "booted" => &mut n.booted,
+                _ => &mut n.under_way,
+            };
+            *state += 1;
+        }
+        n
+    }
+}
+
+/// In the order that people expect: pc2 before pc10: digits count as numbers.
+pub fn natural(a: &str, b: &str) -> Ordering {
     let parts = |s: &str| -> Vec<(u64, String)> {
         let mut out = vec![(0u64, String::new())];
         for c in s.chars() {

@@ -42,27 +42,59 @@ pub enum Field {
     Subnet,
 }
 
+impl Field {
+    const ALL: [Field; 9] = [
+        Field::Name,
+        Field::Group,
+        Field::Image,
+        Field::Once,
+        Field::Menu,
+        Field::Params,
+        Field::Files,
+        Field::Prefix,
+        Field::Subnet,
+    ];
+
+    fn clear(self, entry: &mut HostEntry) {
+        match self {
+            Field::Name => entry.name = None,
+            Field::Group => entry.group = None,
+            Field::Image => entry.image = None,
+            Field::Once => entry.once = None,
+            Field::Menu => entry.menu = None,
+            Field::Params => entry.params.clear(),
+            Field::Files => entry.files = None,
+            Field::Prefix => entry.prefix.clear(),
+            Field::Subnet => entry.subnet.clear(),
+        }
+    }
+
+    /// Whether an entry says something of it.
+    fn is_in(self, entry: &HostEntry) -> bool {
+        let mut without = entry.clone();
+        self.clear(&mut without);
+        without != *entry
+    }
+}
+
 /// What there is to boot: images and entries, each with its versions if it has any.
 pub type Bootable = BTreeMap<ImageName, Vec<u32>>;
 
 impl HostChange {
+    /// The change that makes an entry as it is `now`, in the fields that this one touches.
+    pub fn opposite(&self, now: &HostEntry) -> HostChange {
+        let touches = |f: &Field| self.unset.contains(f) || f.is_in(&self.set);
+        let (touched, others): (Vec<Field>, Vec<Field>) = Field::ALL.into_iter().partition(touches);
+        let mut set = now.clone();
+        others.into_iter().for_each(|field| field.clear(&mut set));
+        HostChange { set, unset: touched }
+    }
+
     /// Do it. `images`: those that there are. Errors: one sentence, and nothing was changed.
     pub fn apply(&self, hosts: &mut Hosts, key: &EntryKey, images: &Bootable) -> Result<(), String> {
         self.check(hosts, key, images)?;
         let entry = hosts.entries.entry(key.clone()).or_default();
-        for field in &self.unset {
-            match field {
-                Field::Name => entry.name = None,
-                Field::Group => entry.group = None,
-                Field::Image => entry.image = None,
-                Field::Once => entry.once = None,
-                Field::Menu => entry.menu = None,
-                Field::Params => entry.params.clear(),
-                Field::Files => entry.files = None,
-                Field::Prefix => entry.prefix.clear(),
-                Field::Subnet => entry.subnet.clear(),
-            }
-        }
+        self.unset.iter().for_each(|field| field.clear(entry));
         let set = self.set.clone();
         entry.name = set.name.or(entry.name.take());
         entry.group = set.group.or(entry.group.take());

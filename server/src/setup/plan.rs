@@ -139,7 +139,24 @@ impl SetupPlan {
     }
 }
 
+impl SetupPlan {
+    /// Whether all of it is on the disk, as it would be written.
+    pub fn is_written(&self) -> bool {
+        self.items.iter().all(PlannedFile::is_written)
+    }
+}
+
 impl PlannedFile {
+    fn is_written(&self) -> bool {
+        match &self.content {
+            Content::Folder => self.path.is_dir(),
+            Content::Link(to) => fs::read_link(&self.path).is_ok_and(|there| there == *to),
+            Content::Text(_) | Content::Copy(_) => {
+                self.bytes().is_ok_and(|bytes| fs::read(&self.path).is_ok_and(|there| there == bytes))
+            }
+        }
+    }
+
     /// The file's bytes; of a link, where it leads.
     pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
         match &self.content {

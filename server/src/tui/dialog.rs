@@ -2,23 +2,16 @@
 //! What is in front of the views: a line that is typed, a list to choose from, a text to read. No I/O.
 
 use super::{
+    change, edit,
     effect::{Effect, Errand},
-    model::{Cursor, Dialog, Model, Pick, PickDialog, PickItem, Prompt, TextDialog},
+    files::HERE,
+    model::{Dialog, Model, Pick, PickDialog, Prompt, TextDialog},
     rows,
 };
 use crate::{fetch::request::FetchRequest, setup::plan::parse_range};
 use bootspec::ImageName;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
-pub(super) fn ask(model: &mut Model, ask: Prompt) {
-    model.dialog = Some(Dialog::Input { ask, text: String::new() });
-}
-
-pub(super) fn pick(model: &mut Model, pick: Pick, items: Vec<PickItem>) {
-    let mut cursor = Cursor::default();
-    cursor.settle(&items.iter().map(|i| i.key.clone()).collect::<Vec<_>>());
-    model.dialog = Some(Dialog::Pick(PickDialog { pick, items, filter: String::new(), cursor }));
-}
+use std::path::Path;
 
 pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec<Effect> {
     match dialog {
@@ -39,7 +32,7 @@ pub(super) fn in_dialog(model: &mut Model, dialog: Dialog, key: KeyEvent) -> Vec
 
 fn in_text(model: &mut Model, text: TextDialog, key: KeyEvent) -> Vec<Effect> {
     let TextDialog { title, lines, scroll, yes } = text;
-    let page = usize::from(model.height.saturating_sub(8).max(1));
+    let page = model.page().unsigned_abs();
     let scroll = match (key.code, yes) {
         (KeyCode::Char('y' | 'Y'), Some(effect)) => return vec![effect],
         (KeyCode::Down | KeyCode::Char('j'), yes) => (scroll + 1, yes),
@@ -57,10 +50,16 @@ fn in_text(model: &mut Model, text: TextDialog, key: KeyEvent) -> Vec<Effect> {
 fn in_pick(model: &mut Model, list: PickDialog, key: KeyEvent) -> Vec<Effect> {
     let PickDialog { pick, items, mut filter, mut cursor } = list;
     let keys = |filter: &str| rows::items(&items, filter).iter().map(|i| i.key.clone()).collect::<Vec<_>>();
-    let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
+    let page = model.page();
     match key.code {
         KeyCode::Esc => return Vec::new(),
-        KeyCode::Enter => return cursor.key.map_or_else(Vec::new, |key| picked(model, pick, key)),
+        KeyCode::Enter => {
+            let key = if is_path(&pick, &filter) { None } else { cursor.key };
+            return match key.or_else(|| free(&pick, filter)) {
+                Some(key) => picked(model, pick, key),
+                None => Vec::new(),
+            };
+        }
         KeyCode::Down => cursor.step(1, &keys(&filter)),
         KeyCode::Up => cursor.step(-1, &keys(&filter)),
         KeyCode::PageDown => cursor.step(page, &keys(&filter)),
@@ -75,62 +74,103 @@ fn in_pick(model: &mut Model, list: PickDialog, key: KeyEvent) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Whether what is typed is no filter, but a path.
+fn is_path(pick: &Pick, typed: &str) -> bool {
+    matches!(pick, Pick::File(_)) && typed.starts_with('/')
+}
+
+/// What is typed, where more can be had than what is in the list.
+fn free(pick: &Pick, typed: String) -> Option<String> {
+    let free = is_path(pick, &typed) || matches!(pick, Pick::Group(_));
+    Some(typed.trim().to_owned()).filter(|word| free && !word.is_empty())
+}
+
 fn picked(model: &mut Model, pick: Pick, key: String) -> Vec<Effect> {
     match pick {
         Pick::Source => {
             model.say(format!("asking the server to fetch {key}"));
-            vec![Effect::Fetch(Box::new(FetchRequest { what: key, ..Default::default() }))]
+            return vec![Effect::Fetch(Box::new(FetchRequest { what: key, ..Default::default() }))];
         }
-        Pick::Image(machine) => vec![Effect::Assign(machine, key)],
-        Pick::Once(machine) => vec![Effect::Once(machine, key)],
+        Pick::File(folder) => return opened(model, &folder, &key),
+        Pick::Image(targets) => return change::assigned(model, &targets, &key, false),
+        Pick::Once(targets) => return change::assigned(model, &targets, &key, true),
+        Pick::Group(targets) => return edit::grouped(model, &targets, &key),
+        Pick::Menu(targets) => return edit::with_menu(model, &targets, &key),
+        Pick::Edit(targets) => edit::picked(model, targets, &key),
+        Pick::EditImage(name) => edit::picked_of_image(model, name, &key),
         Pick::Interface => {
             model.setup.options.interfaces = vec![key];
-            model.setup.look()
+            return model.setup.look();
         }
     }
+    Vec::new()
+}
+
+/// A file was chosen, or a folder opened.
+fn opened(model: &mut Model, folder: &Path, key: &str) -> Vec<Effect> {
+    if key == HERE {
+        model.ask(Prompt::Add(folder.to_owned()));
+        return Vec::new();
+    }
+    // An absolute path takes the folder's place.
+    let path = folder.join(key);
+    change::pick_file(model, path)
+}
+
+/// What `boottorrent image add` is given.
+fn add(path: &Path, name: &str) -> Vec<String> {
+    let mut args = vec!["image".to_owned(), "add".to_owned()];
+    if !name.is_empty() {
+        args.push(format!("--name={name}"));
+    }
+    // A file whose name begins with a dash is still a file.
+    args.extend(["--".to_owned(), path.display().to_string()]);
+    args
 }
 
 fn entered(model: &mut Model, ask: Prompt, text: String) -> Vec<Effect> {
     let word = text.trim().to_owned();
-    if word.is_empty() {
+    let may_be_empty =
+        matches!(ask, Prompt::Add(_) | Prompt::Append(_) | Prompt::Name(_) | Prompt::Params(_));
+    if word.is_empty() && !may_be_empty {
         return Vec::new();
     }
-    match ask {
-        Prompt::Add if model.running.is_some() => {
-            model.complain("one file is being added already: wait for its end");
-            Vec::new()
-        }
-        Prompt::Add => {
-            model.running = Some(format!("adding {word}"));
-            // A file whose name begins with a dash is still a file.
-            vec![Effect::Run(Errand::Add, ["image", "add", "--", &word].map(String::from).to_vec())]
-        }
+    let done = match &ask {
+        Prompt::Add(path) => added(model, path, &word),
         Prompt::Fetch => {
             model.say(format!("asking the server to fetch {word}"));
-            vec![Effect::Fetch(Box::new(FetchRequest { what: word, ..Default::default() }))]
+            Ok(vec![Effect::Fetch(Box::new(FetchRequest { what: word, ..Default::default() }))])
         }
-        Prompt::Rename(old) => match word.parse::<ImageName>() {
-            Ok(new) if new.as_str() == old => Vec::new(),
-            Ok(new) => vec![Effect::Rename(old, new)],
-            Err(e) => {
-                model.complain(e.to_string());
-                model.dialog = Some(Dialog::Input { ask: Prompt::Rename(old), text });
-                Vec::new()
-            }
-        },
-        Prompt::Range => match parse_range(&word) {
-            Ok(range) => {
-                let options = &mut model.setup.options;
-                (options.authoritative, options.ranges) = (true, vec![range]);
-                model.setup.look()
-            }
-            Err(why) => {
-                model.complain(why);
-                model.dialog = Some(Dialog::Input { ask, text });
-                Vec::new()
-            }
-        },
+        Prompt::Rename(name) | Prompt::Priority(name) | Prompt::Append(name) => {
+            edit::entered_of_image(model, name, &ask, &word).map(|effect| effect.into_iter().collect())
+        }
+        Prompt::Name(targets) | Prompt::Params(targets) => {
+            edit::entered(model, targets, &ask, &word).map(|effect| vec![effect])
+        }
+        Prompt::Range => parse_range(&word).map(|range| {
+            let options = &mut model.setup.options;
+            (options.authoritative, options.ranges) = (true, vec![range]);
+            model.setup.look()
+        }),
+    };
+    done.unwrap_or_else(|why| {
+        // It can still be mended.
+        model.complain(why);
+        model.ask_with(ask, text);
+        Vec::new()
+    })
+}
+
+fn added(model: &mut Model, path: &Path, name: &str) -> Result<Vec<Effect>, String> {
+    if model.running.is_some() {
+        model.complain("one file is being added already: wait for its end");
+        return Ok(Vec::new());
     }
+    if !name.is_empty() {
+        name.parse::<ImageName>().map_err(|e| e.to_string())?;
+    }
+    model.running = Some(format!("adding {}", path.display()));
+    Ok(vec![Effect::Run(Errand::Add, add(path, name))])
 }
 
 /// A key changes a line that is typed. Whether it did.

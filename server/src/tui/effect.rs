@@ -1,8 +1,38 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Work that a change of the model asks for, and how it ended.
 
-use crate::{fetch::request::FetchRequest, setup::plan::SetupOptions};
+use crate::{
+    catalogue::ImageChange, fetch::request::FetchRequest, hosts::HostChanges, setup::plan::SetupOptions,
+};
 use bootspec::ImageName;
+use std::path::PathBuf;
+
+/// A change that can be taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Of machines, groups or the default.
+    Hosts(HostChanges),
+    /// Of an image.
+    Image(ImageName, ImageChange),
+}
+
+/// What takes a change back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undo {
+    /// The opposite change.
+    pub change: Change,
+    /// What was done, for people.
+    pub of: String,
+}
+
+/// The server has changed something.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Done {
+    /// What, in a sentence.
+    pub said: String,
+    /// What takes it back.
+    pub undo: Option<Box<Undo>>,
+}
 
 /// Work to be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,18 +43,12 @@ pub enum Effect {
     Cancel(u64),
     /// Have it remove an image, used or not.
     Remove(String),
-    /// Have it rename one.
-    Rename(String, ImageName),
-    /// Have it make one the default.
-    Default(String),
-    /// Say of a machine or a group which image it boots.
-    Assign(String, String),
-    /// Say which image a machine boots the next time only.
-    Once(String, String),
-    /// Say nothing of it any more.
-    Unassign(String),
-    /// Wake a machine.
-    Wake(String),
+    /// Have it change something; what is said of it afterwards; and what takes it back.
+    Change(Box<Change>, String, Option<Box<Undo>>),
+    /// Wake machines, by MAC address.
+    Wake(Vec<String>),
+    /// Look into a folder, or whether there is such a file.
+    Files(PathBuf),
     /// Ask what this machine said last.
     Log(String),
     /// Read the catalogue of sources.

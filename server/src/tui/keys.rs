@@ -37,6 +37,20 @@ pub enum KeyAction {
     Fetch,
     /// Fetch from a URL.
     FetchUrl,
+    /// Mark this row, or no longer.
+    Mark,
+    /// Mark all rows that are shown; if they are, none.
+    MarkAll,
+    /// Sort by something else.
+    Sort,
+    /// The last row first, or the first again.
+    Reverse,
+    /// Take back the last change.
+    Undo,
+    /// Change something of machines.
+    EditMachine,
+    /// Change something of this image.
+    EditImage,
     /// Let machines boot this image when nobody says otherwise.
     Default,
     /// Give this image another name.
@@ -93,7 +107,8 @@ pub const BINDINGS: &[Binding] = &[
     ),
     bind(Some(Images), KeyCode::Char('a'), Add, "add", "make one of a file on this server: image add"),
     bind(Some(Images), KeyCode::Char('d'), Default, "default", "the default: image set NAME --default"),
-    bind(Some(Images), KeyCode::Char('r'), Rename, "rename", "another name: image set NAME --rename"),
+    bind(Some(Images), KeyCode::Char('e'), EditImage, "edit", "name, priority, kernel parameters: image set"),
+    bind(Some(Images), KeyCode::Char('r'), Rename, "", "another name: image set NAME --rename"),
     bind(Some(Images), KeyCode::Char('x'), Remove, "remove", "remove it, cancel a fetch: image remove"),
     bind(Some(Images), KeyCode::Delete, Remove, "", ""),
     bind(Some(Images), KeyCode::Char('t'), Retry, "", "try a fetch again that has failed"),
@@ -102,9 +117,10 @@ pub const BINDINGS: &[Binding] = &[
         Some(Machines),
         KeyCode::Char('a'),
         Assign,
-        "assign image",
+        "assign",
         "which image it boots: host set MAC --image NAME",
     ),
+    bind(Some(Machines), KeyCode::Char('o'), Once, "", "which image it boots once: host set MAC --once NAME"),
     bind(
         Some(Machines),
         KeyCode::Char('A'),
@@ -112,17 +128,31 @@ pub const BINDINGS: &[Binding] = &[
         "",
         "which image its group boots: host set group:…",
     ),
-    bind(Some(Machines), KeyCode::Char('o'), Once, "", "which image it boots once: host set MAC --once NAME"),
+    bind(Some(Machines), KeyCode::Char('x'), Unassign, "", "it boots what its group or the default says"),
     bind(
         Some(Machines),
-        KeyCode::Char('x'),
-        Unassign,
-        "unassign",
-        "it boots what its group or the default says",
+        KeyCode::Char('e'),
+        EditMachine,
+        "edit",
+        "name, group, kernel parameters, menu: host set",
     ),
     bind(Some(Machines), KeyCode::Char('w'), Wake, "wake", "switch it on: host wake"),
+    bind(
+        Some(Machines),
+        KeyCode::Char(' '),
+        Mark,
+        "mark",
+        "mark it: what is done counts for all that are marked",
+    ),
+    bind(Some(Machines), KeyCode::Char('*'), MarkAll, "", "mark all that are shown, or none"),
     bind(Some(Machines), KeyCode::Enter, Details, "details", "all about this machine"),
     bind(Some(Images), KeyCode::Enter, Details, "", "all about this image"),
+    bind(Some(Images), KeyCode::Char('s'), Sort, "", "sort: by name, size, machines, bytes sent"),
+    bind(Some(Machines), KeyCode::Char('s'), Sort, "", "sort: by need, name, image, group, progress, rate"),
+    bind(Some(Images), KeyCode::Char('S'), Reverse, "", "the last row first"),
+    bind(Some(Machines), KeyCode::Char('S'), Reverse, "", "the last row first"),
+    bind(Some(Images), KeyCode::Char('z'), Undo, "", "take back the last change"),
+    bind(Some(Machines), KeyCode::Char('z'), Undo, "", "take back the last change"),
     bind(Some(Setup), KeyCode::Char('i'), Interface, "interface", "the network to serve: setup --interface"),
     bind(Some(Setup), KeyCode::Char('m'), Mode, "proxy/authoritative", "who gives addresses: setup --mode"),
     bind(Some(Setup), KeyCode::Char('w'), Write, "write", "write it: setup --write"),
@@ -144,13 +174,12 @@ pub const BINDINGS: &[Binding] = &[
     bind(None, KeyCode::Up, Step(-1), "", "up"),
     bind(None, KeyCode::Char('k'), Step(-1), "", ""),
     bind(None, KeyCode::PageDown, Page(1), "", "a page down"),
-    bind(None, KeyCode::Char(' '), Page(1), "", ""),
     bind(None, KeyCode::PageUp, Page(-1), "", "a page up"),
     bind(None, KeyCode::Home, First, "", "the first row"),
     bind(None, KeyCode::Char('g'), First, "", ""),
     bind(None, KeyCode::End, Last, "", "the last row"),
     bind(None, KeyCode::Char('G'), Last, "", ""),
-    bind(None, KeyCode::Esc, Clear, "", "all rows again"),
+    bind(None, KeyCode::Esc, Clear, "", "all rows again; then no marks"),
 ];
 
 const fn bind(
@@ -190,6 +219,10 @@ pub fn help() -> Vec<String> {
             lines.push(format!("  {:<16} {}", keys.join(" "), binding.help));
         }
     }
+    lines.push("The mouse:".into());
+    lines.push(format!("  {:<16} choose; again: details, or take it", "click"));
+    lines.push(format!("  {:<16} mark this machine", "right click"));
+    lines.push(format!("  {:<16} select text, as the terminal does without us", "Shift and drag"));
     lines
 }
 
@@ -208,12 +241,23 @@ pub fn is_interrupt(key: KeyEvent) -> bool {
     key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c' | 'C'))
 }
 
+/// A key in the bottom line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The key.
+    pub code: KeyCode,
+    /// How it is written.
+    pub label: String,
+    /// What it does.
+    pub word: &'static str,
+}
+
 /// The bottom line: what can be done here, now.
-pub fn hints(model: &Model) -> Vec<(String, &'static str)> {
-    let changes = [Fetch, FetchUrl, Default, Rename, Remove, Assign, Once, AssignGroup, Unassign, Wake];
+pub fn hints(model: &Model) -> Vec<Hint> {
+    let changes = [Fetch, FetchUrl, Default, Remove, EditImage, EditMachine, Assign, Wake];
     let able = |b: &&Binding| model.link == ServerLink::Full || !changes.contains(&b.action);
     let here = BINDINGS.iter().filter(|b| b.place.is_none_or(|v| v == model.view) && !b.hint.is_empty());
-    here.filter(able).map(|b| (label(b.code), b.hint)).collect()
+    here.filter(able).map(|b| Hint { code: b.code, label: label(b.code), word: b.hint }).collect()
 }
 
 #[cfg(test)]
@@ -265,9 +309,9 @@ mod tests {
     fn the_bottom_line_fits() {
         for view in [Images, Machines, View::Transfers, Setup] {
             let model = Model { view, link: ServerLink::Full, ..Model::default() };
-            let width: usize = hints(&model).iter().map(|(k, w)| k.len() + w.len() + 3).sum();
+            let width: usize = hints(&model).iter().map(|h| h.label.len() + h.word.len() + 3).sum();
             assert!(width <= 80, "{view:?}: {width}");
         }
-        assert!(!hints(&Model::default()).iter().any(|h| h.1 == "remove"), "nobody is there to do it");
+        assert!(!hints(&Model::default()).iter().any(|h| h.word == "remove"), "nobody is there to do it");
     }
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All that the screen shows.
 
-use super::effect::Effect;
+use super::effect::{Effect, Undo};
 use crate::{
     api::types::{HostRow, ImageRow},
     clients::Client,
     fetch::request::FetchRow,
+    hosts::EntryKey,
     setup::plan::SetupOptions,
     watch::stats::Stats,
 };
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// The four views.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub struct SetupView {
     pub plan: Vec<String>,
     /// Whether it can be written.
     pub fits: bool,
+    /// Whether all of it is there already.
+    pub written: bool,
     /// What `boottorrent doctor` said.
     pub doctor: Vec<String>,
     /// Whether either runs now.
@@ -123,15 +127,48 @@ impl Cursor {
     }
 }
 
+/// Machines, or a group, that a change is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Their entries.
+    pub keys: Vec<EntryKey>,
+    /// For people: `pc1`, `3 machines`, `group room1 (12 machines)`.
+    pub who: String,
+}
+
+impl Targets {
+    /// `one` of a single machine or group, `many` of several machines.
+    pub fn verb(&self, one: &'static str, many: &'static str) -> &'static str {
+        if self.keys.len() == 1 { one } else { many }
+    }
+}
+
+/// The order of one list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sort {
+    /// Which of the things that the list can be sorted by.
+    pub at: usize,
+    /// Whether the last row is first.
+    pub reversed: bool,
+}
+
 /// What a text that is typed is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
-    /// A file or folder that becomes an image.
-    Add,
+    /// The name of the image that is made of this file or folder.
+    Add(PathBuf),
     /// A URL, a magnet link or a .torrent to fetch.
     Fetch,
     /// This image's new name.
     Rename(String),
+    /// This image's priority.
+    Priority(String),
+    /// This image's kernel parameters.
+    Append(String),
+    /// This machine's name.
+    Name(Targets),
+    /// Kernel parameters of these machines.
+    Params(Targets),
     /// The addresses that dnsmasq gives.
     Range,
 }
@@ -141,10 +178,20 @@ pub enum Prompt {
 pub enum Pick {
     /// To be fetched.
     Source,
-    /// For this machine (or its group) to boot.
-    Image(String),
-    /// For this machine to boot the next time only.
-    Once(String),
+    /// A file in this folder that becomes an image.
+    File(PathBuf),
+    /// For these machines to boot.
+    Image(Targets),
+    /// For these machines to boot the next time only.
+    Once(Targets),
+    /// What is to change of these machines.
+    Edit(Targets),
+    /// The group that these machines are in.
+    Group(Targets),
+    /// Whether these machines show a menu.
+    Menu(Targets),
+    /// What is to change of this image.
+    EditImage(String),
     /// The network to serve.
     Interface,
 }
@@ -230,6 +277,18 @@ pub struct Model {
     pub images: Cursor,
     /// See `images`.
     pub machines: Cursor,
+    /// How each of the two is sorted.
+    pub image_sort: Sort,
+    /// See `image_sort`.
+    pub machine_sort: Sort,
+    /// The machines that are marked, by id.
+    pub marks: BTreeSet<String>,
+    /// The end of a machine's log, of the one that is shown beside the list.
+    pub log: (String, Vec<String>),
+    /// What takes back the last change.
+    pub undo: Option<Undo>,
+    /// The folder in which a file was looked for last.
+    pub folder: PathBuf,
     /// The first line of the setup view that is shown.
     pub scroll: usize,
     /// What was typed after `/`.
@@ -242,6 +301,8 @@ pub struct Model {
     pub said: StatusLine,
     /// A command that runs, and what it said last.
     pub running: Option<String>,
+    /// Columns of the terminal.
+    pub width: u16,
     /// Rows of the terminal, for a page's length.
     pub height: u16,
     /// Whether it is over.
@@ -257,5 +318,36 @@ impl Model {
     /// Say what failed.
     pub fn complain(&mut self, text: impl Into<String>) {
         self.said = StatusLine { text: text.into(), bad: true };
+    }
+
+    /// Ask for a text; this one stands there already.
+    pub fn ask_with(&mut self, ask: Prompt, text: String) {
+        self.dialog = Some(Dialog::Input { ask, text });
+    }
+
+    /// Ask for a text.
+    pub fn ask(&mut self, ask: Prompt) {
+        self.ask_with(ask, String::new());
+    }
+
+    /// Let one of these be chosen.
+    pub fn pick(&mut self, pick: Pick, items: Vec<PickItem>) {
+        let mut cursor = Cursor::default();
+        cursor.settle(&items.iter().map(|i| i.key.clone()).collect::<Vec<_>>());
+        self.dialog = Some(Dialog::Pick(PickDialog { pick, items, filter: String::new(), cursor }));
+    }
+
+    /// How the rows of the view are sorted.
+    pub fn sort(&mut self) -> Option<&mut Sort> {
+        match self.view {
+            View::Images => Some(&mut self.image_sort),
+            View::Machines => Some(&mut self.machine_sort),
+            View::Transfers | View::Setup => None,
+        }
+    }
+
+    /// Rows of a list that are seen at once.
+    pub fn page(&self) -> isize {
+        isize::from(self.height.saturating_sub(8).max(1) as i16)
     }
 }

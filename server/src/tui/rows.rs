@@ -1,40 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The lists as they are shown: filtered, and what needs attention first.
 
-use super::model::{Model, PickItem};
+use super::{
+    line::{Line, fetch_name},
+    model::{Model, PickItem},
+    sort,
+};
 use crate::{
     api::types::ImageRow,
-    clients::{Client, by_need, name},
-    fetch::request::{FetchRow, FetchState},
-    watch::stats::ImageStats,
+    clients::{Client, name},
+    fetch::request::FetchState,
 };
 use std::time::Duration;
-
-/// A line of the images.
-#[derive(Clone, Copy, Debug)]
-pub enum Line<'a> {
-    /// One that is published, and its figures while the server runs.
-    Image(&'a ImageRow, Option<&'a ImageStats>),
-    /// One that is being prepared, or could not be.
-    Fetch(&'a FetchRow),
-}
-
-impl Line<'_> {
-    /// By what the cursor finds it.
-    pub fn key(&self) -> String {
-        match self {
-            Line::Image(row, _) => row.manifest.name.to_string(),
-            // No image's name has a colon.
-            Line::Fetch(fetch) => format!("fetch:{}", fetch.id),
-        }
-    }
-}
-
-/// How a fetch is called.
-pub fn fetch_name(fetch: &FetchRow) -> String {
-    let name = fetch.progress.image.as_ref().or(fetch.request.name.as_ref()).map(ToString::to_string);
-    name.unwrap_or_else(|| fetch.request.what.clone())
-}
 
 /// The images, and below them what is being prepared.
 pub fn images(model: &Model) -> Vec<Line<'_>> {
@@ -42,21 +19,24 @@ pub fn images(model: &Model) -> Vec<Line<'_>> {
     let published = model.now.images.iter().map(|row| Line::Image(row, stats(row)));
     let fetches = model.now.fetches.iter().filter(|f| f.progress.state != FetchState::Done);
     let all = published.chain(fetches.map(Line::Fetch));
-    all.filter(|line| {
+    let matching = all.filter(|line| {
         let text = match line {
             Line::Image(row, _) => format!("{} {}", row.manifest.name, row.manifest.what()),
             Line::Fetch(fetch) => format!("{} {}", fetch_name(fetch), fetch.request.what),
         };
         matches(&text, &model.filter)
-    })
-    .collect()
+    });
+    let mut lines: Vec<Line> = matching.collect();
+    sort::images(model.image_sort, &mut lines);
+    lines
 }
 
-/// The machines: failed, silent in the middle, under way (least done first), booted, switched off.
+/// The machines, unless the admin sorts them otherwise: failed, silent in the middle, under way (least done first),
+/// booted, switched off.
 pub fn machines(model: &Model) -> Vec<&Client> {
     let mut all: Vec<&Client> =
         model.now.machines.iter().filter(|c| matches(&words(c), &model.filter)).collect();
-    all.sort_by(|a, b| by_need(a, b));
+    sort::machines(model.machine_sort, &mut all);
     all
 }
 
@@ -65,6 +45,11 @@ fn words(c: &Client) -> String {
     let more = [&h.hostname, &h.address, &h.image, &h.error, &c.group];
     let more: Vec<&str> = more.iter().filter_map(|w| w.as_deref()).collect();
     format!("{} {} {} {}", name(c), h.id, c.phase(), more.join(" "))
+}
+
+/// How a machine of this id is called.
+pub fn name_of(model: &Model, id: &str) -> String {
+    model.now.machines.iter().find(|c| c.heartbeat.id == id).map_or_else(|| id.to_owned(), name)
 }
 
 /// How long a machine has been in its phase.

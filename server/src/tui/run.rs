@@ -40,7 +40,8 @@ pub async fn run(config: Config, common: Vec<OsString>) -> Result<()> {
     // It blocks in read(2), and ends with the process.
     std::thread::spawn(move || keys(&type_));
     tokio::spawn(worker.clone().watch());
-    let mut model = Model { height: screen.rows(), ..Model::default() };
+    let (width, height) = screen.size();
+    let mut model = Model { width, height, ..Model::default() };
     while !model.over && !is_gone() {
         screen.draw(|frame| draw(frame, &model)).context("writing to the terminal")?;
         let ended = futures::future::select_all(signals.iter_mut().map(|s| Box::pin(s.recv())));
@@ -51,7 +52,8 @@ pub async fn run(config: Config, common: Vec<OsString>) -> Result<()> {
                 Some(Typed::Message(message)) => vec![message],
                 Some(Typed::Redraw) => {
                     screen.redraw().context("writing to the terminal")?;
-                    vec![Message::Rows(screen.rows())]
+                    let (width, height) = screen.size();
+                    vec![Message::Size(width, height)]
                 }
                 // Nobody types any more: the terminal is gone.
                 None => break,
@@ -71,11 +73,12 @@ pub async fn run(config: Config, common: Vec<OsString>) -> Result<()> {
     Ok(())
 }
 
-/// Read the keyboard until nobody wants it, or it is gone.
+/// Read the keyboard and the mouse until nobody wants it, or it is gone.
 fn keys(tell: &UnboundedSender<Typed>) {
     while let Ok(event) = event::read() {
         let input = match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => Typed::Message(Message::Key(key)),
+            Event::Mouse(mouse) => Typed::Message(Message::Mouse(mouse)),
             Event::Resize(..) => Typed::Redraw,
             _ => continue,
         };

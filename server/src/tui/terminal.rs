@@ -7,6 +7,7 @@ use super::{
 };
 use crossterm::{
     cursor::{Hide, MoveTo, Show},
+    event::{DisableMouseCapture, EnableMouseCapture},
     execute,
     terminal::{self, EnterAlternateScreen, LeaveAlternateScreen},
 };
@@ -58,7 +59,7 @@ impl Screen {
         terminal::enable_raw_mode()?;
         OURS.store(true, SeqCst);
         let taken = || -> io::Result<Screen> {
-            execute!(stdout(), EnterAlternateScreen, Hide)?;
+            execute!(stdout(), EnterAlternateScreen, EnableMouseCapture, Hide)?;
             let backend = Remembering::new();
             let fixed = size().is_none();
             let mut terminal = match fixed {
@@ -74,9 +75,9 @@ impl Screen {
         taken().inspect_err(|_| give_back())
     }
 
-    /// How many rows there are.
-    pub fn rows(&self) -> u16 {
-        size().unwrap_or(USUAL).1
+    /// How many columns and rows there are.
+    pub fn size(&self) -> (u16, u16) {
+        size().unwrap_or(USUAL)
     }
 
     /// Draw a frame.
@@ -110,7 +111,7 @@ fn give_back() {
         // A terminal without a second screen keeps ours: then what comes next stands below it.
         let bottom = size().unwrap_or(USUAL).1.saturating_sub(1);
         // Nobody may be there any more.
-        let _ = execute!(stdout(), MoveTo(0, bottom), LeaveAlternateScreen, Show);
+        let _ = execute!(stdout(), MoveTo(0, bottom), DisableMouseCapture, LeaveAlternateScreen, Show);
         let _ = terminal::disable_raw_mode();
     }
 }

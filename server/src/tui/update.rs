@@ -2,38 +2,45 @@
 //! A message changes the model, and may ask for work. No I/O.
 
 use super::{
-    dialog::{ask, in_dialog, pick, typed},
-    effect::{Effect, Errand, Ran},
+    change::{change_something, pick_file, sources_came},
+    dialog::{in_dialog, typed},
+    effect::{Done, Effect, Errand, Ran},
+    files::Found,
     keys::{self, KeyAction},
+    layout::{self, Hit},
+    line::Line,
     model::{
         Dialog, Model, Pick, PickItem, Prompt, ServerLink, ServerSnapshot, SetupView, SourceRow, StatusLine,
         TextDialog, VIEWS, View,
     },
-    rows::{self, Line},
+    rows, sort,
 };
-use crate::{api::types::ImageRow, fetch::request::FetchRequest, hosts::EntryKey};
-use bootspec::SERVER_UNIT;
-use crossterm::event::{KeyCode, KeyEvent};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use std::collections::BTreeSet;
 
 /// Something has happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
     /// A key.
     Key(KeyEvent),
-    /// The terminal has so many rows now.
-    Rows(u16),
+    /// The mouse.
+    Mouse(MouseEvent),
+    /// The terminal has so many columns and rows now.
+    Size(u16, u16),
     /// The server was asked.
     Polled(ServerLink, Box<ServerSnapshot>),
     /// What a machine said last.
     Log(String, Vec<String>),
     /// It was told something: what came of it.
-    Did(Result<String, String>),
+    Did(Result<Done, String>),
+    /// What is in a folder, or that it is a file.
+    Files(Result<Found, String>),
     /// The catalogue of sources.
     Sources(Result<Vec<SourceRow>, String>),
     /// This machine's networks.
     Networks(Vec<(String, String)>),
-    /// What setup would write, or why it cannot.
-    Planned(Result<String, String>),
+    /// What setup would write, and whether all of it is there already; or why it cannot.
+    Planned(Result<(String, bool), String>),
     /// What is wrong.
     Examined(String),
     /// A command that runs says how far it is.
@@ -46,27 +53,34 @@ pub enum Message {
 pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
     match message {
         Message::Key(key) => return press(model, key),
-        Message::Rows(rows) => model.height = rows,
+        Message::Mouse(mouse) => return point(model, mouse),
+        Message::Size(width, height) => (model.width, model.height) = (width, height),
         Message::Polled(link, now) => {
             model.link = link;
             model.now = *now;
+            let known: BTreeSet<&String> = model.now.machines.iter().map(|c| &c.heartbeat.id).collect();
+            model.marks.retain(|id| known.contains(id));
             settle(model);
-            if let Some(Dialog::Machine(id, _)) = &model.dialog {
-                return vec![Effect::Log(id.clone())];
-            }
+            return read_log(model);
         }
         Message::Log(of, lines) => match &mut model.dialog {
             Some(Dialog::Machine(id, log)) if *id == of => *log = lines,
-            // It was closed meanwhile, or is another machine's.
-            _ => {}
+            _ => model.log = (of, lines),
         },
-        Message::Did(Ok(text)) => model.say(text),
+        Message::Did(Ok(Done { said, undo })) => {
+            let hint = if undo.is_some() { " (z takes it back)" } else { "" };
+            model.say(said + hint);
+            if let Some(undo) = undo {
+                model.undo = Some(*undo);
+            }
+        }
         Message::Did(Err(text)) => model.complain(text),
-        Message::Sources(sources) => return sources_came(model, sources),
+        Message::Files(found) => found_files(model, found),
+        Message::Sources(sources) => return sources_are(model, sources),
         Message::Networks(networks) => model.setup.networks = networks,
         Message::Planned(plan) => {
-            model.setup.fits = plan.is_ok();
-            let (Ok(text) | Err(text)) = plan;
+            (model.setup.fits, model.setup.written) = (plan.is_ok(), matches!(plan, Ok((_, true))));
+            let (Ok((text, _)) | Err(text)) = plan;
             model.setup.plan = text.lines().map(str::to_owned).collect();
         }
         Message::Examined(text) => {
@@ -121,8 +135,78 @@ fn press(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     }
 }
 
+/// Have the log read that is shown: in front of the views, or beside them.
+fn read_log(model: &Model) -> Vec<Effect> {
+    let beside = model.view == View::Machines && layout::is_wide(model.width);
+    let id = match &model.dialog {
+        Some(Dialog::Machine(id, _)) => Some(id),
+        _ => model.machines.key.as_ref().filter(|_| beside),
+    };
+    id.map(|id| Effect::Log(id.clone())).into_iter().collect()
+}
+
+/// The mouse does what keys do.
+fn point(model: &mut Model, mouse: MouseEvent) -> Vec<Effect> {
+    let pressed = |code| KeyEvent::new(code, KeyModifiers::NONE);
+    match mouse.kind {
+        MouseEventKind::ScrollDown => return press(model, pressed(KeyCode::Down)),
+        MouseEventKind::ScrollUp => return press(model, pressed(KeyCode::Up)),
+        MouseEventKind::Down(_) => {}
+        _ => return Vec::new(),
+    }
+    model.said = StatusLine::default();
+    match layout::hit(model, mouse.column, mouse.row) {
+        Some(Hit::Tab(view)) => go(model, view),
+        Some(Hit::Key(code)) => press(model, pressed(code)),
+        // A second click on a row is Enter.
+        Some(Hit::Row(row)) => match (choose(model, row), mouse.kind) {
+            (_, MouseEventKind::Down(MouseButton::Right)) if model.view == View::Machines => {
+                if model.dialog.is_none() {
+                    mark(model);
+                }
+                Vec::new()
+            }
+            (true, _) => press(model, pressed(KeyCode::Enter)),
+            (false, _) => read_log(model),
+        },
+        None => Vec::new(),
+    }
+}
+
+/// Put the cursor at a row of the list in front. Whether it was there.
+fn choose(model: &mut Model, row: usize) -> bool {
+    let (images, machines) = (image_keys(model), machine_keys(model));
+    let (cursor, keys) = match (&mut model.dialog, model.view) {
+        (Some(Dialog::Pick(list)), _) => {
+            let keys = rows::items(&list.items, &list.filter).iter().map(|i| i.key.clone()).collect();
+            (&mut list.cursor, keys)
+        }
+        (_, View::Images) => (&mut model.images, images),
+        _ => (&mut model.machines, machines),
+    };
+    let before = cursor.at;
+    cursor.go(row, &keys);
+    before == row
+}
+
+/// Mark the machine under the cursor, or no longer.
+fn mark(model: &mut Model) {
+    if let Some(id) = model.machines.key.clone().filter(|id| !model.marks.remove(id)) {
+        model.marks.insert(id);
+    }
+}
+
+/// Mark all machines that are shown; if they are, none of them.
+fn mark_all(model: &mut Model) {
+    let shown = machine_keys(model);
+    if shown.iter().all(|id| model.marks.contains(id)) {
+        model.marks.retain(|id| !shown.contains(id));
+    } else {
+        model.marks.extend(shown);
+    }
+}
+
 fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
-    let page = isize::from(model.height.saturating_sub(8).max(1) as i16);
     match command {
         KeyAction::Quit => model.over = true,
         KeyAction::Help => {
@@ -133,22 +217,29 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
         KeyAction::To(view) => return go(model, view),
         KeyAction::Next => return go(model, beside(model.view, 1)),
         KeyAction::Previous => return go(model, beside(model.view, VIEWS.len() - 1)),
-        KeyAction::Step(by) => step(model, by),
-        KeyAction::Page(by) => step(model, by * page),
-        KeyAction::First => step(model, isize::MIN),
-        KeyAction::Last => step(model, isize::MAX),
+        KeyAction::Step(by) => return step(model, by),
+        KeyAction::Page(by) => return step(model, by * model.page()),
+        KeyAction::First => return step(model, isize::MIN),
+        KeyAction::Last => return step(model, isize::MAX),
         KeyAction::Filter => model.filtering = true,
+        KeyAction::Clear if model.filter.is_empty() => model.marks.clear(),
         KeyAction::Clear => {
             model.filter.clear();
             settle(model);
         }
+        KeyAction::Mark => {
+            mark(model);
+            return step(model, 1);
+        }
+        KeyAction::MarkAll => mark_all(model),
+        KeyAction::Sort | KeyAction::Reverse => sort_rows(model, command),
         KeyAction::Details => return details(model),
-        KeyAction::Add => ask(model, Prompt::Add),
+        KeyAction::Add => return pick_file(model, model.folder.clone()),
         KeyAction::Again => return model.setup.look(),
         KeyAction::Interface => {
             let item = |(key, note): &(String, String)| PickItem { key: key.clone(), note: note.clone() };
             let items = model.setup.networks.iter().map(item).collect();
-            pick(model, Pick::Interface, items);
+            model.pick(Pick::Interface, items);
         }
         KeyAction::Mode => return mode(model),
         KeyAction::Write => {
@@ -178,133 +269,14 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
     Vec::new()
 }
 
-/// What the server must do for us: only when it takes changes.
-fn change_something(model: &mut Model, command: KeyAction) -> Vec<Effect> {
-    match &model.link {
-        ServerLink::Full | ServerLink::Asking => {}
-        ServerLink::ReadOnly => {
-            model.complain("this user may look only: run it as root, or as a member of the socket's group");
-            return Vec::new();
-        }
-        ServerLink::Down(_) => {
-            model.complain(format!(
-                    "the server does not run: start it first (systemctl start {SERVER_UNIT}, or: boottorrent serve)"
-                ),
-            );
-            return Vec::new();
-        }
-    }
+fn sort_rows(model: &mut Model, command: KeyAction) {
+    let view = model.view;
+    let Some(order) = model.sort() else { return };
     match command {
-        KeyAction::Fetch if model.sources.is_empty() => {
-            model.say("looking for sources…");
-            return vec![Effect::Sources];
-        }
-        KeyAction::Fetch => pick_source(model),
-        KeyAction::FetchUrl => ask(model, Prompt::Fetch),
-        KeyAction::Assign => {
-            if let Some(machine) = machine(model) {
-                assign(model, Pick::Image(machine));
-            }
-        }
-        KeyAction::Once => {
-            if let Some(machine) = machine(model) {
-                assign(model, Pick::Once(machine));
-            }
-        }
-        KeyAction::AssignGroup => {
-            let machine =
-                model.now.machines.iter().find(|c| Some(&c.heartbeat.id) == model.machines.key.as_ref());
-            match machine.and_then(|c| c.group.clone()) {
-                Some(group) => {
-                    assign(model, Pick::Image(format!("group:{}", group.trim_start_matches("group:"))))
-                }
-                None => model.complain("it is in no group: boottorrent host set MAC --group NAME"),
-            }
-        }
-        KeyAction::Unassign => return machine(model).map(Effect::Unassign).into_iter().collect(),
-        KeyAction::Wake => return machine(model).map(Effect::Wake).into_iter().collect(),
-        _ => return change_image(model, command),
+        KeyAction::Reverse => order.reversed = !order.reversed,
+        _ => sort::advance(order, view),
     }
-    Vec::new()
-}
-
-/// The machine under the cursor, by a name that means one machine and nothing else.
-fn machine(model: &mut Model) -> Option<String> {
-    let id = model.machines.key.clone()?;
-    match id.parse::<EntryKey>() {
-        Ok(key) if key.is_machine() => Some(id),
-        _ => {
-            model.complain("it is not known by a MAC address: nothing can be assigned to it");
-            None
-        }
-    }
-}
-
-fn assign(model: &mut Model, what: Pick) {
-    let item = |row: &ImageRow| PickItem { key: row.manifest.name.to_string(), note: row.manifest.what() };
-    let items = model.now.images.iter().map(item).collect();
-    pick(model, what, items);
-}
-
-fn change_image(model: &mut Model, command: KeyAction) -> Vec<Effect> {
-    let lines = rows::images(model);
-    match (lines.iter().find(|l| Some(l.key()) == model.images.key), command) {
-        (Some(Line::Image(row, _)), KeyAction::Default) => {
-            vec![Effect::Default(row.manifest.name.to_string())]
-        }
-        (Some(Line::Image(row, _)), KeyAction::Rename) => {
-            let name = row.manifest.name.to_string();
-            let text = name.clone();
-            model.dialog = Some(Dialog::Input { ask: Prompt::Rename(name), text });
-            Vec::new()
-        }
-        (Some(Line::Image(row, _)), KeyAction::Remove) => {
-            let name = row.manifest.name.to_string();
-            let lines = who_runs(model, &name, &row.machines);
-            let yes = Some(Effect::Remove(name.clone()));
-            model.dialog =
-                Some(Dialog::Text(TextDialog { title: format!("Remove {name}?"), lines, scroll: 0, yes }));
-            Vec::new()
-        }
-        (Some(Line::Fetch(fetch)), KeyAction::Remove) => vec![Effect::Cancel(fetch.id)],
-        (Some(Line::Fetch(fetch)), KeyAction::Retry) if !fetch.progress.state.is_alive() => {
-            vec![Effect::Cancel(fetch.id), Effect::Fetch(Box::new(fetch.request.clone()))]
-        }
-        (Some(Line::Fetch(fetch)), KeyAction::Unverified) if !fetch.progress.state.is_alive() => {
-            let request = FetchRequest { no_verify: true, ..fetch.request.clone() };
-            let lines = vec![
-                format!("{} is taken as it comes.", request.what),
-                "Nothing says that it is genuine, and it runs as root on every machine that boots it.".into(),
-            ];
-            let yes = Some(Effect::Fetch(Box::new(request)));
-            model.dialog =
-                Some(Dialog::Text(TextDialog { title: "Fetch unverified?".into(), lines, scroll: 0, yes }));
-            Vec::new()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn who_runs(model: &Model, image: &str, ids: &[String]) -> Vec<String> {
-    let name = |id: &String| {
-        let machine = model.now.machines.iter().find(|c| c.heartbeat.id == *id);
-        machine.map_or_else(|| id.clone(), crate::clients::name)
-    };
-    let mut lines = match ids {
-        [] => vec![format!("No machine runs {image}.")],
-        ids => vec![
-            match ids {
-                [one] => format!("One machine runs it: {}.", name(one)),
-                ids => {
-                    let names: Vec<String> = ids.iter().map(name).collect();
-                    format!("{} machines run it: {}.", ids.len(), names.join(", "))
-                }
-            },
-            "Running machines keep working; machines still downloading have ten minutes to finish.".into(),
-        ],
-    };
-    lines.push("It is deleted from the disk of this server.".into());
-    lines
+    settle(model);
 }
 
 fn beside(view: View, by: usize) -> View {
@@ -324,7 +296,7 @@ fn go(model: &mut Model, view: View) -> Vec<Effect> {
     }
 }
 
-fn step(model: &mut Model, by: isize) {
+fn step(model: &mut Model, by: isize) -> Vec<Effect> {
     match model.view {
         View::Images => {
             let keys = image_keys(model);
@@ -340,6 +312,7 @@ fn step(model: &mut Model, by: isize) {
             model.scroll = model.scroll.saturating_add_signed(by).min(lines.saturating_sub(1));
         }
     }
+    read_log(model)
 }
 
 fn details(model: &mut Model) -> Vec<Effect> {
@@ -356,13 +329,7 @@ fn details(model: &mut Model) -> Vec<Effect> {
     }
 }
 
-fn pick_source(model: &mut Model) {
-    let item = |s: &SourceRow| PickItem { key: s.name.clone(), note: s.about.clone() };
-    let items = model.sources.iter().map(item).collect();
-    pick(model, Pick::Source, items);
-}
-
-fn sources_came(model: &mut Model, sources: Result<Vec<SourceRow>, String>) -> Vec<Effect> {
+fn sources_are(model: &mut Model, sources: Result<Vec<SourceRow>, String>) -> Vec<Effect> {
     match sources {
         Err(why) => model.complain(why),
         Ok(sources) if sources.is_empty() => {
@@ -371,18 +338,37 @@ fn sources_came(model: &mut Model, sources: Result<Vec<SourceRow>, String>) -> V
         Ok(sources) => {
             model.sources = sources;
             model.said = StatusLine::default();
-            if model.dialog.is_none() {
-                pick_source(model);
-            }
+            sources_came(model);
         }
     }
     Vec::new()
 }
 
+/// A folder that was asked for, or the file that was chosen; unless it is no longer wanted.
+fn found_files(model: &mut Model, found: Result<Found, String>) {
+    let Some(Dialog::Pick(list)) = &mut model.dialog else { return };
+    if !matches!(list.pick, Pick::File(_)) {
+        return;
+    }
+    match found {
+        Ok(Found::Folder(folder, items)) => {
+            let keys: Vec<String> = rows::items(&items, &list.filter).iter().map(|i| i.key.clone()).collect();
+            list.cursor.settle(&keys);
+            (list.pick, list.items) = (Pick::File(folder.clone()), items);
+            model.folder = folder;
+        }
+        Ok(Found::File(path)) => model.ask(Prompt::Add(path)),
+        Err(why) => {
+            model.dialog = None;
+            model.complain(why);
+        }
+    }
+}
+
 fn mode(model: &mut Model) -> Vec<Effect> {
     let options = &mut model.setup.options;
     if !options.authoritative {
-        ask(model, Prompt::Range);
+        model.ask(Prompt::Range);
         return Vec::new();
     }
     options.authoritative = false;

@@ -7,14 +7,16 @@ use super::{
 };
 use crate::{
     api::{Api, types::ImageRow},
-    catalogue::{Catalogue, ImageChange},
+    catalogue::Catalogue,
     config::Config,
     doctor::{SystemPaths, examine, render},
-    hosts::{EntryKey, Field, HostChange},
     net::interfaces,
     setup::prepare::{SetupPaths, prepare},
     sources::{Folders, FoundSource},
-    tui::effect::{Effect, Errand, Ran},
+    tui::{
+        effect::{Change, Done, Effect, Errand, Ran},
+        files,
+    },
 };
 use anyhow::{Context, Result, anyhow};
 use bootspec::{ImageName, units::human_size};
@@ -128,7 +130,8 @@ impl Worker {
                 let plan = move || {
                     let prepared = prepare(&options, &config, SetupPaths::default())?;
                     prepared.check()?;
-                    Ok(format!("{}checked with `dnsmasq --test`", prepared.plan.shown()))
+                    let written = prepared.plan.is_written();
+                    Ok((format!("{}checked with `dnsmasq --test`", prepared.plan.shown()), written))
                 };
                 Message::Planned(blocking(plan).await.map_err(|e| format!("{e:#}")))
             }
@@ -136,6 +139,9 @@ impl Worker {
                 let config = self.config.clone();
                 let examined = blocking(move || Ok(render(&examine(&config, &SystemPaths::default()))));
                 Message::Examined(examined.await.unwrap_or_else(|e| format!("{e:#}")))
+            }
+            Effect::Files(path) => {
+                Message::Files(blocking(move || files::look(&path)).await.map_err(|e| format!("{e:#}")))
             }
             Effect::Run(errand, args) => {
                 let ran = self.run(&args, errand == Errand::Add).await;
@@ -146,60 +152,49 @@ impl Worker {
     }
 
     /// Tell the server. What it did, in a sentence.
-    async fn change(&self, change: Effect) -> Result<String> {
+    async fn change(&self, change: Effect) -> Result<Done> {
         let api = Api::local(&self.config.serve.socket)?.context("the server does not run")?;
         let name = |name: &str| name.parse::<ImageName>().map_err(anyhow::Error::msg);
-        let key = |key: &str| key.parse::<EntryKey>().map_err(anyhow::Error::msg);
-        Ok(match change {
+        let (said, undo) = match change {
             Effect::Fetch(request) => {
                 let row = api.fetch(&request).await?;
-                format!("the server fetches {}", row.request.what)
+                (format!("the server fetches {}", row.request.what), None)
             }
             Effect::Cancel(id) => {
                 api.cancel_fetch(id).await?;
-                "cancelled".into()
+                ("cancelled".into(), None)
             }
             Effect::Remove(image) => {
                 api.remove_image(&name(&image)?.into(), true).await?;
-                format!("image '{image}' removed")
+                (format!("image '{image}' removed"), None)
             }
-            Effect::Rename(image, new) => {
-                let change = ImageChange { name: Some(new.clone()), ..ImageChange::default() };
-                api.change_image(&name(&image)?, &change).await?;
-                format!("image '{image}' is '{new}' now")
+            Effect::Change(change, said, undo) => {
+                match *change {
+                    Change::Hosts(changes) => drop(api.change_hosts(&changes).await?),
+                    Change::Image(image, change) => drop(api.change_image(&image, &change).await?),
+                }
+                (said, undo)
             }
-            Effect::Default(image) => {
-                let change = ImageChange { default: Some(true), ..ImageChange::default() };
-                api.change_image(&name(&image)?, &change).await?;
-                format!("the default image is now '{image}'")
-            }
-            Effect::Assign(who, image) => {
-                let mut change = HostChange::default();
-                change.set.image = Some(name(&image)?.into());
-                api.set_host(&key(&who)?, &change).await?;
-                format!("{who} boots '{image}' the next time")
-            }
-            Effect::Once(who, image) => {
-                let mut change = HostChange::default();
-                change.set.once = Some(name(&image)?.into());
-                api.set_host(&key(&who)?, &change).await?;
-                format!("{who} boots '{image}' the next time, and only then")
-            }
-            Effect::Unassign(who) => {
-                let change = HostChange { unset: vec![Field::Image, Field::Once], ..HostChange::default() };
-                api.set_host(&key(&who)?, &change).await?;
-                format!("{who} boots what its group or the default says")
-            }
-            Effect::Wake(who) => {
-                let sent = api.wake(&who).await?.sent;
-                format!("sent for {}", sent.join(", "))
-            }
+            Effect::Wake(who) => (self.wake(&api, &who).await?, None),
             Effect::Log(_)
             | Effect::Sources
+            | Effect::Files(_)
             | Effect::Networks
             | Effect::Plan(_)
             | Effect::Examine
-            | Effect::Run(..) => String::new(),
+            | Effect::Run(..) => Default::default(),
+        };
+        Ok(Done { said, undo })
+    }
+
+    async fn wake(&self, api: &Api, who: &[String]) -> Result<String> {
+        let mut sent = Vec::new();
+        for who in who {
+            sent.extend(api.wake(who).await?.sent);
+        }
+        Ok(match &sent[..] {
+            [one] => format!("wake-on-LAN packet sent to {one}"),
+            all => format!("wake-on-LAN packets sent to {} machines", all.len()),
         })
     }
 

@@ -2,6 +2,7 @@
 //! Columns that fit: as wide as what is in them; the least important ones go when the screen is narrow.
 
 use super::style::Tone;
+use crate::tui::layout;
 use ratatui::{buffer::Buffer, layout::Rect, text::Span};
 
 /// A column.
@@ -34,13 +35,15 @@ pub struct GridRow {
     pub cells: Vec<String>,
     /// How it looks.
     pub tone: Tone,
+    /// Whether the admin has marked it.
+    pub marked: bool,
 }
 
 const GAP: u16 = 2;
 /// What may become so wide is a text that may be cut, down to [`LEAST`].
 const LONG: u16 = 60;
 const LEAST: u16 = 20;
-/// In front of each row: where the cursor is.
+/// In front of each row: where the cursor is, and whether it is marked.
 const MARK: u16 = 2;
 
 fn width(text: &str) -> u16 {
@@ -80,11 +83,6 @@ fn fit(columns: &[Column], rows: &[GridRow], room: u16) -> Vec<(usize, u16)> {
     all
 }
 
-/// The first row that is shown, so that the selected one is in the middle.
-fn first(len: usize, height: usize, selected: usize) -> usize {
-    selected.saturating_sub(height / 2).min(len.saturating_sub(height))
-}
-
 /// Draw head and rows.
 pub fn draw(buffer: &mut Buffer, area: Rect, columns: &[Column], rows: &[GridRow], selected: Option<usize>) {
     if area.height < 2 || area.width < 4 {
@@ -107,12 +105,16 @@ pub fn draw(buffer: &mut Buffer, area: Rect, columns: &[Column], rows: &[GridRow
         }
     };
     line(area.y, &|n| columns[n].title.to_owned(), Tone::Head, "");
-    let height = usize::from(area.height - 1);
-    let begin = first(rows.len(), height, selected.unwrap_or(0));
+    let (begin, height) = layout::seen(area, rows.len(), selected.unwrap_or(0));
     for (i, row) in rows.iter().enumerate().skip(begin).take(height) {
         let here = selected == Some(i);
         // Without colours and without reverse video it must be seen too.
-        let mark = if here { ">" } else { "" };
+        let mark = match (here, row.marked) {
+            (true, true) => ">*",
+            (true, false) => ">",
+            (false, true) => " *",
+            (false, false) => "",
+        };
         let tone = if here { Tone::Selected } else { row.tone };
         let cell = |n: usize| row.cells.get(n).cloned().unwrap_or_default();
         line(area.y + 1 + (i - begin) as u16, &cell, tone, mark);
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn the_selected_row_is_always_there() {
         for (len, height, selected) in [(100, 10, 0), (100, 10, 50), (100, 10, 99), (3, 10, 2), (0, 10, 0)] {
-            let begin = first(len, height, selected);
+            let (begin, _) = layout::seen(Rect::new(0, 0, 80, height as u16 + 1), len, selected);
             assert!(len == 0 || (begin..begin + height).contains(&selected), "{len} {height} {selected}");
             assert!(len <= height || begin + height <= len);
         }

@@ -9,13 +9,15 @@ use crate::{
     api::types::ImageRow,
     fetch::request::{FetchRow, FetchState},
     tui::{
+        layout::Areas,
+        line::{Line, fetch_name},
         model::{Model, ServerLink},
-        rows::{self, Line},
+        rows,
     },
     watch::stats::ImageStats,
 };
 use bootspec::units::{human_size, human_time};
-use ratatui::{Frame, layout::Rect, widgets::Paragraph};
+use ratatui::{Frame, widgets::Paragraph};
 use std::time::Duration;
 
 const COLUMNS: [Column; 8] = [
@@ -29,7 +31,7 @@ const COLUMNS: [Column; 8] = [
     left("ADDED", 20, 6),
 ];
 
-pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
+pub fn draw(frame: &mut Frame, areas: &Areas, model: &Model) {
     let lines = rows::images(model);
     if lines.is_empty() {
         let text = match model.filter.is_empty() {
@@ -39,11 +41,11 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
             }
             false => "\n  No image matches.",
         };
-        frame.render_widget(Paragraph::new(text), area);
+        frame.render_widget(Paragraph::new(text), areas.body);
         return;
     }
     let rows: Vec<GridRow> = lines.iter().map(row).collect();
-    grid::draw(frame.buffer_mut(), area, &COLUMNS, &rows, Some(model.images.at));
+    grid::draw(frame.buffer_mut(), areas.list, &COLUMNS, &rows, Some(model.images.at));
 }
 
 fn row(line: &Line) -> GridRow {
@@ -72,7 +74,7 @@ fn published(image: &ImageRow, stats: Option<&ImageStats>) -> GridRow {
         number(&|s| format!("{:.2}×", s.copies())),
         m.added.clone(),
     ];
-    GridRow { cells, tone }
+    GridRow { cells, tone, marked: false }
 }
 
 fn prepared(fetch: &FetchRow) -> GridRow {
@@ -81,7 +83,7 @@ fn prepared(fetch: &FetchRow) -> GridRow {
     let size = fetch.progress.total.map_or_else(none, human_size);
     GridRow {
         cells: vec![
-            rows::fetch_name(fetch),
+            fetch_name(fetch),
             "fetch".into(),
             size,
             state,
@@ -91,6 +93,7 @@ fn prepared(fetch: &FetchRow) -> GridRow {
             fetch.started.clone(),
         ],
         tone,
+        marked: false,
     }
 }
 

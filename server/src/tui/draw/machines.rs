@@ -8,17 +8,13 @@ use super::{
 use crate::{
     clients::Client,
     tui::{
+        layout::Areas,
         model::{Model, ServerLink},
         rows,
     },
 };
 use bootspec::units::{human_size, human_time};
-use ratatui::{
-    Frame,
-    layout::{Constraint, Layout, Rect},
-    text::Line,
-    widgets::Paragraph,
-};
+use ratatui::{Frame, text::Line, widgets::Paragraph};
 use std::time::Duration;
 
 const COLUMNS: [Column; 12] = [
@@ -36,7 +32,7 @@ const COLUMNS: [Column; 12] = [
     left("LAST ERROR", 80, 7),
 ];
 
-pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
+pub fn draw(frame: &mut Frame, areas: &Areas, model: &Model) {
     let all = rows::machines(model);
     if all.is_empty() {
         let text = match model.filter.is_empty() {
@@ -44,21 +40,21 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
             true => "\n  No machine has reported yet. It appears here as soon as it asks what to boot.",
             false => "\n  No machine matches.",
         };
-        frame.render_widget(Paragraph::new(text), area);
+        frame.render_widget(Paragraph::new(text), areas.body);
         return;
     }
-    let [table, below] = Layout::vertical([Constraint::Min(2), Constraint::Length(3)]).areas(area);
-    let rows: Vec<GridRow> = all.iter().map(|c| row(c)).collect();
-    grid::draw(frame.buffer_mut(), table, &COLUMNS, &rows, Some(model.machines.at));
-    if let Some(c) = all.get(model.machines.at) {
-        let mut lines = vec![Line::styled("─".repeat(below.width.into()), Tone::Dim.style())];
-        lines.push(Line::from(grid::cut(&place(c), below.width)));
-        lines.push(match &c.heartbeat.error {
-            Some(error) => Line::styled(grid::cut(error, below.width), Tone::Bad.style()),
-            None => Line::from(grid::cut(&bytes(c), below.width)),
-        });
-        frame.render_widget(Paragraph::new(lines), below);
-    }
+    let rows: Vec<GridRow> =
+        all.iter().map(|c| GridRow { marked: model.marks.contains(&c.heartbeat.id), ..row(c) }).collect();
+    grid::draw(frame.buffer_mut(), areas.list, &COLUMNS, &rows, Some(model.machines.at));
+    let Some(c) = all.get(model.machines.at).filter(|_| !areas.beside()) else { return };
+    let width = areas.details.width;
+    let mut lines = vec![Line::styled("─".repeat(width.into()), Tone::Dim.style())];
+    lines.push(Line::from(grid::cut(&place(c), width)));
+    lines.push(match &c.heartbeat.error {
+        Some(error) => Line::styled(grid::cut(error, width), Tone::Bad.style()),
+        None => Line::from(grid::cut(&bytes(c), width)),
+    });
+    frame.render_widget(Paragraph::new(lines), areas.details);
 }
 
 fn row(c: &Client) -> GridRow {
@@ -91,7 +87,7 @@ fn row(c: &Client) -> GridRow {
         h.address.clone().unwrap_or_else(|| "-".into()),
         c.remark().to_owned(),
     ];
-    GridRow { cells, tone }
+    GridRow { cells, tone, marked: false }
 }
 
 /// Who and where it is, and what it boots the next time.

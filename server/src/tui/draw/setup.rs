@@ -23,7 +23,11 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
         vec![Line::from(format!("Networks: {}", networks.join(", "))), Line::from(format!("Mode: {mode}"))];
     lines.push(head(format!("boottorrent doctor{}", if s.busy { " (looking…)" } else { "" })));
     lines.extend(s.doctor.iter().map(|l| indented(l, Tone::Plain)));
-    let word = if s.fits { "would write:" } else { "cannot write:" };
+    let word = match (s.fits, s.written) {
+        (true, true) => "has written:",
+        (true, false) => "would write:",
+        (false, _) => "cannot write:",
+    };
     lines.push(head(format!("boottorrent setup {} {word}", s.options.flags().join(" "))));
     let tone = if s.fits { Tone::Plain } else { Tone::Bad };
     lines.extend(s.plan.iter().map(|l| indented(l, tone)));

@@ -9,13 +9,14 @@ use crate::{
     tui::model::Model,
     watch::stats::{ImageStats, Sample},
 };
-use bootspec::units::human_size;
+use bootspec::units::{human_size, human_time};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     text::Line,
     widgets::{Paragraph, Sparkline},
 };
+use std::time::Duration;
 
 const COLUMNS: [Column; 8] = [
     left("IMAGE", 34, 0),
@@ -28,24 +29,22 @@ const COLUMNS: [Column; 8] = [
     right("PRIORITY", 4),
 ];
 
+/// Columns of a curve's scale.
+const SCALE: u16 = 12;
+
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let images = model.now.stats.images.len() as u16;
     let table = (images + 1).min(area.height / 3).max(2);
-    let graph = (area.height.saturating_sub(table + 8) / 2).clamp(1, 8);
-    let rows = [
-        Constraint::Length(3),
-        Constraint::Length(1),
-        Constraint::Length(graph),
-        Constraint::Length(1),
-        Constraint::Length(graph),
-        Constraint::Length(1),
-        Constraint::Min(2),
-    ];
-    let [figures, sent_title, sent, received_title, received, _, images] = Layout::vertical(rows).areas(area);
+    let graph = (area.height.saturating_sub(table + 9) / 2).clamp(1, 8);
+    let one = Constraint::Length(1);
+    let curve = Constraint::Length(graph);
+    let rows = [Constraint::Length(3), one, curve, one, one, curve, one, one, Constraint::Min(2)];
+    let [figures, sent_title, sent, sent_time, received_title, received, received_time, _, images] =
+        Layout::vertical(rows).areas(area);
     frame.render_widget(Paragraph::new(sums(model)), figures);
     let history = &model.now.stats.history;
-    spark(frame, [sent_title, sent], history, "server sends", |s| s.sent);
-    spark(frame, [received_title, received], history, "machines receive", |s| s.received);
+    spark(frame, [sent_title, sent, sent_time], history, "server sends", |s| s.sent);
+    spark(frame, [received_title, received, received_time], history, "machines receive", |s| s.received);
     let rows: Vec<GridRow> = model.now.stats.images.iter().map(row).collect();
     grid::draw(frame.buffer_mut(), images, &COLUMNS, &rows, None);
 }
@@ -75,28 +74,38 @@ fn sums(model: &Model) -> Vec<Line<'static>> {
     ]
 }
 
+/// A curve with its scale: the rate at its top to the left, and how long ago its left edge is, below.
 fn spark(
     frame: &mut Frame,
-    [title, area]: [Rect; 2],
+    [title, area, time]: [Rect; 3],
     history: &[Sample],
     what: &str,
     value: impl Fn(&Sample) -> u64,
 ) {
     let now = history.last().map_or(0, &value);
+    let [scale, curve] = Layout::horizontal([Constraint::Length(SCALE), Constraint::Min(1)]).areas(area);
     // The newest is at the right edge.
-    let width = usize::from(area.width);
+    let width = usize::from(curve.width);
     let mut data: Vec<u64> = history.iter().rev().take(width).map(value).collect();
     data.resize(width, 0);
     data.reverse();
     let most = data.iter().copied().max().unwrap_or(0);
-    let text = format!(
-        "{what}: {} now, {} at most in the last {} s",
-        rate(now),
-        rate(most),
-        history.len().min(width)
-    );
+    let text = format!("{what}: {} now, {} at most", rate(now), rate(most));
     frame.render_widget(Paragraph::new(Line::styled(text, Tone::Head.style())), title);
-    frame.render_widget(Sparkline::default().data(&data).max(most.max(1)).style(Tone::Busy.style()), area);
+    let mark = |word: String| Line::from(format!("{word} ┤")).right_aligned();
+    let mut marks = vec![Line::from("│").right_aligned(); usize::from(scale.height)];
+    if let Some(last) = marks.last_mut() {
+        *last = mark("0".into());
+    }
+    if let Some(first) = marks.first_mut().filter(|_| most > 0) {
+        *first = mark(rate(most));
+    }
+    frame.render_widget(Paragraph::new(marks), scale);
+    frame.render_widget(Sparkline::default().data(&data).max(most.max(1)).style(Tone::Busy.style()), curve);
+    let axis = Rect { x: curve.x, width: curve.width, ..time };
+    let ago = human_time(Duration::from_secs(curve.width.into()));
+    frame.render_widget(Paragraph::new(Line::styled(format!("{ago} ago"), Tone::Dim.style())), axis);
+    frame.render_widget(Paragraph::new(Line::styled("now", Tone::Dim.style()).right_aligned()), axis);
 }
 
 fn row(s: &ImageStats) -> GridRow {
@@ -110,5 +119,5 @@ fn row(s: &ImageStats) -> GridRow {
         format!("{:.2}", s.copies()),
         s.priority.to_string(),
     ];
-    GridRow { cells, tone: Tone::Plain }
+    GridRow { cells, ..GridRow::default() }
 }

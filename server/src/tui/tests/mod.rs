@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Keys in, work and screens out: without a terminal, a server or a clock.
 
+mod changes;
+mod lists;
+
 use super::{
     draw::draw,
-    effect::{Effect, Errand, Ran},
+    effect::{Change, Effect, Errand, Ran, Undo},
+    files::Found,
+    layout::{self, Hit},
     model::{Dialog, Model, Prompt, ServerLink, ServerSnapshot, SourceRow, TextDialog, View},
     screen::{Look, clean},
     update::{Message, update},
 };
 use crate::{
-    api::types::ImageRow,
+    api::types::{HostRow, ImageRow},
+    catalogue::ImageChange,
     clients::Client,
     fetch::request::{FetchProgress, FetchRequest, FetchRow, FetchState},
+    hosts::{EntryKey, Field, HostChange, HostChanges, HostEntry},
     setup::plan::SetupOptions,
     watch::stats::{ImageStats, Sample},
 };
@@ -23,7 +30,7 @@ use bootspec::{
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 fn manifest(name: &str) -> ImageManifest {
     ImageManifest {
@@ -128,7 +135,9 @@ fn model() -> Model {
     ];
     now.stats.history = (0..100).map(|n| Sample { sent: n * 1000, received: n * 50_000 }).collect();
     now.stats.sent = 1 << 30;
-    let mut model = Model { height: 24, ..Model::default() };
+    let lab = HostEntry { image: Some("lab".parse().unwrap()), ..HostEntry::default() };
+    now.hosts.push(HostRow { key: EntryKey::Default, entry: lab });
+    let mut model = Model { width: 80, height: 24, ..Model::default() };
     assert_eq!(update(&mut model, Message::Polled(ServerLink::Full, Box::new(now))), []);
     model
 }
@@ -173,31 +182,19 @@ fn keys_ask_for_work() {
         |what: &str| Effect::Fetch(Box::new(FetchRequest { what: what.into(), ..Default::default() }));
     let text = String::from;
     for (keys, want) in [
-        ("d", vec![Effect::Default(text("exam"))]),
-        (">d", vec![Effect::Default(text("lab"))]),
-        (">>d", vec![]),
         (">>x", vec![Effect::Cancel(3)]),
         ("xy", vec![Effect::Remove(text("exam"))]),
         ("xn", vec![]),
         ("x\n", vec![]),
-        ("r\x08\x08\x08\x08new\n", vec![Effect::Rename(text("exam"), "new".parse().unwrap())]),
         ("r\x1b", vec![]),
         ("uhttp://a/b.iso\n", vec![fetch("http://a/b.iso")]),
         ("u  \n", vec![]),
         ("f", vec![Effect::Sources]),
-        (
-            "a/srv/x.iso\n",
-            vec![Effect::Run(Errand::Add, ["image", "add", "--", "/srv/x.iso"].map(text).to_vec())],
-        ),
         // The one that failed is first.
-        ("2w", vec![Effect::Wake(text("52:54:00:00:00:03"))]),
-        ("2>w", vec![Effect::Wake(text("52:54:00:00:00:02"))]),
-        ("2a>\n", vec![Effect::Assign(text("52:54:00:00:00:03"), text("lab"))]),
-        ("2alab\n", vec![Effect::Assign(text("52:54:00:00:00:03"), text("lab"))]),
-        ("2olab\n", vec![Effect::Once(text("52:54:00:00:00:03"), text("lab"))]),
+        ("2w", vec![Effect::Wake(vec![text("52:54:00:00:00:03")])]),
+        ("2>w", vec![Effect::Wake(vec![text("52:54:00:00:00:02")])]),
         ("2aexa\x08\x08\x08xyz\n", vec![]),
-        ("2x", vec![Effect::Unassign(text("52:54:00:00:00:03"))]),
-        ("2/pc1\nw", vec![Effect::Wake(text("52:54:00:00:00:01"))]),
+        ("2/pc1\nw", vec![Effect::Wake(vec![text("52:54:00:00:00:01")])]),
         ("3wdx", vec![]),
         // It is under way.
         (">>t", vec![]),
@@ -290,7 +287,10 @@ fn setup_looks_shows_and_writes() {
     assert_eq!(press(&mut m, "w"), [], "nothing to write yet");
     update(&mut m, Message::Networks(vec![("eth1".into(), "10.0.0.0/24".into())]));
     let out = "==> /etc/dnsmasq.d/boottorrent.conf <==\ndhcp-range=10.0.0.0,proxy\n".to_owned();
-    update(&mut m, Message::Planned(Ok(out)));
+    update(&mut m, Message::Planned(Ok((out.clone(), false))));
+    assert!(screen(&m, 80, 24, RICH).contains("would write:"));
+    update(&mut m, Message::Planned(Ok((out, true))));
+    assert!(screen(&m, 80, 24, RICH).contains("has written:"));
     let effects = press(&mut m, "i\n");
     let eth1 = SetupOptions { interfaces: vec!["eth1".into()], ..SetupOptions::default() };
     assert!(effects.contains(&Effect::Plan(Box::new(eth1.clone()))), "{effects:?}");
@@ -341,12 +341,12 @@ fn everything_leaves() {
 fn images_at_80_columns() {
     let text = screen(&model(), 80, 24, RICH);
     for want in [
-        " BootTorrent [1 Images] 2 Machines  3 Transfers  4 Setup             3 machines",
+        " BootTorrent [1 Images] 2 Machines  3 Transfers  4 Setup   1 failed, 1/3 booted",
         "  IMAGE                  SIZE  STATE",
         "> exam               1.00 GiB  published",
         "  lab                1.00 GiB  published, default",
         "  debian-live-gnome  4.00 GiB  ██░░░░░░░░ 25 % 10.0 MB/s, 5 min 22 s left",
-        "f fetch  u URL  a add  d default  r rename  x remove  / filter  ? help  q quit",
+        "f fetch  u URL  a add  d default  e edit  x remove  / filter  ? help  q quit",
     ] {
         assert!(text.contains(want), "{want}\n{text}");
     }
@@ -374,15 +374,19 @@ fn machines_in_ascii() {
 #[test]
 fn every_size() {
     let mut m = model();
-    for keys in ["1", "x", "\x1br", "\x1b\n", "\x1b2", "\n", "\x1ba", "\x1b3", "4", "?", "\x1b"] {
+    for keys in [
+        "1", "x", "\x1br", "\x1be", "\x1ba", "\x1b\n", "\x1b2", "\n", "\x1ba", "\x1be", "\n", "\x1b3", "4",
+        "?", "\x1b",
+    ] {
         press(&mut m, keys);
         for (width, height) in [(1, 1), (20, 5), (80, 24), (200, 60), (3, 60), (500, 4)] {
+            update(&mut m, Message::Size(width, height));
             screen(&m, width, height, RICH);
+            for (column, row) in [(0, 0), (width / 2, height / 2), (width - 1, height - 1)] {
+                layout::hit(&m, column, row);
+            }
         }
     }
-    press(&mut m, "2");
-    let text = screen(&m, 200, 60, RICH);
-    assert!(text.contains("LAST ERROR") && text.contains("FROM MACHINES"), "{text}");
 }
 
 /// Every field that comes from elsewhere is this.
