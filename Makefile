@@ -75,6 +75,10 @@ msrv:
 screen:
 	BOOTTORRENT_SCREEN=$(CURDIR)/docs/screen.svg cargo test -p boottorrent-tests --test tui with_keys_only
 
+# The pictures of docs/screens.md (needs chromium).
+screens:
+	BOOTTORRENT_SCREENS=$(CURDIR)/docs/screens cargo test -p boottorrent-server --test screens -- --ignored
+
 setup:
 	scripts/setup
 
@@ -175,5 +179,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check unit lint msrv setup screen test test-full fuzz demo bench bench-quick reliability docs
+.PHONY: all build agent agent-arm64 server manual check unit lint msrv setup screen screens test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

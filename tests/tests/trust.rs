@@ -184,9 +184,11 @@ fn a_kept_image_is_judged_without_a_server() -> Result<()> {
     let mut vm = boot()?;
     vm.expect(&format!(": booting {IMAGE} as it was fetched on 20"), BOOT)?;
     vm.expect(&format!(" is signed by key {key}"), BOOT)?;
-    let checked = vm.expect(&format!("{IMAGE}: the SHA-256 is what was signed (checked in "), BOOT)?;
-    ensure!(checked.text.contains("(checked in 0.0 s)"), "it was read twice: {}", checked.text);
     vm.expect(MULTI_USER, BOOT)?;
+    vm.login()?;
+    // Reading all of it again takes this machine several seconds.
+    let seconds = vm.sh("dmesg | sed -n 's/.*is what was signed (checked in \\([0-9.]*\\) s).*/\\1/p'")?;
+    ensure!(seconds.parse::<f64>().is_ok_and(|s| s < 1.0), "it was read twice: checked in {seconds} s");
     drop(vm);
 
     let infohash = fs::read_to_string(site.dir(IMAGE).join("manifest.toml"))?;
