@@ -3,11 +3,13 @@
 
 use crate::{
     api::types::{ImageRow, VersionRow},
+    catalogue::free_space,
     clients::Client,
     library::ServedImage,
     state::ServerState,
     watch::{
         live::LiveSnapshot,
+        process::ProcessFigures,
         stats::{ImageStats, Stats},
     },
 };
@@ -17,10 +19,24 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Instant}
 /// All of it, now.
 pub fn stats(state: &ServerState, clients: &[Client]) -> Stats {
     let mut machines = BTreeMap::new();
+    let mut groups: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
     for client in clients {
         *machines.entry(client.phase().to_owned()).or_default() += 1;
+        if let Some(group) = &client.group {
+            let group = groups.entry(group.trim_start_matches("group:").to_owned()).or_default();
+            *group.entry(client.phase().to_owned()).or_default() += 1;
+        }
+    }
+    let mut fetches = BTreeMap::new();
+    for fetch in state.fetches.list() {
+        *fetches.entry(fetch.progress.state.as_str().to_owned()).or_default() += 1;
     }
     Stats {
+        process: ProcessFigures::now(),
+        free: free_space::free(&state.config().catalogue.dir).unwrap_or_default(),
+        fetches,
+        certificate_expires: state.certificate_expires.get().copied(),
+        groups,
         version: env!("CARGO_PKG_VERSION").into(),
         uptime: state.started.elapsed().as_secs_f64(),
         machines,

@@ -67,6 +67,10 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     let peer_port = engine.as_ref().map_or(config.serve.peer_port, Engine::port);
     let socket = socket::open(&config.serve.socket);
     let state = Arc::new(ServerState::new(config, peer_port));
+    if let Some(expires) = tls.as_ref().and_then(|(_, tls)| tls.expires) {
+        // It was empty until here.
+        let _ = state.certificate_expires.set(expires);
+    }
     refresh(&state);
 
     // Each part works until `stop`. One that ends before ends the server.

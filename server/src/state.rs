@@ -25,7 +25,7 @@ use bootspec::{
 };
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -52,6 +52,8 @@ pub struct ServerState {
     pub fetches: Arc<Jobs>,
     /// What this server is called, besides the names in the settings.
     pub names: Vec<String>,
+    /// When the certificate of HTTPS ends, in seconds since 1970.
+    pub certificate_expires: OnceLock<i64>,
     /// The secrets of boots.
     pub tickets: Tickets,
     /// Who is on our links.
@@ -150,6 +152,7 @@ impl ServerState {
             sent: Sent::default(),
             live: Live::default(),
             fetches,
+            certificate_expires: OnceLock::new(),
             tickets,
             names,
             neighbours: Default::default(),

@@ -36,13 +36,15 @@ const MAX_FILE: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    /// When our certificate ends, in seconds since 1970; nothing if it does not say so in a way that we can read.
+    pub expires: Option<i64>,
     /// Our port for HTTP without it, which boot loaders and trackers' clients speak.
     pub plain: u16,
     room: Arc<Semaphore>,
     rooms: Arc<Mutex<HashMap<Host, Arc<Semaphore>>>>,
 }
 
-fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
+fn acceptor(serve: &Serve) -> Result<Option<(TlsAcceptor, Option<i64>)>> {
     let (cert, key) = match (&serve.tls_cert, &serve.tls_key) {
         (None, None) => return Ok(None),
         (Some(cert), Some(key)) => (cert, key),
@@ -54,6 +56,8 @@ fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
     if chain.is_empty() {
         bail!("{} has no certificate in it: give a PEM file (-----BEGIN CERTIFICATE-----)", cert.display());
     }
+    let expires = x509_parser::parse_x509_certificate(&chain[0]);
+    let expires = expires.map(|(_, cert)| cert.validity().not_after.timestamp()).ok();
     let secret = PrivateKeyDer::from_pem_slice(&files::read_named(key, MAX_FILE, "private key")?)
         .with_context(|| format!("reading the private key {} (PEM, without a passphrase)", key.display()))?;
     let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
@@ -62,14 +66,14 @@ fn acceptor(serve: &Serve) -> Result<Option<TlsAcceptor>> {
         .with_no_client_auth()
         .with_single_cert(chain, secret)
         .with_context(|| format!("using {} with the key {}", cert.display(), key.display()))?;
-    Ok(Some(Arc::new(config).into()))
+    Ok(Some((Arc::new(config).into(), expires)))
 }
 
 impl Tls {
     /// What the settings say; `plain`: our port without it. `None`: they name no certificate.
     pub fn configured(serve: &Serve, plain: u16) -> Result<Option<Tls>> {
         let room = Arc::new(Semaphore::new(AT_ONCE));
-        let tls = |acceptor| Tls { acceptor, plain, room, rooms: Arc::default() };
+        let tls = |(acceptor, expires)| Tls { acceptor, expires, plain, room, rooms: Arc::default() };
         Ok(acceptor(serve)?.map(tls))
     }
 

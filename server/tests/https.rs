@@ -59,6 +59,12 @@ fn only_whom_an_authority_stands_for_is_believed() {
     let (ours, theirs) = (folder("ours"), folder("theirs"));
 
     assert_eq!(asked(&ours, &url("localhost")), "fetched");
+    // Prometheus is told how long that goes on.
+    let metrics = server.get("/metrics").text();
+    let ends =
+        metrics.lines().find_map(|l| l.strip_prefix("boottorrent_certificate_expiry_timestamp_seconds "));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(ends.and_then(|e| e.parse::<u64>().ok()).is_some_and(|e| e > now), "{metrics}");
     // What is not a certificate turns nothing on, and nothing off.
     fs::write(ours.join("odd.crt"), "-----BEGIN CERTIFICATE-----\n").unwrap();
     fs::copy(w.path("theirs.ca.crt"), ours.join("theirs.pem")).unwrap();

@@ -21,6 +21,13 @@ pub fn keep(dir: &Path) -> Result<()> {
     }
 }
 
+/// The bytes that this user can still write on the disk of `dir`.
+pub fn free(dir: &Path) -> Result<u64> {
+    let s = nix::sys::statvfs::statvfs(dir)
+        .with_context(|| format!("asking for the room in {}", dir.display()))?;
+    Ok(s.blocks_available().saturating_mul(s.fragment_size()))
+}
+
 /// The disk on which images are.
 #[derive(Clone, Debug)]
 pub struct FreeSpace<'a> {
@@ -33,9 +40,7 @@ pub struct FreeSpace<'a> {
 impl FreeSpace<'_> {
     /// The bytes that this user can still write there.
     pub fn free(&self) -> Result<u64> {
-        let s = nix::sys::statvfs::statvfs(self.dir)
-            .with_context(|| format!("asking for the room in {}", self.dir.display()))?;
-        Ok(s.blocks_available().saturating_mul(s.fragment_size()))
+        free(self.dir)
     }
 
     /// See [`keep`].

@@ -94,6 +94,17 @@ pub enum FetchState {
 }
 
 impl FetchState {
+    /// All of them.
+    pub const ALL: [FetchState; 7] = [
+        FetchState::Queued,
+        FetchState::Fetching,
+        FetchState::Verifying,
+        FetchState::Importing,
+        FetchState::Done,
+        FetchState::Failed,
+        FetchState::Cancelled,
+    ];
+
     /// Whether it goes on by itself.
     pub fn is_alive(self) -> bool {
         !matches!(self, FetchState::Done | FetchState::Failed | FetchState::Cancelled)

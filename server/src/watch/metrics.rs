@@ -2,7 +2,7 @@
 //! `GET /metrics`: the figures in Prometheus' text format, version 0.0.4.
 
 use super::stats::Stats;
-use crate::clients::totals::CLASSES;
+use crate::{clients::totals::CLASSES, fetch::request::FetchState};
 use std::fmt::{Display, Write};
 
 /// The type to answer with.
@@ -54,10 +54,49 @@ pub fn render(s: &Stats) -> String {
     for phase in PHASES {
         page.sample("boottorrent_machines", &[("phase", phase)], s.machines.get(phase).copied().unwrap_or(0));
     }
+    groups(&mut page, s);
     totals(&mut page, s);
     images(&mut page, s);
+    site(&mut page, s);
+    process(&mut page, s);
     page.one("boottorrent_listeners", "gauge", "Web pages that are open.", s.listeners);
     page.0
+}
+
+/// Groups, with all phases once there is a machine in it.
+fn groups(page: &mut Page, s: &Stats) {
+    let name = "boottorrent_group_machines";
+    page.family(name, "gauge", "Machines that have reported, by group and phase.");
+    for (group, phases) in &s.groups {
+        for phase in PHASES {
+            page.sample(name, &[("group", group), ("phase", phase)], phases.get(phase).copied().unwrap_or(0));
+        }
+    }
+}
+
+/// What an admin must see to in time.
+fn site(page: &mut Page, s: &Stats) {
+    page.one("boottorrent_free_bytes", "gauge", "Bytes that images can still take on the disk.", s.free);
+    let name = "boottorrent_fetches";
+    page.family(name, "gauge", "Fetches of images, by state.");
+    for state in FetchState::ALL.map(FetchState::as_str) {
+        page.sample(name, &[("state", state)], s.fetches.get(state).copied().unwrap_or(0));
+    }
+    let name = "boottorrent_certificate_expiry_timestamp_seconds";
+    page.family(name, "gauge", "When the certificate of HTTPS ends; nothing without HTTPS.");
+    if let Some(at) = s.certificate_expires {
+        page.sample(name, &[], at);
+    }
+}
+
+/// As Prometheus' own client libraries name them.
+fn process(page: &mut Page, s: &Stats) {
+    let p = &s.process;
+    let help = "Seconds of processor time, user and system.";
+    page.one("process_cpu_seconds_total", "counter", help, p.cpu_seconds);
+    page.one("process_resident_memory_bytes", "gauge", "Bytes of memory that are in RAM.", p.resident);
+    page.one("process_open_fds", "gauge", "Open files and connections.", p.open_files);
+    page.one("process_max_fds", "gauge", "How many there may be.", p.max_open_files);
 }
 
 fn totals(page: &mut Page, s: &Stats) {
@@ -134,6 +173,25 @@ mod tests {
         assert!(text.contains("\nboottorrent_info{version=\"a\\\"\\\\\\nb\"} 1\n"), "{text}");
         assert!(text.contains("\nboottorrent_boot_seconds_bucket{le=\"+Inf\"} 0\n"), "{text}");
         assert!(text.contains("\nboottorrent_machines{phase=\"failed\"} 0\n"), "{text}");
+    }
+
+    #[test]
+    fn what_runs_out_is_told_in_time() {
+        let mut s = Stats { certificate_expires: Some(1_800_000_000), ..Default::default() };
+        s.fetches.insert("failed".into(), 2);
+        s.groups.entry("room1".into()).or_default().insert("booted".into(), 7);
+        let text = render(&s);
+        for want in [
+            "boottorrent_certificate_expiry_timestamp_seconds 1800000000",
+            "boottorrent_fetches{state=\"failed\"} 2",
+            "boottorrent_fetches{state=\"queued\"} 0",
+            "boottorrent_group_machines{group=\"room1\",phase=\"booted\"} 7",
+            "boottorrent_group_machines{group=\"room1\",phase=\"failed\"} 0",
+        ] {
+            assert!(text.contains(want), "{want}\n{text}");
+        }
+        let without = render(&Stats::default());
+        assert!(!without.contains("\nboottorrent_certificate_expiry"), "{without}");
     }
 
     /// What `promtool check metrics` looks at: each family once, with help and type, counters named so.

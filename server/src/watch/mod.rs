@@ -4,11 +4,13 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`sent`] | what this server has sent itself |
-//! | [`stats`] | both, and the state of each image, as `GET /api/v1/stats` tells it |
+//! | [`process`] | what this server's process uses |
+//! | [`stats`] | all of it, and the state of each image, as `GET /api/v1/stats` tells it |
 //! | [`metrics`] | the same for Prometheus |
 //! | [`live`] | each second's changes, for the web page; and the rates of the last minutes |
 
 pub mod live;
 pub mod metrics;
+pub mod process;
 pub mod sent;
 pub mod stats;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `GET /api/v1/stats`: all figures of a running server, in one answer.
 
+use super::process::ProcessFigures;
 use crate::clients::totals::Totals;
 use bootspec::{ImageName, InfoHash};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,17 @@ pub struct Stats {
     pub version: String,
     /// Seconds since it started.
     pub uptime: f64,
+    /// What the server's process uses.
+    pub process: ProcessFigures,
+    /// Bytes that images can still take on the disk.
+    pub free: u64,
+    /// Fetches by state, as [`FetchState`](crate::fetch::request::FetchState) is written.
+    pub fetches: BTreeMap<String, usize>,
+    /// When the certificate of HTTPS ends, in seconds since 1970 (UTC); nothing without HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_expires: Option<i64>,
+    /// Machines by group, and in it by phase; those in no group are not among them.
+    pub groups: BTreeMap<String, BTreeMap<String, usize>>,
     /// Machines by phase, as [`Client::phase`](crate::clients::Client::phase) names it.
     pub machines: BTreeMap<String, usize>,
     /// Bytes of payloads that the server has sent.
