@@ -38,6 +38,32 @@ pub enum Command {
     ///
     /// A live ISO's initrd calls this right before it switches root, so that each boot gets the same DHCP lease.
     Identify(IdentifyArgs),
+    /// Start the agent again if it dies before the image is complete (the agent starts this itself).
+    #[command(hide = true)]
+    Keep(HeldArgs),
+    /// Take the place of an agent that has died (its keeper starts this).
+    #[command(hide = true)]
+    Resume(HeldArgs),
+    /// Put another file below a loop device: standard output below standard input (the agent starts this itself).
+    #[command(hide = true)]
+    Change,
+}
+
+/// Arguments of `keep` and `resume`: numbers of file descriptors that were left open.
+#[derive(Args)]
+pub struct HeldArgs {
+    /// A socket to the process that started this one.
+    #[arg(long)]
+    pub other: i32,
+    /// /dev/fuse.
+    #[arg(long)]
+    pub device: i32,
+    /// The kernel log.
+    #[arg(long)]
+    pub kmsg: Option<i32>,
+    /// Loop devices.
+    #[arg(long)]
+    pub loops: Vec<i32>,
 }
 
 /// Arguments of `identify`.

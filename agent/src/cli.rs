@@ -5,7 +5,7 @@ use crate::{
     args::{Cli, Command},
     fetch, identify,
     init::{self, Role},
-    launch, status, story, vlan,
+    launch, resume, status, story, stream, vlan,
 };
 use clap::Parser;
 use std::process::ExitCode;
@@ -27,6 +27,9 @@ pub fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(&args),
         Command::Vlan(args) => vlan::run(&args),
         Command::Identify(args) => identify::run(&args),
+        Command::Keep(args) => stream::keep(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Change => stream::change(),
     };
     ExitCode::from(code.code())
 }

@@ -26,6 +26,8 @@ pub struct Join<'a> {
     pub metainfo: Metainfo,
     /// How.
     pub params: &'a Params,
+    /// Tracker URLs: see [`trackers`].
+    pub trackers: Vec<String>,
     /// How long to wait without any progress.
     pub patience: Option<Duration>,
     /// From where.
@@ -42,7 +44,7 @@ impl Join<'_> {
     /// Join the swarm, and return when the payload is complete in `into`.
     pub async fn fetch(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
         let (patience, image) = (self.patience, self.image);
-        let (session, torrent) = self.begin(into, report).await?;
+        let (session, torrent) = self.begin(into).await?;
         if let Err(failure) = wait(&torrent, patience, image, report).await {
             // Its port is free then, for another try.
             session.stop();
@@ -52,24 +54,12 @@ impl Join<'_> {
     }
 
     /// Join the swarm: pieces come into `into` from now on.
-    pub async fn begin(self, into: &mut Payload, report: &Report) -> Result<(Session, Torrent), Failure> {
-        let Join { metainfo, params, reach, client, port, .. } = self;
+    pub async fn begin(self, into: &mut Payload) -> Result<(Session, Torrent), Failure> {
+        let Join { metainfo, params, trackers, reach, client, port, .. } = self;
         let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
         let head = into.head.as_ref().map(Head::try_clone).transpose();
         let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
         let (have, begun) = (into.known.clone(), std::mem::take(&mut into.begun));
-        let mut trackers = Vec::new();
-        for text in metainfo.trackers().iter().chain(&params.tracker) {
-            match text.parse::<Url>() {
-                Ok(mut url) => {
-                    if let Some(address) = address(&url, params.timeout).await {
-                        let _ = url.set_ip_host(address);
-                    }
-                    trackers.push(url.to_string());
-                }
-                Err(_) => report.warn(&format!("the tracker '{text}' is not a valid URL: ignored")),
-            }
-        }
         let payload = match &reach.torrent {
             MetainfoSource::Url(url) if params.fallback => payload_url(url),
             _ => None,
@@ -108,6 +98,23 @@ impl Join<'_> {
             .step(Exit::Swarm)?;
         Ok((session, torrent))
     }
+}
+
+/// The trackers of a torrent, and those that were asked for, with addresses instead of names.
+pub async fn trackers(metainfo: &Metainfo, params: &Params, report: &Report) -> Vec<String> {
+    let mut trackers = Vec::new();
+    for text in metainfo.trackers().iter().chain(&params.tracker) {
+        match text.parse::<Url>() {
+            Ok(mut url) => {
+                if let Some(address) = address(&url, params.timeout).await {
+                    let _ = url.set_ip_host(address);
+                }
+                trackers.push(url.to_string());
+            }
+            Err(_) => report.warn(&format!("the tracker '{text}' is not a valid URL: ignored")),
+        }
+    }
+    trackers
 }
 
 /// Nobody has sent anything for so long.

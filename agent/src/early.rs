@@ -32,8 +32,6 @@ pub struct Early<'a> {
     pub params: &'a Params,
     /// What comes.
     pub torrent: &'a Arc<Torrent>,
-    /// Bytes of the payload.
-    pub size: u64,
     /// The image's name.
     pub image: &'a str,
     /// Whether somebody's signature stands for all of it.
@@ -58,7 +56,7 @@ impl Early<'_> {
             return ram("other scripts than ours mount this image, as a file that is complete");
         }
         let demand = self.torrent.demand();
-        let stream = match Stream::open(&self.args.run_dir, &payload.path, self.size, demand) {
+        let stream = match Stream::open(&self.args.run_dir, &payload.path, demand) {
             Ok(stream) => stream,
             Err(e) => return ram(&format!("{e:#}")),
         };
@@ -68,7 +66,7 @@ impl Early<'_> {
             image: self.image.to_owned(),
             report: self.report.clone(),
         };
-        let streaming = watch.over(stream);
+        let streaming = watch.over(stream, None);
         let why = match self.needs_all(streaming.stream.path()) {
             Ok(None) => {
                 payload.path = streaming.stream.path().to_owned();

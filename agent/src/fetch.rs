@@ -4,7 +4,7 @@
 use crate::{
     args::FetchArgs,
     destination,
-    download::Join,
+    download::{self, Join},
     fail::{Failure, Step},
     files::sync_folder,
     locate,
@@ -76,7 +76,9 @@ async fn fetch(args: &FetchArgs, report: &Report) -> Result<(), Failure> {
     let work = if here == Here::Whole { &file } else { &part };
     let mut payload = store::file(work, &metainfo).step(Exit::Storage)?;
     let patience = params.timeout;
-    let join = Join { metainfo, params: &params, patience, reach, client, port: args.port, image: &image };
+    let trackers = download::trackers(&metainfo, &params, report).await;
+    let (params, port) = (&params, args.port);
+    let join = Join { metainfo, params, trackers, patience, reach, client, port, image: &image };
     let (session, torrent) = join.fetch(&mut payload, report).await?;
     if let Some((keys, vouched)) = &vouched
         && let Err(failure) = vouched.check(&mut payload, &image, keys, report).await

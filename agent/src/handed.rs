@@ -9,9 +9,11 @@ use crate::{
     iso,
     layers::{self, Layer},
     lease::Renewal,
+    left::{Left, Lent, Way},
     ltsp,
     mounts::{Asked, Mounted, Root, detach},
     net::Net,
+    reach::Reach,
     report::Report,
     root,
     store::{Caches, Payload},
@@ -34,6 +36,8 @@ pub struct Fetched {
     pub image: String,
     /// Its torrent.
     pub metainfo: Metainfo,
+    /// Its trackers, by address.
+    pub trackers: Vec<String>,
     /// Where it is kept.
     pub target: Target,
     /// Where what the booted system writes goes.
@@ -134,6 +138,18 @@ pub struct Boot<'a> {
 }
 
 impl Boot<'_> {
+    /// The root is in use and may not be complete: then a keeper looks after it. `renews`: the lease is ours to renew.
+    pub fn keep(&self, reach: &Reach, image: &mut Fetched, renews: bool) -> anyhow::Result<()> {
+        let Boot { args, line, net, report, .. } = *self;
+        let Fetched { streaming: Some(streaming), metainfo, image, trackers, .. } = image else {
+            return Ok(());
+        };
+        let way = Way { line, reach, trackers, image, port: args.port };
+        let left = Left::of(&way, renews.then(|| Lent::of(net)), report);
+        left.write(&args.run_dir, metainfo, &args.ca_dir)?;
+        streaming.keep(&args.run_dir, &args.kmsg)
+    }
+
     /// Hand the image over to whoever boots it.
     pub async fn hand_over(&self, image: &Fetched, caches: &mut Caches<'_>) -> Result<Handed, Failure> {
         let Boot { args, params, net, report, .. } = *self;

@@ -85,7 +85,6 @@ pub fn hand_over(exit: Exit) {
         let _ = unistd::dup2_stdout(&null);
         let _ = unistd::dup2_stderr(&null);
     }
-    let _ = std::env::set_current_dir("/");
 }
 
 /// `boottorrent.onfail=reboot|poweroff`. With panic, the boot script goes on to initramfs-tools' panic().

@@ -16,6 +16,11 @@ impl Oom {
         Self(File::options().write(true).open(OOM).ok())
     }
 
+    /// In a booted system, from the working directory /run/boottorrent.
+    pub fn from_run() -> Self {
+        Self(File::options().write(true).open(format!("../..{OOM}")).ok())
+    }
+
     /// The machine runs from the image, not from this process: seeding ends before anything else does.
     pub fn first(&self, report: &Report) {
         self.write("1000", report);

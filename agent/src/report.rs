@@ -9,6 +9,7 @@ use bootspec::{
     text::clean,
     units::{human_rate, human_size, human_time},
 };
+use nix::time::ClockId;
 use std::{
     fs::File,
     io::{IsTerminal, Write},
@@ -49,6 +50,11 @@ struct Inner {
     last_line: Option<Instant>,
 }
 
+/// The machine's clock that nobody sets, the same for all processes.
+pub fn monotonic() -> Duration {
+    nix::time::clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
 /// The kernel cuts lines at 976 bytes.
 const KMSG_MAX: usize = 900;
 
@@ -60,25 +66,29 @@ impl Report {
         let printk = std::fs::read_to_string("/proc/sys/kernel/printk").unwrap_or_default();
         let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
         let first = |s: &str| s.split_whitespace().next().map(str::to_owned);
-        let append = |p: &Path| File::options().append(true).create(true).open(p).ok();
-        Self(Arc::new(Mutex::new(Inner {
-            started: Instant::now(),
-            level: Log::Info,
-            console: true,
-            show: Show::Text,
-            tty: std::io::stderr().is_terminal(),
-            console_loglevel: kmsg.and(first(&printk)).and_then(|s| s.parse().ok()).unwrap_or(0),
-            on_progress_line: false,
-            kmsg: kmsg.and_then(|p| File::options().write(true).open(p).ok()),
-            log: log.and_then(append),
-            beat: Heartbeat {
-                version: env!("CARGO_PKG_VERSION").into(),
-                kernel_uptime: first(&uptime).and_then(|s| s.parse().ok()).unwrap_or(0.0),
-                ..Heartbeat::default()
-            },
-            last_kmsg_progress: None,
-            last_line: None,
-        })))
+        let beat = Heartbeat {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel_uptime: first(&uptime).and_then(|s| s.parse().ok()).unwrap_or(0.0),
+            ..Heartbeat::default()
+        };
+        let console_loglevel = kmsg.and(first(&printk)).and_then(|s| s.parse().ok()).unwrap_or(0);
+        let kmsg = kmsg.and_then(|p| File::options().write(true).open(p).ok());
+        Self::of(Inner { console: true, console_loglevel, kmsg, ..Inner::new(log, beat) })
+    }
+
+    /// Go on where an agent has died, which began so long ago and has told this of itself.
+    pub fn again(kmsg: Option<File>, log: &Path, age: Duration, beat: Heartbeat) -> Self {
+        let started = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        Self::of(Inner { started, kmsg, ..Inner::new(Some(log), beat) })
+    }
+
+    fn of(inner: Inner) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// When it began, as [`monotonic`] counts.
+    pub fn began(&self) -> Duration {
+        monotonic().saturating_sub(self.lock().started.elapsed())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -162,6 +172,24 @@ impl Report {
 }
 
 impl Inner {
+    fn new(log: Option<&Path>, beat: Heartbeat) -> Self {
+        let append = |p: &Path| File::options().append(true).create(true).open(p).ok();
+        Self {
+            started: Instant::now(),
+            level: Log::Info,
+            console: false,
+            show: Show::Text,
+            tty: std::io::stderr().is_terminal(),
+            console_loglevel: 0,
+            on_progress_line: false,
+            kmsg: None,
+            log: log.and_then(append),
+            beat,
+            last_kmsg_progress: None,
+            last_line: None,
+        }
+    }
+
     fn say(&mut self, level: Log, text: &str) {
         // Labels, names and answers are other people's.
         let text = &*clean(text, &[]);

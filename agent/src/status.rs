@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Answer whoever asks, root or not: the server tells everybody the same.
 pub fn listen(run_dir: &Path, report: &Report) -> anyhow::Result<()> {
     let path = run_dir.join(SOCKET);
+    // An agent that has died has left it.
+    let _ = fs::remove_file(&path);
     let listener = UnixListener::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
     fs::set_permissions(&path, Permissions::from_mode(0o666))
         .with_context(|| format!("setting the mode of {}", path.display()))?;

@@ -6,7 +6,7 @@
 
 use crate::{beat, booted::Booted, report::Report};
 use bootspec::{
-    Progress, Seed,
+    Phase, Progress, Seed,
     units::{human_rate, human_size, human_time},
 };
 use std::{
@@ -21,6 +21,22 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// How long nobody must have wanted much, for [`Seed::Idle`].
 const QUIET: Duration = Duration::from_secs(60);
+
+/// Returns when there is nothing left to do for a machine that has booted: its image is complete, nobody needs it, and its
+/// lease does not end.
+pub async fn on(mut booted: Booted, memory: Option<Memory>, report: &Report) {
+    let told = report.clone();
+    let renewing = booted.renewal.take().map(|r| std::thread::spawn(move || r.run(&told)));
+    if let Some(streaming) = booted.streaming.take() {
+        streaming.finish().await;
+        report.phase(Phase::Seed);
+    }
+    seed(booted, memory, report).await;
+    // The machine needs its address longer than its peers need the image.
+    if let Some(renewing) = renewing {
+        let _ = tokio::task::spawn_blocking(|| renewing.join()).await;
+    }
+}
 
 /// Returns when seeding is over.
 pub async fn seed(booted: Booted, memory: Option<Memory>, report: &Report) {

@@ -49,25 +49,16 @@ pub fn boot_child(args: &BootArgs) -> Exit {
                 launch::hand_over(exit);
                 exit
             }
-            Ok(mut booted) => {
+            Ok(booted) => {
                 report.leave_console();
-                let streaming = booted.streaming.take();
-                if streaming.is_none() {
+                if booted.streaming.is_none() {
                     Oom::open().first(&report);
+                    // With a keeper it is our own folder.
+                    let _ = std::env::set_current_dir("/");
                 }
-                let (renewal, memory) = (booted.renewal.take(), stay::Memory::open());
+                let memory = stay::Memory::open();
                 launch::hand_over(Exit::Ok);
-                let told = report.clone();
-                let renewing = renewal.map(|r| std::thread::spawn(move || r.run(&told)));
-                if let Some(streaming) = streaming {
-                    streaming.finish().await;
-                    report.phase(Phase::Seed);
-                }
-                stay::seed(booted, memory, &report).await;
-                // The machine needs its address longer than its peers need the image.
-                if let Some(renewing) = renewing {
-                    let _ = tokio::task::spawn_blocking(|| renewing.join()).await;
-                }
+                stay::on(booted, memory, &report).await;
                 Exit::Ok
             }
             Err(Failure { exit, error }) => {
@@ -145,6 +136,7 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     report.phase(if fetched.streaming.is_some() { Phase::Streaming } else { Phase::Seed });
     let renewal = handed.tell(&fetched.image, &net, report);
     let then = handed.then(&params);
+    boot.keep(&reach, &mut fetched, renewal.is_some()).step(Exit::Storage)?;
     let Fetched { torrent, session, streaming, .. } = fetched;
     Ok(Booted { params, torrent, session, then, streaming, renewal })
 }
@@ -259,19 +251,20 @@ impl Fetching<'_> {
         let Ready { target, writes, mut payload } = store::prepare(&order, caches, report).await?;
 
         report.phase(Phase::Download);
-        let size = metainfo.size();
+        let trackers = download::trackers(&metainfo, params, report).await;
         let swarm = Join {
             metainfo: metainfo.clone(),
             params,
+            trackers: trackers.clone(),
             patience,
             reach: reach.clone(),
             client: client.clone(),
             port: args.port,
             image: &image,
         };
-        let (session, torrent) = swarm.begin(&mut payload, report).await?;
+        let (session, torrent) = swarm.begin(&mut payload).await?;
         let torrent = Arc::new(torrent);
-        let early = Early { args, params, torrent: &torrent, size, image: &image, signed, patience, report };
+        let early = Early { args, params, torrent: &torrent, image: &image, signed, patience, report };
         let streaming = match target {
             Target::Stream => early.begin(&mut payload),
             _ => Ok(None),
@@ -292,7 +285,7 @@ impl Fetching<'_> {
             caches.remember_signed(&vouched.signed.statement, &vouched.evidence, report);
         }
         payload.finish(&writes).step(Exit::Storage)?;
-        Ok(Fetched { image, metainfo, target, writes, payload, session, torrent, streaming })
+        Ok(Fetched { image, metainfo, trackers, target, writes, payload, session, torrent, streaming })
     }
 
     /// Who stands for this image; without anybody, it does not boot.

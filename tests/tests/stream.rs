@@ -18,7 +18,8 @@ const LINK: u32 = 60;
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// On this host's own kernel, in a network and a mount namespace of their own: boot, and read every file while it comes;
-/// kill the agent when all is here, and read them again. In the log are words that a test waits for.
+/// kill the agent when all is here, and read them again. At each of $PERCENT of the image, $KILL is killed besides. In the log
+/// are words that a test waits for.
 const MACHINE: &str = r#"
 set -eu
 mount -t tmpfs none /run
@@ -30,21 +31,41 @@ lower=/run/boottorrent/lower
 loop=$(findmnt -no SOURCE $lower)
 below() { cat "/sys/block/${loop#/dev/}/loop/backing_file"; }
 sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
+# Processes of ours whose command line begins so.
+ours() { pgrep --ns $$ --nslist mnt -f "^$1"; }
+slay() {
+	for who; do
+		case $who in
+		# It lives for a tenth of a second.
+		changer)
+			until pids=$(ours ./boottorrent-agent.change); do
+				[ "$(below)" != /run/boottorrent/store/payload ] || return 0
+			done
+			;;
+		*) pids=$(ours "@boottorrent-$who") ;;
+		esac
+		kill -9 $pids && echo "SLAIN $who"
+	done
+}
+percent() { "$AGENT" status --json | sed 's/.*"have":\([0-9]*\).*"total":\([0-9]*\).*/\1 \2/' | awk '{ print int($1 * 100 / $2) }'; }
 echo "ROOT $("$AGENT" status --json)"
+for at in $PERCENT; do
+	until now=$(percent) && [ "${now:-0}" -ge "$at" ]; do sleep 0.1; done
+	echo "AT $at"
+	slay $KILL
+done 2>/dev/null &
 sums $lower >/run/streamed
 echo "READ $(below)"
 until [ "$(below)" = /run/boottorrent/store/payload ]; do sleep 0.2; done
 echo CHANGED
-sleep 1
-"$AGENT" status
+wait
+until "$AGENT" status --json | grep -q '"phase":"booted"'; do sleep 0.2; done
 sums /run/whole >/run/sums
 cmp /run/sums /run/streamed
-for process in /proc/[0-9]*; do
-	[ "$(readlink "$process/exe")" = /run/boottorrent/boottorrent-agent ] || continue
-	[ "$(readlink "$process/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ] || continue
-	echo "KILLED at $(cat "$process/oom_score_adj")"
-	kill -9 "${process#/proc/}"
-done
+while ours @boottorrent-keeper >/dev/null; do sleep 0.2; done
+agent=$(ours @boottorrent-agent)
+echo "KILLED at $(cat "/proc/$agent/oom_score_adj")"
+kill -9 "$agent"
 sleep 1
 grep -q fuse /proc/mounts && exit 1
 blockdev --flushbufs "$loop"
@@ -62,9 +83,15 @@ struct Machine {
 
 impl Machine {
     fn start(lab: &Lab, server: &Server) -> Result<Machine> {
+        Self::hunted(lab, server, "", "")
+    }
+
+    /// One in which these are killed at such percents of the image.
+    fn hunted(lab: &Lab, server: &Server, whom: &str, percent: &str) -> Result<Machine> {
         let host = lab.host("reader")?;
         let cmd = Cmd::new("unshare").args(["--mount", "--kill-child", "sh", "-c", MACHINE]);
         let cmd = cmd.env("AGENT", agent_binary()?).env("PAYLOAD", server.payload()).env("IMAGE", IMAGE);
+        let cmd = cmd.env("KILL", whom).env("PERCENT", percent);
         Ok(Machine { running: host.spawn("reader", &cmd)?, _host: host })
     }
 
@@ -116,15 +143,55 @@ fn readers_wait_while_nobody_is_there() -> Result<()> {
     let lab = Lab::new("stream-alone")?;
     let mut server = Server::of(&lab, &catalogue()?, &[])?;
     lab.limit(lab.server(), LINK)?;
-    let mut machine = Machine::start(&lab, &server)?;
-    machine.expect("ROOT ")?;
+    let mut machine = Machine::hunted(&lab, &server, "", "30")?;
+    machine.expect("AT 30")?;
     server.stop();
-    std::thread::sleep(Duration::from_secs(13));
+    std::thread::sleep(Duration::from_secs(60));
+    ensure!(!machine.said().contains("READ "), "it was read without anybody: {}", machine.said());
     server.restart(&[])?;
     machine.expect("SAME")?;
     let said = machine.said();
     ensure!(said.contains("for a piece, 0 peers: it goes on when somebody sends it"), "{said}");
     fs::metadata(server.payload()).map(drop).context("the image")
+}
+
+/// The agent, its keeper, or first the one and then the other, as often as the image is so far.
+fn hunted(lab: &str, whom: &str, percent: &str) -> Result<String> {
+    let lab = Lab::new(lab)?;
+    let server = Server::of(&lab, &catalogue()?, &[])?;
+    lab.limit(lab.server(), LINK)?;
+    let mut machine = Machine::hunted(&lab, &server, whom, percent)?;
+    machine.expect("SAME")?;
+    Ok(machine.said())
+}
+
+#[test]
+fn a_killed_agent_is_started_again_and_goes_on() -> Result<()> {
+    let said = hunted("stream-kill", "agent", "20 50 90")?;
+    let again = said.matches("taking the place of an agent that has died").count();
+    ensure!(again == 3 && said.matches("SLAIN agent").count() == 3, "{again}: {said}");
+    Ok(())
+}
+
+#[test]
+fn the_agent_and_its_keeper_start_each_other_again() -> Result<()> {
+    let said = hunted("stream-keeper", "keeper agent", "25 60")?;
+    let (keepers, agents) = (
+        said.matches("the agent's keeper has died before the image is complete: starting another").count(),
+        said.matches("taking the place of an agent that has died").count(),
+    );
+    ensure!((keepers, agents) == (2, 2), "{keepers} {agents}: {said}");
+    Ok(())
+}
+
+/// Whoever is killed while the loop device gets the plain file: the root is read on.
+#[test]
+fn a_kill_in_the_middle_of_the_change() -> Result<()> {
+    for whom in ["changer", "changer agent", "changer keeper agent"] {
+        let said = hunted("stream-change", whom, "97")?;
+        println!("{whom}: {} slain", said.matches("SLAIN").count());
+    }
+    Ok(())
 }
 
 fn machine(lab: &Lab, link: u32) -> Result<Vm> {
@@ -148,6 +215,10 @@ fn a_machine_is_at_its_login_before_the_image_is_there() -> Result<()> {
         ensure!(phase == Phase::Streaming && percent < 90.0, "{client:?}");
         vm.login()?;
         ensure!(!vm.sh(BELOW)?.contains("/store/payload"), "the root is complete already");
+        // Where its initramfs was nothing is left.
+        vm.sh("pkill -9 -f ^@boottorrent-agent; echo 3 >/proc/sys/vm/drop_caches; ls -lR /etc >/dev/null")?;
+        vm.sh("until grep -q 'taking the place' /run/boottorrent/agent.log; do sleep 0.3; done")?;
+        vm.sh("boottorrent-agent status || /run/boottorrent/boottorrent-agent status")?;
         lab.unlimit(lab.server())?;
         let begun = Instant::now();
         while server.client(vm.mac())?.phase != Phase::Seed {
@@ -180,6 +251,21 @@ fn power_off_while_pieces_are_missing() -> Result<()> {
         println!("off with {:.0} % of the image", client.progress.percent());
         ensure!(client.phase == Phase::Streaming, "{client:?}");
         Ok(())
+    })
+}
+
+/// The server and all peers are gone, and reads wait: what switching off reads is there.
+#[test]
+fn power_off_when_nobody_is_there() -> Result<()> {
+    Server::in_lab("stream-off-alone", &catalogue()?, &[], |lab, server| {
+        let mut vm = machine(lab, 10)?;
+        vm.expect(MULTI_USER, BOOT)?;
+        vm.login()?;
+        server.stop();
+        vm.send_line("cat /usr/bin/* >/dev/null &")?;
+        std::thread::sleep(Duration::from_secs(3));
+        vm.send_line("systemctl poweroff")?;
+        vm.wait_off(BOOT)
     })
 }
 

@@ -2,22 +2,29 @@
 //! The file that is served, and the loop devices on it.
 
 use super::{
-    change::change,
+    keeper::{Held, PROGRAM},
+    kernel,
+    reads::Kept,
     serve::Serve,
     wire::{MAX_READ, MODE},
 };
 use crate::mounts;
 use anyhow::{Context, bail};
+use bootspec::Exit;
 use std::{
     fs::{self, File},
+    io,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
 };
 use swarm::Demand;
 use sys_mount::{FilesystemType, Mount, MountFlags};
 
 const DEVICE: &str = "/dev/fuse";
+/// Below the agent's folder: reads that wait.
+const READS: &str = "stream.reads";
 
 /// A payload that can be read before it is complete.
 pub struct Stream {
@@ -31,20 +38,34 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Serve the payload at `plain`, of `size` bytes, as another file below `run`.
-    pub fn open(run: &Path, plain: &Path, size: u64, demand: Demand) -> anyhow::Result<Self> {
+    /// Serve the payload at `plain`, as another file below `run`.
+    pub fn open(run: &Path, plain: &Path, demand: Demand) -> anyhow::Result<Self> {
         let path = run.join("stream");
         mounts::detach(&path);
         File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        let open = || File::open(plain).with_context(|| format!("opening {}", plain.display()));
         let device = device(&path)?;
         mount(&device, &path)?;
-        let serve = Arc::new(Serve::new(device, open()?, size, demand));
+        Self::serve(path, plain, device, Kept::new(&run.join(READS))?, demand)
+    }
+
+    /// Go on where an earlier process has died, which had the payload at `plain`, below `run`.
+    pub fn again(run: &Path, plain: &Path, held: &Held, demand: Demand) -> anyhow::Result<Self> {
+        let copy = |f: &File| f.try_clone().context("sharing a file");
+        let loops = held.loops.iter().map(copy).collect::<Result<_, _>>()?;
+        let (path, kept) = (run.join("stream"), Kept::left(&run.join(READS))?);
+        Ok(Self { loops, ..Self::serve(path, plain, copy(&held.device)?, kept, demand)? })
+    }
+
+    fn serve(path: PathBuf, plain: &Path, device: File, kept: Kept, demand: Demand) -> anyhow::Result<Self> {
+        let open = || File::open(plain).with_context(|| format!("opening {}", plain.display()));
+        let serve =
+            Serve::new(device, open()?, kept.table, demand).context("reading the payload's length")?;
+        let (serve, slot) = (Arc::new(serve), kept.slot);
         let this = serve.clone();
         std::thread::Builder::new()
             .name("stream".into())
             .spawn(move || {
-                if let Err(e) = this.run() {
+                if let Err(e) = this.run(slot) {
                     this.give_up(format!("reading {DEVICE}: {e}"));
                 }
             })
@@ -77,12 +98,48 @@ impl Stream {
         mounts::detach(&self.path);
     }
 
+    /// What a keeper holds, once it is hidden.
+    pub fn held(&self, kmsg: &Path) -> io::Result<Held> {
+        let loops = self.loops.iter().map(File::try_clone).collect::<Result<_, _>>()?;
+        let kmsg = File::options().write(true).open(kmsg).ok();
+        Ok(Held { device: self.serve.device()?, kmsg, loops })
+    }
+
     /// All is here: its users read the plain file from now on. Waits for reads that are under way, which others answer.
+    ///
+    /// In a process of its own, since that wait cannot be killed: if this process dies meanwhile, nothing of it may stay, or
+    /// nobody takes its place and answers those reads.
     pub fn change(&self) -> anyhow::Result<()> {
-        for device in &self.loops {
-            change(device, &self.plain).context("changing the file below the loop device")?;
+        self.loops.iter().try_for_each(|device| self.change_one(device))
+    }
+
+    fn change_one(&self, device: &File) -> anyhow::Result<()> {
+        let share = |f: &File| f.try_clone().map(Stdio::from).context("sharing a file");
+        loop {
+            let mut program = Command::new(PROGRAM);
+            program.arg("change").stdin(share(device)?).stdout(share(&self.plain)?).stderr(Stdio::piped());
+            let ended = program.output().with_context(|| format!("starting {PROGRAM}"))?;
+            match ended.status.code() {
+                Some(0) => return Ok(()),
+                Some(_) => bail!(
+                    "changing the file below the loop device: {}",
+                    String::from_utf8_lossy(&ended.stderr).trim_end()
+                ),
+                // Somebody has killed it.
+                None => {}
+            }
         }
-        Ok(())
+    }
+}
+
+/// That process: a loop device is its standard input, and the file that it gets its standard output.
+pub fn change() -> Exit {
+    match kernel::change(&io::stdin(), &io::stdout()) {
+        Ok(()) => Exit::Ok,
+        Err(e) => {
+            eprintln!("{}", e.desc());
+            Exit::Storage
+        }
     }
 }
 

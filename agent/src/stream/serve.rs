@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A file that is read while it comes: reads of what is verified are answered at once, others wait for their pieces.
 
-use super::wire::{self, MAX_READ, MAX_REQUEST, Request};
+use super::{
+    reads::Table,
+    wire::{self, MAX_READ, Request},
+};
 use nix::errno::Errno;
 use std::{
     fs::File,
     io::{self, IoSlice, Read, Write},
     ops::Range,
     os::unix::fs::FileExt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use swarm::Demand;
+
+/// A request begins with its length.
+const LENGTH: usize = 4;
 
 /// What of a payload is here.
 pub trait Pieces: Send + Sync {
@@ -36,11 +42,14 @@ struct Wait {
     unique: u64,
     bytes: Range<u64>,
     since: Instant,
+    /// Where it is remembered.
+    entry: usize,
 }
 
-#[derive(Default)]
 struct Waiting {
     reads: Vec<Wait>,
+    /// Entries of the table.
+    free: Vec<usize>,
     /// Why nothing more will come.
     end: Option<String>,
 }
@@ -53,26 +62,45 @@ pub struct Serve {
     plain: File,
     size: u64,
     pieces: Box<dyn Pieces>,
+    table: Table,
     waiting: Mutex<Waiting>,
+    /// An entry of the table is free again.
+    room: Condvar,
 }
 
 impl Serve {
-    /// `plain`: as long as the payload, `size` bytes.
-    pub fn new(device: File, plain: File, size: u64, pieces: impl Pieces + 'static) -> Self {
-        Self { device, plain, size, pieces: Box::new(pieces), waiting: Mutex::default() }
+    /// `plain`: as long as the payload. `table`: what an earlier process has left in it is waited for.
+    pub fn new(device: File, plain: File, table: Table, pieces: impl Pieces + 'static) -> io::Result<Self> {
+        let size = plain.metadata()?.len();
+        let since = Instant::now();
+        let left = table.taken().into_iter();
+        let reads = left.map(|(entry, unique, bytes)| Wait { unique, bytes, since, entry }).collect();
+        let waiting = Mutex::new(Waiting { reads, free: table.free(), end: None });
+        Ok(Self { device, plain, size, pieces: Box::new(pieces), table, waiting, room: Condvar::new() })
+    }
+
+    /// The kernel's side, for others to hold.
+    pub fn device(&self) -> io::Result<File> {
+        self.device.try_clone()
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answer requests, until the file is used no longer.
-    pub fn run(&self) -> io::Result<()> {
-        let mut bytes = vec![0; MAX_REQUEST];
+    /// Answer requests, first those that an earlier process has left, until the file is used no longer.
+    pub fn run(&self, slot: &mut [u8]) -> io::Result<()> {
+        self.waiting().reads.iter().for_each(|w| self.pieces.want(&w.bytes));
+        self.look();
+        if let Some(left) = wire::first(slot) {
+            self.heed(left);
+        }
         loop {
-            match (&self.device).read(&mut bytes) {
+            // Until there is another, there is none to be left.
+            slot[..LENGTH].fill(0);
+            match (&self.device).read(slot) {
                 Ok(0) => return Ok(()),
-                Ok(n) => self.heed(&bytes[..n]),
+                Ok(n) => self.heed(&slot[..n]),
                 Err(e) => match Errno::from_raw(e.raw_os_error().unwrap_or_default()) {
                     // ENOENT: it was taken back while we read it.
                     Errno::EINTR | Errno::EAGAIN | Errno::ENOENT => {}
@@ -100,8 +128,7 @@ impl Serve {
             }
             Request::Read { .. } => self.refuse(unique, Errno::EINVAL),
             Request::Interrupt(whom) => {
-                let waited = self.take(|w| w.unique == whom);
-                waited.iter().for_each(|w| self.refuse(w.unique, Errno::EINTR));
+                self.end_waits(|w| w.unique == whom, |w| self.refuse(w.unique, Errno::EINTR));
             }
             Request::Silent => {}
             Request::Unknown => self.refuse(unique, Errno::ENOSYS),
@@ -109,28 +136,41 @@ impl Serve {
     }
 
     fn read(&self, unique: u64, bytes: Range<u64>) {
-        let mut waiting = self.waiting();
+        let waiting = self.waiting();
+        // Whoever gives one back needs the lock.
+        let full = |w: &mut Waiting| w.free.is_empty() && w.end.is_none();
+        let mut waiting = self.room.wait_while(waiting, full).unwrap_or_else(PoisonError::into_inner);
         if bytes.is_empty() || self.pieces.has(&bytes) {
             drop(waiting);
-            return self.give(unique, bytes);
+            return self.give(unique, &bytes);
         }
-        if waiting.end.is_some() {
-            return self.refuse(unique, Errno::EIO);
+        // An earlier process may have left it in both places.
+        if waiting.reads.iter().any(|w| w.unique == unique) {
+            return;
         }
+        let entry = if waiting.end.is_none() { waiting.free.pop() } else { None };
+        let Some(entry) = entry else { return self.refuse(unique, Errno::EIO) };
+        self.table.take(entry, unique, &bytes);
         // What comes from now on looks for it here.
-        waiting.reads.push(Wait { unique, bytes: bytes.clone(), since: Instant::now() });
+        waiting.reads.push(Wait { unique, bytes: bytes.clone(), since: Instant::now(), entry });
         drop(waiting);
         self.pieces.want(&bytes);
     }
 
     /// Pieces have come: answer those who wait for them.
     pub fn look(&self) {
-        let ready = self.take(|w| self.pieces.has(&w.bytes));
-        ready.into_iter().for_each(|w| self.give(w.unique, w.bytes));
+        self.end_waits(|w| self.pieces.has(&w.bytes), |w| self.give(w.unique, &w.bytes));
     }
 
-    fn take(&self, which: impl Fn(&Wait) -> bool) -> Vec<Wait> {
-        self.waiting().reads.extract_if(.., |w| which(w)).collect()
+    /// Answer those, and only then forget them.
+    fn end_waits(&self, which: impl Fn(&Wait) -> bool, answer: impl Fn(&Wait)) {
+        let those: Vec<Wait> = self.waiting().reads.extract_if(.., |w| which(w)).collect();
+        for wait in those {
+            answer(&wait);
+            self.table.give_back(wait.entry);
+            self.waiting().free.push(wait.entry);
+            self.room.notify_one();
+        }
     }
 
     /// How long somebody has waited.
@@ -141,7 +181,7 @@ impl Serve {
     /// Nothing more will come: whoever waits, and whoever will, hears of an I/O error.
     pub fn give_up(&self, why: String) {
         self.waiting().end.get_or_insert(why);
-        self.take(|_| true).iter().for_each(|w| self.refuse(w.unique, Errno::EIO));
+        self.end_waits(|_| true, |w| self.refuse(w.unique, Errno::EIO));
     }
 
     /// Why nothing more will come.
@@ -149,7 +189,7 @@ impl Serve {
         self.waiting().end.clone()
     }
 
-    fn give(&self, unique: u64, bytes: Range<u64>) {
+    fn give(&self, unique: u64, bytes: &Range<u64>) {
         let mut out = vec![0; (bytes.end - bytes.start) as usize];
         match self.plain.read_exact_at(&mut out, bytes.start) {
             Ok(()) => self.answer(unique, &out),
@@ -174,7 +214,10 @@ impl Serve {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::asked_tests as asked, *};
+    use super::{
+        super::{asked_tests as asked, reads::Kept},
+        *,
+    };
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     use std::sync::{
         Arc,
@@ -195,16 +238,27 @@ mod tests {
         }
     }
 
-    /// A file of 300,000 bytes, and the kernel's end of the device.
-    fn served(here: &Here) -> (Arc<Serve>, File) {
+    /// Both ends of the device: ours, and the kernel's.
+    fn device() -> (File, File) {
         let pair =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        (pair.0.into(), pair.1.into())
+    }
+
+    /// A file of 300,000 bytes.
+    fn serve(here: &Here, device: File, kept: Kept) -> Arc<Serve> {
         let plain = tempfile::tempfile().unwrap();
         plain.write_all_at(&(0..300_000u32).map(|n| (n % 251) as u8).collect::<Vec<_>>(), 0).unwrap();
-        let serve = Arc::new(Serve::new(pair.0.into(), plain, 300_000, here.clone()));
+        let serve = Arc::new(Serve::new(device, plain, kept.table, here.clone()).unwrap());
         let this = serve.clone();
-        std::thread::spawn(move || this.run().unwrap());
-        (serve, pair.1.into())
+        std::thread::spawn(move || this.run(kept.slot));
+        serve
+    }
+
+    /// The same, and the kernel's end of the device.
+    fn served(here: &Here) -> (Arc<Serve>, File) {
+        let ((ours, kernel), dir) = (device(), tempfile::tempdir().unwrap());
+        (serve(here, ours, Kept::new(&dir.path().join("reads")).unwrap()), kernel)
     }
 
     /// An answer: whose, the error, and its bytes.
@@ -240,6 +294,32 @@ mod tests {
         assert_eq!(answer(&mut kernel), (5, 0, vec![]), "behind the end");
         kernel.write_all(&asked::read(6, 0, MAX_READ + 1)).unwrap();
         assert_eq!(answer(&mut kernel).1, -(Errno::EINVAL as i32));
+    }
+
+    /// A process that dies takes none of them with it: neither those that wait, nor the one that it was just about to heed.
+    #[test]
+    fn what_one_process_has_left_the_next_one_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("reads");
+        let first = Kept::new(&path).unwrap();
+        first.table.take(3, 41, &(1000..2000));
+        first.table.take(9, 42, &(290_000..300_000));
+        let unheeded = asked::read(43, 5000, 512);
+        first.slot[..unheeded.len()].copy_from_slice(&unheeded);
+        let here = Here::default();
+        here.0.store(150_000, Ordering::Relaxed);
+        let (ours, mut kernel) = device();
+        let serve = serve(&here, ours, Kept::left(&path).unwrap());
+        let (a, b) = (answer(&mut kernel), answer(&mut kernel));
+        assert_eq!((a.0, a.1, a.2.len(), b.0, b.1, b.2.len()), (41, 0, 1000, 43, 0, 512));
+        assert!(serve.waited().is_some());
+        assert!(here.1.lock().unwrap().contains(&(290_000..300_000)));
+        here.0.store(300_000, Ordering::Relaxed);
+        serve.look();
+        assert_eq!(answer(&mut kernel).0, 42);
+        while !Kept::left(&path).unwrap().table.taken().is_empty() {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //! While the root is in use and not complete: reads are answered as pieces come, and the console hears of it when they do
 //! not.
 
-use super::{file::Stream, guard::Guard, serve::Serve};
+use super::{file::Stream, guard::Guard, keeper::Keeper, serve::Serve};
 use crate::{
     download::{Wrong, nobody_sends},
     report::Report,
 };
+use anyhow::Context;
 use bootspec::units::human_time;
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -40,6 +42,8 @@ pub struct Streaming {
     /// The stream.
     pub stream: Stream,
     guard: Guard,
+    /// As soon as the root is mounted.
+    keeper: Option<Keeper>,
     rooted: Arc<AtomicBool>,
     feeding: JoinHandle<()>,
     watching: JoinHandle<()>,
@@ -47,10 +51,10 @@ pub struct Streaming {
 }
 
 impl Watch {
-    /// Begin.
-    pub fn over(self, stream: Stream) -> Streaming {
-        let (rooted, report) = (Arc::new(AtomicBool::new(false)), self.report.clone());
-        let guard = Guard::new(&report);
+    /// Begin. `keeper`: it has started this process, and the root is mounted.
+    pub fn over(self, stream: Stream, keeper: Option<Keeper>) -> Streaming {
+        let (rooted, report) = (Arc::new(AtomicBool::new(keeper.is_some())), self.report.clone());
+        let guard = Guard::new(keeper.is_none(), &report);
         let (demand, serve) = (self.torrent.demand(), stream.serve.clone());
         let feeding = tokio::spawn(async move {
             loop {
@@ -59,7 +63,7 @@ impl Watch {
             }
         });
         let watching = tokio::spawn(self.watch(stream.serve.clone(), rooted.clone()));
-        Streaming { stream, guard, rooted, feeding, watching, report }
+        Streaming { stream, guard, keeper, rooted, feeding, watching, report }
     }
 
     /// Returns when all is here, or nothing more will come.
@@ -104,6 +108,13 @@ impl Streaming {
         self.stream.hide()
     }
 
+    /// From now on this process may die: a keeper starts another, in `run`.
+    pub fn keep(&mut self, run: &Path, kmsg: &Path) -> anyhow::Result<()> {
+        let held = self.stream.held(kmsg).context("sharing files with the keeper")?;
+        self.keeper = Some(Keeper::start(held, run, &self.report)?);
+        Ok(())
+    }
+
     /// It is not used after all.
     pub fn close(self) {
         self.feeding.abort();
@@ -113,7 +124,7 @@ impl Streaming {
 
     /// Returns when the root no longer depends on this process; never, if it always will.
     pub async fn finish(self) {
-        let Streaming { stream, guard, feeding, watching, report, .. } = self;
+        let Streaming { stream, guard, keeper, feeding, watching, report, .. } = self;
         let _ = watching.await;
         if let Some(why) = stream.end() {
             report.warn(&format!("{why}: what is missing of the root cannot be read"));
@@ -133,6 +144,7 @@ impl Streaming {
         let failed = match changed {
             Ok(Ok(())) => {
                 feeding.abort();
+                let _ = tokio::task::spawn_blocking(|| keeper.map(Keeper::dismiss)).await;
                 drop(guard);
                 report.info(&format!(
                     "the image is complete: the root depends on nobody any more (changed in {} ms)",

@@ -86,6 +86,12 @@ pub fn request(bytes: &[u8]) -> Option<(u64, Request)> {
     Some((u64_at(8)?, what))
 }
 
+/// The request at the beginning of `bytes`, by the length that it begins with. None: there is none.
+pub fn first(bytes: &[u8]) -> Option<&[u8]> {
+    let len = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    bytes.get(..len).filter(|_| len >= HEADER)
+}
+
 /// What goes before an answer's `len` bytes. `error`: 0, or what went wrong as in errno(3), then without bytes.
 pub fn header(unique: u64, error: i32, len: usize) -> [u8; REPLY] {
     let mut out = [0; REPLY];
@@ -166,6 +172,17 @@ mod tests {
         assert_eq!(init((7, 22), 0, 0), None);
         assert_eq!(init((8, 0), 0, 0), None);
         assert_eq!(header(9, 5, 0)[..8], [16, 0, 0, 0, 251, 255, 255, 255]);
+    }
+
+    #[test]
+    fn the_request_that_was_read_last() {
+        let mut slot = vec![0; MAX_REQUEST];
+        assert_eq!(first(&slot), None);
+        let one = read(7, 0, 512);
+        slot[..one.len()].copy_from_slice(&one);
+        assert_eq!(first(&slot), Some(&*one));
+        slot[..4].fill(255);
+        assert_eq!(first(&slot), None);
     }
 
     /// Whatever is read is a request or is none.

@@ -37,6 +37,17 @@ pub fn client(
     builder.build().context("starting the HTTP client")
 }
 
+/// Copy the certificates to where they can be read when the initramfs is gone.
+pub fn keep(authorities: &Path, to: &Path) -> std::io::Result<()> {
+    if cfg!(feature = "tls") && authorities.is_dir() {
+        std::fs::create_dir_all(to)?;
+        for entry in std::fs::read_dir(authorities)?.flatten() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Why nothing at `url` can be asked for by this program, in a sentence.
 pub fn unspoken(url: &Url) -> Option<String> {
     let https = url.scheme() == "https" && cfg!(not(feature = "tls"));

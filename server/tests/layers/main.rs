@@ -44,9 +44,9 @@ const AGENT: Storeys = &[
     ("disks", "destination device disks mkfs mounts superblock target zram"),
     ("store", "store"),
     ("what is wanted", "layers metainfo trust"),
-    ("swarm", "booted download leave status stay stream"),
+    ("swarm", "booted download leave left status stay stream"),
     ("root", "disk identity iso ltsp root"),
-    ("story", "early handed launch story"),
+    ("story", "early handed launch resume story"),
     ("programs", "cli fetch identify init lib main main_tls"),
 ];
 
