@@ -3,16 +3,15 @@
 
 use anyhow::{Result, ensure};
 use boottorrent_tests::{
-    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
-    assets::{self, APPEND, Image, Suite},
+    BOOT, Lab, MULTI_USER, Server, Vm,
+    assets::{self, APPEND, Suite},
     little_memory,
 };
-use std::path::{Path, PathBuf};
 
 #[test]
 fn erofs_and_ext4_boot() -> Result<()> {
     let image = assets::image(Suite::own()?)?;
-    let folder = small_roots(&image)?;
+    let folder = assets::small_roots(&image)?;
     let lab = Lab::new("formats")?;
     let mut server = Server::start(&lab, &image, &[])?;
     let formats = ["erofs", "ext4"];
@@ -54,31 +53,4 @@ fn erofs_and_ext4_boot() -> Result<()> {
         little_memory(&server.client(vm.mac())?)?;
     }
     Ok(())
-}
-
-/// The root without kernel and modules, which the initrd of the real image has: small in any format.
-fn small_roots(image: &Image) -> Result<PathBuf> {
-    let key = assets::key_of(&[image.payload()], &[include_str!("formats.rs")])?;
-    assets::cached("formats", &key, |dir| {
-        let root = dir.join("root");
-        Cmd::new("unsquashfs").args(["-q", "-n", "-d"]).arg(&root).arg(image.payload()).run()?;
-        for left_out in ["boot", "usr/lib/modules", "vmlinuz", "initrd.img"] {
-            Cmd::new("rm").arg("-rf").arg(root.join(left_out)).run()?;
-        }
-        Cmd::new("mkfs.erofs").args(["-zlz4", "--quiet"]).arg(dir.join("erofs")).arg(&root).run()?;
-        ext4(&root, &dir.join("ext4"))?;
-        Cmd::new("rm").arg("-rf").arg(&root).run().map(drop)
-    })
-}
-
-fn ext4(root: &Path, image: &Path) -> Result<()> {
-    let used = Cmd::new("du").args(["-sm"]).arg(root).run()?;
-    let mib: u64 = used.split_whitespace().next().unwrap_or_default().parse()?;
-    let size = format!("{}M", mib + mib / 8 + 16);
-    Cmd::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
-        .args([root, image])
-        .arg(size)
-        .run()
-        .map(drop)
 }

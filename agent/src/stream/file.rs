@@ -102,7 +102,8 @@ impl Stream {
     pub fn held(&self, kmsg: &Path) -> io::Result<Held> {
         let loops = self.loops.iter().map(File::try_clone).collect::<Result<_, _>>()?;
         let kmsg = File::options().write(true).open(kmsg).ok();
-        Ok(Held { device: self.serve.device()?, kmsg, loops })
+        let null = Some(File::options().read(true).write(true).open("/dev/null")?);
+        Ok(Held { device: self.serve.device()?, kmsg, loops, null })
     }
 
     /// All is here: its users read the plain file from now on. Waits for reads that are under way, which others answer.

@@ -39,6 +39,8 @@ pub struct Held {
     pub kmsg: Option<File>,
     /// Loop devices on the file that is served.
     pub loops: Vec<File>,
+    /// /dev/null, which has no path later. None: it is this process's standard input and output already.
+    pub null: Option<File>,
 }
 
 impl Held {
@@ -46,7 +48,7 @@ impl Held {
     pub fn inherited(args: &HeldArgs) -> (Self, UnixStream) {
         let file = |n: &i32| File::from(inherited(*n));
         let (kmsg, loops) = (args.kmsg.as_ref().map(file), args.loops.iter().map(file).collect());
-        (Self { device: file(&args.device), kmsg, loops }, inherited(args.other).into())
+        (Self { device: file(&args.device), kmsg, loops, null: None }, inherited(args.other).into())
     }
 
     /// Start the other one: `command` of this program, as process `name`.
@@ -66,7 +68,11 @@ impl Held {
         self.kmsg.iter().try_for_each(|f| give("kmsg", f))?;
         self.loops.iter().try_for_each(|f| give("loops", f))?;
         let mut program = Command::new(PROGRAM);
-        program.arg0(name).args(&words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        program.arg0(name).args(&words);
+        if let Some(null) = &self.null {
+            let share = || null.try_clone().map(Stdio::from).context("sharing /dev/null");
+            program.stdin(share()?).stdout(share()?).stderr(share()?);
+        }
         Ok((ours, program.spawn().with_context(|| format!("starting {name}"))?))
     }
 

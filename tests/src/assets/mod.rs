@@ -9,6 +9,7 @@ mod catalogue;
 mod common;
 mod disk;
 mod dracut;
+mod formats;
 mod image;
 mod initrd;
 mod keys;
@@ -30,6 +31,7 @@ pub use catalogue::{
 };
 pub use common::{APPEND, IMAGE};
 pub use disk::{ROOT_PARTITION, disk};
+pub use formats::small_roots;
 pub use image::{Image, clean, dracut_image, image};
 pub use initrd::initrd_with;
 pub use keys::{baked, baked_by_dracut};
