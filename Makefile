@@ -47,6 +47,11 @@ manual: server
 	rm -rf $(MANUAL)
 	$(SERVER) manual $(MANUAL)
 
+# The documentation for reading where it is installed; links that lead nowhere are found.
+html:
+	rm -rf target/html
+	cargo run -q $(CARGO_FLAGS) -p bootspec --example html target/html
+
 check:
 	cargo check --workspace --all-targets
 
@@ -179,5 +184,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual check unit lint msrv setup screen screens test test-full fuzz demo bench bench-quick reliability docs
+.PHONY: all build agent agent-arm64 server manual html check unit lint msrv setup screen screens test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source
