@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `/etc/boottorrent/server.toml`: every key optional, unknown keys refused.
 
+use crate::menu_settings::MenuSettings;
 use anyhow::{Context, Result, bail};
 use bootspec::{HTTP_PORT, HTTPS_PORT, ImageName, PEER_PORT, cmdline::check_append, units};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -28,6 +29,8 @@ pub struct Config {
     pub tracker: Tracker,
     /// What machines are told.
     pub boot: Boot,
+    /// The menu that they show.
+    pub menu: MenuSettings,
     /// Who signs images.
     pub keys: Keys,
 }
@@ -54,7 +57,7 @@ const FIXED: [Fixed; 12] = [
 impl Config {
     /// These settings with what a running server can take of others.
     pub fn renewed(&self, new: &Config) -> Config {
-        let Config { catalogue, serve, tracker, boot, keys } = new.clone();
+        let Config { catalogue, serve, tracker, boot, menu, keys } = new.clone();
         Config {
             catalogue: Catalogue {
                 keep_versions: catalogue.keep_versions,
@@ -69,6 +72,7 @@ impl Config {
             },
             tracker,
             boot: Boot { agent: self.boot.agent.clone(), ..boot },
+            menu,
             keys,
         }
     }
@@ -314,6 +318,7 @@ mod tests {
         let shown = Config {
             serve: Serve { up: None, tls_cert: None, tls_key: None, names: Vec::new(), ..config.serve },
             boot: Boot { default: None, append: String::new(), ..config.boot },
+            menu: MenuSettings { shell: config.menu.shell, leave: config.menu.leave, ..Default::default() },
             keys: Keys { secret: None, ..config.keys },
             catalogue: Catalogue { keep_size: None, ..config.catalogue },
             ..config
@@ -335,6 +340,14 @@ mod tests {
             (
                 "[tracker]\ninterval = \"soon\"",
                 "line 2: 'soon' is not a valid time: write a number with s, m or h, as in 10m",
+            ),
+            (
+                "[menu]\ntitle = \"${net0/mac}\"",
+                "line 2: '${net0/mac}' is not a valid title: use at most 60 characters, and none of $ | & # ` ' \" \\",
+            ),
+            (
+                "[menu]\nsubmenus = [{title = \"A\", items = [\"x\"]}, {title = \"B\", items = [\"y\", \"x\"]}]",
+                "line 2: 'x' is in the submenus twice: leave one",
             ),
             (
                 "[boot]\nappend = \"a || b\"",

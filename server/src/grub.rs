@@ -13,7 +13,8 @@ use crate::{
     },
     command_line::{cmdline, too_long},
     family::spec,
-    ipxe::{self, Chosen, Item, Menu},
+    ipxe,
+    menu::{self, Chosen, Item, Menu, Offer, Row},
 };
 use bootspec::{
     ImageManifest, ImageName,
@@ -59,10 +60,13 @@ pub fn config(menu: &Menu, way: Way) -> String {
         s.line(1, "set bootif=BOOTIF=01-$m1-$m2-$m3-$m4-$m5-$m6");
         s.line(0, "fi");
     }
-    match ipxe::choose(menu) {
+    s.guard();
+    match menu::choose(menu) {
         Chosen::One(item) => s.boot(0, item),
         Chosen::Told(sentence) => s.line(0, &format!("echo {}", quoted(&sentence))),
-        Chosen::Menu { items, default } => s.choose(&items, default),
+        // Its command line is a key in its menu.
+        Chosen::Shell => s.line(0, "echo 'BootTorrent: press c in the menu'"),
+        Chosen::Menu { rows, default } => s.choose(&rows, default),
     }
     s.text
 }
@@ -184,17 +188,55 @@ impl<'a> Script<'a> {
         }
     }
 
-    fn choose(&mut self, items: &[Item], default: Option<usize>) {
-        self.line(0, &format!("set default={}", default.unwrap_or(0)));
-        self.line(0, &format!("set timeout={}", self.menu.timeout.div_ceil(1000)));
-        for item in items {
-            self.line(0, &format!("menuentry {} {{", quoted(&item.title())));
-            self.boot(1, *item);
+    /// Who may do more than start what the menu offers everybody. GRUB asks for the password itself, for its command line
+    /// and for changes of an item too; it is told of it in every menu below.
+    fn guard(&mut self) {
+        if self.menu.is_guarded() {
+            let names: Vec<&str> = self.menu.users.names().collect();
+            self.line(0, &format!("set superusers={}", quoted(&names.join(" "))));
+            self.line(0, "export superusers");
+            for (name, user) in self.menu.users.iter() {
+                self.line(0, &format!("password_pbkdf2 {} {}", quoted(name), quoted(&user.grub)));
+            }
+        }
+    }
+
+    fn choose(&mut self, rows: &[Row], default: Option<(usize, usize)>) {
+        let default = default.map(|(row, at)| match rows[row] {
+            Row::One(_) => row.to_string(),
+            Row::Submenu(..) => quoted(&format!("{row}>{at}")),
+        });
+        self.line(0, &format!("set default={}", default.as_deref().unwrap_or("0")));
+        let timeout = default.map_or("-1".into(), |_| self.menu.timeout.div_ceil(1000).to_string());
+        self.line(0, &format!("set timeout={timeout}"));
+        for row in rows {
+            match row {
+                Row::One(offer) => self.offer(0, offer),
+                Row::Submenu(title, offers) => {
+                    self.line(0, &format!("submenu {}{} {{", quoted(title), self.for_all(false)));
+                    offers.iter().for_each(|offer| self.offer(1, offer));
+                    self.line(0, "}");
+                }
+            }
+        }
+        if self.menu.settings.leave {
+            let everybody = self.for_all(false);
+            self.line(0, &format!("menuentry 'Leave, and boot what the firmware has next'{everybody} {{"));
+            self.line(1, "exit");
             self.line(0, "}");
         }
-        self.line(0, "menuentry 'Leave, and boot what the firmware has next' {");
-        self.line(1, "exit");
-        self.line(0, "}");
+    }
+
+    fn offer(&mut self, depth: usize, offer: &Offer) {
+        let head = format!("menuentry {}{} {{", quoted(&offer.title), self.for_all(offer.locked));
+        self.line(depth, &head);
+        self.boot(depth + 1, offer.item);
+        self.line(depth, "}");
+    }
+
+    /// Where there are passwords, GRUB asks for one at every item that does not say this.
+    fn for_all(&self, locked: bool) -> &'static str {
+        if self.menu.is_guarded() && !locked { " --unrestricted" } else { "" }
     }
 
     /// The kernel's parameters, each one word of GRUB's. GRUB puts quotes around a word with white
@@ -249,4 +291,4 @@ impl<'a> Script<'a> {
 
 #[cfg(test)]
 #[path = "grub_tests.rs"]
-mod tests;
+pub(crate) mod tests;

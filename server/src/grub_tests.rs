@@ -14,7 +14,11 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>, append: &str, way: Wa
         host: "10.0.0.1:6980",
         images,
         entries: &[],
+        settings: &Default::default(),
+        users: &Default::default(),
+        unlocked: false,
         once: None,
+        assigned: None,
         wanted,
         default: Some(&default),
         timeout: 10_500,
@@ -34,7 +38,11 @@ fn initrds_that_the_server_makes() {
             host: "10.0.0.1:6980",
             images: &[&own],
             entries: &[],
+            settings: &Default::default(),
+            users: &Default::default(),
+            unlocked: false,
             once: None,
+            assigned: None,
             wanted: None,
             default: None,
             timeout: 0,
@@ -55,7 +63,7 @@ fn initrds_that_the_server_makes() {
 }
 
 /// GRUB's own parser takes it.
-fn understood(text: &str) {
+pub(crate) fn understood(text: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, text).unwrap();
     match Command::new("grub-script-check").arg(file.path()).output() {
@@ -196,7 +204,11 @@ proptest! {
                 host: "10.0.0.1:6980",
                 images: &images,
                 entries: &[],
+                settings: &Default::default(),
+                users: &Default::default(),
+                unlocked: false,
                 once: None,
+                assigned: None,
                 wanted: wanted.as_deref(),
                 default: None,
                 timeout: 1000,
@@ -224,7 +236,11 @@ fn entries_that_are_no_images() {
         host: "10.0.0.1:6980",
         images: &[&image],
         entries: &crate::ipxe::tests::entries(),
+        settings: &Default::default(),
+        users: &Default::default(),
+        unlocked: false,
         once: Some("mac=52:54:00:00:00:01&secret=ab"),
+        assigned: None,
         wanted: None,
         default: None,
         timeout: 10_000,

@@ -4,11 +4,13 @@
 use crate::{
     attempts::Stage,
     catalogue::{
-        entries::{BootEntry, EFI, KERNEL, NamedEntry},
+        entries::{BootEntry, EFI, KERNEL},
         own::{self, ALL_DRIVERS, OWN},
     },
     command_line::{cmdline, too_long},
     family::spec,
+    menu::{Chosen, Item, Menu, Offer, Row, SHELL, choose},
+    menu_settings::MenuSettings,
 };
 use bootspec::{ImageManifest, ImageName, cmdline::harmless, manifest::InitrdFrom, units::human_size};
 
@@ -19,126 +21,24 @@ pub const VERSION: &str = "infohash";
 pub const ASKED: &str = "mac=${mac}&platform=${platform}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
                          hostname=${hostname:uristring}&card=${netX/busid}";
 
-/// What the script is rendered from.
-pub struct Menu<'a> {
-    /// `HOST` or `HOST:PORT`, as the machine reaches us.
-    pub host: &'a str,
-    /// The images, in the order of the menu.
-    pub images: &'a [&'a ImageManifest],
-    /// What else there is, behind the images.
-    pub entries: &'a [NamedEntry],
-    /// What the machine says when it starts an entry that it has for one time: a query.
-    pub once: Option<&'a str>,
-    /// The image or entry that the script asks for, whether it exists or not.
-    pub wanted: Option<&'a str>,
-    /// The image or entry that starts by itself.
-    pub default: Option<&'a ImageName>,
-    /// How long the menu waits, in milliseconds.
-    pub timeout: u128,
-    /// Kernel parameters for every image.
-    pub append: &'a str,
-    /// Which of the initrds that there are for an image this machine is sent.
-    pub stage: &'a dyn Fn(&ImageManifest) -> Stage,
-    /// Bytes of kernel and initrd, with all that belongs to it.
-    pub phase_one: &'a dyn Fn(&ImageManifest) -> u64,
-}
-
-/// What can be booted.
-#[derive(Clone, Copy)]
-pub enum Item<'a> {
-    /// An image.
-    Image(&'a ImageManifest),
-    /// Something else.
-    Entry(&'a NamedEntry),
-}
-
-impl<'a> Item<'a> {
-    /// Its name.
-    pub fn name(self) -> &'a ImageName {
-        match self {
-            Item::Image(image) => &image.name,
-            Item::Entry((name, _)) => name,
-        }
-    }
-
-    /// Whether menus leave it out.
-    fn is_hidden(self) -> bool {
-        matches!(self, Item::Entry((_, BootEntry { hidden: true, .. })))
-    }
-
-    /// What the menu shows.
-    pub fn title(self) -> String {
-        match self {
-            Item::Image(image) => format!("{} ({})", image.name, human_size(image.size)),
-            Item::Entry((name, entry)) if entry.title.is_empty() => name.to_string(),
-            Item::Entry((_, entry)) => entry.title.clone(),
-        }
-    }
-}
-
-/// What a machine is to do.
-pub enum Chosen<'a> {
-    /// Boot this.
-    One(Item<'a>),
-    /// Ask who sits there.
-    Menu {
-        /// In the order of the menu.
-        items: Vec<Item<'a>>,
-        /// The place in it of what starts by itself.
-        default: Option<usize>,
-    },
-    /// Say this sentence: there is nothing to boot.
-    Told(String),
-}
-
-/// Choose what a machine is to do.
-pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
-    let images = menu.images.iter().map(|image| Item::Image(image));
-    let items: Vec<Item> = images.chain(menu.entries.iter().map(Item::Entry)).collect();
-    if let Some(name) = menu.wanted {
-        if let Some(item) = items.iter().find(|i| i.name().as_str() == name) {
-            return Chosen::One(*item);
-        }
-        let names: Vec<&str> = items.iter().map(|i| i.name().as_str()).collect();
-        let have = if names.is_empty() {
-            "there are none".to_owned()
-        } else {
-            format!("there are: {}", names.join(" "))
-        };
-        // The name came with the request: nothing of it may become a command.
-        let name: String =
-            name.chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(64).collect();
-        return Chosen::Told(format!("BootTorrent: no image {name} on {}, {have}", menu.host));
-    }
-    // What is hidden is in the menus of machines to which it was assigned.
-    let shown = |item: &Item| !item.is_hidden() || Some(item.name()) == menu.default;
-    let items: Vec<Item> = items.into_iter().filter(shown).collect();
-    match items.as_slice() {
-        [] => Chosen::Told(format!(
-            "BootTorrent: there is no image on {} yet: run `boottorrent image add` there",
-            menu.host
-        )),
-        [one] => Chosen::One(*one),
-        _ => {
-            let newest = |(_, a): &(usize, &&ImageManifest), (_, b): &(usize, &&ImageManifest)| {
-                a.added.cmp(&b.added).then(b.name.cmp(&a.name))
-            };
-            let wished = items.iter().position(|i| Some(i.name()) == menu.default);
-            let newest = menu.images.iter().enumerate().max_by(newest).map(|(n, _)| n);
-            Chosen::Menu { items, default: wished.or(newest) }
-        }
-    }
-}
-
 /// The whole script.
 pub fn script(menu: &Menu) -> String {
     let mut s = String::from("#!ipxe\n");
-    match choose(menu) {
+    if menu.unlocked {
+        forget_password(&mut s);
+    }
+    let chosen = choose(menu);
+    let back = if matches!(chosen, Chosen::Menu { .. }) { "menu" } else { "failed" };
+    match chosen {
         Chosen::One(item) => boot(&mut s, menu, item),
         Chosen::Told(sentence) => line(&mut s, &format!("echo {sentence}")),
-        Chosen::Menu { items, default } => ask(&mut s, menu, &items, default),
+        Chosen::Shell => shell(&mut s),
+        Chosen::Menu { rows, default } => ask(&mut s, menu, &rows, default),
     }
-    failed(&mut s, menu.host);
+    failed(&mut s, menu);
+    if menu.is_guarded() {
+        login(&mut s, menu.host, back);
+    }
     s
 }
 
@@ -243,43 +143,118 @@ fn boot_image(s: &mut String, menu: &Menu, image: &ImageManifest) {
     line(s, "boot || goto failed");
 }
 
-fn ask(s: &mut String, menu: &Menu, items: &[Item], default: Option<usize>) {
-    let default = default.map(|n| items[n].name());
+/// The menu, those in it, and behind them what their items do.
+fn ask(s: &mut String, menu: &Menu, rows: &[Row], default: Option<(usize, usize)>) {
+    let name = |offer: &Offer| offer.item.name().to_string();
     line(s, ":menu");
-    line(s, &format!("menu BootTorrent on {}", menu.host));
-    for item in items {
-        line(s, &format!("item {} {}", item.name(), item.title()));
+    line(s, &format!("menu {}", menu.title()));
+    for (n, row) in rows.iter().enumerate() {
+        match row {
+            Row::One(offer) => line(s, &format!("item {} {}", name(offer), offer.title)),
+            // No image's name begins with a colon.
+            Row::Submenu(title, _) => line(s, &format!("item :menu-{n} {title}")),
+        }
     }
-    line(s, "item --gap --");
-    line(s, "item :shell iPXE shell");
-    line(s, "item :exit Leave, and boot what the firmware has next");
-    let timeout = menu.timeout;
-    let default = default.map(|d| format!("--default {d} ")).unwrap_or_default();
-    line(s, &format!("choose {default}--timeout {timeout} choice || goto failed"));
-    // No image's name begins with a colon.
-    line(s, "iseq ${choice} :shell && goto shell ||");
-    line(s, "iseq ${choice} :exit && exit ||");
+    let MenuSettings { shell, leave, .. } = menu.settings;
+    if *shell || *leave {
+        line(s, "item --gap --");
+    }
+    if *shell {
+        line(s, &format!("item {SHELL} iPXE shell"));
+    }
+    if *leave {
+        line(s, "item :exit Leave, and boot what the firmware has next");
+    }
+    let waits = |default: String| format!("--default {default} --timeout {} ", menu.timeout);
+    let first = default.map(|(row, _)| match &rows[row] {
+        Row::One(offer) => waits(name(offer)),
+        Row::Submenu(..) => waits(format!(":menu-{row}")),
+    });
+    line(s, &format!("choose {}choice || goto failed", first.unwrap_or_default()));
+    if *shell {
+        line(s, &format!("iseq ${{choice}} {SHELL} && goto shell ||"));
+    }
+    if *leave {
+        line(s, "iseq ${choice} :exit && exit ||");
+    }
+    let submenus = || rows.iter().enumerate().filter(|(_, row)| matches!(row, Row::Submenu(..)));
+    for (n, _) in submenus() {
+        line(s, &format!("iseq ${{choice}} :menu-{n} && goto menu-{n} ||"));
+    }
     line(s, "goto image-${choice}");
-    for item in items {
-        line(s, &format!(":image-{}", item.name()));
-        boot(s, menu, *item);
+    for (n, row) in submenus() {
+        let Row::Submenu(title, offers) = row else { continue };
+        line(s, &format!(":menu-{n}"));
+        line(s, &format!("menu {title}"));
+        offers.iter().for_each(|offer| line(s, &format!("item {} {}", name(offer), offer.title)));
+        line(s, "item --gap --");
+        line(s, "item :menu Back");
+        let own = default.filter(|(row, _)| *row == n).map(|(_, at)| waits(name(&offers[at])));
+        line(s, &format!("choose {}choice || goto menu", own.unwrap_or_default()));
+        line(s, "iseq ${choice} :menu && goto menu ||");
+        line(s, "goto image-${choice}");
+    }
+    for offer in rows.iter().flat_map(Row::offers) {
+        line(s, &format!(":image-{}", name(offer)));
+        match offer.locked {
+            false => boot(s, menu, offer.item),
+            true => unlock(s, &name(offer)),
+        }
     }
 }
 
 /// Where every failure ends: told, and tried again, since servers come back.
-fn failed(s: &mut String, host: &str) {
+fn failed(s: &mut String, menu: &Menu) {
+    let host = menu.host;
     line(s, ":failed");
     line(s, &format!("echo BootTorrent: nothing was booted from {host}"));
-    line(
-        s,
-        "prompt --key s --timeout 10000 Press s for a shell; trying again in 10 seconds && goto shell ||",
-    );
+    match menu.settings.shell {
+        true => line(
+            s,
+            "prompt --key s --timeout 10000 Press s for a shell; trying again in 10 seconds && goto shell ||",
+        ),
+        false => line(s, "prompt --timeout 10000 Trying again in 10 seconds ||"),
+    }
     line(s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED} ||"));
     line(s, "goto failed");
-    line(s, ":shell");
+    if menu.settings.shell {
+        line(s, ":shell");
+        match menu.is_guarded() && !menu.unlocked {
+            true => unlock(s, SHELL),
+            false => shell(s),
+        }
+    }
+}
+
+fn shell(s: &mut String) {
     line(s, "echo Type exit to continue booting");
     line(s, "shell");
     line(s, "goto failed");
+}
+
+/// Ask for a password, and for the script that it opens.
+fn unlock(s: &mut String, name: &str) {
+    line(s, &format!("set locked {name}"));
+    line(s, "goto login");
+}
+
+/// The password crosses no network: the server asks for a digest of it. `back`: where it goes on without one.
+fn login(s: &mut String, host: &str, back: &str) {
+    line(s, ":login");
+    forget_password(s);
+    line(s, &format!("login || goto {back}"));
+    let server = format!("${{username:uristring}}:${{password:uristring}}@{host}");
+    line(s, &format!("chain --autofree --replace http://{server}/boot.ipxe?{ASKED}&image=${{locked}} ||"));
+    forget_password(s);
+    line(s, "echo BootTorrent: wrong user name or password, or no answer from the server");
+    line(s, &format!("prompt --timeout 5000 Press a key to go back || goto {back}"));
+    line(s, &format!("goto {back}"));
+}
+
+/// What was typed stands in no form that opens later.
+fn forget_password(s: &mut String) {
+    line(s, "clear username ||");
+    line(s, "clear password ||");
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@
 //! | what is spoken to machines, browsers and programs | [`http`] |
 //! | the running server, and its parts | [`state`], [`refresh`], [`figures`], [`seed`], [`tftp`] |
 //! | what it tells, and how it is asked | [`watch`], [`api`] |
-//! | boot loaders' files, as text | [`ipxe`], [`grub`] |
+//! | boot loaders' files, as text | [`menu`], [`ipxe`], [`grub`] |
 //! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`operations`] |
 //! | images: made, fetched, verified, signed, kept | [`import`], [`sources`], [`fetch`], [`catalogue`], [`keys`], [`library`], [`family`], [`addon`], [`command_line`] |
-//! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`], [`trail`] and small ones |
+//! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`], [`menu_settings`], [`menu_users`], [`trail`] and small ones |
 
 pub mod addon;
 pub mod api;
@@ -41,6 +41,9 @@ pub mod keys;
 pub mod library;
 pub mod ltsp;
 pub mod manual;
+pub mod menu;
+pub mod menu_settings;
+pub mod menu_users;
 pub mod meter;
 pub mod neighbours;
 pub mod net;

@@ -3,7 +3,7 @@
 
 use crate::{
     catalogue::{Catalogue, entries::EntriesFolder},
-    library,
+    library, menu_users,
     operations::Retention,
     state::{KnownFaults, ServerState},
     tftp,
@@ -36,6 +36,16 @@ pub fn refresh(state: &ServerState) {
         broken.iter().for_each(|b| tracing::error!("{b}"));
         state.set_entries(entries);
         told.entries = Some(version);
+    }
+    let dir = &state.config().catalogue.dir;
+    let version = menu_users::version(dir);
+    if told.menu_users != Some(version) {
+        // Damaged by hand: who could before still can.
+        match menu_users::load(dir) {
+            Ok(users) => state.set_menu_users(users),
+            Err(e) => tracing::error!("the menu's users stay as they were: {e:#}"),
+        }
+        told.menu_users = Some(version);
     }
     prune(state, &mut told);
 }

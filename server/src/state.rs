@@ -11,6 +11,7 @@ use crate::{
     fetch::{FetchDirs, jobs::Jobs},
     hosts::{self, Hosts, Mac},
     library::{Library, ServedImage},
+    menu_users::MenuUsers,
     neighbours::Neighbours,
     net::{interfaces, own_names},
     operations::Disk,
@@ -60,6 +61,7 @@ pub struct ServerState {
     pub neighbours: Neighbours,
     library: RwLock<Arc<Library>>,
     entries: RwLock<Arc<Vec<NamedEntry>>>,
+    menu_users: RwLock<Arc<MenuUsers>>,
     hosts: RwLock<Arc<Hosts>>,
     retired: Mutex<Vec<(Instant, Arc<ServedImage>)>>,
     tracker: Mutex<Tracker>,
@@ -82,6 +84,8 @@ pub struct KnownFaults {
     pub hosts: Option<hosts::store::HostsVersion>,
     /// Of the entries: the version that was read.
     pub entries: Option<Option<SystemTime>>,
+    /// Of the menu's users: the version that was read.
+    pub menu_users: Option<Option<(SystemTime, u64)>>,
     /// When earlier versions of images were looked at last; none: the images have changed since.
     pub pruned: Option<Instant>,
 }
@@ -159,6 +163,7 @@ impl ServerState {
             attempts: Default::default(),
             library: Default::default(),
             entries: Default::default(),
+            menu_users: Default::default(),
             retired: Default::default(),
             hosts: Default::default(),
             tracker,
@@ -244,6 +249,16 @@ impl ServerState {
     /// From now on there are these.
     pub fn set_entries(&self, entries: Vec<NamedEntry>) {
         *self.entries.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+    }
+
+    /// Who may start what the menu locks.
+    pub fn menu_users(&self) -> Arc<MenuUsers> {
+        self.menu_users.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on there are these.
+    pub fn set_menu_users(&self, users: MenuUsers) {
+        *self.menu_users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
     }
 
     /// The images now.

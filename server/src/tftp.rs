@@ -6,7 +6,7 @@ use crate::{
     attempts::Stage,
     files,
     grub::{self, Way},
-    ipxe::Menu,
+    menu::Menu,
     state::ServerState,
 };
 use anyhow::Result;
@@ -33,8 +33,12 @@ pub fn refresh(state: &ServerState) -> Result<()> {
             images: &images,
             // By TFTP there are files of images only.
             entries: &[],
+            settings: &config.menu,
+            users: &state.menu_users(),
+            unlocked: false,
             once: None,
             wanted: None,
+            assigned: None,
             default: boot.default.as_ref(),
             timeout: boot.timeout.as_millis(),
             append: &boot.append,

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::{
     fmt::Write,
     path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use subtle::ConstantTimeEq;
 
@@ -18,6 +18,8 @@ use subtle::ConstantTimeEq;
 const FILE: &str = "boot-key";
 const KEY: usize = 32;
 const TAG: usize = 16;
+/// What a nonce is a code over, before its time: no ticket's text has this length.
+const NONCE: &[u8] = b"nonce";
 /// SHA-256's block.
 const BLOCK: usize = 64;
 
@@ -62,20 +64,14 @@ impl Tickets {
 
     /// A secret for a boot of this machine, now.
     pub fn issue(&self, mac: Mac, once: Option<&ImageRef>) -> BootSecret {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        let ticket = Ticket { at: now & 0xffff_ffff_ffff, once: once.map_or([0; 4], told) };
-        let mut text = String::new();
-        for byte in [&said(ticket)[..], &self.tag(mac, ticket)].concat() {
-            write!(text, "{byte:02x}").expect("a String");
-        }
+        let ticket = Ticket { at: now() & 0xffff_ffff_ffff, once: once.map_or([0; 4], told) };
+        let text = hex(&[&said(ticket)[..], &self.tag(mac, ticket)].concat());
         text.parse().expect("hexadecimal digits are a secret")
     }
 
     /// What a secret says, if this server made it for this machine.
     pub fn read(&self, mac: Mac, secret: &str) -> Option<Ticket> {
-        let digit = |at: usize| u8::from_str_radix(secret.get(at..at + 2)?, 16).ok();
-        let bytes: Vec<u8> =
-            (0..secret.len().min(2 * (10 + TAG) + 2)).step_by(2).map(digit).collect::<Option<_>>()?;
+        let bytes = bytes(secret, 10 + TAG)?;
         let (said, tag) = bytes.split_at_checked(10)?;
         let mut at = [0; 8];
         at[2..].copy_from_slice(&said[..6]);
@@ -83,19 +79,58 @@ impl Tickets {
         (tag.len() == TAG && bool::from(self.tag(mac, ticket).ct_eq(tag))).then_some(ticket)
     }
 
-    /// HMAC-SHA-256 (RFC 2104), its first half.
+    /// What a boot loader has to answer to that wants to prove a password, now.
+    pub fn nonce(&self) -> String {
+        let at = now().to_be_bytes();
+        hex(&[&at[..], &self.hmac(&[NONCE, &at])].concat())
+    }
+
+    /// Whether this server gave it, and not longer ago than this.
+    pub fn is_fresh(&self, nonce: &str, within: Duration) -> bool {
+        let Some(bytes) = bytes(nonce, 8 + TAG) else { return false };
+        let Some((at, tag)) = bytes.split_at_checked(8) else { return false };
+        let age = now().saturating_sub(u64::from_be_bytes(at.try_into().expect("eight bytes")));
+        tag.len() == TAG
+            && bool::from(self.hmac(&[NONCE, at]).ct_eq(tag))
+            && u128::from(age) <= within.as_millis()
+    }
+
     fn tag(&self, mac: Mac, ticket: Ticket) -> [u8; TAG] {
+        self.hmac(&[&mac.0, &said(ticket)])
+    }
+
+    /// HMAC-SHA-256 (RFC 2104), its first half.
+    fn hmac(&self, text: &[&[u8]]) -> [u8; TAG] {
         let pad = |with: u8| {
             let mut block = [with; BLOCK];
             block.iter_mut().zip(self.key).for_each(|(b, k)| *b ^= k);
             block
         };
-        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(mac.0).chain_update(said(ticket));
+        let mut inner = Sha256::new().chain_update(pad(0x36));
+        text.iter().for_each(|part| inner.update(part));
         let outer = Sha256::new().chain_update(pad(0x5c)).chain_update(inner.finalize()).finalize();
         let mut tag = [0; TAG];
         tag.copy_from_slice(&outer[..TAG]);
         tag
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String");
+        text
+    })
+}
+
+/// The bytes of hexadecimal digits; of a longer text one byte more than that.
+fn bytes(text: &str, length: usize) -> Option<Vec<u8>> {
+    let digit = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len().min(2 * length + 2)).step_by(2).map(digit).collect()
 }
 
 fn said(ticket: Ticket) -> [u8; 10] {
@@ -134,6 +169,14 @@ mod tests {
         for wrong in ["", "x", "0", &secret[2..], &changed, &format!("{secret}00"), "éééééééééééééééééééé"]
         {
             assert_eq!(tickets.read(mac, wrong), None, "{wrong}");
+        }
+        let nonce = tickets.nonce();
+        let minute = Duration::from_secs(60);
+        assert!(tickets.is_fresh(&nonce, minute) && !Tickets::at(stranger.path()).is_fresh(&nonce, minute));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!tickets.is_fresh(&nonce, Duration::ZERO), "its time is over");
+        for wrong in ["", "x", &nonce[2..], &format!("{nonce}00"), "éééééééééééé", &secret] {
+            assert!(!tickets.is_fresh(wrong, minute), "{wrong}");
         }
         // As OpenSSL has it: RFC 4231's first case would need another length of key.
         let key = Tickets { key: [0x0b; KEY] };

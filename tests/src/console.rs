@@ -76,7 +76,12 @@ impl Console {
 
     /// Type a line.
     pub fn send_line(&mut self, line: &str) -> Result<()> {
-        self.writer.write_all(format!("{line}\n").as_bytes()).context("typing on the console")
+        self.press(&format!("{line}\n"))
+    }
+
+    /// Press keys, as a terminal sends them.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.writer.write_all(keys.as_bytes()).context("typing on the console")
     }
 
     /// Whether a text has appeared.

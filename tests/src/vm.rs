@@ -395,6 +395,11 @@ impl Vm {
         self.console.send_line(line)
     }
 
+    /// Press keys on the console, as a terminal sends them: `\r` is Enter.
+    pub fn press(&mut self, keys: &str) -> Result<()> {
+        self.console.press(keys)
+    }
+
     /// Wait for the shell on the console of our images, and make it quiet enough for [`Vm::sh`].
     pub fn login(&mut self) -> Result<()> {
         // Its prompt may have come long ago: ask for another.

@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{
-    BOOT, Lab, Server, Vm,
+    BOOT, Cmd, Lab, Server, Vm, VmConfig,
     assets::{Suite, image, package, tiny},
+    server_binary,
 };
 use std::{fs, path::Path, time::Duration};
 
@@ -77,6 +78,112 @@ fn a_memory_test_and_the_local_disk() -> Result<()> {
         ensure!(!said.lines().any(|l| l.starts_with(vm.mac()) && l.contains("disk")), "for one time: {said}");
         Ok(())
     })
+}
+
+const MENU: &str = r#"
+[boot]
+timeout = "1h"
+[menu]
+title = "Room 2"
+order = ["memtest"]
+titles = { lab = "Lessons" }
+submenus = [{ title = "Tools", items = ["memtest"] }]
+locked = ["memtest"]
+"#;
+const PASSWORD: &str = "p@ss w:/1#&&$x";
+const UP: &str = "\x1b[A";
+const DOWN: &str = "\x1b[B";
+/// iPXE's prompt.
+const PROMPT: &str = "iPXE>";
+
+/// Choose a line of the menu, counted from what starts by itself, and wait for the form.
+fn pick(vm: &mut Vm, keys: &str, next: &str) -> Result<()> {
+    vm.expect("Leave, and boot", SOON)?;
+    // It is drawn, and then it reads.
+    std::thread::sleep(Duration::from_secs(1));
+    vm.press(keys)?;
+    vm.expect(next, SOON).map(drop)
+}
+
+fn login(vm: &mut Vm, password: &str) -> Result<()> {
+    std::thread::sleep(Duration::from_secs(1));
+    vm.press(&format!("admin\t{password}\r"))
+}
+
+// Tried: a menu with a password, BIOS | ipxe 1.0.0+git-20190125 | on machines
+#[test]
+fn a_menu_with_a_password() -> Result<()> {
+    locked_menu("menu", Vm::pxe("bios"))
+}
+
+#[test]
+#[ignore = "a minute, the same under UEFI: make test-full"]
+fn a_menu_with_a_password_under_uefi() -> Result<()> {
+    locked_menu("menu-uefi", Vm::pxe("uefi").uefi().screen())
+}
+
+/// Title, order, submenus; and without the password there is neither what is locked nor a shell.
+fn locked_menu(name: &str, machine: VmConfig) -> Result<()> {
+    in_lab(name, |lab, server| {
+        let boot = package("memtest86+")?.join("boot");
+        add(
+            server,
+            &["memtest", "--title", "Memory test", "--append", "console=ttyS0,115200"],
+            &[("--kernel", &boot.join("memtest86+x64.bin")), ("--efi", &boot.join("memtest86+x64.efi"))],
+        )?;
+        let settings = lab.dir().join("server.toml");
+        fs::write(&settings, MENU)?;
+        let users = Cmd::new("sh").args([
+            "-c",
+            "printf '%s\\n' \"$1\" | \"$2\" --dir \"$3\" menu password",
+            "sh",
+            PASSWORD,
+        ]);
+        users.arg(server_binary()?).arg(server.catalogue()).run()?;
+        let path = settings.display().to_string();
+        server.restart(&["--config", &path])?;
+        let script = String::from_utf8(server.get("/boot.ipxe")?)?;
+        ensure!(!script.contains("memtest86") && !script.contains("\nshell\n"), "{script}");
+        through_the_menu(&mut machine.start(lab)?)
+    })
+}
+
+fn through_the_menu(vm: &mut Vm) -> Result<()> {
+    vm.expect("Room 2", SOON)?;
+    vm.expect("Tools", SOON)?;
+    let (tools, shell) = (format!("{UP}\r"), format!("{DOWN}\r"));
+    for keys in [&tools, &shell] {
+        match keys == &tools {
+            true => {
+                pick(vm, keys, "Memory test")?;
+                std::thread::sleep(Duration::from_secs(1));
+                vm.press("\r")?;
+                vm.expect("Password", SOON)?;
+            }
+            false => pick(vm, keys, "Password")?,
+        }
+        login(vm, "wrong")?;
+        vm.expect("wrong user name or password", SOON)?;
+        vm.press(" ")?;
+    }
+    pick(vm, &shell, "Password")?;
+    // Esc, and nothing behind it.
+    std::thread::sleep(Duration::from_secs(1));
+    vm.press("\x1b")?;
+    pick(vm, &shell, "Password")?;
+    ensure!(!vm.console().has(PROMPT), "a shell without the password");
+    login(vm, PASSWORD)?;
+    vm.expect(PROMPT, SOON)?;
+    vm.press("show password\r")?;
+    vm.expect_any(&["No such", "Could not", "not found"], SOON).context("the password is still there")?;
+    vm.press("exit\r")?;
+    pick(vm, &tools, "Memory test")?;
+    std::thread::sleep(Duration::from_secs(1));
+    vm.press("\r")?;
+    vm.expect("Password", SOON)?;
+    login(vm, PASSWORD)?;
+    vm.expect("BootTorrent: memtest from 10.77.0.1", SOON)?;
+    vm.expect("Memtest86+", SOON).map(drop)
 }
 
 // Tried: Debian's installer, BIOS and UEFI, as an entry | debian-installer-12-netboot-amd64 | on

@@ -7,7 +7,7 @@ use super::{
     names::{ENTRIES, MANIFEST},
     staging::sync_dir,
 };
-use crate::files;
+use crate::{files, menu_settings::check_title};
 use anyhow::{Context, Result, bail, ensure};
 use bootspec::{ImageName, cmdline::check_append};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -101,12 +101,7 @@ impl BootEntry {
         );
         ensure!(self.kernel || self.efi || self.append.is_empty(), "--append is for --kernel and --efi");
         check_append(&self.append).map_err(anyhow::Error::msg)?;
-        let title = &self.title;
-        ensure!(
-            title.len() <= 60 && !title.contains(|c: char| c.is_control() || "$|&#`'\"\\".contains(c)),
-            "'{}' is not a valid title: use at most 60 characters, and none of $ | & # ` ' \" \\",
-            bootspec::text::printable(title, 80)
-        );
+        check_title(&self.title).map_err(anyhow::Error::msg)?;
         if let Some(url) = &self.chain {
             let known = ["http://", "https://", "tftp://"].iter().any(|scheme| url.starts_with(scheme));
             let plain = url.bytes().all(|b| b.is_ascii_graphic() && !b"$|\\'\"`#".contains(&b));

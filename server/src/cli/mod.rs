@@ -15,6 +15,7 @@ mod host_list;
 mod image;
 mod key;
 mod ltsp;
+mod menu;
 mod run;
 mod serve;
 mod setup;
@@ -75,6 +76,9 @@ enum Command {
     /// Create, import and show signing keys
     #[command(subcommand)]
     Key(key::KeysCommand),
+    /// Show the boot menu, and set its password
+    #[command(subcommand)]
+    Menu(menu::MenuCommand),
     /// Serve the images: boot scripts, boot files, tracker, seeder, status
     Serve(serve::Serve),
     /// Show, write or remove the configuration of dnsmasq and TFTP
@@ -128,6 +132,7 @@ impl Cli {
             Command::Entry(entry) => entry.run(&config),
             Command::Host(host) => host.run(&config),
             Command::Key(key) => key.run(&config),
+            Command::Menu(menu) => menu.run(&config),
             Command::Serve(serve) => serve.run(config, move || self.common.config()),
             Command::Setup(setup) => setup.run(&config),
             Command::Source(source) => source.run(&config),

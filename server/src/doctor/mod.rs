@@ -6,6 +6,7 @@ mod finding;
 pub mod firewall;
 mod images;
 mod keys;
+mod menu;
 mod network;
 mod offers;
 mod pxe;
@@ -21,6 +22,7 @@ pub fn examine(config: &Config, at: &SystemPaths) -> Vec<Finding> {
     found.extend(images::images(config));
     found.extend(images::machines(config));
     found.extend(images::initrd_of_machines(config));
+    found.extend(menu::menu(config));
     found.extend(images::disk(config));
     found.extend(keys::signatures(config));
     found.push(images::clock(config));

@@ -8,18 +8,20 @@ use super::{
     host::{host, host_of_grub},
     machine,
     site::{Caller, SharedState},
+    unlock,
 };
 use crate::{
     attempts::Stage,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
-    hosts::BootChoice,
+    hosts::{BootChoice, choose},
     ipxe,
+    menu::{self, Menu},
     state::ServerState,
 };
 use axum::{
     extract::{ConnectInfo, Path, Query},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bootspec::{Params, params::PREFIX, text::printable};
@@ -28,30 +30,52 @@ pub async fn script(
     state: SharedState,
     ConnectInfo(ends): Caller,
     headers: HeaderMap,
+    uri: Uri,
     asked: Query<machine::BootQuery>,
 ) -> Response {
-    rendered(
-        &state,
-        ends,
-        &asked,
-        &Script { file: "boot.ipxe", host: host(&headers, ends), render: &ipxe::script },
-    )
+    let script = Script { file: "boot.ipxe", host: host(&headers, ends), render: &ipxe::script };
+    answered(&state, ends, (&headers, &uri), &asked, &script).await
 }
 
 pub async fn grub(
     state: SharedState,
     ConnectInfo(ends): Caller,
     headers: HeaderMap,
+    uri: Uri,
     asked: Query<machine::BootQuery>,
 ) -> Response {
     let mac = asked.mac.as_deref().and_then(grub::bootif);
-    let render = |menu: &ipxe::Menu| grub::config(menu, Way::Http(mac.as_deref()));
-    rendered(
-        &state,
-        ends,
-        &asked,
-        &Script { file: "grub.cfg", host: host_of_grub(&headers, ends), render: &render },
-    )
+    let render = |menu: &Menu| grub::config(menu, Way::Http(mac.as_deref()));
+    let script = Script { file: "grub.cfg", host: host_of_grub(&headers, ends), render: &render };
+    answered(&state, ends, (&headers, &uri), &asked, &script).await
+}
+
+/// What is locked is rendered for who has proven a password.
+async fn answered(
+    state: &ServerState,
+    ends: Ends,
+    (headers, uri): (&HeaderMap, &Uri),
+    asked: &machine::BootQuery,
+    script: &Script<'_>,
+) -> Response {
+    let locked = match asked.wanted() {
+        Some(name) => is_locked(state, asked, ends, name),
+        None => false,
+    };
+    if locked && let Err(refused) = unlock::proven(state, headers, uri, ends.remote.ip()).await {
+        return refused;
+    }
+    rendered(state, ends, asked, script, locked)
+}
+
+/// Whether what a machine asks for by name wants a password.
+fn is_locked(state: &ServerState, asked: &machine::BootQuery, ends: Ends, name: &str) -> bool {
+    let config = state.config();
+    let assigned = choose(&state.hosts(), &asked.asker(ends)).image.map(|image| image.name);
+    match name {
+        menu::SHELL => menu::guarded(&config.menu, &state.menu_users()),
+        name => menu::locked(&config.menu, name, assigned.as_ref()),
+    }
 }
 
 /// A boot loader's language.
@@ -60,11 +84,17 @@ struct Script<'a> {
     file: &'a str,
     /// How it reaches us.
     host: String,
-    render: &'a dyn Fn(&ipxe::Menu) -> String,
+    render: &'a (dyn Fn(&Menu) -> String + Sync),
 }
 
 /// What this machine is to boot, in the language of its boot loader.
-fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script: &Script) -> Response {
+fn rendered(
+    state: &ServerState,
+    ends: Ends,
+    asked: &machine::BootQuery,
+    script: &Script,
+    unlocked: bool,
+) -> Response {
     let machine::Decided { choice, secret } = machine::decide(state, asked, ends);
     let proven = asked.asker(ends).mac.filter(|_| secret.is_some());
     let (library, entries) = (state.library(), state.entries());
@@ -76,11 +106,7 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
         proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
     let append = [&[boot.append.trim().to_owned()][..], &choice.params, &files(&choice), &secret].concat();
-    let wanted = asked
-        .image
-        .as_deref()
-        .filter(|i| !i.is_empty())
-        .or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
+    let wanted = asked.wanted().or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
     let one = match (wanted, &images[..]) {
         (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
         (None, [only]) if entries.iter().all(|(_, e)| e.hidden) => Some(only),
@@ -91,12 +117,16 @@ fn rendered(state: &ServerState, ends: Ends, asked: &machine::BootQuery, script:
         (Some(mac), Some(image)) => state.stage(mac, image),
         _ => Stage::Card,
     };
-    let text = (script.render)(&ipxe::Menu {
+    let text = (script.render)(&Menu {
         host: &script.host,
         images: &images,
         entries: &entries,
+        settings: &config.menu,
+        users: &state.menu_users(),
+        unlocked,
         once: once.as_deref(),
         wanted,
+        assigned: chosen,
         default: chosen.or(boot.default.as_ref()),
         timeout: boot.timeout.as_millis(),
         append: append.join(" ").trim(),

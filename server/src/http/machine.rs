@@ -41,6 +41,11 @@ pub struct BootQuery {
 }
 
 impl BootQuery {
+    /// The image or entry that it asks for by name.
+    pub fn wanted(&self) -> Option<&str> {
+        self.image.as_deref().filter(|name| !name.is_empty())
+    }
+
     /// Who asks.
     pub fn asker(&self, ends: Ends) -> Asker {
         let ip = self.ip.as_deref().and_then(|a| a.parse::<IpAddr>().ok());
@@ -76,7 +81,6 @@ pub fn decide(state: &ServerState, asked: &BootQuery, ends: Ends) -> Decided {
     };
     let once = choice.image.as_ref().filter(|_| choice.once);
     let secret = Some(state.tickets.issue(mac, once));
-    let wanted = asked.image.as_deref().filter(|i| !i.is_empty());
     let loader = BootLoaderReport {
         mac: mac.to_string(),
         ip: asker.ip,
@@ -84,7 +88,8 @@ pub fn decide(state: &ServerState, asked: &BootQuery, ends: Ends) -> Decided {
         serial: asker.serial,
         platform: asked.platform.clone(),
         hostname: asker.hostname,
-        image: wanted
+        image: asked
+            .wanted()
             .map(str::to_owned)
             .or_else(|| choice.image.as_ref().filter(|_| !choice.menu).map(|i| i.to_string())),
     };

@@ -23,6 +23,7 @@ mod shared;
 mod site;
 mod track;
 mod trail;
+mod unlock;
 
 pub use ends::Ends;
 pub use site::Over;

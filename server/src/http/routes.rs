@@ -61,7 +61,7 @@ pub const ROUTES: &[Route] = &[
     route!(get "/", Everybody, "" => "the page for a browser", page::page),
     route!(get "/metrics", Everybody, "" => "the figures for Prometheus", api::metrics),
     route!(get "/boot.ipxe", Everybody, "`?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, all optional"
-        => "the iPXE script for this machine", boot::script),
+        => "the iPXE script for this machine; 401 (HTTP Digest) when `image` is locked, or `:shell`", boot::script),
     route!(get "/grub.cfg", Everybody, "`?mac=&image=`" => "the same for GRUB", boot::grub),
     route!(get "/boot/{file}", Everybody, "" => "`ipxe.efi`, for UEFI HTTP boot", boot::loader),
     route!(get "/images/{name}/{file}", Everybody, "`?infohash=`: this version"

@@ -216,9 +216,17 @@ pub fn base(survey: &Survey, tftp_root: &Path) -> Option<String> {
     (!lines.is_empty()).then(|| format!("{MARK}\n{}\n", lines.join("\n")))
 }
 
-/// [`SCRIPT`]: finds the server, and fetches the real script from it.
-pub fn script(port: u16) -> String {
-    format!("#!ipxe\n{MARK}\n{}", include_str!("boot.ipxe").replace("@PORT@", &port.to_string()))
+/// [`SCRIPT`]: finds the server, and fetches the real script from it. Where the menu has a password, no shell is given: the
+/// server that checks it does not answer then.
+pub fn script(port: u16, shell: bool) -> String {
+    let text = include_str!("boot.ipxe").replace("@PORT@", &port.to_string());
+    let text = match text.split_once("prompt ").filter(|_| !shell) {
+        Some((before, _)) => {
+            format!("{before}prompt --timeout 10000 Trying again in 10 seconds ||\ngoto start\n")
+        }
+        None => text,
+    };
+    format!("#!ipxe\n{MARK}\n{text}")
 }
 
 /// [`GRUB`]: finds the server, and fetches the real file from it.

@@ -86,6 +86,8 @@ pub struct Here<'a> {
     pub state: &'a Path,
     /// Our port for HTTP.
     pub port: u16,
+    /// Whether iPXE gives whoever sits there a shell, when no server answers.
+    pub shell: bool,
 }
 
 /// A file to be written.
@@ -201,7 +203,7 @@ pub fn plan(
     let text = |path: PathBuf, text: String| PlannedFile { path, content: Content::Text(text) };
     let mut items = vec![text(here.dnsmasq_dir.join(MAIN), main)];
     items.extend(dnsmasq::base(survey, &tftp_root).map(|base| text(here.dnsmasq_dir.join(BASE), base)));
-    items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port)));
+    items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port, here.shell)));
     let copy = |(from, to)| PlannedFile { path: tftp_root.join(to), content: Content::Copy(from) };
     items.extend(found.copies.into_iter().map(copy));
     if options.secure_boot {

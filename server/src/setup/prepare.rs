@@ -6,7 +6,7 @@ use super::{
     survey::{DNSMASQ_DIR, MAIN, Survey},
     write,
 };
-use crate::{config::Config, firmware, net::interfaces};
+use crate::{config::Config, firmware, menu_users, net::interfaces};
 use anyhow::Result;
 use std::{
     fs,
@@ -47,6 +47,7 @@ pub fn prepare(options: &SetupOptions, config: &Config, paths: SetupPaths) -> Re
         lib: &paths.lib,
         state: &config.catalogue.dir,
         port: config.serve.listen.port(),
+        shell: config.menu.shell && config.menu.locked.is_empty() && !menu_users::any(&config.catalogue.dir),
     };
     let mut plan = plan(&options, &survey, &interfaces()?, here)?;
     plan.notes.extend(replaced(&paths.dnsmasq.join(MAIN), &plan));

@@ -46,7 +46,13 @@ impl World {
 
     fn plan(&self, wishes: SetupOptions) -> Result<SetupPlan> {
         let dir = self.path("dnsmasq.d");
-        let here = Here { dnsmasq_dir: &dir, lib: &self.path("lib"), state: &self.path("state"), port: 6980 };
+        let here = Here {
+            dnsmasq_dir: &dir,
+            lib: &self.path("lib"),
+            state: &self.path("state"),
+            port: 6980,
+            shell: true,
+        };
         plan(&wishes, &Survey::read(&dir)?, &self.interfaces, here)
     }
 

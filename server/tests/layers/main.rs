@@ -12,11 +12,11 @@ type Storeys = &'static [(&'static str, &'static str)];
 const SERVER: Storeys = &[
     (
         "ground",
-        "body cage config files firmware interrupt meter net notify owner parallel socket table tls token tool trail",
+        "body cage config files firmware interrupt menu_settings menu_users meter net notify owner parallel socket table tls token tool trail",
     ),
     ("images", "addon catalogue command_line family fetch import keys library sources"),
     ("machines", "attempts clients hosts neighbours operations ticket tracker wake"),
-    ("boot files", "grub ipxe"),
+    ("boot files", "grub ipxe menu"),
     ("what is told", "api watch"),
     ("daemon", "figures refresh seed state tftp"),
     ("http", "http"),
