@@ -127,6 +127,10 @@ impl<'a> Script<'a> {
                 let why = format!("BootTorrent: {name} is a script for iPXE, which GRUB does not read");
                 self.line(depth, &format!("echo {}", quoted(&why)));
             }
+            BootEntry { iso: Some(_), .. } => {
+                let why = format!("BootTorrent: {name} is an ISO, which GRUB does not start");
+                self.line(depth, &format!("echo {}", quoted(&why)));
+            }
             BootEntry { efi: true, .. } => {
                 self.line(depth, &format!("if chainloader {} {words}; then boot; fi", file(EFI)));
             }

@@ -4,8 +4,9 @@
 use crate::{
     attempts::Stage,
     catalogue::{
-        entries::{BootEntry, EFI, KERNEL},
+        entries::{BootEntry, EFI, ISO, KERNEL, MEMDISK},
         own::{self, ALL_DRIVERS, OWN},
+        torito::FirmwareKind,
     },
     command_line::{cmdline, too_long},
     family::spec,
@@ -72,6 +73,9 @@ fn boot_entry(s: &mut String, menu: &Menu, name: &ImageName, entry: &BootEntry) 
         line(s, "iseq ${platform} efi && exit ||");
         return line(s, "sanboot --no-describe --drive 0x80 || goto failed");
     }
+    if let Some(firmware) = entry.iso {
+        return boot_iso(s, name, firmware, &file);
+    }
     let append = harmless(&entry.append);
     if entry.efi {
         line(s, &format!("iseq ${{platform}} efi || goto bios-{name}"));
@@ -91,6 +95,29 @@ fn boot_entry(s: &mut String, menu: &Menu, name: &ImageName, entry: &BootEntry) 
         line(s, &format!("initrd --name {initrd}.img {} || goto failed", file(&initrd)));
     }
     line(s, "boot || goto failed");
+}
+
+/// A BIOS has all of the ISO in memory: what it starts may read of it at any time. iPXE gives UEFI a CD, and fetches what is
+/// read of it.
+fn boot_iso(s: &mut String, name: &ImageName, firmware: FirmwareKind, file: &dyn Fn(&str) -> String) {
+    let other = |s: &mut String, what: &str| {
+        line(s, &format!("echo BootTorrent: {name} starts on machines with {what} only"));
+        line(s, "goto failed");
+    };
+    line(s, &format!("iseq ${{platform}} efi && goto efi-{name} ||"));
+    match firmware.bios() {
+        true => {
+            line(s, &format!("kernel {} iso raw || goto failed", file(MEMDISK)));
+            line(s, &format!("initrd --name iso {} || goto failed", file(ISO)));
+            line(s, "boot || goto failed");
+        }
+        false => other(s, "UEFI"),
+    }
+    line(s, &format!(":efi-{name}"));
+    match firmware.uefi() {
+        true => line(s, &format!("sanboot --no-describe {} || goto failed", file(ISO))),
+        false => other(s, "a BIOS"),
+    }
 }
 
 /// The image as a machine boots it that is sent its own initrd, or still the server's.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use super::*;
-use crate::catalogue::entries::{BootEntry, NamedEntry};
+use crate::catalogue::{
+    entries::{BootEntry, NamedEntry},
+    torito::FirmwareKind,
+};
 use bootspec::{
     InfoHash, Params,
     manifest::{BootFile, Family, Format, Kind},
@@ -63,6 +66,9 @@ pub fn entries() -> Vec<NamedEntry> {
             "memtest",
             BootEntry { kernel: true, efi: true, append: "console=ttyS0".into(), ..none.clone() },
         ),
+        entry("iso", BootEntry { iso: Some(FirmwareKind::Both), ..none.clone() }),
+        entry("iso-bios", BootEntry { iso: Some(FirmwareKind::Bios), ..none.clone() }),
+        entry("iso-uefi", BootEntry { iso: Some(FirmwareKind::Uefi), ..none.clone() }),
         entry("other", BootEntry { chain: Some("http://10.0.0.2/boot.ipxe?a=1&b=2".into()), ..none.clone() }),
         entry("shell", BootEntry { efi: true, ..none }),
     ]

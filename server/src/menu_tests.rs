@@ -74,9 +74,9 @@ fn with<T>(settings: &MenuSettings, users: &MenuUsers, test: impl FnOnce(Menu) -
 fn order_submenus_hidden_and_locked() {
     assert_eq!(
         rows("", None, None),
-        "new (300 MiB) | old (300 MiB) | secret (300 MiB)* | This machine | installer | memtest | other | shell"
+        "new (300 MiB) | old (300 MiB) | secret (300 MiB)* | This machine | installer | memtest | iso | iso-bios | iso-uefi | other | shell"
     );
-    let menu = "Tools(installer!, memtest) | Lessons* | old (300 MiB)! | This machine | other | shell";
+    let menu = "Tools(installer!, memtest) | Lessons* | old (300 MiB)! | This machine | iso | iso-bios | iso-uefi | other | shell";
     assert_eq!(rows(SETTINGS, None, None), menu, "not the newest, which is hidden");
     let tools = menu.replace('*', "").replace("memtest", "memtest*");
     assert_eq!(rows(SETTINGS, Some("memtest"), None), tools);
@@ -87,8 +87,7 @@ fn order_submenus_hidden_and_locked() {
         rows(SETTINGS, Some("secret"), None),
         menu.replace("* |", " |").replace("! | This", "! | secret (300 MiB)* | This")
     );
-    let hidden =
-        "[menu]\nhidden = [\"new\", \"old\", \"disk\", \"installer\", \"memtest\", \"other\", \"shell\"]";
+    let hidden = "[menu]\nhidden = [\"new\", \"old\", \"disk\", \"installer\", \"memtest\", \"iso\", \"iso-bios\", \"iso-uefi\", \"other\", \"shell\"]";
     assert_eq!(rows(hidden, None, None), "only secret");
     let locked = format!("{hidden}\nlocked = [\"secret\"]");
     assert_eq!(rows(&locked, None, None), "secret (300 MiB)!", "a menu, although there is one thing in it");

@@ -55,6 +55,11 @@ fn added_while_the_server_runs_booted_and_removed() {
         assert_eq!((answer.status, answer.text().as_str()), (404, why), "{path}");
     }
 
+    let listed: serde_json::Value = serde_json::from_str(&server.get("/api/v1/entries").text()).unwrap();
+    assert_eq!(
+        (&listed[0]["title"], &listed[1]["name"], &listed[1]["what"]),
+        (&"This machine".into(), &"memtest".into(), &"kernel and 1 initrd".into())
+    );
     // Machines are told to boot it like an image.
     w.run(&["host", "set", PC1, "--image", "memtest"]).good();
     let own = script(&server, &format!("mac={PC1}"));
@@ -147,4 +152,60 @@ fn an_entry_for_one_time_is_booted_once() {
     assert_eq!(server.get(&format!("/{path}")).status, 200);
     let next = script(&server, &format!("mac={PC1}"));
     assert!(next.contains("/images/lab/vmlinuz"), "{next}");
+}
+
+/// Sector 17 and the catalogue in sector 19, as El Torito has them: for a BIOS, or for UEFI.
+fn iso(path: &Path, platform: u8) {
+    let mut bytes = vec![0; 20 * 2048];
+    bytes[17 * 2048..17 * 2048 + 30].copy_from_slice(b"\0CD001\x01EL TORITO SPECIFICATION");
+    bytes[17 * 2048 + 0x47] = 19;
+    bytes[19 * 2048] = 1;
+    bytes[19 * 2048 + 1] = platform;
+    bytes[19 * 2048 + 32] = 0x88;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn small_isos() {
+    let w = World::new();
+    iso(&w.path("bios.iso"), 0);
+    iso(&w.path("uefi.iso"), 0xef);
+    program(&w.path("memdisk"));
+    let add = |name: &str, file: &str| w.run(&["entry", "add", name, "--iso", file, "--memdisk", "memdisk"]);
+    assert_eq!(add("bios", "bios.iso").good(), "entry 'bios': ISO (BIOS only)\n");
+    assert_eq!(add("uefi", "uefi.iso").good(), "entry 'uefi': ISO (UEFI only)\n");
+    let server = Server::start(&w, &["--no-seed"]);
+    assert_eq!(server.get("/entries/bios/memdisk").body, fs::read(w.path("memdisk")).unwrap());
+    assert_eq!(server.get("/entries/bios/iso").body, fs::read(w.path("bios.iso")).unwrap());
+    assert_eq!(
+        server.get("/entries/uefi/memdisk").text(),
+        "entry 'uefi' has no such file: it has iso\n",
+        "UEFI needs none"
+    );
+    // iPXE reads a CD piece by piece.
+    let sector = server.ask("GET", "/entries/uefi/iso", &[("range", "bytes=34816-36863")], b"");
+    assert_eq!((sector.status, sector.body.len()), (206, 2048));
+    let own = script(&server, "image=bios");
+    assert!(own.contains("/entries/bios/memdisk iso raw || goto failed\ninitrd --name iso http://"), "{own}");
+
+    w.write("text.iso", "text");
+    fs::File::create(w.path("huge.iso")).unwrap().set_len(600 << 20).unwrap();
+    for (args, why) in [
+        (&["--iso", "text.iso"][..], "text.iso: it is too short for an ISO"),
+        (
+            &["--iso", "huge.iso"],
+            "huge.iso is 600 MiB: machines hold such an ISO in memory, so it may have at most 512 MiB",
+        ),
+        (
+            &["--iso", "bios.iso", "--memdisk", "gone"],
+            "gone starts ISOs on BIOS machines, and is missing: apt install syslinux-common",
+        ),
+        (&["--iso", "bios.iso", "--memdisk", "text.iso"], "text.iso: it is not an x86 kernel"),
+        (&["--iso", "uefi.iso", "--local"], "an entry boots one thing"),
+        (&["--iso", "uefi.iso", "--append", "x"], "--append is for --kernel and --efi"),
+    ] {
+        let said = w.run(&[&["entry", "add", "x"], args].concat());
+        assert!(said.code == Some(1) && said.err.contains(why), "{args:?}: {}", said.err);
+    }
+    assert!(!w.path("cat/entries/x").exists(), "nothing is half added");
 }

@@ -186,6 +186,29 @@ fn through_the_menu(vm: &mut Vm) -> Result<()> {
     vm.expect("Memtest86+", SOON).map(drop)
 }
 
+// Tried: an ISO with isolinux and an EFI program, BIOS and UEFI, as an entry | ipxe.iso of ipxe
+// 1.0.0+git-20190125, memdisk of syslinux-common 6.04 | on machines
+#[test]
+fn an_iso_that_firmware_starts() -> Result<()> {
+    in_lab("isos", |lab, server| {
+        let memdisk = package("syslinux-common")?.join("usr/lib/syslinux/memdisk");
+        let iso = Path::new("/usr/lib/ipxe/ipxe.iso");
+        add(server, &["rescue"], &[("--iso", iso), ("--memdisk", &memdisk)])?;
+        server.boottorrent(&["host", "set", "default", "--image", "rescue", "--no-menu"])?;
+        // What the ISO starts is iPXE once more.
+        let bios = ["MEMDISK", "ISOLINUX", "iPXE initialising"];
+        let uefi = ["Booting from SAN device", "iPXE initialising"];
+        for (machine, texts) in [(Vm::pxe("bios"), &bios[..]), (Vm::pxe("uefi").uefi(), &uefi)] {
+            let mut vm = machine.start(lab)?;
+            vm.expect("BootTorrent: rescue from 10.77.0.1", SOON)?;
+            for text in texts {
+                vm.expect(text, SOON)?;
+            }
+        }
+        Ok(())
+    })
+}
+
 // Tried: Debian's installer, BIOS and UEFI, as an entry | debian-installer-12-netboot-amd64 | on
 // machines
 #[test]

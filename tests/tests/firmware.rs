@@ -5,9 +5,9 @@
 use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
-    AUTHORITATIVE, BOOT, Background, Host, Lab, MULTI_USER, Relay, Server, Vm, VmConfig,
+    AUTHORITATIVE, BOOT, Background, Cmd, Host, Lab, MULTI_USER, Relay, Server, Vm, VmConfig,
     assets::{IMAGE, Suite, TINY, bootstrap, image, own_initrd_catalogue, tiny},
-    dhcp_server,
+    dhcp_server, server_binary,
 };
 use std::{fs, time::Duration};
 
@@ -105,6 +105,48 @@ fn secure(name: &str, setup: &[&str]) -> Result<()> {
             vm.sh("mount -t securityfs s /sys/kernel/security; cat /sys/kernel/security/lockdown")?;
         ensure!(lockdown.contains("[integrity]"), "{lockdown}");
         Ok(())
+    })
+}
+
+/// GRUB itself asks for the password: at what is locked, and for its command line.
+// Tried: a menu with a password, GRUB under Secure Boot | grub-efi-amd64-signed 2.06-13 | on machines
+#[test]
+#[ignore = "two minutes: make test-full"]
+fn grubs_menu_with_a_password() -> Result<()> {
+    in_lab("grub-menu", &[&AUTHORITATIVE[..], &["--secure-boot"]].concat(), |lab, server| {
+        let settings = lab.dir().join("server.toml");
+        fs::write(
+            &settings,
+            format!("[menu]\nlocked = [\"{IMAGE}\"]\ntitles = {{ {IMAGE} = \"Lessons\" }}\n"),
+        )?;
+        let words = ["-c", "echo opensesame | \"$1\" --dir \"$2\" menu password", "sh"];
+        Cmd::new("sh").args(words).arg(server_binary()?).arg(server.catalogue()).run()?;
+        let path = settings.display().to_string();
+        server.restart(&["--config", &path])?;
+        let mut vm = Vm::pxe("grub").secure_boot().start(lab)?;
+        let press = |vm: &mut Vm, keys: &str| -> Result<()> {
+            std::thread::sleep(Duration::from_secs(2));
+            vm.press(keys)
+        };
+        // Enter, e(dit) and c(ommand line).
+        for keys in ["\r", "e", "c"] {
+            vm.expect("Lessons", BOOT)?;
+            press(&mut vm, keys)?;
+            vm.expect("Enter username", BOOT)?;
+            press(&mut vm, "admin\r")?;
+            vm.expect("Enter password", BOOT)?;
+            press(&mut vm, "wrong\r")?;
+            vm.expect("access denied", BOOT)?;
+            press(&mut vm, "\r")?;
+        }
+        ensure!(!vm.console().has("grub>"), "a command line without the password");
+        vm.expect("Lessons", BOOT)?;
+        press(&mut vm, "\r")?;
+        vm.expect("Enter username", BOOT)?;
+        press(&mut vm, "admin\r")?;
+        vm.expect("Enter password", BOOT)?;
+        press(&mut vm, "opensesame\r")?;
+        vm.expect(TINY, BOOT).map(drop)
     })
 }
 

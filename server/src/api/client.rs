@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Asking a running server, and telling it what to change.
 
-use super::types::{Health, HostRow, ImageRow, Wake, Woken};
+use super::types::{EntryRow, Health, HostRow, ImageRow, Wake, Woken};
 use crate::{
     body,
     catalogue::ImageChange,
@@ -110,6 +110,11 @@ impl Api {
     /// The images.
     pub async fn images(&self) -> Result<Vec<ImageRow>> {
         self.get("/api/v1/images").await
+    }
+
+    /// What else machines can boot.
+    pub async fn entries(&self) -> Result<Vec<EntryRow>> {
+        self.get("/api/v1/entries").await
     }
 
     /// What was said of machines and groups.

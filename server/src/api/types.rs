@@ -2,7 +2,7 @@
 //! What crosses the API, as JSON, and belongs to no part of the server: see `http::routes` for who asks what.
 
 use crate::hosts::{EntryKey, HostEntry};
-use bootspec::{ImageManifest, InfoHash};
+use bootspec::{ImageManifest, ImageName, InfoHash};
 use serde::{Deserialize, Serialize};
 
 /// A changing request's body has at most so many bytes.
@@ -69,6 +69,21 @@ impl ImageRow {
         value["version"] = self.manifest.version.into();
         value
     }
+}
+
+/// An entry of the menu that is not an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRow {
+    /// Its name, which machines boot like an image's.
+    pub name: ImageName,
+    /// What menus call it; empty: its name.
+    #[serde(default)]
+    pub title: String,
+    /// What it is, for people.
+    pub what: String,
+    /// Whether menus leave it out.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 /// An entry of hosts.toml.

@@ -6,10 +6,11 @@
 use super::{
     names::{ENTRIES, MANIFEST},
     staging::sync_dir,
+    torito::{self, FirmwareKind},
 };
 use crate::{files, menu_settings::check_title};
 use anyhow::{Context, Result, bail, ensure};
-use bootspec::{ImageName, cmdline::check_append};
+use bootspec::{ImageName, cmdline::check_append, units::human_size};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use rand::{TryRngCore, rngs::OsRng};
 use serde::{Deserialize, Serialize};
@@ -25,12 +26,18 @@ const FILE: &str = "entry.toml";
 pub const KERNEL: &str = "kernel";
 /// See [`KERNEL`].
 pub const EFI: &str = "efi";
+/// See [`KERNEL`].
+pub const ISO: &str = "iso";
+/// What starts an ISO in a BIOS machine's memory. See [`KERNEL`].
+pub const MEMDISK: &str = "memdisk";
+/// Bytes of an ISO at most: a BIOS machine has all of it in its memory, beside what it starts.
+const MAX_ISO: u64 = 512 << 20;
 /// Entries and initrds of one, at most; bytes of a description.
 const MANY: usize = 100;
 const MAX_INITRDS: usize = 16;
 const MAX_FILE: usize = 16 << 10;
 
-/// See the module's text. Of `kernel`, `efi`, `chain` and `local` it has one, or kernel and EFI program, for either
+/// See the module's text. Of `kernel`, `efi`, `iso`, `chain` and `local` it has one, or kernel and EFI program, for either
 /// firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,6 +57,9 @@ pub struct BootEntry {
     /// The command line of kernel and program.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub append: String,
+    /// An ISO that firmware starts as if it were a CD, and which firmware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iso: Option<FirmwareKind>,
     /// Another script for iPXE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
@@ -69,7 +79,10 @@ impl BootEntry {
     /// Its files.
     pub fn files(&self) -> Vec<String> {
         let one = |has: bool, name: &str| has.then(|| name.to_owned());
-        let programs = [one(self.kernel, KERNEL), one(self.efi, EFI)].into_iter().flatten();
+        let bios = self.iso.is_some_and(FirmwareKind::bios);
+        let programs =
+            [one(self.kernel, KERNEL), one(self.efi, EFI), one(self.iso.is_some(), ISO), one(bios, MEMDISK)];
+        let programs = programs.into_iter().flatten();
         programs.chain((0..self.initrds).map(Self::initrd)).collect()
     }
 
@@ -78,6 +91,9 @@ impl BootEntry {
         match self {
             Self { local: true, .. } => "local disk".into(),
             Self { chain: Some(url), .. } => format!("script {url}"),
+            Self { iso: Some(FirmwareKind::Both), .. } => "ISO".into(),
+            Self { iso: Some(FirmwareKind::Bios), .. } => "ISO (BIOS only)".into(),
+            Self { iso: Some(FirmwareKind::Uefi), .. } => "ISO (UEFI only)".into(),
             Self { kernel: true, efi: true, .. } => "kernel and EFI program".into(),
             Self { efi: true, .. } => "EFI program (UEFI only)".into(),
             Self { initrds: 0, .. } => "kernel".into(),
@@ -87,11 +103,11 @@ impl BootEntry {
 
     /// Errors: what does not go together, or could become another command of a boot loader.
     pub fn check(&self) -> Result<()> {
-        let kinds = [self.kernel || self.efi, self.chain.is_some(), self.local];
+        let kinds = [self.kernel || self.efi, self.iso.is_some(), self.chain.is_some(), self.local];
         match kinds.iter().filter(|k| **k).count() {
             1 => {}
-            0 => bail!("an entry boots something: give --kernel, --efi, --chain or --local"),
-            _ => bail!("an entry boots one thing: --chain and --local stand alone"),
+            0 => bail!("an entry boots something: give --kernel, --efi, --iso, --chain or --local"),
+            _ => bail!("an entry boots one thing: --iso, --chain and --local stand alone"),
         }
         ensure!(self.kernel || self.initrds == 0, "an initrd is a kernel's: give --kernel too");
         ensure!(
@@ -229,13 +245,28 @@ impl EntriesFolder {
     }
 }
 
+/// Look at an ISO that is to be an entry: which firmware starts it. Errors: none does, or it is too large.
+pub fn look_at_iso(path: &Path) -> Result<FirmwareKind> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let size = file.metadata().with_context(|| path.display().to_string())?.len();
+    if size > MAX_ISO {
+        bail!(
+            "{} is {}: machines hold such an ISO in memory, so it may have at most {}; `boottorrent image add` takes live ISOs of any size",
+            path.display(),
+            human_size(size),
+            human_size(MAX_ISO)
+        );
+    }
+    torito::firmware(&file).with_context(|| path.display().to_string())
+}
+
 /// Refuse what no machine can start: by a program's first bytes.
 fn check_program(name: &str, file: &mut File) -> Result<()> {
     let mut head = Vec::new();
     file.by_ref().take(1024).read_to_end(&mut head).context("reading")?;
     file.rewind().context("reading")?;
     match name {
-        KERNEL if head.get(0x202..0x206) != Some(b"HdrS") => {
+        KERNEL | MEMDISK if head.get(0x202..0x206) != Some(b"HdrS") => {
             bail!("it is not an x86 kernel: the signature HdrS is missing")
         }
         EFI if !head.starts_with(b"MZ") => bail!("it is not an EFI program: it does not begin with MZ"),

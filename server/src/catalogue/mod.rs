@@ -22,6 +22,7 @@ mod place;
 mod sign;
 mod staging;
 mod store;
+pub mod torito;
 pub mod versions;
 
 pub use change::ImageChange;

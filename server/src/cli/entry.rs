@@ -3,7 +3,7 @@
 
 use super::complete;
 use crate::{
-    catalogue::entries::{BootEntry, EFI, EntriesFolder, EntryFiles, KERNEL},
+    catalogue::entries::{BootEntry, EFI, EntriesFolder, EntryFiles, ISO, KERNEL, MEMDISK, look_at_iso},
     cli::run::print_json,
     config::Config,
     hosts::{EntryKey, HostEntry, Hosts, HostsFile},
@@ -40,6 +40,7 @@ Examples:
   boottorrent entry add memtest --title 'Memory test' \\
       --kernel /boot/memtest86+x64.bin --efi /boot/memtest86+x64.efi
   boottorrent entry add installer --kernel linux --initrd initrd.gz
+  boottorrent entry add rescue --iso super_grub2_disk.iso
   boottorrent entry add old-server --chain http://10.0.0.2/boot.ipxe
   boottorrent entry add disk --title 'This machine' --local
   boottorrent host set pc1 --once memtest
@@ -69,6 +70,12 @@ pub struct Add {
     /// The command line of the kernel or program
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     append: Option<String>,
+    /// A small bootable ISO, e.g. of a memory test or a firmware update
+    #[arg(long, value_name = "FILE")]
+    iso: Option<PathBuf>,
+    /// What starts an ISO on BIOS machines (package syslinux-common)
+    #[arg(long, value_name = "FILE", default_value = "/usr/lib/syslinux/memdisk", requires = "iso")]
+    memdisk: PathBuf,
     /// An iPXE script to continue with
     #[arg(long, value_name = "URL")]
     chain: Option<String>,
@@ -110,6 +117,14 @@ fn who_boots(name: &ImageName, hosts: &Hosts) -> Option<EntryKey> {
 
 impl Add {
     fn run(self, folder: &EntriesFolder) -> Result<()> {
+        let iso = self.iso.as_deref().map(look_at_iso).transpose()?;
+        let memdisk = iso.filter(|firmware| firmware.bios()).map(|_| self.memdisk);
+        if let Some(missing) = memdisk.as_ref().filter(|path| !path.exists()) {
+            bail!(
+                "{} starts ISOs on BIOS machines, and is missing: apt install syslinux-common",
+                missing.display()
+            );
+        }
         let entry = BootEntry {
             title: self.title.unwrap_or_default(),
             hidden: self.hidden,
@@ -117,11 +132,13 @@ impl Add {
             initrds: self.initrds.len(),
             efi: self.efi.is_some(),
             append: self.append.unwrap_or_default(),
+            iso,
             chain: self.chain,
             local: self.local,
         };
         let initrds = self.initrds.into_iter().enumerate().map(|(n, path)| (BootEntry::initrd(n), path));
-        let programs = [(KERNEL, self.kernel), (EFI, self.efi)].into_iter();
+        let programs =
+            [(KERNEL, self.kernel), (EFI, self.efi), (ISO, self.iso), (MEMDISK, memdisk)].into_iter();
         let programs = programs.filter_map(|(name, path)| Some((name.to_owned(), path?)));
         let files: EntryFiles = programs.chain(initrds).collect();
         folder.add(&self.name, &entry, &files, self.replace)?;

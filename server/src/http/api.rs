@@ -7,7 +7,8 @@ use super::{
     site::{ApiDocument, Caller, SharedAnswers, SharedState},
 };
 use crate::{
-    api::types::{Health, HostRow},
+    api::types::{EntryRow, Health, HostRow},
+    catalogue::entries::NamedEntry,
     clients::{MachineProof, News, Refused},
     fetch::request::FetchRow,
     figures,
@@ -125,6 +126,17 @@ pub async fn images(state: SharedState, kept: SharedAnswers) -> Response {
         to_json(&rows)
     };
     kept.images.get(0, JSON, rows).await
+}
+
+pub async fn entries(state: SharedState) -> Json<Vec<EntryRow>> {
+    let entries = state.entries();
+    let row = |(name, entry): &NamedEntry| EntryRow {
+        name: name.clone(),
+        title: entry.title.clone(),
+        what: entry.what(),
+        hidden: entry.hidden,
+    };
+    Json(entries.iter().map(row).collect())
 }
 
 pub async fn hosts(state: SharedState, kept: SharedAnswers) -> Response {

@@ -3,7 +3,7 @@
 
 use super::{api, boot, change, entries, events, files, layers, page, site::Site, track};
 use crate::{
-    api::types::{Health, HostRow, Wake, Woken},
+    api::types::{EntryRow, Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     hosts::{HostChange, HostChanges},
@@ -89,6 +89,7 @@ pub const ROUTES: &[Route] = &[
     route!(get "/api/v1/images", Listing, ""
         => "every image: its manifest, whether it is the default, its key, the machines that run it, and its \
         `versions` where there are several", api::images),
+    route!(get "/api/v1/entries", Listing, "" => "list of `EntryRow`: what else machines can boot", api::entries),
     route!(get "/api/v1/hosts", Listing, "" => "list of `HostRow`", api::hosts),
     route!(get "/api/v1/events", Listing, ""
         => "images and machines as they change (server-sent events): everything at first", events::events),
@@ -199,6 +200,12 @@ pub fn examples() -> Vec<(&'static str, String)> {
             "HostRow",
             text::<HostRow>(
                 json!({"key": "group:room1", "image": "lab", "prefix": ["pc-"], "subnet": ["10.0.1.0/24"]}),
+            ),
+        ),
+        (
+            "EntryRow",
+            text::<EntryRow>(
+                json!({"name": "memtest", "title": "Memory test", "what": "kernel and EFI program", "hidden": false}),
             ),
         ),
         (
