@@ -8,7 +8,8 @@ use bootspec::{
 };
 use boottorrent_server::{
     grub::{self, Way},
-    ipxe::{self, Menu},
+    ipxe,
+    menu::Menu,
 };
 
 /// Nothing in it controls a terminal. Lines may end.
@@ -70,8 +71,12 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
             host: "10.0.0.1:6980",
             images: &images,
             entries: &[],
+            settings: &Default::default(),
+            users: &Default::default(),
+            unlocked: false,
             once: None,
             wanted: ask.wanted,
+            assigned: None,
             default: None,
             timeout: 10_000,
             append: ask.append,
