@@ -128,7 +128,7 @@ fn grubs_menu_with_a_password() -> Result<()> {
             std::thread::sleep(Duration::from_secs(2));
             vm.press(keys)
         };
-        // Enter, e(dit) and c(ommand line).
+        // Boot, edit, and the command line.
         for keys in ["\r", "e", "c"] {
             vm.expect("Lessons", BOOT)?;
             press(&mut vm, keys)?;

@@ -11,7 +11,7 @@ use super::{
     undo::{self, hosts, image},
 };
 use crate::{
-    api::types::ImageRow,
+    api::types::{EntryRow, ImageRow},
     catalogue::ImageChange,
     fetch::request::FetchRequest,
     hosts::{EntryKey, Field, HostChange},
@@ -122,9 +122,18 @@ fn group(model: &Model) -> Result<Targets, String> {
     Ok(Targets { keys: vec![key], who: format!("group {group} ({machines})") })
 }
 
+/// What machines can boot: images, and behind them what else there is.
 fn pick_image(model: &mut Model, what: Pick) {
-    let item = |row: &ImageRow| PickItem { key: row.manifest.name.to_string(), note: row.manifest.what() };
-    let items = model.now.images.iter().map(item).collect();
+    let image = |row: &ImageRow| PickItem { key: row.manifest.name.to_string(), note: row.manifest.what() };
+    let entry = |row: &EntryRow| PickItem {
+        key: row.name.to_string(),
+        note: match row.title.as_str() {
+            "" => row.what.clone(),
+            title => format!("{title} ({})", row.what),
+        },
+    };
+    let images = model.now.images.iter().map(image);
+    let items = images.chain(model.now.entries.iter().map(entry)).collect();
     model.pick(what, items);
 }
 

@@ -3,7 +3,7 @@
 
 use super::effect::{Effect, Undo};
 use crate::{
-    api::types::{HostRow, ImageRow},
+    api::types::{EntryRow, HostRow, ImageRow},
     clients::Client,
     fetch::request::FetchRow,
     hosts::EntryKey,
@@ -59,6 +59,8 @@ pub struct ServerSnapshot {
     pub machines: Vec<Client>,
     /// What was said of them.
     pub hosts: Vec<HostRow>,
+    /// What machines can boot besides images.
+    pub entries: Vec<EntryRow>,
     /// Figures.
     pub stats: Stats,
 }

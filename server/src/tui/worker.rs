@@ -268,6 +268,7 @@ async fn snapshot(api: &Api) -> Result<ServerSnapshot> {
         fetches: api.fetches().await?,
         machines: api.clients().await?,
         hosts: api.hosts().await?,
+        entries: api.entries().await?,
         stats: api.get("/api/v1/stats").await?,
     })
 }

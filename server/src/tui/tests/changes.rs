@@ -2,7 +2,7 @@
 //! What changes machines and images: asked for, said, and taken back.
 
 use super::*;
-use crate::tui::effect::Done;
+use crate::{api::types::EntryRow, tui::effect::Done};
 
 const PC: [&str; 3] = ["52:54:00:00:00:01", "52:54:00:00:00:02", "52:54:00:00:00:03"];
 
@@ -48,6 +48,27 @@ fn machines_are_assigned_and_it_is_taken_back() {
     let (done, _, back) = change(&press(&mut m, "x"));
     assert_eq!(done, hosts(&[PC[2]], HostEntry::default(), &[Field::Image, Field::Once]));
     assert_eq!(back, hosts(&[PC[2]], boots("exam"), &[Field::Image, Field::Once]));
+}
+
+#[test]
+fn entries_are_offered_behind_the_images() {
+    let mut m = model();
+    let entry = |name: &str, title: &str| EntryRow {
+        name: name.parse().unwrap(),
+        title: title.into(),
+        what: "kernel".into(),
+        hidden: false,
+    };
+    m.now.entries = vec![entry("installer", ""), entry("memtest", "Memory test")];
+    press(&mut m, "2a");
+    let Some(Dialog::Pick(list)) = &m.dialog else { panic!("{:?}", m.dialog) };
+    let shown: Vec<_> = list.items.iter().map(|i| (i.key.as_str(), i.note.as_str())).collect();
+    assert_eq!(shown[2..], [("installer", "kernel"), ("memtest", "Memory test (kernel)")]);
+    let (done, said, _) = change(&press(&mut m, "mem\n"));
+    assert_eq!(
+        (done, said.as_str()),
+        (hosts(&[PC[2]], boots("memtest"), &[]), "pc3 boots 'memtest' the next time")
+    );
 }
 
 #[test]
