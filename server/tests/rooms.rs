@@ -49,6 +49,9 @@ fn five_hundred_machines_in_and_out_again() {
         said,
         "rooms.csv: 500 machines, 10 groups new, 0 of the entries exist already; nothing was changed\n"
     );
+    w.write("lost.csv", "who,image\n52:54:00:00:00:01,gone\n");
+    w.run(&["host", "import", "lost.csv", "--dry-run"])
+        .refused("lost.csv: there is no image 'gone': there are: lab");
     assert_eq!(rows(&w, &[]), Vec::<Value>::new());
     assert_eq!(w.run(&["host", "import", "rooms.csv"]).good(), "rooms.csv: 500 machines, 10 groups new\n");
     assert_eq!(rows(&w, &[]).len(), MANY + 10);

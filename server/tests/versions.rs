@@ -341,3 +341,21 @@ fn two_earlier_versions_are_kept_and_what_runs_besides() {
     }
     until("the fourth one goes", || (numbers() == [7, 6, 5, 2]).then_some(()));
 }
+
+/// Nobody runs who would do it later.
+#[test]
+fn a_fetch_without_a_server_removes_what_is_too_old() {
+    let w = World::new();
+    w.run(&["image", "list"]).good();
+    let settings = std::fs::read_to_string(w.path("server.toml")).unwrap();
+    w.write("server.toml", settings.replace("[catalogue]\n", "[catalogue]\nkeep-versions = 1\n"));
+    for number in 1..=4 {
+        w.squashfs(&format!("v{number}"));
+        let file = format!("./v{number}.squashfs");
+        w.run(&["image", "fetch", &file, "--name", "lab", "--replace", "--no-verify"]).good();
+    }
+    let kept: Vec<serde_json::Value> =
+        serde_json::from_str(&w.run(&["image", "history", "lab", "--json"]).good()).unwrap();
+    let numbers: Vec<_> = kept.iter().map(|v| v["version"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [4, 3]);
+}

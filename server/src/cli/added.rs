@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What `image add` and `image fetch` say in the end.
 
-use crate::{addon::Addons, config::Config, import::Added};
+use super::backend::Backend;
+use crate::{addon::Addons, config::Config, import::Added, operations::Retention, trail};
 use bootspec::{ImageManifest, manifest::FIRST, text::clean, units};
 
 /// What was found and done.
@@ -93,4 +94,17 @@ fn versions(added: &Added) -> String {
             "version {version}: `boottorrent image history {name}` lists all, `boottorrent image rollback {name}` goes back\n"
         ),
     }
+}
+
+/// Remove earlier versions of images that are too many, after one was added. A running server does this itself: it knows
+/// better who runs what.
+pub fn prune(config: &Config) {
+    let Ok(Backend::Disk(disk)) = Backend::open(config) else { return };
+    let removed = disk.machines().and_then(|clients| disk.prune(&Retention::of(config), &clients));
+    // The image was added all the same.
+    let removed = removed.unwrap_or_else(|e| {
+        eprintln!("note: earlier versions of images are not removed: {e:#}");
+        Vec::new()
+    });
+    removed.iter().for_each(|image| trail::tell(&format!("image '{image}' is removed, newer ones are kept")));
 }

@@ -3,11 +3,14 @@
 
 use super::run::block_on;
 use crate::{
-    api::{Api, types::HostRow},
+    api::{
+        Api,
+        types::{HostRow, ImageRow},
+    },
     catalogue::ImageChange,
     clients::Client,
     config::Config,
-    hosts::{EntryKey, HostChanges, Hosts},
+    hosts::{Bootable, EntryKey, HostChanges, Hosts},
     operations::{self, Disk},
     trail,
 };
@@ -48,6 +51,23 @@ impl Backend {
                 Ok(Hosts { entries: rows.into_iter().map(|r| (r.key, r.entry)).collect() })
             }
             Backend::Disk(disk) => disk.hosts.load(),
+        }
+    }
+
+    /// What machines can boot.
+    pub fn bootable(&self) -> Result<Bootable> {
+        match self {
+            Backend::Server(api) => block_on(async {
+                let versions = |row: &ImageRow| match row.versions.as_slice() {
+                    [] => vec![row.manifest.version],
+                    all => all.iter().map(|v| v.version).collect(),
+                };
+                let images = api.images().await?;
+                let images = images.iter().map(|row| (row.manifest.name.clone(), versions(row)));
+                let entries = api.entries().await?.into_iter().map(|row| (row.name, Vec::new()));
+                Ok(images.chain(entries).collect())
+            }),
+            Backend::Disk(disk) => disk.bootable(),
         }
     }
 

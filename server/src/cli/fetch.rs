@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent image fetch`
 
-use super::{added::told, complete, run::block_on};
+use super::{
+    added::{prune, told},
+    complete,
+    run::block_on,
+};
 use crate::{
     api::Api,
     catalogue::as_json,
@@ -225,6 +229,7 @@ fn foreground(config: &Config, request: &FetchRequest, json: bool) -> Result<()>
         }
         done => done?,
     };
+    prune(config);
     let verified = watch.seen().progress.verified;
     if json {
         let mut value = as_json(&added.manifest);

@@ -84,6 +84,8 @@ impl Import {
             .len();
         let said = format!("{}, {} new", count(machines, "machine"), count(groups, "group"));
         if self.dry_run {
+            let applied = changes.apply(&mut before.clone(), &backend.bootable()?);
+            applied.map_err(|why| anyhow!("{shown}: {why}"))?;
             let changed = changes.keys().filter(|key| before.entries.contains_key(key)).count();
             println!("{shown}: {said}, {changed} of the entries exist already; nothing was changed");
             return Ok(());

@@ -3,7 +3,7 @@
 
 use super::complete;
 use super::{
-    added::{own_address, told},
+    added::{own_address, prune, told},
     backend::Backend,
     status::terminal,
     versions::machines,
@@ -17,7 +17,7 @@ use crate::{
     import::{self, Request, exclude::Exclude, request::Compress},
     interrupt,
     keys::{AskPassword, Folder},
-    operations::{Disk, Retention},
+    operations::Disk,
     table::{Align, layout, layout_in},
     trail,
 };
@@ -261,18 +261,7 @@ impl Add {
         )?;
         let ImageManifest { name, version, infohash, .. } = &added.manifest;
         trail::tell(&format!("image '{name}': version {version} is added ({infohash})"));
-        // A running server does this itself: it knows better who runs what.
-        if let Ok(Backend::Disk(disk)) = Backend::open(config) {
-            let removed = disk.machines().and_then(|clients| disk.prune(&Retention::of(config), &clients));
-            // The image was added all the same.
-            let removed = removed.unwrap_or_else(|e| {
-                eprintln!("note: earlier versions of images are not removed: {e:#}");
-                Vec::new()
-            });
-            removed
-                .iter()
-                .for_each(|image| trail::tell(&format!("image '{image}' is removed, newer ones are kept")));
-        }
+        prune(config);
         match json {
             true => print_json(&json_of(catalogue, &added.manifest)),
             false => {
