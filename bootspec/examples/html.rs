@@ -73,10 +73,11 @@ fn page(markdown: &str, names: &BTreeSet<String>) -> Page {
             Event::Text(words) | Event::Code(words) if heading.is_some() => text += words,
             Event::End(TagEnd::Heading(_)) => {
                 let slug = slug(&text);
-                if let (Some(at), true) = (heading.take(), page.anchors.insert(slug.clone())) {
-                    if let Event::Start(Tag::Heading { id, .. }) = &mut events[at] {
-                        *id = Some(slug.into());
-                    }
+                let first = page.anchors.insert(slug.clone());
+                if let Some(Event::Start(Tag::Heading { id, .. })) =
+                    heading.take().filter(|_| first).map(|at: usize| &mut events[at])
+                {
+                    *id = Some(slug.into());
                 }
                 title.get_or_insert_with(|| text.clone());
             }

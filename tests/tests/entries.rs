@@ -189,6 +189,7 @@ fn through_the_menu(vm: &mut Vm) -> Result<()> {
 // Tried: an ISO with isolinux and an EFI program, BIOS and UEFI, as an entry | ipxe.iso of ipxe
 // 1.0.0+git-20190125, memdisk of syslinux-common 6.04 | on machines
 #[test]
+#[ignore = "two boots of what server/tests/entry.rs shows: make test-full"]
 fn an_iso_that_firmware_starts() -> Result<()> {
     in_lab("isos", |lab, server| {
         let memdisk = package("syslinux-common")?.join("usr/lib/syslinux/memdisk");

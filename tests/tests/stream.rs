@@ -139,6 +139,7 @@ fn files_are_read_while_they_come_and_when_the_agent_is_gone() -> Result<()> {
 }
 
 #[test]
+#[ignore = "a minute of silence, and half a minute of download: make test-full"]
 fn readers_wait_while_nobody_is_there() -> Result<()> {
     let lab = Lab::new("stream-alone")?;
     let mut server = Server::of(&lab, &catalogue()?, &[])?;
@@ -157,6 +158,7 @@ fn readers_wait_while_nobody_is_there() -> Result<()> {
 
 /// On this host's kernel. ext4 would be shut down by the change, so it is waited for.
 #[test]
+#[ignore = "two more file systems to pack and to fetch: make test-full"]
 fn erofs_is_read_while_it_comes_and_ext4_says_why_not() -> Result<()> {
     let image = assets::image(Suite::own()?)?;
     let folder = assets::small_roots(&image)?;
@@ -204,6 +206,7 @@ fn a_killed_agent_is_started_again_and_goes_on() -> Result<()> {
 }
 
 #[test]
+#[ignore = "a minute more of what the kills of the agent show: make test-full"]
 fn the_agent_and_its_keeper_start_each_other_again() -> Result<()> {
     let said = hunted("stream-keeper", "keeper agent", "25 60")?;
     let (keepers, agents) = (
@@ -216,6 +219,7 @@ fn the_agent_and_its_keeper_start_each_other_again() -> Result<()> {
 
 /// Whoever is killed while the loop device gets the plain file: the root is read on.
 #[test]
+#[ignore = "three downloads: make test-full"]
 fn a_kill_in_the_middle_of_the_change() -> Result<()> {
     for whom in ["changer", "changer agent", "changer keeper agent"] {
         let said = hunted("stream-change", whom, "97")?;
