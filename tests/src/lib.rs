@@ -34,6 +34,7 @@ mod peer;
 mod peerwire;
 mod relay;
 pub mod reliability;
+mod sentences;
 mod server;
 pub mod site;
 mod timeline;
