@@ -40,8 +40,7 @@ mod tests {
             // Pictures and keys are no text.
             let Ok(text) = fs::read_to_string(workspace().join(name)) else { continue };
             // A string's line goes on in the next.
-            let mut lines = text.lines().peekable();
-            while let Some(line) = lines.next() {
+            for line in text.lines() {
                 match line.trim_start().strip_suffix('\\') {
                     Some(begun) => all.push_str(begun),
                     None => {
