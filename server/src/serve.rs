@@ -28,7 +28,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
@@ -56,10 +56,7 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     end_at_last()?;
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
-    let tls = match Tls::configured(&config.serve, address.port())? {
-        Some(tls) => Some((listen(config.serve.tls_listen).await?, tls)),
-        None => None,
-    };
+    let tls = listen_for_tls(&config, address.port()).await?;
     let engine = match config.serve.seed {
         true => Some(Engine::start(&config.serve).await?),
         false => None,
@@ -67,9 +64,9 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     let peer_port = engine.as_ref().map_or(config.serve.peer_port, Engine::port);
     let socket = socket::open(&config.serve.socket);
     let state = Arc::new(ServerState::new(config, peer_port));
-    if let Some(expires) = tls.as_ref().and_then(|(_, tls)| tls.expires) {
+    if let Some((_, Tls { expires: Some(expires), .. })) = &tls {
         // It was empty until here.
-        let _ = state.certificate_expires.set(expires);
+        let _ = state.certificate_expires.set(*expires);
     }
     refresh(&state);
 
@@ -108,6 +105,15 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
         _ = int.recv() => Ok("SIGINT"),
         Some(ended) = parts.join_next() => Err(ended),
     };
+    end(ended, &stop, parts).await
+}
+
+/// Stop all parts, by a signal or because one of them has `ended`: then that is the error.
+async fn end(
+    ended: Result<&str, Result<(), JoinError>>,
+    stop: &CancellationToken,
+    mut parts: JoinSet<()>,
+) -> Result<()> {
     notify("STOPPING=1");
     stop.cancel();
     match ended {
@@ -140,6 +146,14 @@ fn end_at_last() -> Result<()> {
         let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
     };
     std::thread::Builder::new().name("sigterm".into()).spawn(wait).context("starting a thread").map(drop)
+}
+
+/// Nothing where the settings name no certificate. `plain`: our port without it.
+async fn listen_for_tls(config: &Config, plain: u16) -> Result<Option<(TcpListener, Tls)>> {
+    match Tls::configured(&config.serve, plain)? {
+        Some(tls) => Ok(Some((listen(config.serve.tls_listen).await?, tls))),
+        None => Ok(None),
+    }
 }
 
 /// On `[::]`, IPv4 comes too; without IPv6 in the kernel it is the only one.

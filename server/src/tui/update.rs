@@ -242,31 +242,24 @@ fn act(model: &mut Model, command: KeyAction) -> Vec<Effect> {
             model.pick(Pick::Interface, items);
         }
         KeyAction::Mode => return mode(model),
-        KeyAction::Write => {
-            if model.setup.fits {
-                let mut lines = vec![
-                    "This is written, checked with `dnsmasq --test` (boottorrent setup --remove undoes it):"
-                        .into(),
-                ];
-                lines.push(String::new());
-                lines.extend(model.setup.plan.iter().cloned());
-                let yes = Some(Effect::Run(
-                    Errand::Write,
-                    [vec!["setup".into()], model.setup.options.flags(), vec!["--write".into()]].concat(),
-                ));
-                model.dialog = Some(Dialog::Text(TextDialog {
-                    title: "Write the setup?".into(),
-                    lines,
-                    scroll: 0,
-                    yes,
-                }));
-            } else {
-                model.complain("there is nothing to write: the reason is above");
-            }
-        }
+        KeyAction::Write => write_setup(model),
         change => return change_something(model, change),
     }
     Vec::new()
+}
+
+/// Ask whether what setup shows is to be written.
+fn write_setup(model: &mut Model) {
+    if !model.setup.fits {
+        model.complain("there is nothing to write: the reason is above");
+        return;
+    }
+    let head = "This is written, checked with `dnsmasq --test` (boottorrent setup --remove undoes it):";
+    let mut lines = vec![head.to_owned(), String::new()];
+    lines.extend(model.setup.plan.iter().cloned());
+    let words = [vec!["setup".into()], model.setup.options.flags(), vec!["--write".into()]].concat();
+    let yes = Some(Effect::Run(Errand::Write, words));
+    model.dialog = Some(Dialog::Text(TextDialog { title: "Write the setup?".into(), lines, scroll: 0, yes }));
 }
 
 fn sort_rows(model: &mut Model, command: KeyAction) {
