@@ -49,6 +49,29 @@ mod tests {
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 
+    /// Pages that are made by a program, and what they are made of.
+    const MADE: [&str; 6] =
+        ["kernel-parameters.md", "api.md", "tried.md", "reliability.md", "benchmarks.md", "method.md"];
+
+    #[test]
+    fn prose_is_wrapped_at_100_columns() {
+        let list = Cmd::new("git").args(["-C", &workspace().display().to_string(), "ls-files", "*.md"]);
+        let mut long = Vec::new();
+        for file in list.run().unwrap().lines().filter(|f| !MADE.iter().any(|made| f.ends_with(made))) {
+            let Ok(text) = fs::read_to_string(workspace().join(file)) else { continue };
+            let mut code = false;
+            for (n, line) in text.lines().enumerate() {
+                code ^= line.trim_start().starts_with("```");
+                // Tables, code, and words that have no space where they could end.
+                let prose = !code && !line.starts_with(['|', '!']) && !line.starts_with("    ");
+                if prose && line.chars().count() > 100 && line.trim_start().matches(' ').count() > 3 {
+                    long.push(format!("{file}:{}", n + 1));
+                }
+            }
+        }
+        assert!(long.is_empty(), "more than 100 columns: {}", long.join(" "));
+    }
+
     #[test]
     fn what_is_found() {
         assert!(is_no("'soon' is no time") && is_no("There is no key. It is no key."));
