@@ -16,7 +16,7 @@ use super::{
     rows, sort,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Something has happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +33,8 @@ pub enum Message {
     Log(String, Vec<String>),
     /// It was told something: what came of it.
     Did(Result<Done, String>),
-    /// What is in a folder, or that it is a file.
-    Files(Result<Found, String>),
+    /// What is at a path that was looked at: a folder, or a file.
+    Files(PathBuf, Result<Found, String>),
     /// The catalogue of sources.
     Sources(Result<Vec<SourceRow>, String>),
     /// This machine's networks.
@@ -75,7 +75,7 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
             }
         }
         Message::Did(Err(text)) => model.complain(text),
-        Message::Files(found) => found_files(model, found),
+        Message::Files(asked, found) => found_files(model, asked, found),
         Message::Sources(sources) => return sources_are(model, sources),
         Message::Networks(networks) => model.setup.networks = networks,
         Message::Planned(plan) => {
@@ -338,9 +338,10 @@ fn sources_are(model: &mut Model, sources: Result<Vec<SourceRow>, String>) -> Ve
 }
 
 /// A folder that was asked for, or the file that was chosen; unless it is no longer wanted.
-fn found_files(model: &mut Model, found: Result<Found, String>) {
+fn found_files(model: &mut Model, asked: PathBuf, found: Result<Found, String>) {
     let Some(Dialog::Pick(list)) = &mut model.dialog else { return };
-    if !matches!(list.pick, Pick::File(_)) {
+    // What was asked for before may come after.
+    if list.pick != Pick::File(asked) {
         return;
     }
     match found {

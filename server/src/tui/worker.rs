@@ -141,7 +141,9 @@ impl Worker {
                 Message::Examined(examined.await.unwrap_or_else(|e| format!("{e:#}")))
             }
             Effect::Files(path) => {
-                Message::Files(blocking(move || files::look(&path)).await.map_err(|e| format!("{e:#}")))
+                let asked = path.clone();
+                let found = blocking(move || files::look(&asked)).await;
+                Message::Files(path, found.map_err(|e| format!("{e:#}")))
             }
             Effect::Run(errand, args) => {
                 let ran = self.run(&args, errand == Errand::Add).await;

@@ -212,11 +212,14 @@ fn a_file_is_found_and_added() {
     let item = |key: &str| super::super::model::PickItem { key: key.into(), note: String::new() };
     assert_eq!(press(&mut m, "a"), look(""));
     let items = ["../", "images/", "lab.iso"].map(item).to_vec();
-    update(&mut m, Message::Files(Ok(Found::Folder("/srv".into(), items.clone()))));
+    let found = |asked: &str, found| Message::Files(asked.into(), found);
+    update(&mut m, found("", Ok(Found::Folder("/srv".into(), items.clone()))));
     let text = screen(&m, 80, 24, RICH);
     assert!(text.contains("Add which file? /srv") && text.contains("> ../"), "{text}");
     assert_eq!(press(&mut m, "lab\n"), look("/srv/lab.iso"));
-    update(&mut m, Message::Files(Ok(Found::File("/srv/lab.iso".into()))));
+    // What was asked for before comes after, and counts no more.
+    update(&mut m, found("", Ok(Found::Folder("/srv".into(), Vec::new()))));
+    update(&mut m, found("/srv/lab.iso", Ok(Found::File("/srv/lab.iso".into()))));
     let added =
         |args: &[&str]| vec![Effect::Run(Errand::Add, args.iter().map(ToString::to_string).collect())];
     assert_eq!(press(&mut m, "\n"), added(&["image", "add", "--", "/srv/lab.iso"]));
@@ -224,17 +227,17 @@ fn a_file_is_found_and_added() {
     // The folder is remembered; a path is typed; a name is given.
     assert_eq!(press(&mut m, "a"), look("/srv"));
     assert_eq!(press(&mut m, "/mnt/-x.tar\n"), look("/mnt/-x.tar"));
-    update(&mut m, Message::Files(Ok(Found::File("/mnt/-x.tar".into()))));
+    update(&mut m, found("/mnt/-x.tar", Ok(Found::File("/mnt/-x.tar".into()))));
     assert_eq!(press(&mut m, "room\n"), added(&["image", "add", "--name=room", "--", "/mnt/-x.tar"]));
     assert_eq!(press(&mut m, "a\x1b"), look("/srv"));
-    update(&mut m, Message::Files(Ok(Found::Folder("/late".into(), items))));
+    update(&mut m, found("/srv", Ok(Found::Folder("/late".into(), items))));
     assert_eq!((m.dialog.is_none(), m.folder.display().to_string().as_str()), (true, "/srv"));
     // The folder itself.
     press(&mut m, "a");
-    update(&mut m, Message::Files(Ok(Found::Folder("/srv/root".into(), vec![item("./")]))));
+    update(&mut m, found("/srv", Ok(Found::Folder("/srv/root".into(), vec![item("./")]))));
     press(&mut m, "\n");
     assert_eq!(m.dialog, Some(Dialog::Input { ask: Prompt::Add("/srv/root".into()), text: String::new() }));
     press(&mut m, "\x1ba");
-    update(&mut m, Message::Files(Err("reading /x: Permission denied".into())));
+    update(&mut m, found("/srv/root", Err("reading /x: Permission denied".into())));
     assert!(m.said.bad && m.dialog.is_none());
 }
