@@ -97,6 +97,8 @@ impl SetupView {
     /// Look at what the view shows.
     pub fn look(&mut self) -> Vec<Effect> {
         self.busy = true;
+        // What was planned for other options must not be written.
+        self.fits = false;
         vec![Effect::Networks, Effect::Plan(Box::new(self.options.clone())), Effect::Examine]
     }
 }

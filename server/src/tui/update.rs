@@ -15,6 +15,7 @@ use super::{
     },
     rows, sort,
 };
+use crate::setup::plan::SetupOptions;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -39,8 +40,8 @@ pub enum Message {
     Sources(Result<Vec<SourceRow>, String>),
     /// This machine's networks.
     Networks(Vec<(String, String)>),
-    /// What setup would write, and whether all of it is there already; or why it cannot.
-    Planned(Result<(String, bool), String>),
+    /// What setup would write with these options, and whether all of it is there already; or why it cannot.
+    Planned(Box<SetupOptions>, Result<(String, bool), String>),
     /// What is wrong.
     Examined(String),
     /// A command that runs says how far it is.
@@ -78,7 +79,9 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
         Message::Files(asked, found) => found_files(model, asked, found),
         Message::Sources(sources) => return sources_are(model, sources),
         Message::Networks(networks) => model.setup.networks = networks,
-        Message::Planned(plan) => {
+        // With other options it was asked for before, and came after.
+        Message::Planned(asked, _) if *asked != model.setup.options => {}
+        Message::Planned(_, plan) => {
             (model.setup.fits, model.setup.written) = (plan.is_ok(), matches!(plan, Ok((_, true))));
             let (Ok((text, _)) | Err(text)) = plan;
             model.setup.plan = text.lines().map(str::to_owned).collect();

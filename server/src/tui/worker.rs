@@ -126,14 +126,14 @@ impl Worker {
                 Message::Networks(networks.into_iter().map(|i| (i.name, i.subnet.to_string())).collect())
             }
             Effect::Plan(options) => {
-                let config = self.config.clone();
+                let (config, asked) = (self.config.clone(), options.clone());
                 let plan = move || {
                     let prepared = prepare(&options, &config, SetupPaths::default())?;
                     prepared.check()?;
                     let written = prepared.plan.is_written();
                     Ok((format!("{}checked with `dnsmasq --test`", prepared.plan.shown()), written))
                 };
-                Message::Planned(blocking(plan).await.map_err(|e| format!("{e:#}")))
+                Message::Planned(asked, blocking(plan).await.map_err(|e| format!("{e:#}")))
             }
             Effect::Examine => {
                 let config = self.config.clone();

@@ -26,10 +26,11 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model) {
     let word = match (s.fits, s.written) {
         (true, true) => "has written:",
         (true, false) => "would write:",
+        (false, _) if s.busy => "…",
         (false, _) => "cannot write:",
     };
     lines.push(head(format!("boottorrent setup {} {word}", s.options.flags().join(" "))));
-    let tone = if s.fits { Tone::Plain } else { Tone::Bad };
+    let tone = if s.fits || s.busy { Tone::Plain } else { Tone::Bad };
     lines.extend(s.plan.iter().map(|l| indented(l, tone)));
     let text = Paragraph::new(lines)
         .wrap(Wrap { trim: false })

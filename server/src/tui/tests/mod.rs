@@ -287,13 +287,18 @@ fn setup_looks_shows_and_writes() {
     assert_eq!(press(&mut m, "w"), [], "nothing to write yet");
     update(&mut m, Message::Networks(vec![("eth1".into(), "10.0.0.0/24".into())]));
     let out = "==> /etc/dnsmasq.d/boottorrent.conf <==\ndhcp-range=10.0.0.0,proxy\n".to_owned();
-    update(&mut m, Message::Planned(Ok((out.clone(), false))));
+    update(&mut m, Message::Planned(Box::default(), Ok((out.clone(), false))));
     assert!(screen(&m, 80, 24, RICH).contains("would write:"));
-    update(&mut m, Message::Planned(Ok((out, true))));
+    update(&mut m, Message::Planned(Box::default(), Ok((out.clone(), true))));
     assert!(screen(&m, 80, 24, RICH).contains("has written:"));
     let effects = press(&mut m, "i\n");
     let eth1 = SetupOptions { interfaces: vec!["eth1".into()], ..SetupOptions::default() };
     assert!(effects.contains(&Effect::Plan(Box::new(eth1.clone()))), "{effects:?}");
+    // What was asked for before, without eth1, comes after.
+    update(&mut m, Message::Planned(Box::default(), Ok(("too late".into(), false))));
+    assert_eq!(press(&mut m, "w"), []);
+    assert!(m.said.bad, "what eth1 gives is still to come");
+    update(&mut m, Message::Planned(Box::new(eth1.clone()), Ok((out, false))));
     let text = screen(&m, 80, 24, RICH);
     assert!(text.contains("dhcp-range=10.0.0.0,proxy") && text.contains("eth1 (10.0.0.0/24)"), "{text}");
     let effects = press(&mut m, "m10.0.0.5,10.0.0.9\n");
@@ -306,6 +311,8 @@ fn setup_looks_shows_and_writes() {
     assert_eq!(press(&mut m, "m10.0.0.5\n"), []);
     assert!(m.said.bad && m.said.text.contains("is not a valid range"), "{}", m.said.text);
     press(&mut m, "\x1b");
+    let again = m.setup.options.clone();
+    update(&mut m, Message::Planned(Box::new(again), Ok((String::new(), false))));
     let effects = press(&mut m, "wy");
     let words = ["setup", "--interface", "eth1", "--write"].map(String::from);
     assert_eq!(effects, [Effect::Run(Errand::Write, words.to_vec())]);
