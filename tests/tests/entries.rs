@@ -105,9 +105,20 @@ fn pick(vm: &mut Vm, keys: &str, next: &str) -> Result<()> {
     vm.expect(next, SOON).map(drop)
 }
 
+/// Fill in the form. A serial line loses what is typed faster than it is read: each letter is seen before the next.
 fn login(vm: &mut Vm, password: &str) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1));
-    vm.press(&format!("admin\t{password}\r"))
+    let name = "admin";
+    for n in 1..=name.len() {
+        vm.press(&name[n - 1..n])?;
+        vm.expect(&format!("{}_", &name[..n]), SOON)?;
+    }
+    vm.press("\t")?;
+    for (n, letter) in password.chars().enumerate() {
+        vm.press(&letter.to_string())?;
+        vm.expect(&format!("{}_", "*".repeat(n + 1)), SOON)?;
+    }
+    vm.press("\r")
 }
 
 // Tried: a menu with a password, BIOS | ipxe 1.0.0+git-20190125 | on machines
