@@ -49,16 +49,20 @@ fn talking_disk(path: &Path, sentence: &str) -> Result<()> {
     fs::write(path, sector).context("writing a boot sector")
 }
 
+fn add_memory_test(server: &Server) -> Result<()> {
+    let boot = package("memtest86+")?.join("boot");
+    add(
+        server,
+        &["memtest", "--title", "Memory test", "--append", "console=ttyS0,115200"],
+        &[("--kernel", &boot.join("memtest86+x64.bin")), ("--efi", &boot.join("memtest86+x64.efi"))],
+    )
+}
+
 // Tried: memory test, BIOS and UEFI, as an entry | memtest86+ 6.10 | on machines
 #[test]
 fn a_memory_test_and_the_local_disk() -> Result<()> {
     in_lab("entries", |lab, server| {
-        let boot = package("memtest86+")?.join("boot");
-        add(
-            server,
-            &["memtest", "--title", "Memory test", "--append", "console=ttyS0,115200"],
-            &[("--kernel", &boot.join("memtest86+x64.bin")), ("--efi", &boot.join("memtest86+x64.efi"))],
-        )?;
+        add_memory_test(server)?;
         add(server, &["disk", "--local"], &[])?;
         server.boottorrent(&["host", "set", "default", "--image", "memtest", "--no-menu"])?;
         let (mut bios, mut uefi) = (Vm::pxe("bios").start(lab)?, Vm::pxe("uefi").uefi().screen().start(lab)?);
@@ -136,12 +140,7 @@ fn a_menu_with_a_password_under_uefi() -> Result<()> {
 /// Title, order, submenus; and without the password there is neither what is locked nor a shell.
 fn locked_menu(name: &str, machine: VmConfig) -> Result<()> {
     in_lab(name, |lab, server| {
-        let boot = package("memtest86+")?.join("boot");
-        add(
-            server,
-            &["memtest", "--title", "Memory test", "--append", "console=ttyS0,115200"],
-            &[("--kernel", &boot.join("memtest86+x64.bin")), ("--efi", &boot.join("memtest86+x64.efi"))],
-        )?;
+        add_memory_test(server)?;
         let settings = lab.dir().join("server.toml");
         fs::write(&settings, MENU)?;
         let users = Cmd::new("sh").args([
