@@ -32,6 +32,8 @@ pub mod left;
 pub mod link;
 pub mod locate;
 pub mod ltsp;
+#[cfg(feature = "tls")]
+pub mod machine_key;
 pub mod metainfo;
 pub mod mkfs;
 pub mod modules;

@@ -60,7 +60,8 @@ impl Asking<'_> {
             MetainfoSource::Url(url) => {
                 let mut shown = url.clone();
                 shown.set_query(None);
-                let bytes = match wait_for(client, url, MAX_METAINFO, limit, report).await? {
+                let get = Get { client, url, max: MAX_METAINFO, key: None };
+                let bytes = match get.wait(limit, report).await? {
                     Answer::Bytes(bytes) => bytes,
                     Answer::No(why) => return Err(Failure::new(Exit::Metainfo, why)),
                 };
@@ -164,87 +165,106 @@ pub enum Answer {
     No(String),
 }
 
-/// Get something small, of at most `max` bytes. The server is waited for.
-pub async fn wait_for(
-    client: &reqwest::Client,
-    url: &Url,
-    max: usize,
-    limit: Option<Duration>,
-    report: &Report,
-) -> Result<Answer, Failure> {
-    let started = Instant::now();
-    let mut said: Option<Instant> = None;
-    let host = url.authority();
-    if let Some(why) = web::unspoken(url) {
-        return Ok(Answer::No(why));
+/// Something small that is wanted of a server.
+#[derive(Clone, Copy)]
+pub struct Get<'a> {
+    /// Asks.
+    pub client: &'a reqwest::Client,
+    /// Where it is.
+    pub url: &'a Url,
+    /// Its bytes at most.
+    pub max: usize,
+    /// The machine's key, for what only this machine may have.
+    pub key: Option<&'a str>,
+}
+
+impl Get<'_> {
+    /// Get it. The server is waited for.
+    pub async fn wait(&self, limit: Option<Duration>, report: &Report) -> Result<Answer, Failure> {
+        let url = self.url;
+        let started = Instant::now();
+        let mut said: Option<Instant> = None;
+        let host = url.authority();
+        if let Some(why) = web::unspoken(url) {
+            return Ok(Answer::No(why));
+        }
+        loop {
+            let error = match self.once().await {
+                Ok(answer) => return Ok(answer),
+                Err(e) => match web::distrusted(&e, url) {
+                    Some(why) => return Ok(Answer::No(why)),
+                    None => cause(&e),
+                },
+            };
+            let waited = started.elapsed();
+            if limit.is_some_and(|l| waited >= l) {
+                return Err(Failure::new(
+                    Exit::Metainfo,
+                    format!(
+                        "the server {host} did not answer within {} ({error}): check that `boottorrent serve` \
+                         runs there and that no firewall is between",
+                        human_time(limit.unwrap_or(waited))
+                    ),
+                ));
+            }
+            if said.is_none_or(|t| t.elapsed() >= SAY) {
+                said = Some(Instant::now());
+                let until = limit.map(|l| format!("; giving up after {}", human_time(l))).unwrap_or_default();
+                report.warn(&format!(
+                    "waiting for the server {host} ({error}), {} so far{until}",
+                    human_time(waited)
+                ));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
     }
-    loop {
-        let error = match try_once(client, url, max).await {
-            Ok(answer) => return Ok(answer),
-            Err(e) => match web::distrusted(&e, url) {
-                Some(why) => return Ok(Answer::No(why)),
-                None => cause(&e),
-            },
-        };
-        let waited = started.elapsed();
-        if limit.is_some_and(|l| waited >= l) {
-            return Err(Failure::new(
-                Exit::Metainfo,
-                format!(
-                    "the server {host} did not answer within {} ({error}): check that `boottorrent serve` \
-                     runs there and that no firewall is between",
-                    human_time(limit.unwrap_or(waited))
-                ),
-            ));
+
+    /// Ask once. Errors: what can heal.
+    async fn once(&self) -> anyhow::Result<Answer> {
+        let Get { client, url, max, key } = *self;
+        let mut request = client.get(url.clone());
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
         }
-        if said.is_none_or(|t| t.elapsed() >= SAY) {
-            said = Some(Instant::now());
-            let until = limit.map(|l| format!("; giving up after {}", human_time(l))).unwrap_or_default();
-            report.warn(&format!(
-                "waiting for the server {host} ({error}), {} so far{until}",
-                human_time(waited)
-            ));
+        let mut response = timeout(IDLE, request.send()).await.map_err(|_| anyhow!("no answer"))??;
+        let status = response.status();
+        if status.is_client_error()
+            && status != StatusCode::REQUEST_TIMEOUT
+            && status != StatusCode::TOO_MANY_REQUESTS
+        {
+            return Ok(Answer::No(refused(url, status)));
         }
-        tokio::time::sleep(RETRY).await;
+        if !status.is_success() {
+            bail!("status {status}");
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) =
+            timeout(IDLE, response.chunk()).await.map_err(|_| anyhow!("it stopped sending"))??
+        {
+            if bytes.len() + chunk.len() > max {
+                return Ok(Answer::No(format!("{url} is larger than the {max} bytes that it may have")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Answer::Bytes(bytes.into()))
     }
 }
 
-async fn try_once(client: &reqwest::Client, url: &Url, max: usize) -> anyhow::Result<Answer> {
-    let request = client.get(url.clone()).send();
-    let mut response = timeout(IDLE, request).await.map_err(|_| anyhow!("no answer"))??;
-    let status = response.status();
-    if status.is_client_error()
-        && status != StatusCode::REQUEST_TIMEOUT
-        && status != StatusCode::TOO_MANY_REQUESTS
-    {
-        let host = url.authority();
-        let what = match (status, image_of(url)) {
-            (StatusCode::NOT_FOUND, Some(image)) => {
-                format!(
-                    "the server {host} has no image '{image}': see `boottorrent image list` there, and boottorrent.image="
-                )
-            }
-            (StatusCode::NOT_FOUND, None) if url.path().ends_with(".torrent") => {
-                format!("there is nothing at {url}: check boottorrent.torrent=")
-            }
-            (StatusCode::NOT_FOUND, None) => format!("there is nothing at {url}"),
-            _ => format!("the server {host} refuses {url} with {status}"),
-        };
-        return Ok(Answer::No(what));
-    }
-    if !status.is_success() {
-        bail!("status {status}");
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) =
-        timeout(IDLE, response.chunk()).await.map_err(|_| anyhow!("it stopped sending"))??
-    {
-        if bytes.len() + chunk.len() > max {
-            return Ok(Answer::No(format!("{url} is larger than the {max} bytes that it may have")));
+/// Why the server gives nothing.
+fn refused(url: &Url, status: StatusCode) -> String {
+    let host = url.authority();
+    match (status, image_of(url)) {
+        (StatusCode::NOT_FOUND, Some(image)) => {
+            format!(
+                "the server {host} has no image '{image}': see `boottorrent image list` there, and boottorrent.image="
+            )
         }
-        bytes.extend_from_slice(&chunk);
+        (StatusCode::NOT_FOUND, None) if url.path().ends_with(".torrent") => {
+            format!("there is nothing at {url}: check boottorrent.torrent=")
+        }
+        (StatusCode::NOT_FOUND, None) => format!("there is nothing at {url}"),
+        _ => format!("the server {host} refuses {url} with {status}"),
     }
-    Ok(Answer::Bytes(bytes.into()))
 }
 
 fn image_of(url: &Url) -> Option<&str> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The boot story: what the process that stays does, top to bottom.
 
+#[cfg(feature = "tls")]
+use crate::machine_key::MachineKey;
 use crate::{
     args::BootArgs,
     beat,
@@ -119,8 +121,8 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         Some(metainfo) => Some(metainfo::announced(metainfo, reach.server.as_ref())),
         None => asking.obtain_or(spare.as_ref()).await?,
     };
-    let machine = Machine { params: &params, net: &net, keys: keys.as_ref(), report };
-    let layers = machine.files(&reach, &client, spare.is_some()).await?;
+    let machine = Machine { args, params: &params, net: &net, keys: keys.as_ref(), report };
+    let layers = machine.files(&reach, &client, &caches, spare.is_some()).await?;
     let how = Fetching { args, params: &params, line: &line, keys, reach: &reach, client: &client, report };
     let mut fetched = match (wanted, spare) {
         (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
@@ -143,6 +145,8 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
 
 /// A machine that is about to boot.
 struct Machine<'a> {
+    #[cfg_attr(not(feature = "tls"), expect(dead_code))]
+    args: &'a BootArgs,
     params: &'a Params,
     net: &'a Net,
     /// Whose signature its files need; none: nobody's.
@@ -151,28 +155,57 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// The files that the server has for it. A machine that can boot without the server (`spare`) boots without them
-    /// when nobody answers.
+    /// The files that the server has for it, private ones last. A machine that can boot without the server (`spare`)
+    /// boots without them when nobody answers.
     async fn files(
         &self,
         reach: &Reach,
         client: &reqwest::Client,
+        caches: &Caches<'_>,
         spare: bool,
     ) -> Result<Vec<Layer>, Failure> {
-        let Machine { params, net, keys, report } = *self;
-        if params.files.is_empty() {
+        let Machine { params, net, keys, report, .. } = *self;
+        if params.files.is_empty() && !params.private {
             return Ok(Vec::new());
         }
         let limit = if spare { Some(metainfo::SHORT) } else { params.timeout };
         let asking =
             layers::Asking { client, server: reach.server.as_ref(), keys, mac: &net.mac, limit, report };
-        match asking.fetch(&params.files).await {
+        match self.fetch(&asking, caches).await {
             Err(Failure { exit: Exit::Metainfo, error }) if spare => {
                 report.warn(&format!("{error:#}: booting without the files for this machine"));
                 Ok(Vec::new())
             }
             files => files,
         }
+    }
+
+    async fn fetch(&self, asking: &layers::Asking<'_>, caches: &Caches<'_>) -> Result<Vec<Layer>, Failure> {
+        let mut files = asking.fetch(&self.params.files).await?;
+        if self.params.private {
+            asking.can_be_private()?;
+            files.extend(self.fetch_private(asking, caches).await?);
+        }
+        Ok(files)
+    }
+
+    #[cfg(feature = "tls")]
+    async fn fetch_private(
+        &self,
+        asking: &layers::Asking<'_>,
+        caches: &Caches<'_>,
+    ) -> Result<Vec<Layer>, Failure> {
+        let key = MachineKey::obtain(self.params.key, caches, &self.args.run_dir, self.report);
+        asking.fetch_private(&key.step(Exit::Storage)?).await
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn fetch_private(
+        &self,
+        asking: &layers::Asking<'_>,
+        _: &Caches<'_>,
+    ) -> Result<Vec<Layer>, Failure> {
+        Err(Failure::new(Exit::Metainfo, asking.server.and_then(web::unspoken).unwrap_or_default()))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     fail::{Failure, Step},
     files::{files, small},
     locate::{self, MetainfoSource},
-    metainfo::{Answer, wait_for},
+    metainfo::{Answer, Get},
     reach::Reach,
     report::Report,
     store::Payload,
@@ -122,7 +122,8 @@ impl Case<'_> {
     async fn get(&self, at: &MetainfoSource, max: usize) -> Result<Option<Vec<u8>>, Failure> {
         match at {
             MetainfoSource::Url(url) => {
-                match wait_for(self.client, url, max, self.params.timeout, self.report).await? {
+                let get = Get { client: self.client, url, max, key: None };
+                match get.wait(self.params.timeout, self.report).await? {
                     Answer::Bytes(bytes) => Ok(Some(bytes.into())),
                     Answer::No(why) => {
                         self.report.debug(&why);

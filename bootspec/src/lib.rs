@@ -12,6 +12,7 @@
 //! | [`heartbeat`] | what a machine tells about itself while it boots |
 //! | [`layer`] | files for one machine or many, over one image |
 //! | [`live`] | where on a live ISO its initrd is |
+//! | [`machine_key`] | by what the server knows a machine before it sends private files |
 //! | [`modalias`] | which driver is for which device |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; identity of torrents and payloads |
 //! | [`text`] | other people's text, before it is shown |
@@ -30,6 +31,7 @@ pub mod infohash;
 pub mod layer;
 pub mod live;
 pub mod ltsp;
+pub mod machine_key;
 pub mod manifest;
 pub mod modalias;
 pub mod name;

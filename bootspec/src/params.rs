@@ -17,8 +17,8 @@ pub use crate::seed::Seed;
 pub use secret::BootSecret;
 use values::{assign, group, items, joined, layers, targets};
 pub use values::{peer, tracker};
-use words::{KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
-pub use words::{KindParam, Log, OnFail, Then};
+use words::{KEY_PLACES, KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
+pub use words::{KeyPlace, KindParam, Log, OnFail, Then};
 
 /// What every parameter of ours begins with.
 pub const PREFIX: &str = "boottorrent.";
@@ -52,6 +52,10 @@ pub struct Params {
     pub hostname: Option<HostName>,
     /// The files that are laid over the root, in this order.
     pub files: Vec<Sha256Sum>,
+    /// Whether the server has private files for this machine.
+    pub private: bool,
+    /// Where the key is kept by which the server knows this machine.
+    pub key: KeyPlace,
     /// The machine's group, for templates among them.
     pub group: Option<String>,
     /// Where what the booted system writes is kept.
@@ -101,6 +105,8 @@ impl Default for Params {
             then: Then::Boot,
             hostname: None,
             files: Vec::new(),
+            private: false,
+            key: KeyPlace::Auto,
             group: None,
             overlay: Overlay::Ram,
             mkfs: None,
@@ -263,6 +269,22 @@ pub static TABLE: &[Spec] = &[
         help: "Files that are fetched from the server and laid over the root, one archive over the other. The server writes it for a machine that has files (boottorrent host set … --files).",
         set: |p, v| layers(v).map(|all| p.files = all),
         get: |p| (!p.files.is_empty()).then(|| joined(&p.files)),
+    },
+    Spec {
+        name: "private",
+        value: "on|off",
+        default: "off",
+        help: "Whether the server has private files for this machine, which it sends over HTTPS to the machine with the accepted key only. The server writes it for a machine that has private files (boottorrent host set … --private).",
+        set: |p, v| choose(&mut p.private, v, SWITCH),
+        get: |p| p.private.then(|| "on".into()),
+    },
+    Spec {
+        name: "key",
+        value: "auto|efi",
+        default: "auto",
+        help: "Where this machine keeps its own key, by which the server knows it before it sends private files. auto: on the filesystem that keeps images (target=LABEL=…); without one in RAM, and the key must be accepted at each boot. efi: in a variable of the UEFI firmware.",
+        set: |p, v| choose(&mut p.key, v, KEY_PLACES),
+        get: |p| chosen(&p.key, KEY_PLACES),
     },
     Spec {
         name: "group",

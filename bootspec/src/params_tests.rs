@@ -163,6 +163,8 @@ fn params() -> impl Strategy<Value = Params> {
                 .clone(),
         },
         files: vec![crate::Sha256Sum([7; 32]); s.6],
+        private: s.1,
+        key: [KeyPlace::Auto, KeyPlace::Efi][s.6 % 2],
         group: [None, Some("room_1.a")][usize::from(s.2)].map(str::to_owned),
         mkfs: s.1.then(|| DeviceName::Path("/dev/vdb".into())),
         seed: [

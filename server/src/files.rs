@@ -162,6 +162,13 @@ pub fn make_dirs(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Let nobody but its owner into a folder.
+pub fn make_private(dir: &Path) -> Result<()> {
+    let _acting = acting(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(0o700))
+        .with_context(|| format!("chmod {}", dir.display()))
+}
+
 /// Delete a file in a folder that may be another's.
 pub fn remove(path: &Path) -> std::io::Result<()> {
     let _acting = owner::act_for(path)?;

@@ -24,6 +24,8 @@ pub struct Disk {
     pub entries: EntriesFolder,
     /// Files for machines, over their images.
     pub layers: LayersFolder,
+    /// Private ones.
+    pub private: LayersFolder,
     /// The machines, as the server writes them down.
     pub machines: MachinesFile,
 }
@@ -43,6 +45,7 @@ impl Disk {
             hosts: hosts::HostsFile::at(dir),
             entries: EntriesFolder::at(dir),
             layers: LayersFolder::at(dir),
+            private: LayersFolder::private(dir),
             machines: MachinesFile::at(dir),
         }
     }
@@ -93,19 +96,22 @@ impl Disk {
 
     /// Whether the files that an entry is to have are there, and are for it.
     fn check_files(&self, key: &EntryKey, change: &HostChange) -> Result<(), String> {
-        let files = change.set.files.map(|sum| self.layers.check(sum, key));
-        files.unwrap_or(Ok(())).map_err(|e| format!("{e:#}"))
+        let check = |folder: &LayersFolder, sum: Option<_>| sum.map_or(Ok(()), |sum| folder.check(sum, key));
+        check(&self.layers, change.set.files)
+            .and_then(|()| check(&self.private, change.set.private))
+            .map_err(|e| format!("{e:#}"))
     }
 
     /// Remove files that no entry has any more.
     pub fn prune_files(&self) -> Result<()> {
-        if self.layers.is_empty() {
+        if self.layers.is_empty() && self.private.is_empty() {
             return Ok(());
         }
         // With the lock: none of them is given to anybody meanwhile.
         self.hosts.change(|hosts| {
-            let used = hosts.entries.values().filter_map(|e| e.files).collect();
-            self.layers.prune(&used).map_err(|e| format!("{e:#}"))
+            let used = hosts.entries.values().flat_map(|e| [e.files, e.private]).flatten().collect();
+            let pruned = self.layers.prune(&used).and_then(|()| self.private.prune(&used));
+            pruned.map_err(|e| format!("{e:#}"))
         })?;
         Ok(())
     }

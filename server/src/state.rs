@@ -9,7 +9,7 @@ use crate::{
     clients::{Client, Clients, MachinesFile},
     config::Config,
     fetch::{FetchDirs, jobs::Jobs},
-    hosts::{self, Hosts, Mac},
+    hosts::{self, Hosts, Mac, waiting::WaitingKeys},
     library::{Library, ServedImage},
     menu_users::MenuUsers,
     neighbours::Neighbours,
@@ -57,6 +57,8 @@ pub struct ServerState {
     pub certificate_expires: OnceLock<i64>,
     /// The secrets of boots.
     pub tickets: Tickets,
+    /// Machines whose own key should be accepted.
+    pub waiting: WaitingKeys,
     /// Who is on our links.
     pub neighbours: Neighbours,
     library: RwLock<Arc<Library>>,
@@ -159,6 +161,7 @@ impl ServerState {
             certificate_expires: OnceLock::new(),
             tickets,
             names,
+            waiting: Default::default(),
             neighbours: Default::default(),
             attempts: Default::default(),
             library: Default::default(),

@@ -8,14 +8,14 @@ mod common;
 use bootspec::Exit;
 use boottorrent_agent::{
     args::{Cli, Command},
-    metainfo::{Answer, wait_for},
+    metainfo::{Answer, Get},
     report::{Report, Show},
     web,
 };
 use certificate::certificate;
 use clap::Parser;
-use common::{Server, World};
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use common::{Server, World, free_port};
+use std::{fs, path::Path, time::Duration};
 
 /// What the agent says to `url` when it believes the authorities in this folder.
 fn asked(folder: &Path, url: &str) -> String {
@@ -24,7 +24,9 @@ fn asked(folder: &Path, url: &str) -> String {
     let client = web::client(folder, &[], &report).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limit = Some(Duration::from_secs(10));
-    match runtime.block_on(wait_for(&client, &url.parse().unwrap(), 1 << 20, limit, &report)) {
+    let parsed = url.parse().unwrap();
+    let get = Get { client: &client, url: &parsed, max: 1 << 20, key: None };
+    match runtime.block_on(get.wait(limit, &report)) {
         Ok(Answer::Bytes(_)) => "fetched".into(),
         Ok(Answer::No(why)) => why,
         Err(failure) => panic!("{url}: {:#}: it was waited for", failure.error),
@@ -38,9 +40,7 @@ fn only_whom_an_authority_stands_for_is_believed() {
     w.run(&["image", "add", "lab.squashfs", "--name", "lab"]).good();
     certificate(&w, "ours", "DNS:localhost");
     certificate(&w, "theirs", "DNS:localhost");
-    // None of those that the kernel gives away by itself meanwhile (ip_local_port_range).
-    let port = (0..1000).map(|n| 20_000 + (std::process::id() + n) % 10_000).map(|p| p as u16);
-    let port = { port }.find(|p| TcpListener::bind(("::", *p)).is_ok()).expect("a free port");
+    let port = free_port();
     // Nobody seeds: its pieces come from there as well.
     let start = |cert: &str, key: &str| {
         let (cert, key) = (w.shown(cert), w.shown(key));

@@ -38,6 +38,7 @@ mod sentences;
 mod server;
 pub mod site;
 mod timeline;
+pub mod tls;
 pub mod tried;
 mod vm;
 

@@ -30,6 +30,7 @@ pub struct VmConfig {
     memory: u32,
     from: From,
     firmware: Firmware,
+    new_firmware: bool,
     spare_card: bool,
     other_network: bool,
     trunk: Option<u16>,
@@ -109,6 +110,12 @@ impl VmConfig {
     /// With UEFI that starts only what Microsoft's keys have signed.
     pub fn secure_boot(mut self) -> Self {
         self.firmware = Firmware::SecureBoot;
+        self
+    }
+
+    /// With the variables that its firmware had at the end of its last start in this lab.
+    pub fn same_firmware(mut self) -> Self {
+        self.new_firmware = false;
         self
     }
 
@@ -262,7 +269,10 @@ impl VmConfig {
             }
             // The firmware writes to its variables.
             let vars = file("vars.fd");
-            std::fs::copy(format!("{OVMF}_VARS_4M{keys}.fd"), &vars).context("copying OVMF's variables")?;
+            if self.new_firmware || !vars.exists() {
+                std::fs::copy(format!("{OVMF}_VARS_4M{keys}.fd"), &vars)
+                    .context("copying OVMF's variables")?;
+            }
             cmd = cmd
                 .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M{keys}.fd")])
                 .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
@@ -323,6 +333,7 @@ impl Vm {
             memory: 1024,
             from: From::Network,
             firmware: Firmware::Bios,
+            new_firmware: true,
             spare_card: false,
             other_network: false,
             trunk: None,

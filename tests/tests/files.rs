@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{
     BOOT, Cmd, Lab, MULTI_USER, Server, Site, Vm,
     assets::{self, APPEND, IMAGE, Suite, image, initrd_with},
+    tls,
 };
 use std::{fs, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
@@ -102,6 +103,56 @@ fn three_machines_of_one_image_differ() -> Result<()> {
     vm.expect(MULTI_USER, BOOT)?;
     looks_right(&mut vm, (MACHINES[0].0, MACHINES[0].1, "room2"))?;
     server.check()
+}
+
+/// Private files come over HTTPS to the machine whose key the admin has accepted: it keeps the key in its firmware, and
+/// whoever has only its MAC address gets nothing.
+#[test]
+fn another_machine_with_its_address_gets_no_secret() -> Result<()> {
+    let (image, lab) = (assets::image(Suite::own()?)?, Lab::new("private")?);
+    let settings = tls::settings(&lab)?;
+    let server = Server::start(&lab, &image, &["--config", &settings])?;
+    let (name, mac, _) = MACHINES[0];
+    let given = host_key(&lab, name)?;
+    server.boottorrent(&["host", "set", mac, "--name", name, "--private", &given.to_string_lossy()])?;
+
+    let initrd = tls::initrd(&lab, &image)?;
+    let append = format!(
+        "{APPEND} boot=boottorrent ip=dhcp boottorrent.server=https://{} boottorrent.image={IMAGE} \
+         boottorrent.hostname={name} boottorrent.private=on",
+        Lab::SERVER
+    );
+    let machine = |name, words: &str| {
+        Vm::direct(name, &image.kernel(), &initrd, &format!("{append} {words}")).mac_of(mac)
+    };
+    let own = || machine("own", "boottorrent.key=efi").uefi();
+    let mut vm = own().start(&lab)?;
+    let line = vm.expect("boottorrent: the server does not know this machine's key ", BOOT)?;
+    let (_, key) = line.text.split_once("this machine's key ").context("a key")?;
+    let key = key[..24].to_owned();
+    let waits = server.boottorrent(&["host", "accept"])?;
+    ensure!(waits.contains(mac) && waits.contains(&key), "{waits}");
+    server.boottorrent(&["host", "accept", name, "--key", &key])?;
+    let has_it = |vm: &mut Vm| -> Result<()> {
+        vm.expect(MULTI_USER, BOOT)?;
+        vm.login()?;
+        let said =
+            vm.sh("cat /etc/ssh/ssh_host_ed25519_key; stat -c '%a %U' /etc/ssh/ssh_host_ed25519_key")?;
+        ensure!(said == format!("the key of {name}\n600 root"), "{said}");
+        Ok(())
+    };
+    has_it(&mut vm)?;
+    drop(vm);
+
+    // Another machine says that it is this one.
+    let mut thief = machine("thief", "boottorrent.timeout=20s").start(&lab)?;
+    thief.expect("boottorrent: the server knows this machine by another key than ", BOOT)?;
+    thief.expect("; nobody has within ", BOOT)?;
+    drop(thief);
+
+    // The same at its next boot.
+    let mut vm = own().same_firmware().start(&lab)?;
+    has_it(&mut vm)
 }
 
 /// With a key in the initrd: refused until they are signed; those of another machine, and changed ones, always.

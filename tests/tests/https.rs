@@ -5,38 +5,17 @@
 use anyhow::{Result, ensure};
 use bootspec::{Exit, Phase};
 use boottorrent_tests::{
-    BOOT, Cmd, Host, Lab, MULTI_USER, Server, Vm, agent_binary,
-    assets::{self, APPEND, IMAGE, Suite, initrd_with},
-    lives_on,
+    BOOT, Cmd, Host, Lab, MULTI_USER, Server, Vm,
+    assets::{self, APPEND, IMAGE, Suite},
+    lives_on, tls,
 };
-use std::{fs, path::PathBuf, time::Duration};
-
-/// An authority, and the certificate of the server by it, as docs/security.md makes them.
-fn certificates(lab: &Lab) -> Result<()> {
-    let new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650";
-    let script = format!(
-        "cd '{}' && {new} -subj '/CN=our lab' -keyout ca.key -out ca.crt && {new} -CA ca.crt -CAkey ca.key -subj /CN=server \
-         -addext basicConstraints=CA:FALSE -addext subjectAltName=IP:{} -keyout server.key -out server.pem",
-        lab.dir().display(),
-        Lab::SERVER
-    );
-    Cmd::new("sh").args(["-c", &script]).run().map(drop)
-}
-
-/// Settings of a server with TLS.
-fn settings(lab: &Lab) -> Result<String> {
-    certificates(lab)?;
-    let file = |name: &str| lab.dir().join(name).display().to_string();
-    let tls = format!("[serve]\ntls-cert = {:?}\ntls-key = {:?}\n", file("server.pem"), file("server.key"));
-    fs::write(file("server.toml"), tls)?;
-    Ok(file("server.toml"))
-}
+use std::time::Duration;
 
 /// Over plain HTTP everybody on the way could read it.
 #[test]
 fn a_token_from_elsewhere_is_taken_over_https_only() -> Result<()> {
     let lab = Lab::new("token")?;
-    let settings = settings(&lab)?;
+    let settings = tls::settings(&lab)?;
     let catalogue = lab.dir().join("catalogue");
     assets::copy_catalogue(&assets::random(1)?, &catalogue)?;
     let server = Server::serve(&lab, &catalogue, &["--config", &settings])?;
@@ -68,19 +47,12 @@ fn a_token_from_elsewhere_is_taken_over_https_only() -> Result<()> {
 #[test]
 fn a_machine_boots_by_https() -> Result<()> {
     let (image, lab) = (assets::image(Suite::own()?)?, Lab::new("https")?);
-    let settings = settings(&lab)?;
+    let settings = tls::settings(&lab)?;
     let server = Server::start(&lab, &image, &["--config", &settings])?;
     // Nothing comes to the port for plain HTTP, not even announces.
     lab.server().filter("iif eth0 tcp dport 6980 drop")?;
 
-    let agent = agent_binary()?;
-    let tls = PathBuf::from(format!("{}-tls", agent.display()));
-    let files = [
-        ("etc/boottorrent/ca/site.crt", lab.dir().join("ca.crt")),
-        ("usr/bin/boottorrent-agent", tls),
-        ("plain", agent),
-    ];
-    let initrd = initrd_with(&lab, &image, &files.each_ref().map(|(path, file)| (*path, file.as_path())))?;
+    let initrd = tls::initrd(&lab, &image)?;
     let append = format!(
         "{} boot=boottorrent ip=dhcp boottorrent.server=https://{} boottorrent.image={IMAGE}",
         APPEND.replace("panic=-1", ""),

@@ -2,13 +2,15 @@
 //! Files that the server has for this machine (`boottorrent host set … --files`): fetched, checked, and laid over the
 //! root before it starts.
 
+#[cfg(feature = "tls")]
+mod private;
 mod unpack;
 
 pub use unpack::{Unpacked, unpack};
 
 use crate::{
     fail::{Failure, Step},
-    metainfo::{Answer, wait_for},
+    metainfo::{Answer, Get},
     report::Report,
 };
 use anyhow::Context;
@@ -33,6 +35,16 @@ pub struct Layer {
     bytes: Vec<u8>,
 }
 
+/// Where on the server they are.
+struct Place<'a> {
+    path: &'a str,
+    /// The machine's key, for those that only this machine may have.
+    key: Option<&'a str>,
+}
+
+/// Files that everybody may have.
+const OPEN: &str = "files";
+
 /// What fetching them takes.
 pub struct Asking<'a> {
     /// Asks.
@@ -52,9 +64,13 @@ pub struct Asking<'a> {
 impl Asking<'_> {
     /// Fetch the archives with these sums, in their order.
     pub async fn fetch(&self, sums: &[Sha256Sum]) -> Result<Vec<Layer>, Failure> {
+        self.from(&Place { path: OPEN, key: None }, sums).await
+    }
+
+    async fn from(&self, place: &Place<'_>, sums: &[Sha256Sum]) -> Result<Vec<Layer>, Failure> {
         let (mut all, mut bytes) = (Vec::new(), 0);
         for sum in sums {
-            let layer = self.one(*sum).await?;
+            let layer = self.one(place, *sum).await?;
             bytes += layer.bytes.len();
             if bytes > MAX_ALL {
                 return Err(Failure::new(
@@ -70,8 +86,20 @@ impl Asking<'_> {
         Ok(all)
     }
 
-    async fn one(&self, sum: Sha256Sum) -> Result<Layer, Failure> {
-        let bytes = match self.get(&sum.to_string(), MAX_LAYER).await? {
+    /// Whether the server can prove that it is the server, and nobody else hears the key. Asked before there is a key.
+    pub fn can_be_private(&self) -> Result<(), Failure> {
+        match self.server {
+            Some(url) if url.scheme() == "https" => Ok(()),
+            _ => Err(Failure::new(
+                Exit::Trust,
+                "this machine has private files, which are sent over HTTPS only: add boottorrent.server=https://HOST and the \
+                 authority's certificate (security.md), or remove them (`boottorrent host set WHO --private none`)",
+            )),
+        }
+    }
+
+    async fn one(&self, place: &Place<'_>, sum: Sha256Sum) -> Result<Layer, Failure> {
+        let bytes = match self.get(place, &format!("/{sum}"), MAX_LAYER).await? {
             Answer::Bytes(bytes) => Vec::from(bytes),
             Answer::No(why) => {
                 let what = format!("the files {sum} for this machine cannot be fetched: {why}");
@@ -83,22 +111,29 @@ impl Asking<'_> {
         };
         let is = summed(&bytes);
         if is != sum {
+            let named = if place.key.is_some() { "the server has named" } else { "boottorrent.files= names" };
             let what = format!("the files that the server sent have SHA-256 {is}");
-            return Err(Failure::new(Exit::Trust, format!("{what}, but boottorrent.files= names {sum}")));
+            return Err(Failure::new(Exit::Trust, format!("{what}, but {named} {sum}")));
         }
         let (who, _) = layer::split(&bytes).map_err(|why| {
             Failure::new(Exit::Trust, format!("the files {sum} for this machine cannot be used: {why}"))
         })?;
         let who = who.to_owned();
         if let Some(keys) = self.keys {
-            self.signed(keys, &who, &bytes, sum).await?;
+            self.signed(keys, (&who, &bytes), place, sum).await?;
         }
         Ok(Layer { who, bytes })
     }
 
     /// With keys in the initrd, files need a signature, and those of another machine are not ours.
-    async fn signed(&self, keys: &Keys, who: &str, bytes: &[u8], sum: Sha256Sum) -> Result<(), Failure> {
-        let signature = match self.get(&format!("{sum}.{SIGNATURE}"), MAX_SIGNATURE).await? {
+    async fn signed(
+        &self,
+        keys: &Keys,
+        (who, bytes): (&str, &[u8]),
+        place: &Place<'_>,
+        sum: Sha256Sum,
+    ) -> Result<(), Failure> {
+        let signature = match self.get(place, &format!("/{sum}.{SIGNATURE}"), MAX_SIGNATURE).await? {
             Answer::Bytes(signature) => signature,
             Answer::No(why) => {
                 self.report.debug(&why);
@@ -117,16 +152,17 @@ impl Asking<'_> {
         Ok(())
     }
 
-    async fn get(&self, file: &str, most: usize) -> Result<Answer, Failure> {
+    async fn get(&self, place: &Place<'_>, rest: &str, max: usize) -> Result<Answer, Failure> {
         let none = || {
             Failure::new(
                 Exit::Metainfo,
                 "the server with the files for this machine is not known: add boottorrent.server=HOST",
             )
         };
-        let url = self.server.ok_or_else(none)?.join(&format!("files/{file}"));
+        let url = self.server.ok_or_else(none)?.join(&format!("{}{rest}", place.path));
         let url = url.context("making the address of the files").step(Exit::Params)?;
-        wait_for(self.client, &url, most, self.limit, self.report).await
+        let get = Get { client: self.client, url: &url, max, key: place.key };
+        get.wait(self.limit, self.report).await
     }
 }
 

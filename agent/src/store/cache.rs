@@ -5,6 +5,7 @@
 //! once, `INFOHASH.torrent`, and `state.json`. The names promise nothing: whatever a file is called, each of its
 //! pieces counts only when it has been hashed in this boot. Where images must be signed, `INFOHASH.statement` with its
 //! signature, and in `newest` the newest version of each image that was booted.
+//! `machine-key` is the machine's own key, where it has private files.
 
 use super::{
     mounted::mount,
@@ -24,7 +25,7 @@ use nix::sys::statvfs::statvfs;
 use std::{
     fs::{self, File},
     io::Write,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +37,8 @@ const RESERVE: u64 = 16 << 20;
 const MAX_STATE: u64 = 1 << 20;
 /// The newest version of each image that was booted.
 const NEWEST: &str = "newest";
+/// The machine's own key.
+const KEY: &str = "machine-key";
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -95,10 +98,14 @@ impl Cache {
     /// Write a file beside, and rename it: after a power cut it is the old one or the new one, and the new one once we have
     /// returned. What is remembered against older versions would be no use otherwise.
     pub(super) fn put(&self, file: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        self.put_as(file, bytes, 0o644)
+    }
+
+    fn put_as(&self, file: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
         let (new, to) = (self.dir.join(format!("{file}.new")), self.dir.join(file));
         let _ = fs::remove_file(&new);
         let write = || {
-            let mut f = File::options().write(true).create_new(true).open(&new)?;
+            let mut f = File::options().write(true).create_new(true).mode(mode).open(&new)?;
             f.write_all(bytes)?;
             f.sync_all()?;
             fs::rename(&new, &to)
@@ -106,6 +113,16 @@ impl Cache {
         write().with_context(|| format!("writing {file} on {}", self.name))?;
         sync_folder(&to);
         Ok(())
+    }
+
+    /// The machine's own key as it was kept, if it was.
+    pub fn machine_key(&self) -> Option<String> {
+        bounded(&self.dir.join(KEY), 128).and_then(|bytes| String::from_utf8(bytes).ok())
+    }
+
+    /// Keep the machine's own key, for root alone.
+    pub fn keep_machine_key(&self, digits: &str) -> anyhow::Result<()> {
+        self.put_as(KEY, digits.as_bytes(), 0o600)
     }
 
     /// The images that are there.

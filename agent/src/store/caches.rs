@@ -114,6 +114,17 @@ impl<'a> Caches<'a> {
         }
     }
 
+    /// Where the machine's own key is kept, by name, and the key if it was kept there.
+    pub fn machine_key(&self) -> Option<(&str, Option<String>)> {
+        let kept = self.open.iter().find_map(|(_, c)| Some((c.name.as_str(), Some(c.machine_key()?))));
+        kept.or_else(|| self.open.first().map(|(_, c)| (c.name.as_str(), None)))
+    }
+
+    /// Keep the machine's own key where [`Caches::machine_key`] says.
+    pub fn keep_machine_key(&self, digits: &str) -> anyhow::Result<()> {
+        self.open.first().map_or(Ok(()), |(_, cache)| cache.keep_machine_key(digits))
+    }
+
     /// What can be booted without a server: the pinned image, else the last version of the wanted name.
     pub fn spare(&self, params: &Params) -> Option<Spare> {
         self.open.iter().find_map(|(target, cache)| {

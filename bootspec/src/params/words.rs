@@ -41,6 +41,16 @@ pub enum Then {
     Poweroff,
 }
 
+/// Where a machine keeps its own key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KeyPlace {
+    /// On the filesystem that keeps images, else in RAM.
+    #[default]
+    Auto,
+    /// In a variable of the firmware.
+    Efi,
+}
+
 /// How much the agent tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Log {
@@ -66,6 +76,7 @@ pub(super) const KINDS: &[(&str, KindParam)] = &[
     ("disk", KindParam::Disk),
     ("ltsp", KindParam::Ltsp),
 ];
+pub(super) const KEY_PLACES: &[(&str, KeyPlace)] = &[("auto", KeyPlace::Auto), ("efi", KeyPlace::Efi)];
 pub(super) const SWITCH: &[(&str, bool)] =
     &[("on", true), ("off", false), ("yes", true), ("no", false), ("1", true), ("0", false), ("", true)];
 pub(super) const ONFAIL: &[(&str, OnFail)] =

@@ -16,7 +16,7 @@ depends() {
 # A machine that boots over the network has other hardware than the one that made its initrd.
 installkernel() {
 	# crc32c: ext4 asks for it by name at mount time, which no dependency says.
-	hostonly='' instmods af_packet loop squashfs erofs overlay ext4 isofs fuse crc32c crc32c_generic crc32c_intel
+	hostonly='' instmods af_packet loop squashfs erofs overlay ext4 isofs fuse efivarfs crc32c crc32c_generic crc32c_intel
 	hostonly='' instmods '=drivers/net/ethernet' '=drivers/net/phy' virtio_net virtio_pci
 	configured
 	# shellcheck disable=SC2154

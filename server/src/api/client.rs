@@ -8,7 +8,7 @@ use crate::{
     clients::Client,
     config::Config,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{EntryKey, HostChange, HostChanges},
+    hosts::{EntryKey, HostChange, HostChanges, waiting::WaitingKey},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName, ImageRef};
@@ -110,6 +110,11 @@ impl Api {
     /// The images.
     pub async fn images(&self) -> Result<Vec<ImageRow>> {
         self.get("/api/v1/images").await
+    }
+
+    /// Machines whose key should be accepted.
+    pub async fn waiting(&self) -> Result<Vec<WaitingKey>> {
+        self.get("/api/v1/waiting").await
     }
 
     /// What else machines can boot.

@@ -3,7 +3,7 @@
 
 use crate::files;
 use anyhow::{Context, Result};
-use bootspec::{Overlay, Params, Target, cmdline::split, modalias};
+use bootspec::{Overlay, Params, Target, cmdline::split, modalias, params::KeyPlace};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
@@ -25,7 +25,8 @@ pub fn wanted(cmdline: &str) -> String {
     let disk = Some("disk").filter(|_| kept || params.mkfs.is_some());
     let vlan = Some("vlan").filter(|_| split(cmdline).iter().any(|(name, _)| name == "vlan"));
     let stream = Some("stream").filter(|_| params.target.contains(&Target::Stream));
-    let words: Vec<&str> = disk.into_iter().chain(vlan).chain(stream).collect();
+    let efi = Some("efi").filter(|_| params.private && params.key == KeyPlace::Efi);
+    let words: Vec<&str> = [disk, vlan, stream, efi].into_iter().flatten().collect();
     format!("with={}", words.join(","))
 }
 

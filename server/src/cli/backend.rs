@@ -10,7 +10,7 @@ use crate::{
     catalogue::ImageChange,
     clients::Client,
     config::Config,
-    hosts::{Bootable, EntryKey, HostChanges, Hosts},
+    hosts::{Bootable, EntryKey, HostChanges, Hosts, waiting::WaitingKey},
     operations::{self, Disk},
     trail,
 };
@@ -75,6 +75,14 @@ impl Backend {
     pub fn clients(&self) -> Result<Vec<Client>> {
         match self {
             Backend::Server(api) => block_on(api.clients()),
+            Backend::Disk(..) => Ok(Vec::new()),
+        }
+    }
+
+    /// Machines whose own key should be accepted; none without a server.
+    pub fn waiting(&self) -> Result<Vec<WaitingKey>> {
+        match self {
+            Backend::Server(api) => block_on(api.waiting()),
             Backend::Disk(..) => Ok(Vec::new()),
         }
     }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent host …`
 
-use super::{backend::Backend, complete, host_files::give};
+use super::{
+    backend::Backend,
+    complete,
+    host_files::{Kind, give},
+};
 use crate::{
     api::types::HostRow,
     cli::run::print_json,
@@ -10,7 +14,7 @@ use crate::{
     net::Subnet,
 };
 use anyhow::{Result, anyhow, bail};
-use bootspec::{ImageRef, text::clean};
+use bootspec::{ImageRef, machine_key::shown, text::clean};
 use clap::{Args, Subcommand};
 use std::{
     collections::BTreeSet,
@@ -33,6 +37,8 @@ pub enum HostCommand {
     Files(super::host_files::Files),
     /// Sign the files of machines or groups with a secret key
     Sign(super::host_files::SignFiles),
+    /// Accept a machine's own key, so that it gets its private files
+    Accept(super::host_accept::Accept),
     /// Wake machines (wake-on-LAN)
     Wake {
         /// The machines or groups
@@ -70,6 +76,7 @@ Examples:
   boottorrent host set 'pc[01-30]' pc99 --group room2
   boottorrent host set group:room1 --group floor1    a group in a group
   boottorrent host set group:room1 --files room1/    files over the image
+  boottorrent host set pc1 --private pc1-keys/       files for this one alone
   boottorrent host set pc1 --once exam          the next boot, and only that one
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
@@ -100,6 +107,9 @@ pub struct Set {
     /// Lay these files over the image, from a folder or a tarball; `none` takes them away
     #[arg(long, value_name = "DIR|TAR")]
     files: Option<PathBuf>,
+    /// The same over HTTPS, for machines whose key was accepted (`host accept`)
+    #[arg(long, value_name = "DIR|TAR")]
+    private: Option<PathBuf>,
     /// Put machines whose name starts with this in the group
     #[arg(long, value_name = "WORD")]
     prefix: Vec<String>,
@@ -124,6 +134,7 @@ impl HostCommand {
         };
         match self {
             HostCommand::Set(set) => set.run(&backend, config),
+            HostCommand::Accept(accept) => accept.run(&backend),
             HostCommand::Files(files) => files.run(&backend, config),
             HostCommand::Sign(sign) => sign.run(&backend, config),
             HostCommand::List(list) => list.run(&backend),
@@ -178,14 +189,22 @@ impl Set {
             menu,
             params: self.params,
             files: None,
+            private: None,
+            fingerprint: None,
             prefix: self.prefix,
             subnet: self.subnet,
         };
         let mut change = HostChange { set, unset: self.clear };
-        let none = self.files.as_deref() == Some(Path::new("none"));
-        change.unset.extend(none.then_some(Field::Files));
-        let given = self.files.filter(|_| !none);
-        if change == HostChange::default() && given.is_none() {
+        let mut given = Vec::new();
+        for (option, field, kind) in
+            [(self.files, Field::Files, Kind::Open), (self.private, Field::Private, Kind::Private)]
+        {
+            match option {
+                Some(from) if from == Path::new("none") => change.unset.push(field),
+                option => given.extend(option.map(|from| (from, kind))),
+            }
+        }
+        if change == HostChange::default() && given.is_empty() {
             bail!(
                 "nothing is said of '{}': give --image, --param, --files, --name, --group, --once or another option",
                 self.who.join(" ")
@@ -195,8 +214,8 @@ impl Set {
             bail!("{} machines cannot all be called '{name}': give --name to one of them", keys.len());
         }
         let mut changes = HostChanges::same(&keys, &change);
-        if let Some(from) = given {
-            give(&from, &mut changes, config)?;
+        for (from, kind) in given {
+            give(&from, kind, &mut changes, config)?;
         }
         let rows = backend.change_hosts(&changes)?;
         match (self.json, &rows[..]) {
@@ -221,6 +240,8 @@ fn sentence(row: &HostRow) -> String {
     parts.extend(e.menu.map(|m| if m { "with a menu" } else { "without a menu" }.to_owned()));
     parts.extend((!e.params.is_empty()).then(|| format!("with {}", e.params.join(" "))));
     parts.extend(e.files.map(|sum| format!("with files {}", &sum.to_string()[..8])));
+    parts.extend(e.private.map(|sum| format!("with private files {}", &sum.to_string()[..8])));
+    parts.extend(e.fingerprint.map(|sum| format!("has the key {}", shown(&sum))));
     parts.extend((!e.prefix.is_empty()).then(|| format!("names from {}", e.prefix.join(", "))));
     parts.extend((!e.subnet.is_empty()).then(|| format!("addresses in {}", subnets(e))));
     let said = if parts.is_empty() { "nothing of its own".to_owned() } else { parts.join(", ") };

@@ -5,7 +5,7 @@ use super::{backend::Backend, complete};
 use crate::{
     config::Config,
     hosts::{
-        EntryKey, HostChanges,
+        EntryKey, HostChanges, HostEntry,
         files::{Content, LayersFolder, pack},
         select,
     },
@@ -61,28 +61,70 @@ pub struct SignFiles {
     key: Option<PathBuf>,
 }
 
+/// Which files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Those that everybody on the network can read.
+    Open,
+    /// Those for machines whose key was accepted.
+    Private,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Open, Kind::Private];
+
+    fn folder(self, config: &Config) -> LayersFolder {
+        match self {
+            Kind::Open => LayersFolder::at(&config.catalogue.dir),
+            Kind::Private => LayersFolder::private(&config.catalogue.dir),
+        }
+    }
+
+    fn of(self, entry: &HostEntry) -> Option<Sha256Sum> {
+        match self {
+            Kind::Open => entry.files,
+            Kind::Private => entry.private,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Kind::Open => "",
+            Kind::Private => "private files, ",
+        }
+    }
+}
+
 /// Who has which files, of those that the words mean.
-fn those_with_files(backend: &Backend, who: &[String], all: bool) -> Result<Vec<(EntryKey, Sha256Sum)>> {
+fn those_with_files(
+    backend: &Backend,
+    who: &[String],
+    all: bool,
+) -> Result<Vec<(EntryKey, Kind, Sha256Sum)>> {
     let hosts = backend.hosts()?;
     let keys = match all {
-        true => hosts.entries.iter().filter(|(_, e)| e.files.is_some()).map(|(k, _)| k.clone()).collect(),
+        true => hosts.entries.keys().cloned().collect(),
         false => select(&hosts, who).map_err(|e| anyhow!(e))?,
     };
-    let files = |key: EntryKey| match hosts.entries.get(&key).and_then(|e| e.files) {
-        Some(sum) => Ok((key, sum)),
-        None => {
+    let mut found = Vec::new();
+    for key in keys {
+        let entry = hosts.entries.get(&key);
+        let theirs: Vec<_> =
+            Kind::ALL.into_iter().filter_map(|kind| Some((key.clone(), kind, kind.of(entry?)?))).collect();
+        if theirs.is_empty() && !all {
             bail!("'{key}' has no files of its own: add them with `boottorrent host set {key} --files DIR`")
         }
-    };
-    keys.into_iter().map(files).collect()
+        found.extend(theirs);
+    }
+    Ok(found)
 }
 
 impl Files {
     pub fn run(self, backend: &Backend, config: &Config) -> Result<()> {
-        let layers = LayersFolder::at(&config.catalogue.dir);
-        for (key, sum) in those_with_files(backend, &self.who, false)? {
+        for (key, kind, sum) in those_with_files(backend, &self.who, false)? {
+            let layers = kind.folder(config);
             let signed = if layers.signature(sum)?.is_some() { "signed" } else { "not signed" };
-            println!("{key}: SHA-256 {sum}, {signed}");
+            println!("{key}: {}SHA-256 {sum}, {signed}", kind.what());
             print!("{}", pack::list(&layers.read(sum)?)?);
         }
         Ok(())
@@ -94,8 +136,8 @@ impl SignFiles {
         let folder = Folder::of(config);
         let folder = Folder { secret: self.key.or(folder.secret), ..folder };
         let signer = folder.signer()?;
-        let layers = LayersFolder::at(&config.catalogue.dir);
-        for (key, sum) in those_with_files(backend, &self.who, self.all)? {
+        for (key, kind, sum) in those_with_files(backend, &self.who, self.all)? {
+            let layers = kind.folder(config);
             layers.check(sum, &key)?;
             let layer = layers.read(sum)?;
             print!("{}", pack::list(&layer)?);
@@ -122,19 +164,26 @@ fn hand(config: &Config) -> Result<Option<Result<Arc<Signer>, String>>> {
 }
 
 /// Keep these files for everybody whose entry is going to have them, and put them into the changes.
-pub fn give(from: &Path, changes: &mut HostChanges, config: &Config) -> Result<()> {
+pub fn give(from: &Path, kind: Kind, changes: &mut HostChanges, config: &Config) -> Result<()> {
     let content = Content::read(from)?;
     let notes = content.notes();
     notes.iter().for_each(|note| eprintln!("note: {}", clean(note, &[])));
-    let (layers, hand) = (LayersFolder::at(&config.catalogue.dir), hand(config)?);
+    let (layers, hand) = (kind.folder(config), hand(config)?);
     for change in &mut changes.changes {
-        let layer = pack::layer(&content, &change.key)?;
+        let layer = match kind {
+            Kind::Open => pack::layer(&content, &change.key)?,
+            Kind::Private => pack::private_layer(&content, &change.key)?,
+        };
         let signature = match &hand {
             Some(Ok(signer)) => Some(signed(signer, &change.key, &layer)?),
             _ => None,
         };
         let kept = layers.keep(&layer, signature.as_deref());
-        change.change.set.files = Some(kept.context("keeping the files")?);
+        let sum = Some(kept.context("keeping the files")?);
+        match kind {
+            Kind::Open => change.change.set.files = sum,
+            Kind::Private => change.change.set.private = sum,
+        }
     }
     println!("{} of {}", count(content.items.len(), "path"), from.display());
     if let Some(Err(why)) = hand {

@@ -70,7 +70,17 @@ impl List {
             true => println!("no machine and no group is like that"),
             false => print!("{}", render(&hosts, &all, &clients)),
         }
+        if let Some(n) = Some(backend.waiting()?.len()).filter(|n| *n > 0) {
+            println!("{} for a key to be accepted: boottorrent host accept", count_waiting(n));
+        }
         Ok(())
+    }
+}
+
+fn count_waiting(n: usize) -> String {
+    match n {
+        1 => "1 machine waits".into(),
+        n => format!("{n} machines wait"),
     }
 }
 
@@ -123,8 +133,13 @@ fn render(hosts: &Hosts, all: &Hosts, clients: &[Client]) -> String {
         ]
     }));
     // Where nobody has any, there is nothing to see.
-    let (mut head, files) = (head.to_vec(), |e: &HostEntry| if e.files.is_some() { "yes" } else { "-" });
-    if all.entries.values().any(|e| e.files.is_some()) {
+    let (mut head, files) = (head.to_vec(), |e: &HostEntry| match (e.files, e.private) {
+        (None, None) => "-",
+        (Some(_), None) => "yes",
+        (None, Some(_)) => "private",
+        (Some(_), Some(_)) => "yes, private",
+    });
+    if all.entries.values().any(|e| e.files.is_some() || e.private.is_some()) {
         head.insert(7, ("FILES", Align::Left));
         let told = hosts.entries.values().map(files).chain(std::iter::repeat("-"));
         rows.iter_mut().zip(told).for_each(|(row, told)| row.insert(7, told.into()));
@@ -133,7 +148,7 @@ fn render(hosts: &Hosts, all: &Hosts, clients: &[Client]) -> String {
 }
 
 /// Whether a machine that was heard is the one of a key.
-fn heard_as(key: &EntryKey, client: &Client) -> bool {
+pub(super) fn heard_as(key: &EntryKey, client: &Client) -> bool {
     match key {
         EntryKey::Mac(mac) => client.heartbeat.id == mac.to_string(),
         EntryKey::Uuid(uuid) => client.uuid.as_ref() == Some(uuid),

@@ -9,6 +9,7 @@ mod doctor;
 mod entry;
 mod fetch;
 mod host;
+mod host_accept;
 mod host_files;
 mod host_io;
 mod host_list;

@@ -36,8 +36,7 @@ impl ValueEnum for Compress {
 
 impl ValueEnum for Field {
     fn value_variants<'a>() -> &'a [Field] {
-        use Field::*;
-        &[Name, Group, Image, Once, Menu, Params, Files, Prefix, Subnet]
+        &Field::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -49,6 +48,8 @@ impl ValueEnum for Field {
             Field::Menu => "menu",
             Field::Params => "params",
             Field::Files => "files",
+            Field::Private => "private",
+            Field::Fingerprint => "fingerprint",
             Field::Prefix => "prefix",
             Field::Subnet => "subnet",
         }))

@@ -163,14 +163,16 @@ pub fn machines(config: &Config) -> Vec<Finding> {
             format!("boottorrent host set {key} --image NAME, or boottorrent host unset {key}"),
         ))
     });
-    let layers = Disk::of(config).layers;
-    let without_files = hosts.entries.iter().filter_map(|(key, e)| {
-        let why = layers.check(e.files?, key).err()?;
+    let Disk { layers, private, .. } = Disk::of(config);
+    let given =
+        hosts.entries.iter().flat_map(|(key, e)| [(key, &layers, e.files), (key, &private, e.private)]);
+    let without_files = given.filter_map(|(key, folder, sum)| {
+        let why = folder.check(sum?, key).err()?;
         Some(Finding::bad(
             "machines",
             format!("{key}: {why:#}"),
             "its machines do not boot: the agent does not get their files",
-            format!("boottorrent host set {key} --files DIR, or --files none"),
+            format!("boottorrent host set {key} {0} DIR, or {0} none", folder.option),
         ))
     });
     let mut found: Vec<Finding> = lost.chain(without_files).collect();

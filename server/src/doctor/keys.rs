@@ -69,10 +69,12 @@ pub fn signatures(config: &Config) -> Vec<Finding> {
 
 /// Files for machines that those with a key refuse.
 fn unsigned_files(config: &Config, keys: &Keys) -> Vec<Finding> {
-    let Disk { hosts, layers, .. } = Disk::of(config);
-    let with_files =
-        hosts.load().unwrap_or_default().entries.into_iter().filter_map(|(key, e)| Some((key, e.files?)));
-    let refused = with_files.filter_map(|(key, sum)| {
+    let Disk { hosts, layers, private, .. } = Disk::of(config);
+    let hosts = hosts.load().unwrap_or_default();
+    let given =
+        hosts.entries.iter().flat_map(|(key, e)| [(key, &layers, e.files), (key, &private, e.private)]);
+    let refused = given.filter_map(|(key, layers, sum)| {
+        let sum = sum?;
         let signature = layers.signature(sum).ok()?.unwrap_or_default();
         let why = keys.signed_by(&layers.read(sum).ok()?, &signature).err()?;
         let (who, cure) = (key.to_string(), format!("boottorrent host sign {key}"));

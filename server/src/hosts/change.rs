@@ -38,12 +38,15 @@ pub enum Field {
     Menu,
     Params,
     Files,
+    Private,
+    Fingerprint,
     Prefix,
     Subnet,
 }
 
 impl Field {
-    const ALL: [Field; 9] = [
+    /// All of them.
+    pub const ALL: [Field; 11] = [
         Field::Name,
         Field::Group,
         Field::Image,
@@ -51,6 +54,8 @@ impl Field {
         Field::Menu,
         Field::Params,
         Field::Files,
+        Field::Private,
+        Field::Fingerprint,
         Field::Prefix,
         Field::Subnet,
     ];
@@ -64,6 +69,8 @@ impl Field {
             Field::Menu => entry.menu = None,
             Field::Params => entry.params.clear(),
             Field::Files => entry.files = None,
+            Field::Private => entry.private = None,
+            Field::Fingerprint => entry.fingerprint = None,
             Field::Prefix => entry.prefix.clear(),
             Field::Subnet => entry.subnet.clear(),
         }
@@ -102,6 +109,8 @@ impl HostChange {
         entry.once = set.once.or(entry.once.take());
         entry.menu = set.menu.or(entry.menu);
         entry.files = set.files.or(entry.files);
+        entry.private = set.private.or(entry.private);
+        entry.fingerprint = set.fingerprint.or(entry.fingerprint);
         entry.params.retain(|p| !set.params.iter().any(|new| param_name(new) == param_name(p)));
         entry.params.extend(set.params);
         if !set.prefix.is_empty() {
@@ -117,6 +126,18 @@ impl HostChange {
         let set = &self.set;
         if !key.is_machine() && (set.name.is_some() || set.once.is_some()) {
             return Err(format!("'{key}' is not a machine: a name and a next boot are for one machine"));
+        }
+        if !key.is_machine() && set.fingerprint.is_some() {
+            return Err(format!("'{key}' is not a machine: each machine has a key of its own"));
+        }
+        if let Some(sum) = &set.fingerprint {
+            let other = hosts.entries.iter().find(|(k, e)| *k != key && e.fingerprint.as_ref() == Some(sum));
+            if let Some((other, _)) = other {
+                return Err(format!(
+                    "{other} has this key already: `boottorrent host set {other} --clear fingerprint` if it is another \
+                     machine now"
+                ));
+            }
         }
         if *key == EntryKey::Default && set.group.is_some() {
             return Err("'default' cannot be in a group: it is for machines that are in none".into());

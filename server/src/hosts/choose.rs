@@ -43,6 +43,8 @@ pub struct BootChoice {
     pub params: Vec<String>,
     /// Files over the image, in the order of the parameters.
     pub files: Vec<Sha256Sum>,
+    /// The same of private ones.
+    pub private: Vec<Sha256Sum>,
 }
 
 /// Decide. The machine's own entry goes before its group's, that before those of the groups that it is in, and these before
@@ -74,8 +76,9 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
     let of = |e: Option<&HostEntry>| e.map(|e| e.params.clone()).unwrap_or_default();
     let of_groups = groups.iter().rev().flat_map(|e| e.params.clone()).collect();
     let params = [of(everybody), of_groups, hostname(name.as_ref()), of(entry)].concat();
-    let layers = everybody.into_iter().chain(groups.iter().rev().copied()).chain(entry);
-    let files = layers.filter_map(|e| e.files).collect();
+    let layers = || everybody.into_iter().chain(groups.iter().rev().copied()).chain(entry);
+    let files = layers().filter_map(|e| e.files).collect();
+    let private = layers().filter_map(|e| e.private).collect();
     let once = entry.and_then(|e| e.once.clone());
     BootChoice {
         key: own.map(|(k, _)| k.clone()),
@@ -86,7 +89,21 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
         image: once.or(image),
         params,
         files,
+        private,
     }
+}
+
+/// The private files of the machine with this key, and its entry. None: no machine's key was accepted that has this
+/// fingerprint. By the entry alone: what a machine says of itself, its address and its name, puts it into no group here.
+pub fn private_of(hosts: &Hosts, fingerprint: &Sha256Sum) -> Option<(EntryKey, Vec<Sha256Sum>)> {
+    let (key, _) = hosts.entries.iter().find(|(_, e)| e.fingerprint.as_ref() == Some(fingerprint))?;
+    let asker = match key.clone() {
+        EntryKey::Mac(mac) => Asker { mac: Some(mac), ..Asker::default() },
+        EntryKey::Uuid(uuid) => Asker { uuid: Some(uuid), ..Asker::default() },
+        EntryKey::Serial(serial) => Asker { serial: Some(serial), ..Asker::default() },
+        EntryKey::Default | EntryKey::Group(_) => return None,
+    };
+    Some((key.clone(), choose(hosts, &asker).private))
 }
 
 /// A machine's name is its host name, where it can be one.
@@ -221,6 +238,28 @@ mod tests {
             got.extend(c.params);
             assert_eq!(got.join(" "), want, "{asker:?}");
         }
+    }
+
+    #[test]
+    fn private_files_are_for_the_accepted_key_and_the_groups_of_its_entry() {
+        let sum = |n: u8| Sha256Sum([n; 32]);
+        let text = format!(
+            "[default]\nprivate=\"{}\"\n[\"group:room\"]\nprivate=\"{}\"\nprefix=[\"pc-\"]\n[\"group:net\"]\nsubnet=[\"10.0.0.0/8\"]\n\
+             private=\"{}\"\n[\"52:54:00:00:00:01\"]\nname=\"pc-1\"\nprivate=\"{}\"\nfingerprint=\"{}\"\n\
+             [\"serial:X 1\"]\nfingerprint=\"{}\"\n",
+            sum(1),
+            sum(2),
+            sum(3),
+            sum(4),
+            sum(8),
+            sum(9)
+        );
+        let hosts: Hosts = toml::from_str(&text).unwrap();
+        let of = |n| private_of(&hosts, &sum(n)).map(|(key, sums)| (key.to_string(), sums));
+        assert_eq!(of(8), Some(("52:54:00:00:00:01".into(), vec![sum(1), sum(2), sum(4)])));
+        // In no group by an address that it could have said.
+        assert_eq!(of(9), Some(("serial:X 1".into(), vec![sum(1)])));
+        assert_eq!(of(7), None);
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub struct HostEntry {
     /// Files that are laid over the root, by the SHA-256 of the archive that they are in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<Sha256Sum>,
+    /// Private files, by the SHA-256 of their archive: sent over HTTPS, to machines whose key was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private: Option<Sha256Sum>,
+    /// The SHA-256 of the machine's own key, which the admin has accepted. Machines only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Sha256Sum>,
     /// Machines whose name begins so are in the group. Groups only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prefix: Vec<String>,

@@ -10,6 +10,7 @@
 //! | whom a word means that somebody types | [`select`](mod@select) |
 //! | the files that machines get over their image | [`files`] |
 //! | lists of machines in other programs' files | [`lists`] |
+//! | machines whose own key should be accepted | [`waiting`] |
 //! | where it is kept: `hosts.toml` in the catalogue's folder | [`store`] |
 //! | what a machine that asks will boot | [`choose`](mod@choose) |
 
@@ -22,6 +23,7 @@ pub mod key;
 pub mod lists;
 pub mod select;
 pub mod store;
+pub mod waiting;
 
 pub use bulk::HostChanges;
 pub use change::{Bootable, Field, HostChange};

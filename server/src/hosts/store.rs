@@ -129,7 +129,7 @@ mod tests {
             ),
             (
                 "[default]\nimages = \"x\"",
-                "line 2: unknown key `images`, expected one of `name`, `group`, `image`, `once`, `menu`, `params`, `files`, `prefix`, `subnet`",
+                "line 2: unknown key `images`, expected one of `name`, `group`, `image`, `once`, `menu`, `params`, `files`, `private`, `fingerprint`, `prefix`, `subnet`",
             ),
             (
                 "\n[pc1]\nimage = \"x\"",

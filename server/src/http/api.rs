@@ -12,6 +12,7 @@ use crate::{
     clients::{MachineProof, News, Refused},
     fetch::request::FetchRow,
     figures,
+    hosts::{choose::private_of, waiting::WaitingKey},
     watch::metrics::{CONTENT_TYPE, render},
 };
 use axum::{
@@ -115,6 +116,12 @@ pub async fn client(state: SharedState, Path(id): Path<String>) -> Response {
             sentence(StatusCode::NOT_FOUND, format_args!("no machine '{}' has reported", printable(&id, 100)))
         }
     }
+}
+
+pub async fn waiting(state: SharedState) -> Json<Vec<WaitingKey>> {
+    let (mut waiting, hosts) = (state.waiting.list(Instant::now()), state.hosts());
+    waiting.retain(|w| private_of(&hosts, &w.fingerprint).is_none());
+    Json(waiting)
 }
 
 pub async fn images(state: SharedState, kept: SharedAnswers) -> Response {

@@ -142,9 +142,11 @@ fn rendered(
 
 /// The files that the machine's agent lays over its image, and what templates among them need to know.
 fn files(choice: &BootChoice) -> Vec<String> {
+    let has_files = !(choice.files.is_empty() && choice.private.is_empty());
     let params = Params {
         files: choice.files.clone(),
-        group: choice.group.as_ref().filter(|_| !choice.files.is_empty()).map(ToString::to_string),
+        private: !choice.private.is_empty(),
+        group: choice.group.as_ref().filter(|_| has_files).map(ToString::to_string),
         ..Params::default()
     };
     Some(params.render()).filter(|words| !words.is_empty()).into_iter().collect()

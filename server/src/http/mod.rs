@@ -17,6 +17,7 @@ pub mod machine;
 pub mod openapi;
 mod page;
 pub mod places;
+mod private;
 pub mod range;
 pub mod routes;
 mod shared;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
-use super::{api, boot, change, entries, events, files, layers, page, site::Site, track};
+use super::{api, boot, change, entries, events, files, layers, page, private, site::Site, track};
 use crate::{
     api::types::{EntryRow, Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{HostChange, HostChanges},
+    hosts::{HostChange, HostChanges, waiting::WaitingKey},
 };
 use Who::{Changing, Everybody, Listing};
 use axum::{
@@ -65,7 +65,7 @@ pub const ROUTES: &[Route] = &[
     route!(get "/grub.cfg", Everybody, "`?mac=&image=`" => "the same for GRUB", boot::grub),
     route!(get "/boot/{file}", Everybody, "" => "`ipxe.efi`, for UEFI HTTP boot", boot::loader),
     route!(get "/images/{name}/{file}", Everybody, "`?infohash=`: this version"
-        => "`vmlinuz`, `initrd`, `own` (an initrd that the server makes; `?card=`: iPXE's `busid`, `?drivers=all`, `?with=disk,vlan`), `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \
+        => "`vmlinuz`, `initrd`, `own` (an initrd that the server makes; `?card=`: iPXE's `busid`, `?drivers=all`, `?with=disk,vlan,stream,efi`), `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \
             `NAME.statement`, `NAME.statement.minisig`, `payload`, `sums` (block checksums); with ranges (RFC 9110)",
         files::get),
     route!(get "/entries/{name}/{file}", Everybody, "`begun`: `?mac=&secret=`"
@@ -73,6 +73,10 @@ pub const ROUTES: &[Route] = &[
         entries::get),
     route!(get "/files/{file}", Everybody, "" => "files for machines: `SHA256` as the boot script names it, `SHA256.minisig`; with ranges",
         layers::get),
+    route!(get "/private", Everybody, "`?mac=`, over HTTPS, with the machine's own key as Bearer"
+        => "`accepted` and the sums of its private files, a line each; `waits` or `another` if this key was not accepted",
+        private::list),
+    route!(get "/private/{file}", Everybody, "the same" => "one of them: `SHA256`, `SHA256.minisig`", private::get),
     route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
     route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),
     route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing", api::heartbeat),
@@ -91,6 +95,8 @@ pub const ROUTES: &[Route] = &[
         `versions` where there are several", api::images),
     route!(get "/api/v1/entries", Listing, "" => "list of `EntryRow`: what else machines can boot", api::entries),
     route!(get "/api/v1/hosts", Listing, "" => "list of `HostRow`", api::hosts),
+    route!(get "/api/v1/waiting", Listing, ""
+        => "list of `WaitingKey`: machines whose key should be accepted before they get their private files", api::waiting),
     route!(get "/api/v1/events", Listing, ""
         => "images and machines as they change (server-sent events): everything at first", events::events),
     route!(post "/api/v1/hosts", Changing, "`HostChanges`" => "list of `HostRow`: all changes are made, or none",
@@ -220,6 +226,11 @@ pub fn examples() -> Vec<(&'static str, String)> {
             text::<FetchRow>(json!({"id": 1, "request": {"what": "debian-live-xfce"}, "state": "fetching",
                 "image": "debian-live-xfce", "have": 1_000_000, "total": 3_000_000, "rate": 500_000,
                 "started": "2026-11-26T08:00:00Z"})),
+        ),
+        (
+            "WaitingKey",
+            text::<WaitingKey>(json!({"mac": "52:54:00:12:34:56", "address": "10.0.0.9", "seconds": 12,
+                "fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"})),
         ),
         ("Wake", text::<Wake>(json!({"target": "group:room1"}))),
         ("Woken", text::<Woken>(json!({"sent": ["52:54:00:12:34:56"]}))),

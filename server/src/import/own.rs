@@ -72,6 +72,8 @@ const DISKS: [&str; 10] = [
 const TAGGED: [&str; 1] = ["8021q"];
 /// A root that is in use before the image is complete (`boottorrent.target=stream`).
 const STREAM: [&str; 1] = ["fuse"];
+/// A machine's own key in its firmware (`boottorrent.key=efi`).
+const FIRMWARE: [&str; 1] = ["efivarfs"];
 
 /// What must be known of kernel and initrd.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +205,8 @@ impl Own<'_> {
         (base, more): (&[String], &Files),
         drivers: &[Driver],
     ) -> Result<Index> {
-        let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED), ("stream", &STREAM)].map(|(name, modules)| {
+        let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED), ("stream", &STREAM), ("efi", &FIRMWARE)];
+        let extra = extra.map(|(name, modules)| {
             (name, modules.iter().filter_map(|m| Driver::of(self.kernel, m)).collect::<Vec<_>>())
         });
         self.read(

@@ -9,13 +9,14 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::{
         fs::{MetadataExt, PermissionsExt, symlink},
         net::UnixStream,
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -355,4 +356,13 @@ pub fn local(w: &World, method: &str, path: &str, body: &str) -> (u16, String) {
 
 pub fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
+}
+
+/// A port that nobody uses: none of those that the kernel gives away by itself meanwhile (ip_local_port_range), and not
+/// the one that another test of this program was given.
+pub fn free_port() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::repeat_with(|| GIVEN.fetch_add(1, Ordering::Relaxed))
+        .map(|n| 20_000 + (std::process::id().wrapping_mul(37).wrapping_add(n) % 10_000) as u16);
+    ports.find(|p| TcpListener::bind(("::", *p)).is_ok()).expect("there is always one")
 }

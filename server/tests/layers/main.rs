@@ -43,7 +43,7 @@ const AGENT: Storeys = &[
     ("where things are", "beat reach web"),
     ("disks", "destination device disks mkfs mounts superblock target zram"),
     ("store", "store"),
-    ("what is wanted", "layers metainfo trust"),
+    ("what is wanted", "layers machine_key metainfo trust"),
     ("swarm", "booted download leave left status stay stream"),
     ("root", "disk identity iso ltsp root"),
     ("story", "early handed launch resume story"),

@@ -25,6 +25,17 @@ const HEADERS: u64 = 32 << 20;
 
 /// The layer of these files for a machine, a group or everybody.
 pub fn layer(content: &Content, who: &EntryKey) -> Result<Vec<u8>> {
+    packed(content, who, GzBuilder::new())
+}
+
+/// The same for private files, with a random number in it: the sum, which everybody may read, tells nothing of them.
+pub fn private_layer(content: &Content, who: &EntryKey) -> Result<Vec<u8>> {
+    let salt: [u8; 16] = rand::random();
+    let salt: String = salt.iter().map(|b| format!("{b:02x}")).collect();
+    packed(content, who, GzBuilder::new().comment(salt))
+}
+
+fn packed(content: &Content, who: &EntryKey, gzip: GzBuilder) -> Result<Vec<u8>> {
     let removes = |path: &[u8]| {
         path.rsplit(|b| *b == b'/').next().is_some_and(|name| name.starts_with(WHITEOUT.as_bytes()))
     };
@@ -64,7 +75,7 @@ pub fn layer(content: &Content, who: &EntryKey) -> Result<Vec<u8>> {
         );
     }
     initrd::end(&mut archive);
-    let mut gzip = GzBuilder::new().mtime(0).write(head(&who.to_string()).into_bytes(), Compression::best());
+    let mut gzip = gzip.mtime(0).write(head(&who.to_string()).into_bytes(), Compression::best());
     gzip.write_all(&archive).expect("a Vec takes everything");
     let layer = gzip.finish().expect("a Vec takes everything");
     ensure!(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Layers in the catalogue's folder: `files/SHA256` and `files/SHA256.minisig`. What is there under a sum never changes.
+//! Layers in the catalogue's folder: `files/SHA256` and `files/SHA256.minisig`, and the same in `private/`, which only its
+//! owner can read. What is there under a sum never changes.
 
 use crate::{
     files::{self, Put, Whose},
@@ -26,12 +27,19 @@ const KEEP: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub struct LayersFolder {
     dir: PathBuf,
+    /// The option that gives such files.
+    pub option: &'static str,
 }
 
 impl LayersFolder {
     /// In this catalogue's folder.
     pub fn at(catalogue: &Path) -> Self {
-        Self { dir: catalogue.join("files") }
+        Self { dir: catalogue.join("files"), option: "--files" }
+    }
+
+    /// The private ones in this catalogue's folder.
+    pub fn private(catalogue: &Path) -> Self {
+        Self { dir: catalogue.join("private"), option: "--private" }
     }
 
     /// Whether nobody was ever given any.
@@ -53,6 +61,9 @@ impl LayersFolder {
     pub fn keep(&self, layer: &[u8], signature: Option<&[u8]>) -> Result<Sha256Sum> {
         let sum = summed(layer);
         files::make_dirs(&self.dir).context("only root and the owner of the catalogue can add files")?;
+        if self.option == "--private" {
+            files::make_private(&self.dir)?;
+        }
         // Written again if it is there: nobody may have had it for an hour, and then it would go.
         self.put(&self.path(sum), layer)?;
         if let Some(signature) = signature {
@@ -75,7 +86,12 @@ impl LayersFolder {
     pub fn read(&self, sum: Sha256Sum) -> Result<Vec<u8>> {
         let path = self.path(sum);
         let layer = files::read(&path, MAX_LAYER, "files for a machine")?;
-        ensure!(summed(&layer) == sum, "{} was changed: add the files again with --files", path.display());
+        ensure!(
+            summed(&layer) == sum,
+            "{} was changed: add the files again with {}",
+            path.display(),
+            self.option
+        );
         Ok(layer)
     }
 
@@ -95,8 +111,9 @@ impl LayersFolder {
 
     /// Whether an entry may have these files. Errors: they are not here, or another's.
     pub fn check(&self, sum: Sha256Sum, key: &EntryKey) -> Result<()> {
-        let again = format!("add them with `boottorrent host set {key} --files DIR`");
-        if !self.path(sum).exists() {
+        let again = format!("add them with `boottorrent host set {key} {} DIR`", self.option);
+        let path = self.path(sum);
+        if !path.try_exists().with_context(|| format!("looking for {}", path.display()))? {
             bail!("there are no files {sum} here: {again}");
         }
         let layer = self.read(sum)?;
