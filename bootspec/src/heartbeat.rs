@@ -2,7 +2,7 @@
 //! What a machine tells about itself: to the server (heartbeat), and to the
 //! booted system (`boottorrent-agent status --json`). The same type on all sides.
 
-use crate::InfoHash;
+use crate::{InfoHash, order::Remote};
 use serde::{Deserialize, Serialize};
 
 /// A heartbeat's largest size in bytes, as JSON. The server refuses more.
@@ -135,6 +135,9 @@ pub struct Heartbeat {
     /// nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
+    /// Which orders it obeys, and what became of the last one. None: its agent knows of none, or nothing has booted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orders: Option<Remote>,
     /// The last lines of its log: seconds since the agent's start, and the text. At most [`LOG_LINES`] of
     /// [`LOG_LINE`] bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]

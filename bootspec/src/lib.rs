@@ -14,6 +14,7 @@
 //! | [`live`] | where on a live ISO its initrd is |
 //! | [`machine_key`] | by what the server knows a machine before it sends private files |
 //! | [`modalias`] | which driver is for which device |
+//! | [`order`] | what an admin wants of a machine that runs |
 //! | [`name`], [`infohash`] | names that are safe in paths and URLs; identity of torrents and payloads |
 //! | [`text`] | other people's text, before it is shown |
 //! | [`trust`] | what is signed of an image, by which keys, and what is refused |
@@ -35,6 +36,7 @@ pub mod machine_key;
 pub mod manifest;
 pub mod modalias;
 pub mod name;
+pub mod order;
 pub mod params;
 pub mod partition;
 pub mod priority;

@@ -8,6 +8,7 @@ mod words;
 
 use crate::{
     DeviceName, HostName, ImageName, InfoHash, Overlay, Sha256Sum, Target, cmdline, device,
+    order::Action,
     partition::{PARTITION, PartitionName},
     seed, units,
 };
@@ -15,7 +16,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use crate::seed::Seed;
 pub use secret::BootSecret;
-use values::{assign, group, items, joined, layers, targets};
+use values::{actions, assign, group, items, joined, layers, targets};
 pub use values::{peer, tracker};
 use words::{KEY_PLACES, KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
 pub use words::{KeyPlace, KindParam, Log, OnFail, Then};
@@ -80,6 +81,8 @@ pub struct Params {
     pub onfail: OnFail,
     /// Whether to send heartbeats to the server.
     pub report: bool,
+    /// Which orders of the server's the booted machine obeys.
+    pub remote: Vec<Action>,
     /// What the server gave this boot, so that it knows the machine's heartbeats.
     pub secret: Option<BootSecret>,
     /// How much to tell.
@@ -119,6 +122,7 @@ impl Default for Params {
             timeout: Some(DEFAULT_TIMEOUT),
             onfail: OnFail::Panic,
             report: true,
+            remote: Vec::new(),
             secret: None,
             log: Log::Info,
         }
@@ -397,6 +401,14 @@ pub static TABLE: &[Spec] = &[
         help: "Whether the machine tells the server how it is doing (boottorrent status).",
         set: |p, v| choose(&mut p.report, v, SWITCH),
         get: |p| (!p.report).then(|| "off".into()),
+    },
+    Spec {
+        name: "remote",
+        value: "switch,reboot,poweroff",
+        default: "none",
+        help: "Which orders of the server the booted machine obeys (boottorrent host switch, reboot, poweroff). With a key in the initrd, only signed ones (security.md). It needs boottorrent.report=on.",
+        set: |p, v| actions(v).map(|all| p.remote = all),
+        get: |p| (!p.remote.is_empty()).then(|| joined(&p.remote)),
     },
     Spec {
         name: "secret",

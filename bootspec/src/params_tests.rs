@@ -90,6 +90,7 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.fallback=maybe",
         "boottorrent.timeout=soon",
         "boottorrent.log=all",
+        "boottorrent.remote=everything",
     ] {
         bad(text);
     }
@@ -183,6 +184,7 @@ fn params() -> impl Strategy<Value = Params> {
         timeout: n.3.map(Duration::from_secs),
         onfail: [OnFail::Panic, OnFail::Reboot, OnFail::Poweroff][s.4],
         report: s.2,
+        remote: Action::ALL[..s.4 + usize::from(s.4 == 0)].iter().copied().filter(|_| s.2).collect(),
         log: [Log::Error, Log::Warn, Log::Info, Log::Debug][s.5],
     })
 }

@@ -209,7 +209,8 @@ async fn keep_machines(state: Arc<ServerState>, stop: CancellationToken) {
             all = begun;
         }
         let of = state.clone();
-        let saved = tokio::task::spawn_blocking(move || of.save_machines()).await;
+        let saved =
+            tokio::task::spawn_blocking(move || of.save_orders().and_then(|()| of.save_machines())).await;
         match saved.map_err(anyhow::Error::from).and_then(|s| s) {
             Ok(()) => failed = false,
             Err(e) if !failed => {

@@ -15,6 +15,7 @@ use crate::{
     neighbours::Neighbours,
     net::{interfaces, own_names},
     operations::Disk,
+    orders::{Board, OrdersFile},
     ticket::Tickets,
     tracker::Tracker,
     wake,
@@ -69,6 +70,8 @@ pub struct ServerState {
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
     kept: MachinesFile,
+    orders: Mutex<Board>,
+    kept_orders: OrdersFile,
     attempts: Mutex<Attempts>,
     told: Mutex<KnownFaults>,
     machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
@@ -149,6 +152,11 @@ impl ServerState {
             Ok(saved) => clients.restore(saved, Instant::now()),
             Err(e) => tracing::warn!("what machines did before is forgotten: {e:#}"),
         }
+        let kept_orders = OrdersFile::at(&config.catalogue.dir);
+        let orders = kept_orders.load().unwrap_or_else(|e| {
+            tracing::warn!("orders for machines are forgotten: {e:#}");
+            Board::default()
+        });
         ServerState {
             store: hosts::HostsFile::at(&config.catalogue.dir),
             config: RwLock::new(Arc::new(config)),
@@ -172,6 +180,8 @@ impl ServerState {
             tracker,
             clients: Mutex::new(clients),
             kept,
+            orders: Mutex::new(orders),
+            kept_orders,
             told: Default::default(),
             machines: Default::default(),
         }
@@ -300,6 +310,17 @@ impl ServerState {
     /// The tracker. Hold it shortly.
     pub fn tracker(&self) -> MutexGuard<'_, Tracker> {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What machines are to do. Hold it shortly.
+    pub fn orders(&self) -> MutexGuard<'_, Board> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Write the orders down, if they have changed. Blocks.
+    pub fn save_orders(&self) -> anyhow::Result<()> {
+        let saved = self.orders().to_save();
+        saved.map_or(Ok(()), |orders| self.kept_orders.save(&orders))
     }
 
     /// Write the machines down, if more than numbers has changed. Blocks.

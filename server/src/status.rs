@@ -116,7 +116,7 @@ fn row(c: &Client) -> Vec<String> {
         bytes(p.from_peers),
         p.peers.to_string(),
         format!("{} ago", human_time(Duration::try_from_secs_f64(c.age).unwrap_or_default())),
-        c.remark().to_owned(),
+        c.remark(),
     ]
 }
 

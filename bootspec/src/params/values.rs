@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Values of more than one word, and those that other types read.
 
-use crate::{Sha256Sum, Target, device, layer::MAX_LAYERS};
+use crate::{Sha256Sum, Target, device, layer::MAX_LAYERS, order::Action};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 pub(super) fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
@@ -39,6 +39,15 @@ pub(super) fn layers(v: &str) -> Result<Vec<Sha256Sum>, String> {
         true => Err(format!("it names {} archives, and at most {MAX_LAYERS} are allowed", all.len())),
         false => Ok(all),
     }
+}
+
+/// What a machine may be ordered to do; `none` or nothing: nothing.
+pub(super) fn actions(v: &str) -> Result<Vec<Action>, String> {
+    let words = items(v).filter(|word| *word != "none");
+    let mut all = words.map(str::parse).collect::<Result<Vec<Action>, String>>()?;
+    all.sort_unstable();
+    all.dedup();
+    Ok(all)
 }
 
 /// The name of a group, as the server has them.

@@ -18,6 +18,13 @@ const HEAD: &str = "boottorrent statement 1";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
 
+impl Version {
+    /// A moment. What is before 1970 is 1970.
+    pub fn of(at: SystemTime) -> Version {
+        Version(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
+    }
+}
+
 /// The last second of the year 9999: beyond it RFC 3339 has no way to write a time.
 const LAST: u64 = 253_402_300_799;
 

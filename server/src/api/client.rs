@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     fetch::request::{FetchRequest, FetchRow},
     hosts::{EntryKey, HostChange, HostChanges, waiting::WaitingKey},
+    orders::{OrderRequest, OrderRow},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName, ImageRef};
@@ -165,6 +166,21 @@ impl Api {
     /// Cancel a fetch, or forget one that has ended.
     pub async fn cancel_fetch(&self, id: u64) -> Result<()> {
         self.delete(&format!("/api/v1/fetches/{id}")).await
+    }
+
+    /// What machines that run are to do.
+    pub async fn orders(&self) -> Result<Vec<OrderRow>> {
+        self.get("/api/v1/orders").await
+    }
+
+    /// Give machines orders.
+    pub async fn order(&self, request: &OrderRequest) -> Result<Vec<OrderRow>> {
+        self.ask(Method::POST, "/api/v1/orders", Some(request)).await
+    }
+
+    /// Take the orders of a machine or a group back.
+    pub async fn take_back_order(&self, who: &str) -> Result<Vec<OrderRow>> {
+        self.ask(Method::DELETE, &format!("/api/v1/orders/{}", escaped(who)), None::<&()>).await
     }
 
     /// Wake a machine or a group.

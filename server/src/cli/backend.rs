@@ -14,7 +14,7 @@ use crate::{
     operations::{self, Disk},
     trail,
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use bootspec::ImageName;
 use std::collections::BTreeSet;
 
@@ -113,6 +113,17 @@ impl Backend {
                 ));
                 Ok(())
             }
+        }
+    }
+
+    /// The running server, which alone carries orders to machines.
+    pub fn server(&self) -> Result<&Api> {
+        match self {
+            Backend::Server(api) => Ok(api),
+            Backend::Disk(_) => bail!(
+                "no server runs here, and machines get their orders from it: systemctl start {}",
+                bootspec::SERVER_UNIT
+            ),
         }
     }
 

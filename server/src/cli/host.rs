@@ -45,6 +45,12 @@ pub enum HostCommand {
         #[arg(required = true, add = complete::hosts())]
         who: Vec<String>,
     },
+    /// Switch running machines to another image, now or at a time
+    Switch(super::host_order::Switch),
+    /// Reboot running machines, now or at a time
+    Reboot(super::host_order::Reboot),
+    /// Power running machines off, now or at a time
+    Poweroff(super::host_order::Poweroff),
     /// Add machines and groups from a table, /etc/ethers or dnsmasq's settings
     Import(super::host_io::Import),
     /// Write machines and groups as a table, as /etc/ethers or for dnsmasq
@@ -130,6 +136,7 @@ impl HostCommand {
             HostCommand::List(_) | HostCommand::Export(_) | HostCommand::Files(_) | HostCommand::Sign(_) => {
                 Backend::open_to_read(config)?
             }
+            HostCommand::Switch(switch) if switch.only_lists() => Backend::open_to_read(config)?,
             _ => Backend::open(config)?,
         };
         match self {
@@ -138,6 +145,9 @@ impl HostCommand {
             HostCommand::Files(files) => files.run(&backend, config),
             HostCommand::Sign(sign) => sign.run(&backend, config),
             HostCommand::List(list) => list.run(&backend),
+            HostCommand::Switch(switch) => switch.run(&backend, config),
+            HostCommand::Reboot(reboot) => reboot.run(&backend, config),
+            HostCommand::Poweroff(poweroff) => poweroff.run(&backend, config),
             HostCommand::Import(import) => import.run(&backend),
             HostCommand::Export(export) => export.run(&backend),
             HostCommand::Unset { who } => {

@@ -13,6 +13,7 @@ mod host_accept;
 mod host_files;
 mod host_io;
 mod host_list;
+mod host_order;
 mod image;
 mod key;
 mod ltsp;

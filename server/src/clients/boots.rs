@@ -51,6 +51,11 @@ pub fn asked(boots: &mut Vec<BootRecord>, image: Option<&str>) {
 /// The machine has spoken. `before`: its last heartbeat, if there was one.
 pub fn heard(boots: &mut Vec<BootRecord>, heartbeat: &Heartbeat, before: Option<&Heartbeat>) {
     let again = before.is_some_and(|b| b.phase != Phase::Loader && heartbeat.uptime < b.uptime);
+    let other = |b: &Heartbeat| b.phase == Phase::Seed && b.infohash != heartbeat.infohash && !again;
+    if heartbeat.phase == Phase::Seed && before.is_some_and(other) {
+        // It was switched to another image without a boot.
+        push(boots, BootRecord::now(Phase::Loader));
+    }
     let goes_on = boots.last().is_some_and(|b| b.phase == Phase::Loader || !again);
     if !goes_on {
         push(boots, BootRecord::now(Phase::Loader));
@@ -109,5 +114,15 @@ mod tests {
         }
         assert_eq!((boots.len(), boots[0].image.as_deref()), (BOOTS, Some("lab")));
         assert!(boots.iter().all(|b| b.phase == Phase::Seed), "{boots:?}");
+    }
+    #[test]
+    fn a_machine_that_was_switched_has_one_more_record() {
+        let lesson = Heartbeat { phase: Phase::Seed, uptime: 90.0, ..Heartbeat::default() };
+        let exam = Heartbeat { uptime: 100.0, infohash: Some(InfoHash([1; 20])), ..lesson.clone() };
+        let mut boots = Vec::new();
+        heard(&mut boots, &lesson, None);
+        heard(&mut boots, &exam, Some(&lesson));
+        heard(&mut boots, &exam, Some(&exam));
+        assert_eq!((boots.len(), boots[1].phase, boots[1].infohash), (2, Phase::Seed, exam.infohash));
     }
 }

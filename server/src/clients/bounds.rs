@@ -29,6 +29,9 @@ pub fn clean(h: &mut Heartbeat, remote: IpAddr) {
         *word = word.as_deref().map(|w| printable(w, MAX_WORD));
     }
     h.error = h.error.as_deref().map(|e| printable(e, MAX_SENTENCE));
+    if let Some(remote) = &mut h.orders {
+        remote.clean();
+    }
     h.phases.truncate(MAX_PHASES);
     h.phases.shrink_to_fit();
     h.log.truncate(LOG_LINES);

@@ -3,7 +3,7 @@
 
 use super::boots::BootRecord;
 use crate::attempts::Stage;
-use bootspec::{Heartbeat, InfoHash, Phase};
+use bootspec::{Heartbeat, InfoHash, Phase, order::OrderReport};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -138,10 +138,12 @@ impl Client {
         }
     }
 
-    /// What is worth a look: why it failed, else that it was sent another initrd than usual.
-    pub fn remark(&self) -> &str {
-        let sent = || self.initrd.and_then(Stage::sentence).unwrap_or_default();
-        self.heartbeat.error.as_deref().filter(|e| !e.is_empty()).unwrap_or_else(sent)
+    /// What is worth a look: why it failed, else what became of its order, else that it was sent another initrd than usual.
+    pub fn remark(&self) -> String {
+        let error = self.heartbeat.error.clone().filter(|e| !e.is_empty());
+        let order = || self.heartbeat.orders.as_ref()?.order.as_ref().map(OrderReport::sentence);
+        let sent = || self.initrd.and_then(Stage::sentence).map(str::to_owned);
+        error.or_else(order).or_else(sent).unwrap_or_default()
     }
 
     /// The image for people, with its version where that says something.

@@ -58,7 +58,9 @@ impl Totals {
         ] {
             *sum = sum.saturating_add(now.saturating_sub(then).min(MOST));
         }
-        let arrived = same_boot.map_or(new.uptime <= watched, |b| b.phase != new.phase);
+        // Another image in the same boot: the machine was switched, not booted.
+        let switched = before.is_some_and(|b| b.phase == Phase::Seed && b.uptime <= new.uptime);
+        let arrived = same_boot.map_or(new.uptime <= watched && !switched, |b| b.phase != new.phase);
         match new.phase {
             Phase::Seed if arrived => self.boot(boot_seconds(new)),
             Phase::Failed if arrived => self.failed += 1,
@@ -117,6 +119,15 @@ mod tests {
             (t.from_machines, t.booted, t.boot_seconds, t.boot_classes[1], t.boot_classes[2]),
             (400, 1, 12.0, 0, 1)
         );
+        // It is switched to another image: what it has fetched of that counts, and it has not booted.
+        let other = Heartbeat {
+            infohash: Some(bootspec::InfoHash([1; 20])),
+            uptime: 70.0,
+            ..beat(Phase::Seed, 70.0, 5)
+        };
+        let mut switched = t.clone();
+        switched.hear(Some(&booted), &other, 120.0);
+        assert_eq!((switched.from_machines, switched.booted), (405, 1));
         // It is switched on again: what it counts begins anew.
         t.hear(Some(&booted), &beat(Phase::Download, 1.0, 70), 200.0);
         assert_eq!((t.from_server, t.from_machines), (2, 470));

@@ -26,6 +26,13 @@ pub struct HostChange {
     pub unset: Vec<Field>,
 }
 
+impl HostChange {
+    /// The next boot, and only that one, is of this image.
+    pub fn once(image: ImageRef) -> HostChange {
+        HostChange { set: HostEntry { once: Some(image), ..HostEntry::default() }, unset: Vec::new() }
+    }
+}
+
 /// A field of an [`HostEntry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,7 +3,7 @@
 
 use super::{
     answer::{Answer, HEARTBEAT, Refusal, json, sentence},
-    machine,
+    machine, orders,
     site::{ApiDocument, Caller, SharedAnswers, SharedState},
 };
 use crate::{
@@ -57,7 +57,7 @@ pub async fn heartbeat(
             if let Some(ticket) = ticket.filter(|_| before != Some(word)) {
                 machine::spoke(&state, &heartbeat.id, ticket).await;
             }
-            StatusCode::NO_CONTENT.into_response()
+            orders::answer(&state, &heartbeat, word).await
         }
         Err(Refused::TooOften) => {
             let mut slow = sentence(StatusCode::TOO_MANY_REQUESTS, "one heartbeat a second is enough");

@@ -4,13 +4,14 @@
 use super::ends::Ends;
 use crate::{
     clients::{BootLoaderReport, MachineProof},
-    hosts::{Asker, BootChoice, Mac, choose, key},
+    hosts::{Asker, BootChoice, EntryKey, HostChange, Mac, choose, key},
     neighbours::LinkVerdict,
     state::ServerState,
     ticket::Ticket,
     wake,
 };
-use bootspec::{params::BootSecret, smbios, text::printable};
+use anyhow::{Context, anyhow};
+use bootspec::{ImageRef, params::BootSecret, smbios, text::printable};
 use serde::Deserialize;
 use std::{
     net::IpAddr,
@@ -164,10 +165,19 @@ pub async fn spoke(state: &Arc<ServerState>, id: &str, ticket: Ticket) {
     }
 }
 
+/// The machine boots this image the next time, and only then.
+pub async fn boots_once(state: &Arc<ServerState>, id: &str, image: ImageRef) -> anyhow::Result<()> {
+    let client = state.clients().one(id, Instant::now()).context("the machine is not known")?;
+    let mac: Mac = id.parse().map_err(|why| anyhow!("{why}"))?;
+    let key = choose(&state.hosts(), &wake::asker(&client)).key.unwrap_or(EntryKey::Mac(mac));
+    let (disk, change) = (state.disk(), HostChange::once(image));
+    state.set_hosts(tokio::task::spawn_blocking(move || disk.set_host(&key, &change)).await??);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosts::EntryKey;
 
     #[test]
     fn what_a_machine_says_of_itself_is_no_other_kind_of_name() {

@@ -15,6 +15,7 @@ mod layers;
 pub mod listen;
 pub mod machine;
 pub mod openapi;
+mod orders;
 mod page;
 pub mod places;
 mod private;

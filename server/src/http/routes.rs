@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
-use super::{api, boot, change, entries, events, files, layers, page, private, site::Site, track};
+use super::{api, boot, change, entries, events, files, layers, orders, page, private, site::Site, track};
 use crate::{
     api::types::{EntryRow, Health, HostRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     hosts::{HostChange, HostChanges, waiting::WaitingKey},
+    orders::{OrderRequest, OrderRow},
 };
 use Who::{Changing, Everybody, Listing};
 use axum::{
     Router,
     routing::{MethodRouter, delete, get, post, put},
 };
+use bootspec::order::Answer;
 use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write;
@@ -79,7 +81,7 @@ pub const ROUTES: &[Route] = &[
     route!(get "/private/{file}", Everybody, "the same" => "one of them: `SHA256`, `SHA256.minisig`", private::get),
     route!(get "/announce", Everybody, "BEP 3, 7, 23" => "the tracker: peers", track::announce),
     route!(get "/scrape", Everybody, "BEP 48" => "the tracker: how many peers there are", track::scrape),
-    route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing", api::heartbeat),
+    route!(post "/api/v1/heartbeat", Everybody, "a machine's report" => "nothing, or `Answer`: what the machine is to do", api::heartbeat),
     route!(get "/api/v1/openapi.json", Everybody, "" => "this API as OpenAPI 3.1, made of the same list", api::openapi),
     route!(get "/api/v1/health", Everybody, "" => "`Health`", api::health),
     route!(get "/api/v1/stats", Everybody, ""
@@ -99,6 +101,8 @@ pub const ROUTES: &[Route] = &[
         => "list of `WaitingKey`: machines whose key should be accepted before they get their private files", api::waiting),
     route!(get "/api/v1/events", Listing, ""
         => "images and machines as they change (server-sent events): everything at first", events::events),
+    route!(get "/api/v1/orders", Listing, "" => "list of `OrderRow`: what machines that run are to do, and how far they are",
+        orders::list),
     route!(post "/api/v1/hosts", Changing, "`HostChanges`" => "list of `HostRow`: all changes are made, or none",
         change::change_hosts),
     route!(put "/api/v1/hosts/{key}", Changing, "`HostChange`" => "`HostRow`", change::set_host),
@@ -109,6 +113,10 @@ pub const ROUTES: &[Route] = &[
     route!(post "/api/v1/fetches", Changing, "`FetchRequest`" => "`FetchRow`", change::fetch),
     route!(delete "/api/v1/fetches/{id}", Changing, ""
         => "nothing: a fetch that runs is cancelled, one that has ended is forgotten", change::cancel_fetch),
+    route!(post "/api/v1/orders", Changing, "`OrderRequest`: an order for each machine; an earlier one is taken back"
+        => "list of `OrderRow`", orders::place),
+    route!(delete "/api/v1/orders/{who}", Changing, "a machine or a group, as in `OrderRequest`"
+        => "list of `OrderRow`: the orders that were taken back; 409 when it is too late", orders::take_back),
     route!(post "/api/v1/wake", Changing, "`Wake`" => "`Woken`", change::wake_up),
 ];
 
@@ -231,6 +239,28 @@ pub fn examples() -> Vec<(&'static str, String)> {
             "WaitingKey",
             text::<WaitingKey>(json!({"mac": "52:54:00:12:34:56", "address": "10.0.0.9", "seconds": 12,
                 "fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"})),
+        ),
+        (
+            "OrderRequest",
+            text::<OrderRequest>(
+                json!({"who": ["group:room1", "pc[01-30]"], "action": "switch", "image": "exam", "at": "09:55",
+                "within": 10, "wait_for_users": true, "message": "The exam begins: save your work"}),
+            ),
+        ),
+        (
+            "OrderRow",
+            text::<OrderRow>(
+                json!({"id": "9f3c1c3ae8f0e0a9", "machine": "52:54:00:12:34:56", "name": "pc1", "action": "switch",
+                "image": "exam", "made": "2026-11-27T08:30:00Z", "at": "2026-11-27T08:55:00Z",
+                "expires": "2026-11-27T09:05:00Z", "wait_for_users": true, "message": "The exam begins: save your work",
+                "signed": true, "stage": "ready", "percent": 100, "by": "soft-reboot", "state": "ready (soft-reboot)"}),
+            ),
+        ),
+        (
+            "Answer",
+            text::<Answer>(
+                json!({"order": {"order": "boottorrent order 1\nid: 9f3c1c3ae8f0e0a9\n…", "signature": "untrusted comment: …"}}),
+            ),
         ),
         ("Wake", text::<Wake>(json!({"target": "group:room1"}))),
         ("Woken", text::<Woken>(json!({"sent": ["52:54:00:12:34:56"]}))),

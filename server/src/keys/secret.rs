@@ -6,6 +6,7 @@ use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     base64,
+    order::Order,
     trust::{Evidence, KeyId, MAX_KEY, Statement},
 };
 use minisign::{PublicKey, SecretKey, SecretKeyBox};
@@ -182,6 +183,13 @@ impl Signer {
         let by = format!("signature from BootTorrent with key {}", self.id);
         let signature = minisign::sign(Some(&self.public), &self.key, bytes, Some(what), Some(&by));
         Ok(signature.map_err(|e| anyhow!("signing {what}: {e}"))?.to_string().into())
+    }
+
+    /// Sign an order: the signature's text.
+    pub fn sign_order(&self, order: &Order) -> Result<String> {
+        let what = format!("order for {}: {}", order.machine, order.what());
+        String::from_utf8(self.sign_bytes(order.to_string().as_bytes(), &what)?)
+            .context("a signature is text")
     }
 
     /// Sign a statement.

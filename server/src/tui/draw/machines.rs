@@ -85,7 +85,7 @@ fn row(c: &Client) -> GridRow {
         p.peers.to_string(),
         human_time(rows::since(c)),
         h.address.clone().unwrap_or_else(|| "-".into()),
-        c.remark().to_owned(),
+        c.remark(),
     ];
     GridRow { cells, tone, marked: false }
 }
