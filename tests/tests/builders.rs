@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Disk images that other people's programs make, unchanged: machines boot them with an initrd that the server makes.
+//! Images that other people's programs make, unchanged: machines boot them with an initrd that the server makes.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
     BOOT, Lab, Server, Vm,
-    assets::{BUILT_PASSWORD, Builder},
+    assets::{BUILT_PASSWORD, Builder, copy_catalogue},
     lives_on,
 };
 use std::time::Duration;
@@ -28,6 +28,49 @@ fn a_disk_by_mkosi_boots_to_multi_user() -> Result<()> {
 #[ignore = "fai-diskimage and two boots take six minutes: make test-full"]
 fn a_disk_by_fai_boots_to_multi_user() -> Result<()> {
     boots(Builder::Fai, "is not made with our hook, so machines are sent one that this server makes")
+}
+
+/// A tarball of a root with cloud-init, which finds what the machine's files say (NoCloud).
+// Tried: tarball of a root with cloud-init 22.4, whose NoCloud seed is among the machine's files | debos 1.1.1
+// | on machines
+#[test]
+#[ignore = "debos and a boot take five minutes: make test-full"]
+fn a_root_by_debos_is_set_up_by_cloud_init() -> Result<()> {
+    let lab = Lab::new("built-debos")?;
+    let catalogue = lab.dir().join("catalogue");
+    copy_catalogue(&Builder::Debos.catalogue()?, &catalogue)?;
+    let mut server = Server::of(&lab, &catalogue, &["--up", "40MB/s"])?;
+    let given = lab.dir().join("given");
+    for (path, text) in [
+        (
+            "var/lib/cloud/seed/nocloud/meta-data.bt-template",
+            "instance-id: {{name}}\nlocal-hostname: {{name}}\n",
+        ),
+        (
+            "var/lib/cloud/seed/nocloud/user-data",
+            "#cloud-config\nlocale: false\nwrite_files:\n- path: /etc/greeting\n  content: good morning\n",
+        ),
+        ("etc/cloud/cloud.cfg.d/99-network.cfg", "network: {config: disabled}\n"),
+    ] {
+        let path = given.join(path);
+        std::fs::create_dir_all(path.parent().context("a folder")?)?;
+        std::fs::write(path, text)?;
+    }
+    let vm = Vm::pxe("pc1").memory(2560);
+    let mac = "52:54:00:77:c1:01";
+    server.boottorrent(&["host", "set", mac, "--name", "pc1", "--files", &given.to_string_lossy()])?;
+    let mut vm = vm.mac_of(mac).start(&lab)?;
+    vm.expect("boottorrent: root mounted", BOOT)?;
+    vm.expect(" login:", BOOT)?;
+    vm.send_line("root")?;
+    vm.expect("Password:", SOON)?;
+    vm.send_line(BUILT_PASSWORD)?;
+    vm.login()?;
+    let said =
+        vm.sh("cloud-init status --wait; hostname; cat /etc/greeting; cloud-init query instance_id")?;
+    ensure!(said.ends_with("status: done\npc1\ngood morningpc1"), "{said}");
+    lives_on(&mut vm)?;
+    server.check()
 }
 
 fn boots(builder: Builder, told: &str) -> Result<()> {

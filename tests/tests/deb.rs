@@ -99,6 +99,7 @@ fn quickstart(lab: &Lab, machine: &Container) -> Result<()> {
         let began = Instant::now();
         if block.heading == boot {
             hardened(machine)?;
+            reloaded(machine)?;
             bounded(lab, machine)?;
             switch_on(lab, machine)?;
         }
@@ -137,6 +138,27 @@ fn switch_on(lab: &Lab, machine: &Container) -> Result<()> {
     for vm in &mut machines {
         vm.expect("login:", BOOT)?;
     }
+    Ok(())
+}
+
+/// Settings that cannot be used never take the running service down; those that can be used count at once.
+fn reloaded(machine: &Container) -> Result<()> {
+    let pid = || machine.sh("systemctl show boottorrent-server -p MainPID --value");
+    let before = pid()?;
+    let file = "/etc/boottorrent/server.toml";
+    let refused = machine.sh(&format!(
+        "cp {file} /root/server.toml; echo '[boot]\napend = \"x=1\"' >>{file}
+        ! systemctl reload boottorrent-server && systemctl is-active boottorrent-server
+        journalctl --no-pager -u boottorrent-server | grep -c 'unknown key .apend.'"
+    ))?;
+    ensure!(refused.starts_with("active\n") && pid()? == before, "{refused}");
+    let taken = machine.sh(&format!(
+        "cp /root/server.toml {file}; echo '[boot]\nappend = \"reloaded=1\"' >>{file}
+        systemctl reload boottorrent-server && sleep 1
+        curl -s 'http://127.0.0.1:6980/boot.ipxe?image=lab' | grep -c reloaded=1
+        cp /root/server.toml {file}; rm /root/server.toml; systemctl reload boottorrent-server"
+    ))?;
+    ensure!(taken.trim() != "0" && pid()? == before, "{taken}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Disk images as Debian's own builders make them: mkosi, whose kernel is in a unified kernel image, and FAI. Nothing of ours
-//! is in them.
+//! Images as Debian's own builders make them: mkosi, whose kernel is in a unified kernel image, FAI and debos. Nothing of
+//! ours is in them.
 
 use super::{APPEND, IMAGE, Suite, apt, cached, key_of, root::bootstrap};
 use crate::{Cmd, server_binary};
@@ -11,13 +11,15 @@ use std::{
     process::Stdio,
 };
 
-/// A program that makes disk images.
+/// A program that makes images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builder {
     /// Debian 13's mkosi, as root in a root of its own, where it needs no kernel with FAT.
     Mkosi,
     /// fai-diskimage, with the configuration that the package fai-doc has as its example.
     Fai,
+    /// debos, without its virtual machine: a tarball of a root with cloud-init.
+    Debos,
 }
 
 /// mkosi, and what it calls.
@@ -72,7 +74,9 @@ exec chroot . sh -c 'umount -l /mnt/old; cd /work; mkosi --distribution debian -
 const CLASSES: &str = "DEFAULT,LINUX,AMD64,DEBIAN,FAIBASE,GRUB_PC,CLOUD,LAST";
 const CONFIGURATION: &str = "/usr/share/doc/fai-doc/examples/simple";
 
-/// What root logs in with, in both: FAI's example has it.
+const DEBOS: &str = include_str!("debos.yaml");
+
+/// What root logs in with, in all of them: FAI's example has it.
 pub const BUILT_PASSWORD: &str = "fai";
 
 impl Builder {
@@ -80,22 +84,24 @@ impl Builder {
         match self {
             Builder::Mkosi => "mkosi",
             Builder::Fai => "fai",
+            Builder::Debos => "debos",
         }
     }
 
-    /// The disk image: two minutes the first time.
-    pub fn disk(self) -> Result<PathBuf> {
-        let key = key_of::<&str>(&[], &[include_str!("built.rs")])?;
+    /// The image: two minutes the first time.
+    pub fn made(self) -> Result<PathBuf> {
+        let key = key_of::<&str>(&[], &[include_str!("built.rs"), DEBOS])?;
         let dir = cached(&format!("built-{}", self.as_str()), &key, |dir| match self {
             Builder::Mkosi => mkosi(dir),
             Builder::Fai => fai(dir),
+            Builder::Debos => debos(dir),
         })?;
-        Ok(dir.join("disk.raw"))
+        Ok(dir.join(if self == Builder::Debos { "lab.tar.gz" } else { "disk.raw" }))
     }
 
     /// A catalogue with it, added with no more than what tests need of a kernel.
     pub fn catalogue(self) -> Result<PathBuf> {
-        let (server, disk) = (server_binary()?, self.disk()?);
+        let (server, disk) = (server_binary()?, self.made()?);
         let key = key_of(&[&server], &[&disk.to_string_lossy(), APPEND])?;
         cached(&format!("catalogue-built-{}", self.as_str()), &key, |dir| {
             let add = Cmd::new(&server).args(["image", "add"]).arg(&disk).args(["--name", IMAGE]);
@@ -146,4 +152,15 @@ fn fai(dir: &Path) -> Result<()> {
     let said = String::from_utf8_lossy(&made.stdout).into_owned();
     ensure!(said.contains("FAI finished at"), "fai-diskimage: see {}", dir.join("build.log").display());
     fs::remove_dir_all(space).context("tidying up")
+}
+
+fn debos(dir: &Path) -> Result<()> {
+    let suite = Suite::own()?;
+    fs::write(dir.join("lab.yaml"), DEBOS)?;
+    Cmd::new("debos")
+        .args(["--disable-fakemachine", "-t", &format!("suite:{}", suite.as_str())])
+        .args(["-t", &format!("mirror:{}", apt::archive(suite)?)])
+        .arg(format!("--artifactdir={}", dir.display()))
+        .arg(dir.join("lab.yaml"))
+        .run_logged(Stdio::null(), &dir.join("build.log"))
 }
