@@ -33,6 +33,8 @@ pub struct Config {
     pub menu: MenuSettings,
     /// Who signs images.
     pub keys: Keys,
+    /// How machines are switched on and off.
+    pub power: Power,
 }
 
 /// One setting of a running server that counts after a restart only.
@@ -57,7 +59,7 @@ const FIXED: [Fixed; 12] = [
 impl Config {
     /// These settings with what a running server can take of others.
     pub fn renewed(&self, new: &Config) -> Config {
-        let Config { catalogue, serve, tracker, boot, menu, keys } = new.clone();
+        let Config { catalogue, serve, tracker, boot, menu, keys, power } = new.clone();
         Config {
             catalogue: Catalogue {
                 keep_versions: catalogue.keep_versions,
@@ -74,6 +76,7 @@ impl Config {
             boot: Boot { agent: self.boot.agent.clone(), ..boot },
             menu,
             keys,
+            power,
         }
     }
 
@@ -142,6 +145,20 @@ pub struct Keys {
 impl Default for Keys {
     fn default() -> Self {
         Self { dir: bootspec::KEYS_DIR.into(), secret: None }
+    }
+}
+
+/// `[power]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Power {
+    /// The file with the BMCs, and how to log in there.
+    pub file: PathBuf,
+}
+
+impl Default for Power {
+    fn default() -> Self {
+        Self { file: "/etc/boottorrent/power.toml".into() }
     }
 }
 

@@ -11,7 +11,7 @@
 //! | the running server, and its parts | [`state`], [`refresh`], [`figures`], [`seed`], [`tftp`] |
 //! | what it tells, and how it is asked | [`watch`], [`api`] |
 //! | boot loaders' files, as text | [`menu`], [`ipxe`], [`grub`] |
-//! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`operations`], [`orders`] |
+//! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`power`], [`operations`], [`orders`] |
 //! | images: made, fetched, verified, signed, kept | [`import`], [`sources`], [`fetch`], [`catalogue`], [`keys`], [`library`], [`family`], [`addon`], [`command_line`] |
 //! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`], [`menu_settings`], [`menu_users`], [`trail`] and small ones |
 
@@ -52,6 +52,7 @@ pub mod operations;
 pub mod orders;
 pub mod owner;
 mod parallel;
+pub mod power;
 pub mod refresh;
 pub mod seed;
 pub mod serve;

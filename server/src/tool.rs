@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How much of a program's stderr goes into the error.
@@ -47,6 +47,11 @@ pub fn path() -> String {
 fn find(program: &OsStr) -> Option<PathBuf> {
     let runs = |p: &PathBuf| p.metadata().is_ok_and(|m| m.is_file() && m.mode() & 0o111 != 0);
     std::env::split_paths(&path()).map(|d| d.join(program)).find(runs)
+}
+
+/// Whether a program is installed.
+pub fn is_there(program: &str) -> bool {
+    find(program.as_ref()).is_some()
 }
 
 impl Tool {
@@ -191,6 +196,29 @@ impl Tool {
             bail!("`{}` printed more than {limit} bytes", running.line);
         }
         running.wait(&mut || ())?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
+    /// What [`Tool::output`] gives, of a program that is killed when `time` is over.
+    pub fn output_within(mut self, limit: usize, time: Duration) -> Result<String> {
+        self.stdout = Stdio::piped();
+        let mut running = self.spawn()?;
+        let stdout = running.stdout.take().context("taking stdout")?;
+        let line = running.line.clone();
+        let reader = thread::spawn(move || {
+            let mut out = Vec::new();
+            stdout.take(limit as u64 + 1).read_to_end(&mut out).map(|_| out)
+        });
+        let end = Instant::now() + time;
+        running.wait_watched(&mut || match Instant::now() < end {
+            true => Ok(()),
+            false => bail!("`{line}` took more than {} s: it was stopped", time.as_secs()),
+        })?;
+        let read = reader.join().unwrap_or_else(|_| Err(io::Error::other("its reader died")));
+        let out = read.with_context(|| format!("reading from `{line}`"))?;
+        if out.len() > limit {
+            bail!("`{line}` printed more than {limit} bytes");
+        }
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
@@ -374,6 +402,13 @@ mod tests {
         assert_eq!(Tool::new("echo", "coreutils").arg("hi").output(10).unwrap(), "hi\n");
         let e = Tool::new("cat", "coreutils").arg("/dev/zero").output(10).unwrap_err().to_string();
         assert_eq!(e, "`cat /dev/zero` printed more than 10 bytes");
+        let within = |program: &str, word: &str, limit: usize, seconds: u64| {
+            Tool::new(program, "coreutils").arg(word).output_within(limit, Duration::from_secs(seconds))
+        };
+        assert_eq!(within("echo", "hi", 10, 60).unwrap(), "hi\n");
+        let slow = within("sleep", "60", 10, 1).unwrap_err().to_string();
+        assert_eq!(slow, "`sleep 60` took more than 1 s: it was stopped");
+        assert!(within("echo", "too much", 3, 60).is_err());
     }
 
     /// What a parser was not given, it cannot have.

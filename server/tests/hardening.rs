@@ -110,6 +110,7 @@ fn changes_need_the_token() {
         ("POST", "/api/v1/fetches"),
         ("DELETE", "/api/v1/fetches/1"),
         ("POST", "/api/v1/wake"),
+        ("POST", "/api/v1/power"),
         ("DELETE", "/api/v1/hosts/default"),
     ] {
         assert_eq!(ask(method, path, "").status, 401, "{method} {path}");

@@ -6,12 +6,7 @@ mod common;
 use common::{Server, World, signal, tool, until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    process::Stdio,
-    sync::{Arc, Mutex},
-};
+use std::fs;
 
 const MANY: usize = 500;
 
@@ -183,27 +178,11 @@ fn ethers_and_dnsmasq_as_they_read_them() {
     new.run(&["host", "import", "list"]).refused("list: it is not UTF-8 text");
 }
 
-/// A server whose log can be read.
-fn with_log(w: &World) -> (Server, Arc<Mutex<Vec<String>>>) {
-    let mut command = w.command(&["serve", "--listen", "127.0.0.1:0", "--peer-port", "0", "--no-seed"]);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let to = log.clone();
-    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line)));
-    let http = until("an address", || {
-        let log = log.lock().unwrap();
-        let line = log.iter().find_map(|l| l.split_once("listening on http://"))?;
-        line.1.split(',').next()?.parse().ok()
-    });
-    (Server { child, http }, log)
-}
-
 #[test]
 fn changes_are_logged_and_settings_read_again() {
     let w = World::new();
     with_image(&w);
-    let (server, log) = with_log(&w);
+    let (server, log) = Server::logged(&w);
     let said =
         |what: &str| log.lock().unwrap().iter().filter(|l| l.contains(what)).cloned().collect::<Vec<_>>();
     w.run(&["host", "set", "default", "--image", "lab", "--param", "x=1"]).good();

@@ -10,6 +10,7 @@ use crate::{
     fetch::request::{FetchRequest, FetchRow},
     hosts::{EntryKey, HostChange, HostChanges, waiting::WaitingKey},
     orders::{OrderRequest, OrderRow},
+    power::{PowerRequest, PowerRow},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{HTTP_PORT, ImageName, ImageRef};
@@ -21,6 +22,9 @@ use std::{net::Ipv4Addr, os::unix::net::UnixStream, path::Path, time::Duration};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Deleting or renaming a large image takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A thousand BMCs, sixteen at a time, of which none answers.
+const BMCS: Duration = Duration::from_secs(660);
+const POWER: &str = "/api/v1/power";
 /// 4096 machines with all that they may say.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -188,6 +192,11 @@ impl Api {
         self.ask(Method::POST, "/api/v1/wake", Some(&Wake { target: target.to_owned() })).await
     }
 
+    /// Switch machines on or off, or ask whether they are on.
+    pub async fn power(&self, request: &PowerRequest) -> Result<Vec<PowerRow>> {
+        self.ask(Method::POST, POWER, Some(request)).await
+    }
+
     /// `GET`: any other part of the API.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::GET, path, None::<&()>).await
@@ -210,7 +219,11 @@ impl Api {
 
     async fn bytes(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Vec<u8>> {
         let asking = || format!("asking {}{path}", self.shown);
-        let patience = if method == Method::GET { TIMEOUT } else { PATIENCE };
+        let patience = match (&method, path) {
+            (&Method::GET, _) => TIMEOUT,
+            (_, POWER) => BMCS,
+            _ => PATIENCE,
+        };
         let mut request = self.http.request(method, format!("{}{path}", self.url)).timeout(patience);
         if let Some(body) = body {
             let json = serde_json::to_vec(body).context("writing JSON")?;

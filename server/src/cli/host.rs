@@ -51,6 +51,8 @@ pub enum HostCommand {
     Reboot(super::host_order::Reboot),
     /// Power running machines off, now or at a time
     Poweroff(super::host_order::Poweroff),
+    /// Switch machines on or off, or ask whether they are on (IPMI, Redfish)
+    Power(super::power::Power),
     /// Add machines and groups from a table, /etc/ethers or dnsmasq's settings
     Import(super::host_io::Import),
     /// Write machines and groups as a table, as /etc/ethers or for dnsmasq
@@ -157,6 +159,7 @@ impl HostCommand {
                 Ok(())
             }
             HostCommand::Wake { who } => wake(&backend, &who),
+            HostCommand::Power(power) => power.run(&backend, config),
         }
     }
 }

@@ -18,6 +18,7 @@ mod image;
 mod key;
 mod ltsp;
 mod menu;
+mod power;
 mod run;
 mod serve;
 mod setup;

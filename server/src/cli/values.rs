@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How words of the command line become values of the server's types, which know no command line.
 
-use crate::{config::SeederKind, hosts::Field, import::request::Compress};
+use crate::{config::SeederKind, hosts::Field, import::request::Compress, power::PowerAction};
 use clap::{ValueEnum, builder::PossibleValue};
 
 impl ValueEnum for SeederKind {
@@ -30,6 +30,21 @@ impl ValueEnum for Compress {
             Compress::Erofs => {
                 PossibleValue::new("erofs").help("erofs with lz4hc: larger, and faster to read")
             }
+        })
+    }
+}
+
+impl ValueEnum for PowerAction {
+    fn value_variants<'a>() -> &'a [PowerAction] {
+        &[PowerAction::On, PowerAction::Off, PowerAction::Cycle, PowerAction::Status]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            PowerAction::On => PossibleValue::new("on").help("Switch on, or send a wake-on-LAN packet"),
+            PowerAction::Off => PossibleValue::new("off").help("Switch off at once"),
+            PowerAction::Cycle => PossibleValue::new("cycle").help("Switch off and on again"),
+            PowerAction::Status => PossibleValue::new("status").help("Print whether it is on"),
         })
     }
 }

@@ -9,6 +9,7 @@ mod keys;
 mod menu;
 mod network;
 mod offers;
+mod power;
 mod pxe;
 
 pub use finding::{Finding, Severity, SystemPaths};
@@ -23,6 +24,7 @@ pub fn examine(config: &Config, at: &SystemPaths) -> Vec<Finding> {
     found.extend(images::machines(config));
     found.extend(images::initrd_of_machines(config));
     found.extend(menu::menu(config));
+    found.extend(power::bmcs(config));
     found.extend(images::disk(config));
     found.extend(keys::signatures(config));
     found.push(images::clock(config));

@@ -12,6 +12,7 @@ use crate::{
     figures::image_row,
     hosts::{EntryKey, HostChange, HostChanges},
     operations,
+    power::{PowerRequest, PowerRow, power},
     refresh::refresh,
 };
 use axum::{
@@ -114,6 +115,12 @@ pub async fn wake_up(state: SharedState, headers: HeaderMap, body: Body) -> Answ
     let (hosts, clients) = (state.hosts(), state.clients().list(Instant::now()));
     let sent = blocking(move || operations::wake(&wake.target, &hosts, &clients)).await?;
     Ok(Json(Woken { sent }))
+}
+
+pub async fn switch_power(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<Vec<PowerRow>>> {
+    let request: PowerRequest = json(&headers, body, &CHANGE).await?;
+    let (hosts, clients) = (state.hosts(), state.clients().list(Instant::now()));
+    Ok(Json(power(&request, &hosts, &clients, &state.config().power.file).await?))
 }
 
 pub async fn fetch(state: SharedState, headers: HeaderMap, body: Body) -> Answer<Json<FetchRow>> {

@@ -8,6 +8,7 @@ use crate::{
     fetch::request::{FetchRequest, FetchRow},
     hosts::{HostChange, HostChanges, waiting::WaitingKey},
     orders::{OrderRequest, OrderRow},
+    power::{PowerRequest, PowerRow},
 };
 use Who::{Changing, Everybody, Listing};
 use axum::{
@@ -118,6 +119,8 @@ pub const ROUTES: &[Route] = &[
     route!(delete "/api/v1/orders/{who}", Changing, "a machine or a group, as in `OrderRequest`"
         => "list of `OrderRow`: the orders that were taken back; 409 when it is too late", orders::take_back),
     route!(post "/api/v1/wake", Changing, "`Wake`" => "`Woken`", change::wake_up),
+    route!(post "/api/v1/power", Changing, "`PowerRequest`; `action`: `on`, `off`, `cycle` or `status`"
+        => "list of `PowerRow`: one for each machine, with `error` where it was not done", change::switch_power),
 ];
 
 /// Those that these may ask for.
@@ -264,6 +267,11 @@ pub fn examples() -> Vec<(&'static str, String)> {
         ),
         ("Wake", text::<Wake>(json!({"target": "group:room1"}))),
         ("Woken", text::<Woken>(json!({"sent": ["52:54:00:12:34:56"]}))),
+        ("PowerRequest", text::<PowerRequest>(json!({"who": ["pc1", "group:room1"], "action": "status"}))),
+        (
+            "PowerRow",
+            text::<PowerRow>(json!({"key": "52:54:00:12:34:56", "name": "pc1", "by": "ipmi", "state": "on"})),
+        ),
         (
             "Health",
             text::<Health>(

@@ -16,7 +16,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -252,6 +255,25 @@ impl Server {
         // A full pipe would stop it.
         std::thread::spawn(move || lines.for_each(drop));
         Server { child, http }
+    }
+
+    /// The same; its log can be read.
+    pub fn logged(world: &World) -> (Server, Arc<Mutex<Vec<String>>>) {
+        let mut command =
+            world.command(&["serve", "--listen", "127.0.0.1:0", "--peer-port", "0", "--no-seed"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let to = log.clone();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| to.lock().unwrap().push(line))
+        });
+        let http = until("an address", || {
+            let log = log.lock().unwrap();
+            let line = log.iter().find_map(|l: &String| l.split_once("listening on http://"))?;
+            line.1.split(',').next()?.parse().ok()
+        });
+        (Server { child, http }, log)
     }
 
     pub fn get(&self, path: &str) -> Answer {

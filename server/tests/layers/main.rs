@@ -15,7 +15,7 @@ const SERVER: Storeys = &[
         "body cage config files firmware interrupt menu_settings menu_users meter net notify owner parallel socket table tls token tool trail",
     ),
     ("images", "addon catalogue command_line family fetch import keys library sources"),
-    ("machines", "attempts clients hosts neighbours operations orders ticket tracker wake"),
+    ("machines", "attempts clients hosts neighbours operations orders power ticket tracker wake"),
     ("boot files", "grub ipxe menu"),
     ("what is told", "api watch"),
     ("daemon", "figures refresh seed state tftp"),
