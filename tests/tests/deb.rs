@@ -147,15 +147,16 @@ fn reloaded(machine: &Container) -> Result<()> {
     let before = pid()?;
     let file = "/etc/boottorrent/server.toml";
     let refused = machine.sh(&format!(
-        "cp {file} /root/server.toml; echo '[boot]\napend = \"x=1\"' >>{file}
+        "cp {file} /root/server.toml; sed -i '/^.boot.$/a apend = \"x=1\"' {file}
         ! systemctl reload boottorrent-server && systemctl is-active boottorrent-server
         journalctl --no-pager -u boottorrent-server | grep -c 'unknown key .apend.'"
     ))?;
     ensure!(refused.starts_with("active\n") && pid()? == before, "{refused}");
     let taken = machine.sh(&format!(
-        "cp /root/server.toml {file}; echo '[boot]\nappend = \"reloaded=1\"' >>{file}
+        "cp /root/server.toml {file}; sed -i '/^.boot.$/a append = \"reloaded=1\"' {file}
         systemctl reload boottorrent-server && sleep 1
-        curl -s 'http://127.0.0.1:6980/boot.ipxe?image=lab' | grep -c reloaded=1
+        ask='GET /boot.ipxe?image=lab HTTP/1.0\\r\\n\\r\\n'
+        bash -c 'exec 3<>/dev/tcp/127.0.0.1/6980; printf \"$0\" >&3; cat <&3' \"$ask\" | grep -c reloaded=1
         cp /root/server.toml {file}; rm /root/server.toml; systemctl reload boottorrent-server"
     ))?;
     ensure!(taken.trim() != "0" && pid()? == before, "{taken}");

@@ -129,6 +129,26 @@ mod tests {
         assert!(on_disk.trim_end() == now, "docs/openapi.json is stale: run `make docs`");
     }
 
+    /// `snake_case`, in whichever type: who writes a program guesses no names.
+    #[test]
+    fn all_names_are_in_one_style() {
+        fn names(value: &Value, found: &mut Vec<String>) {
+            if let Some(properties) = value.get("properties").and_then(Value::as_object) {
+                found.extend(properties.keys().cloned());
+            }
+            match value {
+                Value::Object(all) => all.values().for_each(|v| names(v, found)),
+                Value::Array(all) => all.iter().for_each(|v| names(v, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        names(&document(), &mut found);
+        let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        let odd: Vec<&String> = found.iter().filter(|name| !name.bytes().all(fine)).collect();
+        assert!(found.len() > 50 && odd.is_empty(), "{odd:?}");
+    }
+
     #[test]
     fn every_route_of_the_api_is_in_it_and_nothing_else() {
         let document = document();
