@@ -104,4 +104,32 @@ fn the_room_is_seen() {
         assert_eq!(page.eval(cut), 0, "a table is cut on a screen of {width} px");
         page.screenshot(&pictures().join(format!("page-{width}.png")));
     }
+    let token = w.run(&["token", "new", "anna"]).good();
+    page.tabs_to("it.id === 'sign-in'");
+    page.press("Enter");
+    page.types(token.trim());
+    page.press("Enter");
+    page.sees("signed in as anna");
+    page.tabs_to("it.id === 'tiles-view'");
+    page.press("Enter");
+    for (width, height) in [(1440, 1000), (390u32, 844)] {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        page.call("Emulation.setDeviceMetricsOverride", size);
+        let keep = |page: &mut Browser, name: &str| {
+            page.screenshot(&pictures().join(format!("page-{name}-{width}.png")))
+        };
+        page.eval("document.getElementById(innerWidth < 600 ? 'machines-title' : 'notice').scrollIntoView()");
+        keep(&mut page, "rooms");
+        page.tabs_to("it.textContent === 'Act on room1…'");
+        page.press("Enter");
+        page.tabs_to("it.id === 'act-what'");
+        page.chooses("Switch the running system to this image");
+        keep(&mut page, "act");
+        page.press("Escape");
+        page.tabs_to("it.classList.contains('tile')");
+        page.press("Enter");
+        page.sees("1.38 image lab");
+        keep(&mut page, "details");
+        page.press("Escape");
+    }
 }

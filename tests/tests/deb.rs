@@ -290,7 +290,7 @@ fn autopkgtest(suite: Suite) -> Result<()> {
             "packages",
             "apt-get install ./boottorrent-agent_*.deb ./boottorrent-server_*.deb ./boottorrent-initramfs-tools_*.deb",
         )?;
-        for name in ["smoke", "boot"] {
+        for name in ["smoke", "power", "boot"] {
             machine.sh_logged(name, &format!("tests/{name}"))?;
         }
         machine.sh_logged("purge", "apt-get purge boottorrent-agent")?;

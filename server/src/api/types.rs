@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What crosses the API, as JSON, and belongs to no part of the server: see `http::routes` for who asks what.
 
-use crate::hosts::{EntryKey, HostEntry};
+use crate::{
+    clients::BootRecord,
+    hosts::{EntryKey, HostEntry},
+};
 use bootspec::{ImageManifest, ImageName, InfoHash};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +97,30 @@ pub struct HostRow {
     /// What it says.
     #[serde(flatten)]
     pub entry: HostEntry,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TokenRow {
+    /// The name of the token; none over the local socket.
+    pub name: Option<String>,
+    /// Whether it changes nothing.
+    pub read_only: bool,
+}
+
+/// One boot of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BootRow {
+    /// The machine, by id.
+    pub machine: String,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub boot: BootRecord,
 }
 
 /// Who is to be woken.

@@ -256,6 +256,17 @@ impl Clients {
         Some(client)
     }
 
+    /// The newest boots of all machines, with whose they are: the newest first.
+    pub fn last_boots(&self, many: usize) -> Vec<(String, BootRecord)> {
+        let of = |(id, heard): (&String, &Heard)| {
+            heard.boots.iter().map(|boot| (id.clone(), boot.clone())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(String, BootRecord)> = self.machines.iter().flat_map(of).collect();
+        all.sort_by(|(a, one), (b, other)| other.at.cmp(&one.at).then(a.cmp(b)));
+        all.truncate(many);
+        all
+    }
+
     /// All of them, to be written down. `None`: nothing but numbers has changed since they were asked for last.
     pub fn to_save(&mut self, now: Instant) -> Option<SavedMachines> {
         if !std::mem::take(&mut self.changed) {

@@ -3,13 +3,14 @@
 
 use super::{
     answer::{Answer, HEARTBEAT, Refusal, json, sentence},
+    front::GivenToken,
     machine, orders,
     site::{ApiDocument, Caller, SharedAnswers, SharedState},
 };
 use crate::{
-    api::types::{EntryRow, Health, HostRow},
+    api::types::{BootRow, EntryRow, Health, HostRow, TokenRow},
     catalogue::entries::NamedEntry,
-    clients::{MachineProof, News, Refused},
+    clients::{BootRecord, MachineProof, News, Refused},
     fetch::request::FetchRow,
     figures,
     hosts::{choose::private_of, waiting::WaitingKey},
@@ -23,7 +24,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bootspec::{Heartbeat, Phase, text::printable, units::human_size};
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
+
+/// Boots that are told at once.
+const BOOTS: usize = 200;
 
 pub async fn heartbeat(
     state: SharedState,
@@ -122,6 +126,28 @@ pub async fn waiting(state: SharedState) -> Json<Vec<WaitingKey>> {
     let (mut waiting, hosts) = (state.waiting.list(Instant::now()), state.hosts());
     waiting.retain(|w| private_of(&hosts, &w.fingerprint).is_none());
     Json(waiting)
+}
+
+/// The newest boots of all machines: the newest first.
+pub async fn boots(state: SharedState) -> Json<Vec<BootRow>> {
+    let boots = state.clients().last_boots(BOOTS);
+    let names: HashMap<String, Option<String>> = state
+        .machines(Instant::now())
+        .iter()
+        .map(|c| (c.heartbeat.id.clone(), c.name.clone().or(c.heartbeat.hostname.clone())))
+        .collect();
+    let row = |(machine, boot): (String, BootRecord)| BootRow {
+        name: names.get(&machine).cloned().flatten(),
+        machine,
+        boot,
+    };
+    Json(boots.into_iter().map(row).collect())
+}
+
+/// Who asks, with which token.
+pub async fn token(given: Option<Extension<GivenToken>>) -> Json<TokenRow> {
+    let row = given.map(|Extension(GivenToken { name, read_only })| TokenRow { name: Some(name), read_only });
+    Json(row.unwrap_or_default())
 }
 
 pub async fn images(state: SharedState, kept: SharedAnswers) -> Response {

@@ -71,13 +71,19 @@ pub async fn guard(state: SharedState, request: Request, next: Next) -> Response
     next.run(request).await
 }
 
-/// The name of the token that a request came with.
+/// The token that a request came with.
 #[derive(Clone, Debug)]
-pub struct TokenName(pub String);
+pub struct GivenToken {
+    /// Its name.
+    pub name: String,
+    /// Whether it changes nothing.
+    pub read_only: bool,
+}
 
-/// Nothing of a request that changes something is looked at before its token.
+/// Nothing of a request that changes something is looked at before its token. One that only asks may be read-only.
 pub async fn with_token(state: SharedState, ends: Caller, request: Request, next: Next) -> Response {
-    judged(&state, ends, request, next, false).await
+    let reads = request.method() == Method::GET;
+    judged(&state, ends, request, next, reads).await
 }
 
 /// What a request may do that came with a token. `reads`: it changes nothing.
@@ -102,8 +108,8 @@ async fn judged(
             StatusCode::FORBIDDEN,
             format_args!("token '{name}' may only read: make one without --read-only to change things"),
         ),
-        Verdict::Right { name, .. } => {
-            request.extensions_mut().insert(TokenName(name));
+        Verdict::Right { name, read_only } => {
+            request.extensions_mut().insert(GivenToken { name, read_only });
             next.run(request).await
         }
         Verdict::None => sentence(

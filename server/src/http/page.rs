@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /`: the page for a browser. One file, and what it may do is said in its policy:
-//! its own style and script, and to ask this server; nothing else, wherever it comes from.
+//! `GET /`: the page for a browser. One file, put together from those in `page/`, and what it may do is said in its
+//! policy: its own style and script, and to ask this server; nothing else, wherever it comes from.
 
 use axum::{
     http::header,
@@ -9,11 +9,30 @@ use axum::{
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
 
-const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = concat!(
+    include_str!("page/text.js"),
+    include_str!("page/server.js"),
+    include_str!("page/machines.js"),
+    include_str!("page/images.js"),
+    include_str!("page/orders.js"),
+    include_str!("page/dialogs.js"),
+    include_str!("page/start.js"),
+);
+
+/// The page.
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    let html = include_str!("page/page.html");
+    html.replacen("<style></style>", &format!("<style>\n{STYLE}</style>"), 1).replacen(
+        "<script></script>",
+        &format!("<script>\n{SCRIPT}</script>"),
+        1,
+    )
+});
 
 /// The policy (Content-Security-Policy, CSP level 2).
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |tag: &str| base64(&Sha256::digest(inside(PAGE, tag).unwrap_or_default()));
+    let hash = |tag: &str| base64(&Sha256::digest(inside(&PAGE, tag).unwrap_or_default()));
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -30,7 +49,7 @@ pub async fn page() -> Response {
         // A new version of the server has a new page.
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, PAGE).into_response()
+    (headers, PAGE.as_str()).into_response()
 }
 
 /// What stands between a tag and its end.
@@ -69,7 +88,7 @@ mod tests {
     #[test]
     fn the_page_keeps_to_its_policy() {
         for tag in ["style", "script"] {
-            assert!(inside(PAGE, tag).is_some_and(|t| !t.is_empty()));
+            assert!(inside(&PAGE, tag).is_some_and(|t| !t.is_empty()));
             assert_eq!(PAGE.matches(&format!("<{tag}")).count(), 1);
         }
         for bad in [

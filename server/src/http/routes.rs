@@ -3,7 +3,7 @@
 
 use super::{api, boot, change, entries, events, files, layers, orders, page, private, site::Site, track};
 use crate::{
-    api::types::{EntryRow, Health, HostRow, Wake, Woken},
+    api::types::{BootRow, EntryRow, Health, HostRow, TokenRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
     hosts::{HostChange, HostChanges, waiting::WaitingKey},
@@ -104,6 +104,8 @@ pub const ROUTES: &[Route] = &[
         => "images and machines as they change (server-sent events): everything at first", events::events),
     route!(get "/api/v1/orders", Listing, "" => "list of `OrderRow`: what machines that run are to do, and how far they are",
         orders::list),
+    route!(get "/api/v1/boots", Listing, "" => "list of `BootRow`: the last 200 boots of all machines, the newest first", api::boots),
+    route!(get "/api/v1/token", Changing, "" => "`TokenRow`: which token this request came with; a read-only one may ask", api::token),
     route!(post "/api/v1/hosts", Changing, "`HostChanges`" => "list of `HostRow`: all changes are made, or none",
         change::change_hosts),
     route!(put "/api/v1/hosts/{key}", Changing, "`HostChange`" => "`HostRow`", change::set_host),
@@ -265,6 +267,14 @@ pub fn examples() -> Vec<(&'static str, String)> {
                 json!({"order": {"order": "boottorrent order 1\nid: 9f3c1c3ae8f0e0a9\n…", "signature": "untrusted comment: …"}}),
             ),
         ),
+        (
+            "BootRow",
+            text::<BootRow>(
+                json!({"machine": "52:54:00:12:34:56", "name": "pc1", "at": "2026-11-26T08:00:00Z", "image": "lab",
+                "phase": "seed", "seconds": 21.5, "from_server": 50_000_000, "from_peers": 950_000_000}),
+            ),
+        ),
+        ("TokenRow", text::<TokenRow>(json!({"name": "ansible", "read_only": false}))),
         ("Wake", text::<Wake>(json!({"target": "group:room1"}))),
         ("Woken", text::<Woken>(json!({"sent": ["52:54:00:12:34:56"]}))),
         ("PowerRequest", text::<PowerRequest>(json!({"who": ["pc1", "group:room1"], "action": "status"}))),

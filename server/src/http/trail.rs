@@ -3,14 +3,14 @@
 
 use super::{
     answer::{BODY, DROPPED, sentence},
-    front::TokenName,
+    front::GivenToken,
     site::Caller,
 };
 use crate::{api::types::MAX_BODIES, body::up_to, trail::user_name};
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
-    http::StatusCode,
+    http::{Method, StatusCode},
     middleware::Next,
     response::Response,
 };
@@ -22,6 +22,9 @@ const SHOWN: usize = 400;
 
 /// Do what was asked for, and write it into the log if it was done.
 pub async fn written(ConnectInfo(ends): Caller, request: Request, next: Next) -> Response {
+    if request.method() == Method::GET {
+        return next.run(request).await;
+    }
     let (parts, body) = request.into_parts();
     let read = timeout(BODY, up_to(body, MAX_BODIES, DROPPED)).await;
     let body = match read {
@@ -37,7 +40,7 @@ pub async fn written(ConnectInfo(ends): Caller, request: Request, next: Next) ->
     let who = match ends.user {
         Some(user) => user_name(user),
         None => {
-            let token = parts.extensions.get::<TokenName>().map_or("?", |name| &name.0);
+            let token = parts.extensions.get::<GivenToken>().map_or("?", |token| &token.name);
             format!("token '{token}' from {}", ends.remote.ip())
         }
     };

@@ -2,6 +2,8 @@
 //! BMCs of others' making: `ipmi_sim` (Debian's openipmi), and a Redfish service (sushy-tools, which scripts/setup puts
 //! into target/redfish). User `admin`, password `secret`.
 
+#![allow(dead_code)]
+
 use crate::{
     certificate::certificate,
     common::{World, until},

@@ -84,6 +84,60 @@ impl Browser {
         self.eval("document.body ? document.body.innerText : ''").as_str().unwrap_or_default().to_owned()
     }
 
+    /// Press a key: its name, as in `Enter`, or one character; `Shift+Tab`.
+    pub fn press(&mut self, key: &str) {
+        let (modifiers, key) = key.strip_prefix("Shift+").map_or((0, key), |key| (8, key));
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            "Escape" => (27, ""),
+            "Space" => (32, " "),
+            "ArrowDown" => (40, ""),
+            "ArrowUp" => (38, ""),
+            text => (0, text),
+        };
+        let key = if key == "Space" { " " } else { key };
+        let kind = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
+        for (kind, text) in [(kind, text), ("keyUp", "")] {
+            let event = json!({"type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code, "modifiers": modifiers});
+            self.call("Input.dispatchKeyEvent", event);
+        }
+    }
+
+    /// Type a text where the focus is.
+    pub fn types(&mut self, text: &str) {
+        text.chars().for_each(|c| self.press(&c.to_string()));
+    }
+
+    /// Tab on until the focus is on what this expression about `it` says; everything on the way must show that it has it.
+    #[track_caller]
+    pub fn tabs_to(&mut self, it: &str) {
+        let here = format!("(it => Boolean({it}))(document.activeElement)");
+        for _ in 0..300 {
+            if self.eval(&here) == true {
+                return;
+            }
+            self.press("Tab");
+            let seen = "(it => it === document.body || getComputedStyle(it).outlineStyle !== 'none')(document.activeElement)";
+            let what = "document.activeElement.outerHTML.slice(0, 200)";
+            assert_eq!(self.eval(seen), true, "the focus is not seen: {}", self.eval(what));
+        }
+        panic!("the focus never comes to {it}");
+    }
+
+    /// Choose from the list that has the focus, by its text.
+    #[track_caller]
+    pub fn chooses(&mut self, text: &str) {
+        let chosen = "(it => it.options[it.selectedIndex]?.text)(document.activeElement)";
+        for key in ["ArrowUp"; 30].iter().chain(&["ArrowDown"; 30]) {
+            if self.eval(chosen) == text {
+                return;
+            }
+            self.press(key);
+        }
+        panic!("{text} cannot be chosen; it is {}", self.eval(chosen));
+    }
+
     /// Wait until the page shows a text.
     #[track_caller]
     pub fn sees(&mut self, text: &str) {
