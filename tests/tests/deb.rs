@@ -147,9 +147,9 @@ fn reloaded(machine: &Container) -> Result<()> {
     let before = pid()?;
     let file = "/etc/boottorrent/server.toml";
     let refused = machine.sh(&format!(
-        "cp {file} /root/server.toml; sed -i '/^.boot.$/a apend = \"x=1\"' {file}
+        "cp {file} /root/server.toml; sed -i '/^.boot.$/a nonsense = \"x=1\"' {file}
         ! systemctl reload boottorrent-server && systemctl is-active boottorrent-server
-        journalctl --no-pager -u boottorrent-server | grep -c 'unknown key .apend.'"
+        journalctl --no-pager -u boottorrent-server | grep -c 'unknown key .nonsense.'"
     ))?;
     ensure!(refused.starts_with("active\n") && pid()? == before, "{refused}");
     let taken = machine.sh(&format!(
