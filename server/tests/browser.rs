@@ -222,6 +222,10 @@ fn with_keys_only(width: u32, height: u32) {
     page.sees("taken back");
     until("one is gone", || (page.eval("document.querySelectorAll('#orders tr').length") == 5).then_some(()));
 
+    // A time of day is the one of whoever sits before the page.
+    let midnight = "(at => at > new Date() && at.getHours() + at.getMinutes() === 0 && next('00:00').length === 20)(new Date(next('00:00')))";
+    assert_eq!(page.eval(midnight), true);
+
     // Power, by the BMC and without one.
     act(&mut page, "it.textContent === 'Act on room…'", "Power: is it on?", None);
     page.sees("6 machines, 5 failed");

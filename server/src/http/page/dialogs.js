@@ -118,7 +118,7 @@ async function power(who, values) {
 
 async function order(who, { act, image, at, users, message }) {
   const all = await call("POST", "orders", {
-    who: machinesOf(who), action: act, image: act === "switch" ? image : undefined, at: at || "now", wait_for_users: Boolean(users), message,
+    who: machinesOf(who), action: act, image: act === "switch" ? image : undefined, at: at ? next(at) : "now", wait_for_users: Boolean(users), message,
   });
   return count(all.length, "order") + " given, for " + when(all[0].at) + ": see Orders";
 }

@@ -20,6 +20,14 @@ const when = text => {
   return isNaN(at) ? text : at.toLocaleString("sv-SE").slice(0, 16);
 };
 
+// The next time that it is, as in 09:55, here: the server may be in another time zone. RFC 3339.
+const next = text => {
+  const [hours, minutes] = text.split(":").map(Number), at = new Date();
+  at.setHours(hours, minutes, 0, 0);
+  if (at < new Date()) at.setDate(at.getDate() + 1);
+  return at.toISOString().replace(/\.\d+/, "");
+};
+
 function make(kind, name, text) {
   const node = document.createElement(kind);
   if (name) node.className = name;
