@@ -444,6 +444,26 @@ impl Vm {
         self.monitor.write_all(format!("set_link net {word}\n").as_bytes()).context("asking QEMU's monitor")
     }
 
+    /// What its screen shows (`VmConfig::screen`): a PPM file (netpbm's P6) in the lab's folder.
+    pub fn screenshot(&mut self) -> Result<PathBuf> {
+        let path = self.log.with_extension("ppm");
+        let _ = std::fs::remove_file(&path);
+        let command = format!("screendump {}\n", path.display());
+        self.monitor.write_all(command.as_bytes()).context("asking QEMU's monitor")?;
+        let began = Instant::now();
+        // QEMU writes it in one go, the last byte last.
+        let mut size = 0;
+        loop {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = std::fs::metadata(&path).map_or(0, |m| m.len());
+            if now > 0 && now == size {
+                return Ok(path);
+            }
+            size = now;
+            ensure!(began.elapsed() < Duration::from_secs(20), "QEMU has written no picture of the screen");
+        }
+    }
+
     /// Wait until the machine has switched itself off (or would have rebooted).
     pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
         self.qemu.wait(limit).map(drop).with_context(|| format!("machine {} is to stop", self.name))

@@ -7,6 +7,7 @@ mod built;
 mod cache;
 mod catalogue;
 mod common;
+mod desktop;
 mod disk;
 mod dracut;
 mod formats;
@@ -30,6 +31,7 @@ pub use catalogue::{
     bare_catalogue, catalogue, copy_catalogue, disk_catalogue, own_initrd_catalogue, random,
 };
 pub use common::{APPEND, IMAGE};
+pub use desktop::desktop;
 pub use disk::{ROOT_PARTITION, disk};
 pub use formats::small_roots;
 pub use image::{Image, clean, dracut_image, image};
