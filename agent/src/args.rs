@@ -44,6 +44,16 @@ pub enum Command {
     /// Take the place of an agent that has died (its keeper starts this).
     #[command(hide = true)]
     Resume(HeldArgs),
+    /// Become a program of the booted system (the agent starts this itself).
+    #[command(hide = true)]
+    Host {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+    /// Check, mount or unmount the root that an order switches to (the agent starts this itself).
+    #[command(hide = true)]
+    Next,
     /// Put another file below a loop device: standard output below standard input (the agent starts this itself).
     #[command(hide = true)]
     Change,
@@ -128,6 +138,9 @@ pub struct BootArgs {
     /// The port for peers.
     #[arg(long, value_name = "PORT", default_value_t = PEER_PORT, hide = true)]
     pub port: u16,
+    /// The program that reboots the booted system.
+    #[arg(long, value_name = "PROGRAM", default_value = "systemctl", hide = true)]
+    pub systemctl: String,
     /// This is the process that stays.
     #[arg(long, hide = true)]
     pub child: bool,

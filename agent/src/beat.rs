@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Heartbeats to the server. Never fatal, never in the way.
+//! Heartbeats to the server, and what it answers. Never fatal, never in the way.
 
 use crate::report::Report;
-use bootspec::{Heartbeat, Phase};
+use bootspec::{
+    Heartbeat, Phase,
+    order::{Answer, MAX_ANSWER},
+};
 use std::{
-    sync::OnceLock,
+    sync::{LazyLock, OnceLock},
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 use url::Url;
 
 /// While booting, and once booted: N machines must not become a load.
@@ -18,6 +22,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 static TARGET: OnceLock<(reqwest::Client, Url)> = OnceLock::new();
+static HEARD: LazyLock<watch::Sender<Option<Answer>>> = LazyLock::new(|| watch::Sender::new(None));
 
 /// Begin to tell the server, if there is one and it is wanted.
 pub fn start(report: &Report, client: &reqwest::Client, server: Option<&Url>, wanted: bool) {
@@ -45,11 +50,46 @@ pub async fn last(report: &Report) {
     send(&report.heartbeat()).await;
 }
 
-async fn send(beat: &Heartbeat) {
-    let Some((client, url)) = TARGET.get() else { return };
+/// What the server has answered last, and whatever it answers from now on. None: it has not answered yet.
+pub fn answers() -> watch::Receiver<Option<Answer>> {
+    HEARD.subscribe()
+}
+
+/// One more now. None: the server did not answer.
+pub async fn ask(report: &Report) -> Option<Answer> {
+    send(&report.heartbeat()).await
+}
+
+async fn send(beat: &Heartbeat) -> Option<Answer> {
+    let (client, url) = TARGET.get()?;
     let body = serde_json::to_vec(beat).expect("a heartbeat is JSON");
     let request = client.post(url.clone()).header("content-type", "application/json").body(body);
-    if let Err(e) = request.timeout(PATIENCE).send().await {
-        tracing::debug!("heartbeat: {e}");
+    match request.timeout(PATIENCE).send().await {
+        Ok(response) => {
+            let answer = read(response).await?;
+            HEARD.send_replace(Some(answer.clone()));
+            Some(answer)
+        }
+        Err(e) => {
+            tracing::debug!("heartbeat: {e}");
+            None
+        }
     }
+}
+
+/// Only a server that has taken the heartbeat answers it: nothing, or so many bytes at most.
+async fn read(mut response: reqwest::Response) -> Option<Answer> {
+    match response.status().as_u16() {
+        204 => return Some(Answer::default()),
+        200 => {}
+        _ => return None,
+    }
+    let mut json = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        json.extend_from_slice(&chunk);
+        if json.len() > MAX_ANSWER {
+            return None;
+        }
+    }
+    serde_json::from_slice(&json).ok()
 }

@@ -5,8 +5,9 @@ use crate::{
     args::{Cli, Command},
     fetch, identify,
     init::{self, Role},
-    launch, resume, status, story, stream, vlan,
+    launch, orders, resume, status, story, stream, vlan,
 };
+use bootspec::Exit;
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -30,6 +31,11 @@ pub fn main() -> ExitCode {
         Command::Keep(args) => stream::keep(&args),
         Command::Resume(args) => resume::run(&args),
         Command::Change => stream::change(),
+        Command::Host { words } => {
+            eprintln!("{:#}", orders::host::become_program(&words));
+            Exit::Root
+        }
+        Command::Next => orders::next::run(),
     };
     ExitCode::from(code.code())
 }

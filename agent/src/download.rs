@@ -55,7 +55,26 @@ impl Join<'_> {
 
     /// Join the swarm: pieces come into `into` from now on.
     pub async fn begin(self, into: &mut Payload) -> Result<(Session, Torrent), Failure> {
-        let Join { metainfo, params, trackers, reach, client, port, .. } = self;
+        let config = SessionConfig {
+            port: self.port,
+            up: self.params.up,
+            down: self.params.down,
+            lsd: !self.metainfo.private(),
+            ..SessionConfig::default()
+        };
+        let session = Session::start(config).await.step(Exit::Swarm)?;
+        let torrent = self.join(&session, into, None).await?;
+        Ok((session, torrent))
+    }
+
+    /// The same in a session that is there, with `down` bytes a second at most.
+    pub async fn join(
+        self,
+        session: &Session,
+        into: &mut Payload,
+        down: Option<u64>,
+    ) -> Result<Torrent, Failure> {
+        let Join { metainfo, params, trackers, reach, client, .. } = self;
         let file = into.file.try_clone().context("sharing the payload's file").step(Exit::Storage)?;
         let head = into.head.as_ref().map(Head::try_clone).transpose();
         let head = head.context("sharing the payload's beginning").step(Exit::Storage)?;
@@ -72,14 +91,6 @@ impl Join<'_> {
         // The server's own seeder, where it usually listens: that needs no tracker.
         let server = reach.servers.first().filter(|_| reach.server.is_some());
         peers.extend(server.map(|ip| SocketAddr::new(*ip, PEER_PORT)));
-        let config = SessionConfig {
-            port,
-            up: params.up,
-            down: params.down,
-            lsd: !metainfo.private(),
-            ..SessionConfig::default()
-        };
-        let session = Session::start(config).await.step(Exit::Swarm)?;
         let torrent = session
             .fetch(Fetch {
                 metainfo,
@@ -92,11 +103,12 @@ impl Join<'_> {
                 servers: reach.servers,
                 http: payload.map(|url| HttpSource::new(client.clone(), url)),
                 client,
+                down,
             })
             .await
             .context("joining the swarm")
             .step(Exit::Swarm)?;
-        Ok((session, torrent))
+        Ok(torrent)
     }
 }
 

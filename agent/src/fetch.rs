@@ -128,11 +128,16 @@ fn parameters(args: &FetchArgs) -> anyhow::Result<Params> {
 /// Seed until `--seed` says that it is over. Programs get the numbers before and after.
 async fn seed(args: &FetchArgs, torrent: &Torrent, image: &str, report: &Report) {
     tell(args, torrent);
-    let why = stay::until_over(args.seed, EVERY, torrent, |progress| {
-        if !args.json {
-            report.progress(&progress, image);
-        }
-    });
+    let why = stay::until_over(
+        args.seed,
+        EVERY,
+        || torrent.progress(),
+        |progress| {
+            if !args.json {
+                report.progress(&progress, image);
+            }
+        },
+    );
     let why = why.await;
     if args.seed != Seed::Off {
         report.info(&format!("seeding is over: {why} (--seed {})", args.seed));

@@ -21,9 +21,6 @@ use std::{
     time::Duration,
 };
 
-/// Room for the agent, its log and its socket.
-const HOME_SIZE: u64 = 64 << 20;
-
 /// Start the process that stays; return when the root is mounted or the boot has failed. `words`: `args` as they were given.
 pub fn boot(args: &BootArgs, words: &[OsString]) -> Exit {
     let exit = match start(args, words) {
@@ -43,7 +40,7 @@ fn start(args: &BootArgs, words: &[OsString]) -> anyhow::Result<Exit> {
     modules::load(Path::new(MODULES_DIR));
     // From the rescue shell the boot can be tried again: what the last try kept is given back first.
     mounts::detach(&args.run_dir);
-    mounts::tmpfs(&args.run_dir, HOME_SIZE, 0o755)?;
+    mounts::tmpfs(&args.run_dir, mounts::HOME_SIZE, 0o755)?;
     let program = move_in(args)?;
     let mut child = Command::new(&program)
         .arg0("@boottorrent-agent")

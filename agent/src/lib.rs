@@ -40,6 +40,7 @@ pub mod modules;
 pub mod mounts;
 pub mod net;
 pub mod oom;
+pub mod orders;
 pub mod reach;
 pub mod report;
 pub mod resume;

@@ -12,6 +12,9 @@ use std::{
 };
 use sys_mount::{FilesystemType, Mount, MountFlags, UnmountFlags, unmount};
 
+/// Room for the agent, its log and its socket.
+pub const HOME_SIZE: u64 = 64 << 20;
+
 /// Mount a tmpfs. `size` in bytes.
 pub fn tmpfs(at: &Path, size: u64, mode: u32) -> anyhow::Result<()> {
     fs::create_dir_all(at).with_context(|| format!("creating {}", at.display()))?;

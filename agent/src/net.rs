@@ -8,6 +8,7 @@ use nix::{
     ifaddrs::getifaddrs,
     net::if_::{InterfaceFlags, if_nametoindex},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
@@ -15,7 +16,7 @@ use std::{
 };
 
 /// What the boot needs to know about the network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Net {
     /// The interface.
     pub interface: String,

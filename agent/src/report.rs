@@ -131,6 +131,14 @@ impl Report {
         Heartbeat { uptime: inner.started.elapsed().as_secs_f64(), ..inner.beat.clone() }
     }
 
+    /// From now on the log is this file, which gets what the one before had said last.
+    pub fn log_to(&self, log: &Path) {
+        let mut inner = self.lock();
+        inner.log = append(log);
+        let lines: String = inner.beat.log.iter().map(|line| format!("{line}\n")).collect();
+        let _ = inner.log.as_mut().map(|file| file.write_all(lines.as_bytes()));
+    }
+
     /// One line for each step.
     pub fn info(&self, text: &str) {
         self.lock().say(Log::Info, text);
@@ -171,9 +179,12 @@ impl Report {
     }
 }
 
+fn append(log: &Path) -> Option<File> {
+    File::options().append(true).create(true).open(log).ok()
+}
+
 impl Inner {
     fn new(log: Option<&Path>, beat: Heartbeat) -> Self {
-        let append = |p: &Path| File::options().append(true).create(true).open(p).ok();
         Self {
             started: Instant::now(),
             level: Log::Info,

@@ -5,7 +5,7 @@
 use crate::{
     args::HeldArgs,
     beat,
-    booted::Booted,
+    booted::{Booted, Seeded},
     download::Join,
     fail::{Failure, Step},
     lease::Renewal,
@@ -95,5 +95,6 @@ async fn again(
         report.warn(&format!("the DHCP lease will not be renewed: {e:#}"));
         None
     });
-    Ok(Booted { params, torrent, session, then: Then::Boot, streaming, renewal: renewal.flatten() })
+    let (seeded, renewal) = (Seeded::new(torrent), renewal.flatten());
+    Ok(Booted { params, seeded, session, then: Then::Boot, streaming, renewal, obeys: None })
 }

@@ -14,7 +14,6 @@ use std::{
     os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
-use swarm::Torrent;
 
 /// How often numbers are brought up to date.
 const EVERY: Duration = Duration::from_secs(2);
@@ -31,7 +30,12 @@ pub async fn on(mut booted: Booted, memory: Option<Memory>, report: &Report) {
         streaming.finish().await;
         report.phase(Phase::Seed);
     }
+    let obeys = !booted.params.remote.is_empty();
     seed(booted, memory, report).await;
+    if obeys {
+        // Orders may come long after nobody wants the image any more.
+        std::future::pending::<()>().await;
+    }
     // The machine needs its address longer than its peers need the image.
     if let Some(renewing) = renewing {
         let _ = tokio::task::spawn_blocking(|| renewing.join()).await;
@@ -40,30 +44,38 @@ pub async fn on(mut booted: Booted, memory: Option<Memory>, report: &Report) {
 
 /// Returns when seeding is over.
 pub async fn seed(booted: Booted, memory: Option<Memory>, report: &Report) {
-    let Booted { params, torrent, session, .. } = booted;
-    let why = until_over(params.seed, EVERY, &torrent, |progress| {
-        report.note(|b| {
-            b.progress = progress;
-            b.memory = memory.as_ref().and_then(Memory::read).unwrap_or(b.memory);
-        });
-    });
+    let Booted { params, seeded, session, .. } = booted;
+    let why = until_over(
+        params.seed,
+        EVERY,
+        || seeded.get().progress(),
+        |progress| {
+            report.note(|b| {
+                b.progress = progress;
+                b.memory = memory.as_ref().and_then(Memory::read).unwrap_or(b.memory);
+            });
+        },
+    );
     let why = why.await;
     report.info(&format!("seeding is over: {why} (boottorrent.seed={})", params.seed));
     report.note(|b| (b.progress.down_rate, b.progress.up_rate, b.progress.peers) = (0, 0, 0));
     beat::last(report).await;
-    session.stop();
+    match params.remote.is_empty() {
+        true => session.stop(),
+        false => session.remove(seeded.get().infohash()),
+    }
 }
 
 /// Wait until `seed` says that seeding is over, and return why. `tell` hears the numbers again and again.
 pub async fn until_over(
     seed: Seed,
     every: Duration,
-    torrent: &Torrent,
+    current: impl Fn() -> Progress,
     mut tell: impl FnMut(Progress),
 ) -> String {
     let mut stay = Stay::new(seed, Instant::now());
     loop {
-        let progress = torrent.progress();
+        let progress = current();
         let over = stay.over(Instant::now(), &progress);
         tell(progress);
         if let Some(why) = over {

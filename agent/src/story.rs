@@ -6,12 +6,12 @@ use crate::machine_key::MachineKey;
 use crate::{
     args::BootArgs,
     beat,
-    booted::Booted,
+    booted::{Booted, Obeys, Seeded},
     download::{self, Join},
     early::{self, Early},
     engine_log,
     fail::{Failure, Step},
-    handed::{Boot, Fetched},
+    handed::{Boot, Fetched, Handed},
     launch,
     layers::{self, Layer},
     leave, link,
@@ -20,6 +20,7 @@ use crate::{
     mkfs,
     net::{self, Net},
     oom::Oom,
+    orders::Follower,
     reach::{Reach, image_name},
     report::Report,
     status, stay,
@@ -32,7 +33,7 @@ use bootspec::{
     Exit, Params, Phase, Target,
     ltsp::Ltsp,
     params::{Log, Remark, Then},
-    trust::Keys,
+    trust::{Keys, Version},
     units::human_size,
 };
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -51,16 +52,21 @@ pub fn boot_child(args: &BootArgs) -> Exit {
                 launch::hand_over(exit);
                 exit
             }
-            Ok(booted) => {
+            Ok(mut booted) => {
                 report.leave_console();
                 if booted.streaming.is_none() {
                     Oom::open().first(&report);
-                    // With a keeper it is our own folder.
-                    let _ = std::env::set_current_dir("/");
                 }
+                // From here the booted system is found again: with a keeper, and for orders.
+                let _ = std::env::set_current_dir(&args.run_dir);
                 let memory = stay::Memory::open();
                 launch::hand_over(Exit::Ok);
-                stay::on(booted, memory, &report).await;
+                let obeys = booted.obeys.take();
+                let follower = obeys.map(|obeys| Follower::new(obeys, booted.seeded.clone(), &report));
+                tokio::select! {
+                    () = stay::on(booted, memory, &report) => {}
+                    () = obey(follower) => {}
+                }
                 Exit::Ok
             }
             Err(Failure { exit, error }) => {
@@ -71,6 +77,14 @@ pub fn boot_child(args: &BootArgs) -> Exit {
             }
         }
     })
+}
+
+/// Orders are obeyed as long as the machine seeds.
+async fn obey(follower: Option<Follower>) {
+    match follower {
+        Some(follower) => follower.obey().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// With `boottorrent.target=stream`, who mounts waits for pieces: they come on another thread.
@@ -123,7 +137,15 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     };
     let machine = Machine { args, params: &params, net: &net, keys: keys.as_ref(), report };
     let layers = machine.files(&reach, &client, &caches, spare.is_some()).await?;
-    let how = Fetching { args, params: &params, line: &line, keys, reach: &reach, client: &client, report };
+    let how = Fetching {
+        args,
+        params: &params,
+        line: &line,
+        keys: keys.clone(),
+        reach: &reach,
+        client: &client,
+        report,
+    };
     let mut fetched = match (wanted, spare) {
         (Some(metainfo), _) => how.fetch_or_spare(metainfo, &mut caches).await?,
         (None, Some(spare)) => how.fetch_spare(spare, &mut caches).await?,
@@ -139,8 +161,29 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
     let renewal = handed.tell(&fetched.image, &net, report);
     let then = handed.then(&params);
     boot.keep(&reach, &mut fetched, renewal.is_some()).step(Exit::Storage)?;
+    let soft = matches!(handed, Handed::Root(..));
     let Fetched { torrent, session, streaming, .. } = fetched;
-    Ok(Booted { params, torrent, session, then, streaming, renewal })
+    let obeys = Obeys {
+        args: args.clone(),
+        params: params.clone(),
+        line,
+        keys,
+        net,
+        reach,
+        client,
+        session: session.clone(),
+        booted: kernel_start(),
+        soft,
+    };
+    let seeded = Seeded::new(torrent);
+    Ok(Booted { params, seeded, session, then, streaming, renewal, obeys: Some(obeys) })
+}
+
+/// When the kernel started, by this machine's clock.
+fn kernel_start() -> Version {
+    let uptime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    let now = Version::of(std::time::SystemTime::now());
+    Version(now.0.saturating_sub(uptime.unwrap_or_default().as_secs()))
 }
 
 /// A machine that is about to boot.

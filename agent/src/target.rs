@@ -72,7 +72,7 @@ impl Writes {
 /// RAM that must stay free beside the image: the agent, and a system that boots.
 pub const RESERVE: u64 = 256 << 20;
 /// Slack in the image's tmpfs: its own pages are not all payload.
-const SLACK: u64 = 1 << 20;
+pub const SLACK: u64 = 1 << 20;
 
 /// Decide for one target, or refuse with both numbers.
 pub fn choose(

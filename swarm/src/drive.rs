@@ -46,6 +46,7 @@ impl Driven {
             metainfo,
             deal,
             gate: Gate::new(None, None),
+            slow: None,
             servers: vec![[10, 0, 0, 1].into()],
             http: None,
             peer_id: Id20::new([b'm'; 20]),

@@ -147,6 +147,9 @@ async fn read(shared: &Arc<Shared>, conn: &Conn, mut stream: ReadHalf<'_>) -> an
                 came = n?;
                 anyhow::ensure!(came > 0, "it has closed the connection");
                 shared.setup.gate.came(came).await;
+                if let Some(slow) = &shared.setup.slow {
+                    slow.pass(came).await;
+                }
                 heard = Instant::now();
                 conn.heard.store(shared.now().as_millis() as u64, Ordering::Relaxed);
             }

@@ -6,7 +6,7 @@ use crate::{
     demand::Demand,
     discover::{self, Search},
     fallback,
-    gate::Gate,
+    gate::{Bucket, Gate},
     greeting::Greetings,
     http::HttpSource,
     metainfo::Metainfo,
@@ -107,6 +107,8 @@ pub struct Fetch {
     pub http: Option<HttpSource>,
     /// For trackers that speak HTTP.
     pub client: reqwest::Client,
+    /// Bytes a second received of this payload at most, besides what the session says.
+    pub down: Option<u64>,
 }
 
 /// How to seed.
@@ -177,13 +179,14 @@ impl Session {
 
     /// Fetch a payload, then go on seeding it.
     pub async fn fetch(&self, fetch: Fetch) -> anyhow::Result<Torrent> {
-        let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http, client } = fetch;
+        let Fetch { metainfo, file, head, have, begun, trackers, peers, servers, http, client, down } = fetch;
         let store = Store::new(file, head, metainfo.clone())?;
         let how = Seeding { deal: false, weight: 1 };
         // Ranges over HTTP are those of a payload that is all of its torrent.
         let http = http.filter(|_| metainfo.is_whole());
         let nothing = Bits::none(have.len());
-        let setup = Setup { servers, http, ..self.setup(metainfo.clone(), how) };
+        let slow = down.map(|rate| Bucket::new(rate.max(MIN_RATE)));
+        let setup = Setup { servers, http, slow, ..self.setup(metainfo.clone(), how) };
         let shared = self.add(Shared::new(setup, store, have, nothing));
         begun.into_iter().for_each(|(piece, block)| shared.state().picker.begun(piece, block));
         shared.known.configured(peers.into_iter());
@@ -203,6 +206,7 @@ impl Session {
             metainfo,
             deal: how.deal,
             gate: self.0.gate.clone(),
+            slow: None,
             servers: Vec::new(),
             http: None,
             peer_id: self.0.peer_id,

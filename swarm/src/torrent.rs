@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     /// Show each piece to one machine first.
     pub deal: bool,
     pub gate: Arc<Gate>,
+    /// How fast this one may come, where it must be slower than the session.
+    pub slow: Option<crate::gate::Bucket>,
     /// Addresses of the server.
     pub servers: Vec<IpAddr>,
     pub http: Option<HttpSource>,

@@ -2,7 +2,11 @@
 //! The payload in a tmpfs of its own.
 
 use super::payload::{Keep, Payload};
-use crate::{files::open_sized, mounts, target::Writes};
+use crate::{
+    files::open_sized,
+    mounts,
+    target::{SLACK, Writes},
+};
 use anyhow::Context;
 use std::{
     fs::File,
@@ -17,6 +21,11 @@ pub(super) fn prepare(run: &Path, size: u64, metainfo: &Metainfo) -> anyhow::Res
     mounts::tmpfs(&store, size, 0o755)?;
     let path = store.join("payload");
     file(&path, metainfo)
+}
+
+/// The same beside an image that runs, in a folder of its own.
+pub fn in_ram(run: &Path, metainfo: &Metainfo) -> anyhow::Result<Payload> {
+    prepare(run, metainfo.size() + SLACK, metainfo)
 }
 
 /// A file that nothing more becomes of. What an interrupted run left in it is used.

@@ -82,6 +82,12 @@ impl OrderReport {
         }
     }
 
+    /// Of something that is not an order.
+    pub fn unknown() -> Self {
+        let what = "an order".into();
+        Self { id: String::new(), what, stage: Stage::Refused, percent: 0, by: None, why: String::new() }
+    }
+
     /// For people: `switch to exam: ready (soft-reboot)`.
     pub fn sentence(&self) -> String {
         format!("{}: {}", self.what, self.state())

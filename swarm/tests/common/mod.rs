@@ -61,6 +61,7 @@ pub fn fetch(metainfo: &Metainfo, file: &File, peers: Vec<SocketAddr>) -> Fetch 
         servers: vec![],
         http: None,
         client: reqwest::Client::new(),
+        down: None,
     }
 }
 

@@ -22,6 +22,7 @@ mod netboot;
 mod package;
 mod root;
 mod suite;
+mod switch;
 mod tiny;
 
 pub use apt::mirror_host;
@@ -42,4 +43,5 @@ pub use netboot::{PhaseOne, phase_one};
 pub use package::package;
 pub use root::bootstrap;
 pub use suite::Suite;
+pub use switch::lessons;
 pub use tiny::{TINY, tiny, tiny_with};
