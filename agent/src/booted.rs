@@ -2,11 +2,7 @@
 //! A machine whose boot has ended well.
 
 use crate::{args::BootArgs, lease::Renewal, net::Net, reach::Reach, stream::Streaming};
-use bootspec::{
-    Params,
-    params::Then,
-    trust::{Keys, Version},
-};
+use bootspec::{Params, params::Then, trust::Keys};
 use std::sync::{Arc, Mutex, PoisonError};
 use swarm::{Session, Torrent};
 
@@ -67,8 +63,6 @@ pub struct Obeys {
     pub client: reqwest::Client,
     /// In which everything is seeded.
     pub session: Session,
-    /// When its kernel started, by its own clock.
-    pub booted: Version,
     /// Whether its root is one that we have mounted: another one can take its place.
     pub soft: bool,
 }

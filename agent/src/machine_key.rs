@@ -4,13 +4,15 @@
 use crate::{report::Report, store::Caches};
 use anyhow::{Context, bail};
 use bootspec::{Sha256Sum, machine_key::BYTES, params::KeyPlace};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use swarm::Summing;
-use sys_mount::{FilesystemType, Mount, MountFlags, UnmountFlags, unmount};
+use sys_mount::{FilesystemType, Mount, MountFlags};
 
 /// The variable of the firmware: a name, and our GUID, which was made at random (UEFI 2.10, 8.2).
 const VARIABLE: &str = "BoottorrentKey-9f6c1b1e-6a0c-4c53-9a55-2f3f5d2c7e41";
@@ -75,7 +77,8 @@ fn parse(digits: &[u8]) -> Option<[u8; BYTES]> {
     Some(sum.0)
 }
 
-/// The firmware's variables, mounted as long as this is there.
+/// The firmware's variables, mounted. They stay so: there is one filesystem for all mounts of them (efivarfs has one
+/// superblock), and with the last mount it forgets who may read the key.
 struct Variables(PathBuf);
 
 impl Variables {
@@ -96,7 +99,10 @@ impl Variables {
         let path = self.0.join(VARIABLE);
         match fs::read(&path) {
             Ok(bytes) => match bytes.get(4..).and_then(|value| value.try_into().ok()) {
-                Some(key) => Ok(key),
+                Some(key) => {
+                    hide(&path)?;
+                    Ok(key)
+                }
                 None => bail!(
                     "boottorrent.key=efi: the variable {VARIABLE} has {} bytes and not {}: delete it in the firmware's setup",
                     bytes.len(),
@@ -110,6 +116,7 @@ impl Variables {
                 File::create(&path)
                     .and_then(|mut file| file.write_all(&value))
                     .context("boottorrent.key=efi: the firmware did not take the variable")?;
+                hide(&path)?;
                 Ok(key)
             }
             Err(e) => Err(e).context("boottorrent.key=efi: reading the firmware's variable"),
@@ -117,8 +124,13 @@ impl Variables {
     }
 }
 
-impl Drop for Variables {
-    fn drop(&mut self) {
-        let _ = unmount(&self.0, UnmountFlags::DETACH);
-    }
+/// Let only root read it, in the booted system too. Everybody may read the files of efivarfs, which are immutable.
+fn hide(path: &Path) -> anyhow::Result<()> {
+    let file = File::open(path)?;
+    let flags = ioctl_getflags(&file)?;
+    ioctl_setflags(&file, flags - IFlags::IMMUTABLE)
+        .map_err(io::Error::from)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o600)))
+        .and_then(|()| Ok(ioctl_setflags(&file, flags)?))
+        .context("boottorrent.key=efi: everybody on this machine could read the key")
 }

@@ -33,7 +33,7 @@ use bootspec::{
     Exit, Params, Phase, Target,
     ltsp::Ltsp,
     params::{Log, Remark, Then},
-    trust::{Keys, Version},
+    trust::Keys,
     units::human_size,
 };
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -172,18 +172,10 @@ pub async fn story(args: &BootArgs, report: &Report) -> Result<Booted, Failure> 
         reach,
         client,
         session: session.clone(),
-        booted: kernel_start(),
         soft,
     };
     let seeded = Seeded::new(torrent);
     Ok(Booted { params, seeded, session, then, streaming, renewal, obeys: Some(obeys) })
-}
-
-/// When the kernel started, by this machine's clock.
-fn kernel_start() -> Version {
-    let uptime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
-    let now = Version::of(std::time::SystemTime::now());
-    Version(now.0.saturating_sub(uptime.unwrap_or_default().as_secs()))
 }
 
 /// A machine that is about to boot.
@@ -239,7 +231,7 @@ impl Machine<'_> {
         caches: &Caches<'_>,
     ) -> Result<Vec<Layer>, Failure> {
         let key = MachineKey::obtain(self.params.key, caches, &self.args.run_dir, self.report);
-        asking.fetch_private(&key.step(Exit::Storage)?).await
+        asking.fetch_private(&key.step(Exit::Storage)?, self.params.timeout).await
     }
 
     #[cfg(not(feature = "tls"))]

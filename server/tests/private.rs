@@ -79,7 +79,7 @@ impl Room {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let got = runtime.block_on(async {
             asking.can_be_private()?;
-            asking.fetch_private(key).await
+            asking.fetch_private(key, limit).await
         });
         got.map(|layers| layers.len()).map_err(|f| (f.exit, format!("{:#}", f.error)))
     }
@@ -116,7 +116,12 @@ fn private_files_are_for_machines_whose_key_was_accepted() {
         script.contains(" boottorrent.private=on boottorrent.group=room") && !script.contains(&own),
         "{script}"
     );
-    assert!(!room.server.get(&format!("/boot.ipxe?mac={PC2}")).text().contains("private"));
+    // Who says that it is in the group, by its name or its address, is told of none: it would get none.
+    w.run(&["host", "set", "group:net", "--subnet", "10.0.0.0/8", "--private", &w.shown("given-pc1")]).good();
+    for says in ["", "&hostname=pc9", "&ip=10.1.2.3"] {
+        let script = room.server.get(&format!("/boot.ipxe?mac={PC2}{says}")).text();
+        assert!(!script.contains("private"), "{script}");
+    }
 
     // Nobody has accepted a key: everybody waits.
     let waits = |k: &MachineKey| {

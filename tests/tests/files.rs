@@ -139,6 +139,9 @@ fn another_machine_with_its_address_gets_no_secret() -> Result<()> {
         let said =
             vm.sh("cat /etc/ssh/ssh_host_ed25519_key; stat -c '%a %U' /etc/ssh/ssh_host_ed25519_key")?;
         ensure!(said == format!("the key of {name}\n600 root"), "{said}");
+        // Nor can its users read the key by which it is known.
+        let said = vm.sh("stat -c '%a %U' /sys/firmware/efi/efivars/BoottorrentKey-*")?;
+        ensure!(said == "600 root", "{said}");
         Ok(())
     };
     has_it(&mut vm)?;

@@ -90,6 +90,8 @@ impl Asking<'_> {
     pub fn can_be_private(&self) -> Result<(), Failure> {
         match self.server {
             Some(url) if url.scheme() == "https" => Ok(()),
+            // A machine that boots without a server, as from an image on its disk.
+            None => Err(Failure::new(Exit::Metainfo, "the server with the private files is not known")),
             _ => Err(Failure::new(
                 Exit::Trust,
                 "this machine has private files, which are sent over HTTPS only: add boottorrent.server=https://HOST and the \

@@ -17,7 +17,12 @@ const SAY: Duration = Duration::from_secs(30);
 
 impl Asking<'_> {
     /// Fetch the private files of this machine. The admin, who has to accept its key once, is waited for.
-    pub async fn fetch_private(&self, key: &MachineKey) -> Result<Vec<Layer>, Failure> {
+    /// `patience`: how long.
+    pub async fn fetch_private(
+        &self,
+        key: &MachineKey,
+        patience: Option<Duration>,
+    ) -> Result<Vec<Layer>, Failure> {
         let (place, started) = (Place { path: PATH, key: Some(&key.digits) }, Instant::now());
         let (mac, fingerprint) = (self.mac, shown(&key.fingerprint));
         let mut said: Option<Instant> = None;
@@ -37,7 +42,12 @@ impl Asking<'_> {
             })?;
             let accept = format!("boottorrent host accept {mac} --key {fingerprint}");
             let why = match verdict {
-                Verdict::Accepted(sums) => return self.from(&place, &sums).await,
+                Verdict::Accepted(sums) => {
+                    if sums.is_empty() {
+                        self.report.warn("the server has no private files for this machine any more");
+                    }
+                    return self.from(&place, &sums).await;
+                }
                 Verdict::Waits => format!(
                     "the server does not know this machine's key {fingerprint} yet: run `{accept}` there"
                 ),
@@ -47,7 +57,7 @@ impl Asking<'_> {
                     key.place
                 ),
             };
-            if self.limit.is_some_and(|limit| started.elapsed() >= limit) {
+            if patience.is_some_and(|limit| started.elapsed() >= limit) {
                 let waited = human_time(started.elapsed());
                 return Err(Failure::new(Exit::Trust, format!("{why}; nobody has within {waited}")));
             }

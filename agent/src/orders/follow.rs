@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context, anyhow, bail};
 use bootspec::{
     Phase,
-    order::{Action, Answer, Obeyed, Order, OrderReport, Remote, SentOrder, Stage, SwitchBy},
+    order::{Action, Answer, Obeyed, Order, OrderReport, Refusal, Remote, SentOrder, Stage, SwitchBy},
     trust::Version,
 };
 use std::{
@@ -26,6 +26,8 @@ use tokio::{sync::watch, time::sleep};
 
 /// How often a machine that waits looks at the clock, and who is logged in.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long until an order is judged again that is wrong by a clock that may be set.
+const AGAIN: Duration = Duration::from_secs(60);
 /// How long a soft-reboot may take until the next root is there.
 const SOFT_REBOOT: Duration = Duration::from_secs(300);
 /// Tries to reach the server before something is done that cannot be taken back.
@@ -42,6 +44,12 @@ pub struct Follower {
     home: PathBuf,
     /// How many roots there have been.
     roots: u32,
+}
+
+/// When the kernel started, by this machine's clock as it is now: it may have been set since.
+fn kernel_start() -> Version {
+    let uptime = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    Version(now().0.saturating_sub(uptime.unwrap_or_default().as_secs()))
 }
 
 /// By this machine's own clock.
@@ -72,21 +80,26 @@ impl Follower {
             settled = Some(sent.clone());
             match self.judge(&sent) {
                 Ok(order) => self.carry_out(&order, &sent, &mut answers).await,
-                Err(report) => {
+                Err((report, again)) => {
                     self.report.warn(&report.sentence());
                     self.tell(report).await;
+                    if again {
+                        settled = None;
+                        sleep(AGAIN).await;
+                    }
                 }
             }
         }
     }
 
-    fn judge(&self, sent: &SentOrder) -> Result<Order, OrderReport> {
-        let Obeys { params, keys, net, booted, .. } = &self.obeys;
+    /// Errors: what is reported, and whether a clock that is set changes it.
+    fn judge(&self, sent: &SentOrder) -> Result<Order, (OrderReport, bool)> {
+        let Obeys { params, keys, net, .. } = &self.obeys;
         let obeyed = Obeyed {
             machine: &net.mac,
             allows: &params.remote,
             keys: keys.as_ref(),
-            booted: *booted,
+            booted: kernel_start(),
             last: self.last,
         };
         obeyed.judge(sent, now()).map_err(|why| {
@@ -94,7 +107,7 @@ impl Follower {
             let parsed = Order::parse(&sent.order).ok();
             let mut report = parsed.as_ref().map_or_else(OrderReport::unknown, OrderReport::of);
             (report.stage, report.why) = (Stage::Refused, why.to_string());
-            report
+            (report, matches!(why, Refusal::Future(_) | Refusal::BeforeBoot(_)))
         })
     }
 

@@ -97,13 +97,18 @@ pub fn choose(hosts: &Hosts, asker: &Asker) -> BootChoice {
 /// fingerprint. By the entry alone: what a machine says of itself, its address and its name, puts it into no group here.
 pub fn private_of(hosts: &Hosts, fingerprint: &Sha256Sum) -> Option<(EntryKey, Vec<Sha256Sum>)> {
     let (key, _) = hosts.entries.iter().find(|(_, e)| e.fingerprint.as_ref() == Some(fingerprint))?;
+    Some((key.clone(), private_of_entry(hosts, key)))
+}
+
+/// The private files of the machine with this entry.
+pub fn private_of_entry(hosts: &Hosts, key: &EntryKey) -> Vec<Sha256Sum> {
     let asker = match key.clone() {
         EntryKey::Mac(mac) => Asker { mac: Some(mac), ..Asker::default() },
         EntryKey::Uuid(uuid) => Asker { uuid: Some(uuid), ..Asker::default() },
         EntryKey::Serial(serial) => Asker { serial: Some(serial), ..Asker::default() },
-        EntryKey::Default | EntryKey::Group(_) => return None,
+        EntryKey::Default | EntryKey::Group(_) => return Vec::new(),
     };
-    Some((key.clone(), choose(hosts, &asker).private))
+    choose(hosts, &asker).private
 }
 
 /// A machine's name is its host name, where it can be one.

@@ -14,7 +14,7 @@ use crate::{
     attempts::Stage,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
-    hosts::{BootChoice, choose},
+    hosts::{BootChoice, Hosts, choose, choose::private_of_entry},
     ipxe,
     menu::{self, Menu},
     state::ServerState,
@@ -105,7 +105,9 @@ fn rendered(
     let once =
         proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
-    let append = [&[boot.append.trim().to_owned()][..], &choice.params, &files(&choice), &secret].concat();
+    let append =
+        [&[boot.append.trim().to_owned()][..], &choice.params, &files(&choice, &state.hosts()), &secret]
+            .concat();
     let wanted = asked.wanted().or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
     let one = match (wanted, &images[..]) {
         (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
@@ -141,12 +143,13 @@ fn rendered(
 }
 
 /// The files that the machine's agent lays over its image, and what templates among them need to know.
-fn files(choice: &BootChoice) -> Vec<String> {
-    let has_files = !(choice.files.is_empty() && choice.private.is_empty());
+fn files(choice: &BootChoice, hosts: &Hosts) -> Vec<String> {
+    // As they will be sent: by its entry alone, whatever address and name it says it has.
+    let private = choice.key.as_ref().is_some_and(|key| !private_of_entry(hosts, key).is_empty());
     let params = Params {
         files: choice.files.clone(),
-        private: !choice.private.is_empty(),
-        group: choice.group.as_ref().filter(|_| has_files).map(ToString::to_string),
+        private,
+        group: choice.group.as_ref().filter(|_| private || !choice.files.is_empty()).map(ToString::to_string),
         ..Params::default()
     };
     Some(params.render()).filter(|words| !words.is_empty()).into_iter().collect()

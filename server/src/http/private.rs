@@ -9,6 +9,7 @@ use super::{
 use crate::{
     hosts::{EntryKey, Mac, choose::private_of, waiting::Asked},
     library::Open,
+    neighbours::LinkVerdict,
     state::ServerState,
 };
 use axum::{
@@ -56,6 +57,11 @@ fn verdict(state: &ServerState, mac: Mac, fingerprint: &Sha256Sum, ConnectInfo(e
         return Verdict::Accepted(sums);
     }
     let other = hosts.entries.get(&EntryKey::Mac(mac)).is_some_and(|e| e.fingerprint.is_some());
+    let verdict = if other { Verdict::Another } else { Verdict::Waits };
+    // Another machine on this link that says it is this one: it takes no place from it in the list.
+    if state.neighbours.ask(ends.remote.ip(), ends.local.ip(), mac) == LinkVerdict::Denies {
+        return verdict;
+    }
     match state.waiting.ask(mac, *fingerprint, ends.remote.ip(), Instant::now()) {
         Asked::First => tracing::warn!(
             "{mac} ({}) asks for private files with {} key {}: `boottorrent host accept`",
@@ -66,7 +72,7 @@ fn verdict(state: &ServerState, mac: Mac, fingerprint: &Sha256Sum, ConnectInfo(e
         Asked::Full => tracing::debug!("{} asks for private files: too many wait", ends.remote.ip()),
         Asked::Again => {}
     }
-    if other { Verdict::Another } else { Verdict::Waits }
+    verdict
 }
 
 pub async fn get(
