@@ -71,7 +71,7 @@ pub struct ServerState {
     clients: Mutex<Clients>,
     kept: MachinesFile,
     orders: Mutex<Board>,
-    kept_orders: OrdersFile,
+    kept_orders: Mutex<OrdersFile>,
     attempts: Mutex<Attempts>,
     told: Mutex<KnownFaults>,
     machines: Mutex<Option<(Instant, Arc<Vec<Client>>)>>,
@@ -181,7 +181,7 @@ impl ServerState {
             clients: Mutex::new(clients),
             kept,
             orders: Mutex::new(orders),
-            kept_orders,
+            kept_orders: Mutex::new(kept_orders),
             told: Default::default(),
             machines: Default::default(),
         }
@@ -319,8 +319,10 @@ impl ServerState {
 
     /// Write the orders down, if they have changed. Blocks.
     pub fn save_orders(&self) -> anyhow::Result<()> {
-        let saved = self.orders().to_save();
-        saved.map_or(Ok(()), |orders| self.kept_orders.save(&orders))
+        // One after the other: an older list never takes the place of a newer one.
+        let file = self.kept_orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(orders) = self.orders().to_save() else { return Ok(()) };
+        file.save(&orders).inspect_err(|_| self.orders().not_saved())
     }
 
     /// Write the machines down, if more than numbers has changed. Blocks.

@@ -114,6 +114,11 @@ fn a_machine_that_must_reboot_boots_the_image_once() {
     assert!(!boots(&server).contains("/images/exam/vmlinuz"), "it needs no boot");
     assert!(beat(&server, PC1, report(&order, "going", "reboot")).is_some());
     assert!(boots(&server).contains("/images/exam/vmlinuz"));
+    // It does not go after all: its next boot is what it was.
+    assert!(beat(&server, PC1, report(&order, "refused", "reboot")).is_some());
+    assert!(!boots(&server).contains("/images/exam/vmlinuz"), "it stays as it is");
+    assert!(beat(&server, PC1, report(&order, "going", "reboot")).is_some());
+    assert!(boots(&server).contains("/images/exam/vmlinuz"));
     assert_eq!(beat(&server, PC1, Value::Null), None, "who comes back does not find it again");
     w.run(&["host", "switch", "pc1", "--cancel"])
         .refused("it is too late: the order is being carried out, or it has been");

@@ -175,6 +175,24 @@ pub async fn boots_once(state: &Arc<ServerState>, id: &str, image: ImageRef) -> 
     Ok(())
 }
 
+/// A machine does not boot this image once after all, if nobody has set another one meanwhile.
+pub async fn boots_no_more(state: &Arc<ServerState>, id: &str, image: &ImageRef) -> anyhow::Result<()> {
+    let client = state.clients().one(id, Instant::now()).context("the machine is not known")?;
+    let mac: Mac = id.parse().map_err(|why| anyhow!("{why}"))?;
+    let key = choose(&state.hosts(), &wake::asker(&client)).key.unwrap_or(EntryKey::Mac(mac));
+    let (store, image) = (state.store.clone(), image.clone());
+    let written = tokio::task::spawn_blocking(move || {
+        store.change(|hosts| {
+            if let Some(entry) = hosts.entries.get_mut(&key).filter(|e| e.once.as_ref() == Some(&image)) {
+                entry.once = None;
+            }
+            Ok(())
+        })
+    });
+    state.set_hosts(written.await??);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

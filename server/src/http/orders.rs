@@ -22,7 +22,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bootspec::{
-    Heartbeat, ImageRef,
+    Heartbeat, ImageRef, Phase,
     order::{self, Action, MAX_ANSWER, OrderReport, OrderedImage, SentOrder, Stage, SwitchBy},
     trust::Version,
 };
@@ -130,7 +130,12 @@ pub async fn answer(state: &Arc<ServerState>, heartbeat: &Heartbeat, word: Machi
     let report = heartbeat.orders.as_ref().and_then(|r| r.order.as_ref());
     // What somebody else says in a machine's name decides nothing.
     let report = report.filter(|_| word.is_proven());
-    let mut answer = state.orders().hear(&heartbeat.id, report, Version::of(SystemTime::now()));
+    if let Some(report) = report.filter(|r| r.stage == Stage::Refused) {
+        stays(state, &heartbeat.id, report).await;
+    }
+    let runs = heartbeat.infohash.filter(|_| word.is_proven() && heartbeat.phase == Phase::Seed);
+    let now = Version::of(SystemTime::now());
+    let mut answer = state.orders().hear(&heartbeat.id, report, runs, now);
     if answer.order.is_some()
         && let Some(report) = report
     {
@@ -157,6 +162,20 @@ async fn before_reboot(state: &Arc<ServerState>, id: &str, report: &OrderReport)
     };
     let image = order.image.map(|i| i.image).ok_or("the order names no image")?;
     machine::boots_once(state, id, image).await.map_err(|e| format!("{e:#}"))
+}
+
+/// A machine that was about to reboot into an image does not do it after all: what was set for its next boot goes.
+async fn stays(state: &Arc<ServerState>, id: &str, report: &OrderReport) {
+    let placed = state.orders().of(id).cloned();
+    let was_going = |p: &Placed| {
+        let before = p.report.as_ref();
+        p.order.id == report.id
+            && before.is_some_and(|r| r.stage == Stage::Going && r.by == Some(SwitchBy::Reboot))
+    };
+    let Some(image) = placed.filter(was_going).and_then(|p| p.order.image).map(|i| i.image) else { return };
+    if let Err(e) = machine::boots_no_more(state, id, &image).await {
+        tracing::error!("{id} does not switch, and {image} stays set for its next boot: {e:#}");
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::MANY;
 use crate::{clients::Client, files};
 use anyhow::{Context, Result};
 use bootspec::{
-    Phase,
+    InfoHash, Phase,
     order::{Action, Answer, MAX_ORDER, Order, OrderReport, SentOrder, Stage, SwitchBy},
     trust::{MAX_SIGNATURE, Version},
 };
@@ -207,10 +207,22 @@ impl Board {
         }
     }
 
-    /// A machine reports, and is answered. `report`: what became of its order.
-    pub fn hear(&mut self, machine: &str, report: Option<&OrderReport>, now: Version) -> Answer {
+    /// A machine reports, and is answered. `report`: what became of its order. `runs`: what it has booted, if it is the machine
+    /// that says so; without a word of an order that it was about to carry out, it has carried it out.
+    pub fn hear(
+        &mut self,
+        machine: &str,
+        report: Option<&OrderReport>,
+        runs: Option<InfoHash>,
+        now: Version,
+    ) -> Answer {
         let Some(placed) = self.placed.get_mut(machine) else { return Answer::default() };
         let report = report.filter(|r| r.id == placed.order.id);
+        let wanted = placed.order.image.as_ref().map(|image| image.infohash);
+        let is_back = report.is_none() && runs.is_some() && (wanted.is_none() || wanted == runs);
+        if let Some(before) = placed.report.as_mut().filter(|r| is_back && r.stage == Stage::Going) {
+            (before.stage, self.changed) = (Stage::Done, true);
+        }
         if let Some(report) = report.filter(|r| placed.report.as_ref() != Some(r)) {
             self.changed |= placed.report.as_ref().is_none_or(|before| before.stage != report.stage);
             placed.report = Some(report.clone());
@@ -231,6 +243,11 @@ impl Board {
         self.placed.retain(|_, p| now.0 < p.order.expires.0.saturating_add(SHOWN));
         self.changed |= self.placed.len() != before;
         self.placed.values().cloned().collect()
+    }
+
+    /// What [`Board::to_save`] gave could not be written: it is tried again.
+    pub fn not_saved(&mut self) {
+        self.changed = true;
     }
 
     /// All of them, if they are to be written down.

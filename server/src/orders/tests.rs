@@ -36,6 +36,10 @@ fn switch(who: &str) -> OrderRequest {
     }
 }
 
+fn reboot(who: &str) -> OrderRequest {
+    OrderRequest { who: vec![who.into()], action: Some(Action::Reboot), ..OrderRequest::default() }
+}
+
 fn placed(who: &str) -> Placed {
     let order = make(&switch(who)).unwrap().remove(0);
     Placed { order, signature: String::new(), report: None }
@@ -97,33 +101,49 @@ fn an_order_is_carried_until_it_is_done() {
     let now = Version::of(std::time::SystemTime::now());
     let (mut board, first) = (Board::default(), placed("pc1"));
     board.place(vec![first.clone()]);
-    let sent = board.hear(MAC, None, now).order.unwrap();
+    let sent = board.hear(MAC, None, None, now).order.unwrap();
     assert_eq!(sent.order, first.order.to_string());
-    assert_eq!(board.hear("52:54:00:00:00:02", None, now).order, None);
+    assert_eq!(board.hear("52:54:00:00:00:02", None, None, now).order, None);
     let row = |board: &mut Board| board.list(now)[0].row(None, now);
     assert_eq!(
         (row(&mut board).stage, row(&mut board).state.as_str()),
         (None, "the machine has not reported yet")
     );
     let ready = report(&first, Stage::Ready, SwitchBy::SoftReboot);
-    assert!(board.hear(MAC, Some(&ready), now).order.is_some());
+    assert!(board.hear(MAC, Some(&ready), None, now).order.is_some());
     assert_eq!(row(&mut board).state, "ready (soft-reboot)");
     // Of another order: it says nothing of this one.
     let other = OrderReport { id: "f".repeat(16), stage: Stage::Refused, ..ready.clone() };
-    assert!(board.hear(MAC, Some(&other), now).order.is_some());
+    assert!(board.hear(MAC, Some(&other), None, now).order.is_some());
     assert_eq!(row(&mut board).stage, Some(Stage::Ready));
-    assert!(board.hear(MAC, Some(&report(&first, Stage::Done, SwitchBy::SoftReboot)), now).order.is_none());
+    assert!(
+        board.hear(MAC, Some(&report(&first, Stage::Done, SwitchBy::SoftReboot)), None, now).order.is_none()
+    );
     // A reboot: who comes back must not find it again, and who asks whether to go does.
     let second = placed("pc1");
     board.place(vec![second.clone()]);
     let going = report(&second, Stage::Going, SwitchBy::Reboot);
-    assert!(board.hear(MAC, Some(&going), now).order.is_some());
-    assert!(board.hear(MAC, Some(&going), now).order.is_some(), "its first answer was lost");
-    assert!(board.hear(MAC, None, now).order.is_none());
+    assert!(board.hear(MAC, Some(&going), None, now).order.is_some());
+    assert!(board.hear(MAC, Some(&going), None, now).order.is_some(), "its first answer was lost");
+    assert!(board.hear(MAC, None, None, now).order.is_none());
     let heartbeat =
         Heartbeat { infohash: Some(InfoHash([7; 20])), phase: Phase::Seed, ..Heartbeat::default() };
     let client = Client { heartbeat, ..Client::default() };
     assert_eq!(board.list(now)[0].row(Some(&client), now).stage, Some(Stage::Done));
+    // With another image it has not switched; with this one it has, and that stays so.
+    let kept = |board: &mut Board| board.of(MAC).and_then(|p| p.report.clone()).map(|r| r.stage);
+    board.hear(MAC, None, Some(InfoHash([8; 20])), now);
+    assert_eq!(kept(&mut board), Some(Stage::Going));
+    board.hear(MAC, None, Some(InfoHash([7; 20])), now);
+    assert_eq!(kept(&mut board), Some(Stage::Done));
+    // A machine that is here again has rebooted.
+    let third =
+        Placed { order: make(&reboot("pc1")).unwrap().remove(0), signature: String::new(), report: None };
+    board.place(vec![third.clone()]);
+    board.hear(MAC, Some(&report(&third, Stage::Going, SwitchBy::Reboot)), Some(InfoHash([7; 20])), now);
+    assert_eq!(kept(&mut board), Some(Stage::Going));
+    board.hear(MAC, None, Some(InfoHash([7; 20])), now);
+    assert_eq!(kept(&mut board), Some(Stage::Done));
 }
 
 #[test]
@@ -135,10 +155,10 @@ fn an_order_is_taken_back_until_its_minute() {
     let first = placed("pc1");
     board.place(vec![first.clone()]);
     assert_eq!(board.take_back(&machines), Ok(vec![first]));
-    assert!(board.hear(MAC, None, now).order.is_none() && board.list(now).is_empty());
+    assert!(board.hear(MAC, None, None, now).order.is_none() && board.list(now).is_empty());
     let second = placed("pc1");
     board.place(vec![second.clone()]);
-    board.hear(MAC, Some(&report(&second, Stage::Going, SwitchBy::SoftReboot)), now);
+    board.hear(MAC, Some(&report(&second, Stage::Going, SwitchBy::SoftReboot)), None, now);
     let late = "it is too late: the order is being carried out, or it has been";
     assert_eq!(board.take_back(&machines), Err(late.into()));
 }
@@ -149,9 +169,9 @@ fn one_that_has_expired_is_carried_no_more() {
     let (mut board, first) = (Board::default(), placed("pc1"));
     board.place(vec![first.clone()]);
     let ready = report(&first, Stage::Fetching, SwitchBy::SoftReboot);
-    board.hear(MAC, Some(&ready), now);
+    board.hear(MAC, Some(&ready), None, now);
     let later = first.order.expires;
-    assert!(board.hear(MAC, None, later).order.is_none());
+    assert!(board.hear(MAC, None, None, later).order.is_none());
     assert_eq!(
         board.list(later)[0].row(None, later).state,
         "not done in time: fetching, 0 % (soft-reboot)".replace(" (soft-reboot)", "")

@@ -10,7 +10,7 @@ use crate::{
     hosts::{EntryKey, Name},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use nix::unistd::geteuid;
+use nix::unistd::{Group, getegid, geteuid};
 use serde::{Deserialize, Deserializer, de::Error};
 use std::{
     collections::BTreeMap,
@@ -23,6 +23,8 @@ use std::{
 
 /// 10 000 machines with all that can be said of each are smaller.
 const MAX_FILE: u64 = 4 << 20;
+/// The group of the server's user, as the package makes it.
+const SERVER_GROUP: &str = "_boottorrent";
 /// What IPMI 2.0 has room for.
 const MAX_IPMI: usize = 20;
 
@@ -124,7 +126,7 @@ impl PowerSettings {
         };
         let meta = file.metadata().with_context(|| format!("opening {}", path.display()))?;
         let ours = meta.uid() == 0 || meta.uid() == geteuid().as_raw();
-        if !ours || meta.mode() & 0o027 != 0 {
+        if !ours || meta.mode() & 0o027 != 0 || (meta.mode() & 0o040 != 0 && !is_servers(meta.gid())) {
             bail!(
                 "{0} has passwords, and others may read or change it: chown root:_boottorrent {0} && chmod 640 {0}",
                 path.display()
@@ -182,14 +184,22 @@ impl PowerSettings {
                 "user and password for its BMC {address} in {path} have more than {MAX_IPMI} characters: IPMI has no room for them"
             ));
         }
+        // Of one section: another's `insecure` does not undo a machine's own `ca`.
+        let trust = said.iter().find(|s| s.ca.is_some() || s.insecure.is_some());
         Ok(Some(Bmc {
             address,
             login,
-            ca: said.iter().find_map(|s| s.ca.clone()),
-            insecure: said.iter().find_map(|s| s.insecure).unwrap_or(false),
+            ca: trust.and_then(|s| s.ca.clone()),
+            insecure: trust.and_then(|s| s.insecure).unwrap_or(false),
             cipher: said.iter().find_map(|s| s.cipher),
         }))
     }
+}
+
+/// Whether a group is root's, this user's, or the one of the server's user.
+fn is_servers(gid: u32) -> bool {
+    let server = || Group::from_name(SERVER_GROUP).ok().flatten();
+    gid == 0 || gid == getegid().as_raw() || server().is_some_and(|group| group.gid.as_raw() == gid)
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, Section>, String> {
@@ -207,6 +217,9 @@ fn check(title: String, section: Section) -> Result<(String, Section), String> {
     let one = key.as_ref().is_none_or(EntryKey::is_machine);
     if section.bmc.is_some() && !one {
         return Err(format!("[{title}] has a bmc: only a machine can have one"));
+    }
+    if section.ca.is_some() && section.insecure == Some(true) {
+        return Err(format!("[{title}] has both ca and insecure: leave one of them out"));
     }
     if section.user.is_some() != section.password.is_some() {
         return Err(format!("[{title}] has one of user and password: give both"));
@@ -254,6 +267,11 @@ mod tests {
         assert_eq!(two.address.protocol, Protocol::Redfish);
         assert!(!format!("{two:?}").contains("\"c\""), "{two:?}");
         assert_eq!(shown(two), want("10.0.0.2", "own", "c", true, 3));
+        // What is said of all does not undo a machine's own certificate.
+        let text = "[default]\nuser = \"u\"\npassword = \"p\"\ninsecure = true\n[pc1]\nbmc = \"redfish://x\"\nca = \"c.crt\"\n";
+        let settings = PowerSettings { path: "p".into(), sections: parse(text).unwrap() };
+        let bmc = settings.bmc(&machine("serial:A", "pc1", &[])).unwrap().unwrap();
+        assert!(!bmc.insecure && bmc.ca.is_some());
         let three = shown(of("serial:A", "pc3", &[]).unwrap());
         assert_eq!(three, want("10.0.0.3", "all", "a", false, 17));
         assert_eq!(of("52:54:00:00:00:04", "pc4", &["r"]), None);
@@ -287,6 +305,10 @@ mod tests {
                 "'a b' is neither a machine nor a group: write a MAC address, a UUID, serial:NUMBER, group:NAME or default",
             ),
             ("[pc1]\nuser = \"-v\"\npassword = \"x\"", "[pc1]: user is not a valid user name"),
+            (
+                "[pc1]\nca = \"c.crt\"\ninsecure = true",
+                "[pc1] has both ca and insecure: leave one of them out",
+            ),
         ] {
             assert_eq!(parse(text), Err(why.to_owned()), "{text}");
         }
@@ -317,6 +339,14 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let loaded = PowerSettings::load(&path);
             assert_eq!(loaded.is_ok(), good, "{mode:o}: {loaded:?}");
+        }
+        if geteuid().is_root() {
+            // Of a group that is neither root's nor the server's: `users` in Debian.
+            nix::unistd::chown(&path, None, Some(100.into())).unwrap();
+            for (mode, good) in [(0o600, true), (0o640, false)] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                assert_eq!(PowerSettings::load(&path).is_ok(), good, "{mode:o}");
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ async function call(method, path, body) {
     });
     text = await answer.text();
   } catch {
-    throw new Error("the server does not answer");
+    throw Object.assign(new Error("the server does not answer"), { silent: true });
   }
   let value = null;
   try { value = text ? JSON.parse(text) : null; } catch { /* It is a sentence. */ }
@@ -35,7 +35,8 @@ async function signIn(given) {
     sessionStorage.setItem("token", token);
   } catch (e) {
     token = null;
-    sessionStorage.removeItem("token");
+    // A server that does not answer has refused nothing: the next reload asks again.
+    if (!e.silent) sessionStorage.removeItem("token");
     throw e;
   } finally {
     showAccount();
