@@ -3,7 +3,7 @@
 //! hook, and brings into it the agent and a few lines of shell that call it. The kernel unpacks
 //! all archives that it is given into one tree (Documentation/driver-api/early-userspace/buffer-format.rst).
 
-use crate::{config::Config, family::spec, keys::Folder};
+use crate::{config::Config, family::spec, keys::Folder, tool::Tool};
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{CA_DIR, ImageManifest, KEYS_DIR, live::HOOK_DIR, manifest::Family};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use initrd::Member;
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
@@ -37,14 +37,22 @@ impl Parts {
 
     /// The agent as the init of an initrd that has nothing else, and whom it believes. `live`: with the files that the initrd
     /// of a live system gets.
-    pub fn init(&self, live: Option<Family>) -> Bytes {
+    /// `xz`: the kernel unpacks that, which is a fifth smaller than what gzip has packed.
+    pub fn init(&self, live: Option<Family>, xz: bool) -> Bytes {
         let hook = live.map_or(&[][..], |family| spec(family).hook);
         let paths: Vec<String> =
             hook.iter().map(|e| format!("{}/{}", HOOK_DIR.trim_start_matches('/'), e.path)).collect();
         let hook = hook.iter().zip(&paths).map(|(e, path)| (path.as_str(), e.mode, e.text.as_bytes()));
         let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
         let own = [(INIT, 0o755, &*self.agent), MODPROBE];
-        pack(&own.into_iter().chain(hook).chain(trust).collect::<Vec<_>>()).into()
+        let files = own.into_iter().chain(hook).chain(trust).collect::<Vec<_>>();
+        let temporary = || tempfile::tempfile().context("creating a temporary file");
+        let smaller = || pack_xz(&files, temporary()?, temporary()?);
+        let packed = xz.then(smaller).transpose().unwrap_or_else(|e| {
+            tracing::warn!("the agent is packed with gzip: {e:#}");
+            None
+        });
+        packed.unwrap_or_else(|| pack(&files)).into()
     }
 
     /// The files of an add-on: path, mode, content.
@@ -71,6 +79,20 @@ pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     // What comes behind must begin at a multiple of four.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
+}
+
+/// The same packed with xz, for kernels that unpack it. The two files are for what goes in and comes out.
+pub fn pack_xz(files: &[(&str, u32, &[u8])], mut cpio: File, mut packed: File) -> Result<Vec<u8>> {
+    cpio.write_all(&archive(files)).context("writing an archive")?;
+    cpio.rewind().context("rewinding")?;
+    // The kernel's decoder knows no other checksum (lib/xz).
+    Tool::new("xz", "xz-utils").args(["-9e", "--check=crc32", "-c"]).stdin(cpio).run_into(&packed)?;
+    packed.rewind().context("rewinding")?;
+    let mut bytes = Vec::new();
+    packed.read_to_end(&mut bytes).context("reading a temporary file")?;
+    // What comes behind must begin at a multiple of four.
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    Ok(bytes)
 }
 
 /// An archive of files (path, mode, content), as cpio(5) has it in the form `newc`.
@@ -108,8 +130,8 @@ type Stamp = (SystemTime, u64, Vec<(String, Vec<u8>)>);
 enum Addition {
     /// The add-on beside an initrd of this family.
     Beside(Family),
-    /// The agent as the init of an initrd that the server makes; of a live system of this family, if of any.
-    Init(Option<Family>),
+    /// The agent as the init of an initrd that the server makes; of a live system of this family, if of any; whether xz packs it.
+    Init(Option<Family>, bool),
 }
 
 /// The add-ons of the installed agent, made when they are first asked for.
@@ -137,8 +159,9 @@ impl Addons {
     }
 
     /// The agent as the init of an initrd that the server makes for an image.
-    pub fn init(&self, image: &ImageManifest) -> Result<Bytes> {
-        self.made(Addition::Init(image.family.filter(|f| spec(*f).live)))
+    /// `xz`: the image's kernel unpacks that.
+    pub fn init(&self, image: &ImageManifest, xz: bool) -> Result<Bytes> {
+        self.made(Addition::Init(image.family.filter(|f| spec(*f).live), xz))
     }
 
     fn made(&self, what: Addition) -> Result<Bytes> {
@@ -150,7 +173,7 @@ impl Addons {
         let parts = Parts { agent: self.read(file)?, trust: stamp.2.clone() };
         let bytes = match what {
             Addition::Beside(family) => parts.build(family),
-            Addition::Init(live) => parts.init(live),
+            Addition::Init(live, xz) => parts.init(live, xz),
         };
         made.insert(what, (stamp, bytes.clone()));
         Ok(bytes)

@@ -102,7 +102,7 @@ impl ServerState {
         let own = served.as_ref().and_then(|i| i.own.as_ref());
         let initrd = match own.filter(|_| image.initrd_from == InitrdFrom::Own) {
             Some(own) => {
-                let agent = self.addons.init(image).map_or(0, |b| b.len() as u64);
+                let agent = self.addons.init(image, own.index.xz).map_or(0, |b| b.len() as u64);
                 agent
                     + own
                         .index

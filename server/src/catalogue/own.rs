@@ -47,6 +47,9 @@ pub struct Index {
     /// Whether machines can boot with the image's own initrd too.
     #[serde(default)]
     pub fallback: bool,
+    /// Whether its kernel unpacks what xz has packed.
+    #[serde(default)]
+    pub xz: bool,
 }
 
 /// What a boot loader asks for.
@@ -132,6 +135,7 @@ mod tests {
             rare: slice(20),
             extra: BTreeMap::from([("disk".to_owned(), slice(16))]),
             fallback: false,
+            xz: false,
             cards: vec![
                 card("e1000", 8, "pci:v00008086d0000100Esv*sd*bc*sc*i*"),
                 card("tg3", 12, "pci:v000014E4d00001600sv*"),

@@ -32,7 +32,7 @@ pub fn told(added: &Added, config: &Config) -> String {
     }
     text += &match (m.family, &added.own) {
         (_, Some(own)) => {
-            let agent = addons.init(m).map_or(0, |b| b.len() as u64);
+            let agent = addons.init(m, own.xz).map_or(0, |b| b.len() as u64);
             let (one, all) = own.sizes();
             format!(
                 "phase one (kernel and initrd, sent to each machine): {} + about {} = {}; {} for a card that is not known\n",
@@ -60,7 +60,7 @@ pub fn told(added: &Added, config: &Config) -> String {
     for note in &added.notes {
         text += &format!("note: {note}\n");
     }
-    let agent = added.own.as_ref().map(|_| addons.init(m));
+    let agent = added.own.as_ref().map(|own| addons.init(m, own.xz));
     if let Some(Err(e)) = m.family.map(|f| addons.get(f)).or(agent) {
         text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
     }

@@ -192,9 +192,9 @@ async fn own_initrd(state: &ServerState, image: &ServedImage, asked: &Asked<'_>)
         let text = format!("image '{name}' boots with an initrd of its own: ask for {INITRD}");
         return sentence(StatusCode::NOT_FOUND, text);
     };
-    let drivers = own.read(asked);
+    let (drivers, xz) = (own.read(asked), own.index.xz);
     let (addons, manifest) = (state.addons.clone(), image.manifest.clone());
-    let make = move || Ok([addons.init(&manifest)?, drivers?.into()].concat().into());
+    let make = move || Ok([addons.init(&manifest, xz)?, drivers?.into()].concat().into());
     made(state, &format!("an initrd for image '{name}'"), make).await
 }
 

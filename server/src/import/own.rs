@@ -11,14 +11,13 @@ use crate::{
         own::{ARCHIVES, CARDS, Card, Index, Slice},
     },
     parallel,
-    tool::Tool,
 };
 use anyhow::{Context, Result};
 use bootspec::{DRIVERS_DIR, MODULES_DIR, manifest::Format};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{Seek, Write},
+    io::Write,
     sync::Arc,
 };
 
@@ -143,7 +142,8 @@ pub fn make(
     if drivers.is_empty() {
         return Ok(Err(format!("the image has no drivers of network cards for {version}")));
     }
-    own.write(Index { fallback, ..Index::default() }, (&files, &contents.files), &drivers).map(Ok)
+    own.write(Index { fallback, xz: unpacks_xz, ..Index::default() }, (&files, &contents.files), &drivers)
+        .map(Ok)
 }
 
 /// One driver: the files to load, in their order, and the aliases of the devices that it is for.
@@ -332,16 +332,7 @@ impl Own<'_> {
             return Ok(addon::pack(&files));
         }
         let temporary = || tempfile::tempfile_in(self.staging.path("")).context("creating a temporary file");
-        let mut cpio = temporary()?;
-        cpio.write_all(&addon::archive(&files)).context("writing an archive")?;
-        cpio.rewind().context("rewinding")?;
-        // The kernel's decoder knows no other checksum (lib/xz).
-        let packed = temporary()?;
-        Tool::new("xz", "xz-utils").args(["-6", "--check=crc32", "-c"]).stdin(cpio).run_into(&packed)?;
-        let mut bytes = super::kmod::whole(packed)?;
-        // What comes behind must begin at a multiple of four.
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        Ok(bytes)
+        addon::pack_xz(&files, temporary()?, temporary()?)
     }
 }
 
