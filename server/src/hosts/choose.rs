@@ -23,6 +23,18 @@ pub struct Asker {
     pub hostname: Option<String>,
 }
 
+impl Asker {
+    /// The machine of an entry, as far as the entry's key tells; nobody for a group or `default`.
+    pub fn of(key: &EntryKey) -> Asker {
+        match key.clone() {
+            EntryKey::Mac(mac) => Asker { mac: Some(mac), ..Asker::default() },
+            EntryKey::Uuid(uuid) => Asker { uuid: Some(uuid), ..Asker::default() },
+            EntryKey::Serial(serial) => Asker { serial: Some(serial), ..Asker::default() },
+            EntryKey::Default | EntryKey::Group(_) => Asker::default(),
+        }
+    }
+}
+
 /// What it will boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootChoice {
@@ -102,13 +114,10 @@ pub fn private_of(hosts: &Hosts, fingerprint: &Sha256Sum) -> Option<(EntryKey, V
 
 /// The private files of the machine with this entry.
 pub fn private_of_entry(hosts: &Hosts, key: &EntryKey) -> Vec<Sha256Sum> {
-    let asker = match key.clone() {
-        EntryKey::Mac(mac) => Asker { mac: Some(mac), ..Asker::default() },
-        EntryKey::Uuid(uuid) => Asker { uuid: Some(uuid), ..Asker::default() },
-        EntryKey::Serial(serial) => Asker { serial: Some(serial), ..Asker::default() },
-        EntryKey::Default | EntryKey::Group(_) => return Vec::new(),
-    };
-    choose(hosts, &asker).private
+    match key.is_machine() {
+        true => choose(hosts, &Asker::of(key)).private,
+        false => Vec::new(),
+    }
 }
 
 /// A machine's name is its host name, where it can be one.

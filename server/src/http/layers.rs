@@ -6,7 +6,7 @@ use super::{
     files::answer,
     site::{Caller, SharedState},
 };
-use crate::library::Open;
+use crate::{hosts::files::LayersFolder, library::Open};
 use axum::{
     extract::{ConnectInfo, Path},
     http::{HeaderMap, StatusCode},
@@ -20,18 +20,22 @@ pub async fn get(
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let (layers, asked) = (state.disk().layers, file.clone());
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = layers.open(&asked)?.ok()?;
-        let size = file.metadata().ok()?.size();
-        Some(Open { size, file: Arc::new(file) })
-    });
-    match opened.await {
-        Ok(Some(open)) => {
+    match opened(state.disk().layers, file.clone()).await {
+        Some(open) => {
             tracing::info!("{} asks for files/{file}", ends.remote.ip());
             // What has a sum never changes; a signature may.
             answer(&open, &headers, &format!("\"{file}-{}\"", open.size), &state.sent.boot_files)
         }
         _ => sentence(StatusCode::NOT_FOUND, "there are no such files for machines here"),
     }
+}
+
+/// A file of a folder of layers. None: it is not there.
+pub async fn opened(layers: LayersFolder, file: String) -> Option<Open> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = layers.open(&file)?.ok()?;
+        let size = file.metadata().ok()?.size();
+        Some(Open { size, file: Arc::new(file) })
+    });
+    opened.await.ok().flatten()
 }

@@ -4,11 +4,11 @@
 use super::{
     answer::sentence,
     files::answer,
+    layers::opened,
     site::{Caller, SharedState},
 };
 use crate::{
     hosts::{EntryKey, Mac, choose::private_of, waiting::Asked},
-    library::Open,
     neighbours::LinkVerdict,
     state::ServerState,
 };
@@ -23,7 +23,7 @@ use bootspec::{
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use std::{os::unix::fs::MetadataExt, sync::Arc, time::Instant};
+use std::time::Instant;
 
 /// The query of `/private`.
 #[derive(Debug, Deserialize)]
@@ -90,14 +90,8 @@ pub async fn get(
     if !sums.iter().any(|sum| file.split('.').next() == Some(sum.to_string().as_str())) {
         return nothing();
     }
-    let (folder, asked) = (state.disk().private, file.clone());
-    let opened = tokio::task::spawn_blocking(move || {
-        let file = folder.open(&asked)?.ok()?;
-        let size = file.metadata().ok()?.size();
-        Some(Open { size, file: Arc::new(file) })
-    });
-    match opened.await {
-        Ok(Some(open)) => {
+    match opened(state.disk().private, file.clone()).await {
+        Some(open) => {
             tracing::info!("{key} is sent private/{file}");
             let mut sent =
                 answer(&open, &headers, &format!("\"{file}-{}\"", open.size), &state.sent.boot_files);

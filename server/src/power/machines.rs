@@ -92,13 +92,7 @@ fn known(hosts: &Hosts, clients: &[Client]) -> BTreeMap<EntryKey, Machine> {
 
 /// A machine of which nothing but its key is known.
 fn by_key(key: &EntryKey, hosts: &Hosts) -> Machine {
-    let asker = match key.clone() {
-        EntryKey::Mac(mac) => Asker { mac: Some(mac), ..Asker::default() },
-        EntryKey::Uuid(uuid) => Asker { uuid: Some(uuid), ..Asker::default() },
-        EntryKey::Serial(serial) => Asker { serial: Some(serial), ..Asker::default() },
-        EntryKey::Default | EntryKey::Group(_) => Asker::default(),
-    };
-    machine(key.clone(), &asker, hosts)
+    machine(key.clone(), &Asker::of(key), hosts)
 }
 
 fn machine(key: EntryKey, asker: &Asker, hosts: &Hosts) -> Machine {
