@@ -15,6 +15,19 @@ struct Loader {
 }
 
 const BIOS: Loader = Loader { from: "ipxe/undionly.kpxe", to: "boottorrent/undionly.kpxe", package: "ipxe" };
+/// iPXE as a Linux kernel, which PXELINUX starts with our script as its initrd. An iPXE that brings a script offers no
+/// shell before it (`usr/autoboot.c` in iPXE), which `undionly.kpxe` does, for two seconds.
+const CLOSED_BIOS: [Loader; 3] = [
+    Loader { from: "PXELINUX/pxelinux.0", to: "boottorrent/pxelinux.0", package: "pxelinux" },
+    Loader {
+        from: "syslinux/modules/bios/ldlinux.c32",
+        to: "boottorrent/ldlinux.c32",
+        package: "syslinux-common",
+    },
+    Loader { from: "ipxe/ipxe.lkrn", to: "boottorrent/ipxe.lkrn", package: "ipxe" },
+];
+/// Where PXELINUX finds what it is to do.
+pub const PXELINUX_CONFIG: &str = "boottorrent/pxelinux.cfg/default";
 const EFI: [Loader; 2] = [
     Loader { from: "ipxe/snponly.efi", to: "boottorrent/snponly.efi", package: "ipxe" },
     Loader { from: "ipxe/ipxe.efi", to: "boottorrent/ipxe.efi", package: "ipxe" },
@@ -30,7 +43,7 @@ const GRUB: Loader = Loader {
 /// The loaders, as paths below the TFTP root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaders {
-    /// iPXE for BIOS.
+    /// iPXE for BIOS, or PXELINUX, which starts it.
     pub bios: Option<&'static str>,
     /// iPXE for 64-bit UEFI, or shim.
     pub efi: Option<&'static str>,
@@ -42,6 +55,11 @@ impl Loaders {
     /// Whether UEFI machines are sent shim, which starts GRUB.
     pub fn start_shim(&self) -> bool {
         self.efi == Some(SHIM.to)
+    }
+
+    /// Whether BIOS machines are sent PXELINUX, which starts iPXE.
+    pub fn start_pxelinux(&self) -> bool {
+        self.bios == Some(CLOSED_BIOS[0].to)
     }
 }
 
@@ -77,10 +95,15 @@ pub fn for_http(lib: &Path) -> Option<PathBuf> {
     EFI.iter().find(|l| l.there(lib)).map(|l| lib.join(l.from))
 }
 
-/// Look below `lib` (`/usr/lib`). An error when a machine of no kind could boot, or not what was asked for.
-pub fn find(lib: &Path, secure_boot: bool) -> Result<Firmware> {
+/// Look below `lib` (`/usr/lib`). `shell`: whether whoever sits at a machine may have iPXE's. An error when a machine of no
+/// kind could boot, or not what was asked for.
+pub fn find(lib: &Path, secure_boot: bool, shell: bool) -> Result<Firmware> {
     let mut notes = Vec::new();
-    let bios = Some(&BIOS).filter(|l| l.there(lib));
+    let closed = CLOSED_BIOS.iter().all(|l| l.there(lib)) && !shell;
+    let bios: Vec<&Loader> = match closed {
+        true => CLOSED_BIOS.iter().collect(),
+        false => Some(&BIOS).filter(|l| l.there(lib)).into_iter().collect(),
+    };
     let efi = match secure_boot {
         true => {
             if let Some(loader) = [&SHIM, &GRUB].into_iter().find(|l| !l.there(lib)) {
@@ -90,17 +113,20 @@ pub fn find(lib: &Path, secure_boot: bool) -> Result<Firmware> {
         }
         false => EFI.iter().find(|l| l.there(lib)),
     };
-    if bios.is_none() && efi.is_none() {
+    if bios.is_empty() && efi.is_none() {
         bail!("{}; nothing can boot without it", BIOS.missing(lib));
     }
-    if bios.is_none() {
+    if bios.is_empty() {
         notes.push(format!("{}; machines with a BIOS will not boot", BIOS.missing(lib)));
     }
     if efi.is_none() {
         notes.push(format!("{}; machines with UEFI will not boot", EFI[0].missing(lib)));
     }
+    if !shell {
+        notes.extend(open_shells(lib, !bios.is_empty() && !closed, efi.is_some() && !secure_boot));
+    }
     if !secure_boot {
-        let install: Vec<&str> = [&SHIM, &GRUB].iter().filter(|l| !l.there(lib)).map(|l| l.package).collect();
+        let install = packages(&[&SHIM, &GRUB], lib);
         let first = match install.is_empty() {
             true => String::new(),
             false => format!(" (after `apt install {}`)", install.join(" ")),
@@ -110,15 +136,34 @@ pub fn find(lib: &Path, secure_boot: bool) -> Result<Firmware> {
              there, or add --secure-boot here{first}"
         ));
     }
-    let mut copies: Vec<_> = [bios, efi].into_iter().flatten().collect();
+    let mut copies: Vec<_> = bios.iter().copied().chain(efi).collect();
     if secure_boot {
         copies.push(&GRUB);
     }
     Ok(Firmware {
-        loaders: Loaders { bios: bios.map(|l| l.to), efi: efi.map(|l| l.to), http: None },
+        loaders: Loaders { bios: bios.first().map(|l| l.to), efi: efi.map(|l| l.to), http: None },
         copies: copies.into_iter().map(|l| (lib.join(l.from), l.to)).collect(),
         notes,
     })
+}
+
+/// The packages of those that are not there.
+fn packages(loaders: &[&Loader], lib: &Path) -> Vec<&'static str> {
+    loaders.iter().filter(|l| !l.there(lib)).map(|l| l.package).collect()
+}
+
+/// Which machines have a shell without a password all the same, and what closes it.
+fn open_shells(lib: &Path, bios: bool, efi: bool) -> Vec<String> {
+    let note = |machines: &str, cure: &str| {
+        format!(
+            "the menu gives no shell without a password, but Ctrl-B at iPXE's banner does on machines with \
+             {machines}: {cure}"
+        )
+    };
+    let install = packages(&CLOSED_BIOS.iter().collect::<Vec<_>>(), lib).join(" ");
+    let bios = bios.then(|| note("a BIOS", &format!("run `apt install {install}`, then this again")));
+    let efi = efi.then(|| note("UEFI", "add --secure-boot here, which gives them GRUB"));
+    bios.into_iter().chain(efi).collect()
 }
 
 #[cfg(test)]
@@ -155,7 +200,7 @@ mod tests {
             (&[EFI[1].from], false, (None, Some(EFI[1].to)), "BIOS"),
         ] {
             let lib = lib(there);
-            let found = find(lib.path(), secure).unwrap();
+            let found = find(lib.path(), secure, true).unwrap();
             assert_eq!((found.loaders.bios, found.loaders.efi), loaders, "{there:?}");
             assert!(found.notes.join("\n").contains(said), "{there:?}: {:?}", found.notes);
             assert_eq!(found.notes.is_empty(), said.is_empty(), "{:?}", found.notes);
@@ -178,8 +223,33 @@ mod tests {
                 "grubnetx64.efi.signed is not there: run `apt install grub-efi-amd64-signed`, or leave --secure-boot out",
             ),
         ] {
-            let e = find(lib(there).path(), secure).unwrap_err().to_string();
+            let e = find(lib(there).path(), secure, true).unwrap_err().to_string();
             assert!(e.ends_with(said), "{e}");
+        }
+    }
+
+    /// Where no shell is to be given: what is there, whether Secure Boot is asked for; what BIOS machines get, and what is
+    /// said of the machines that have a shell all the same.
+    #[test]
+    fn a_shell_that_is_closed() {
+        let pxelinux = CLOSED_BIOS.map(|l| l.from);
+        let efi = [BIOS.from, EFI[0].from, SHIM.from, GRUB.from];
+        let whole = [&efi[..], &pxelinux].concat();
+        let unclosed = [&efi[..], &pxelinux[2..]].concat();
+        for (there, secure, bios, said) in [
+            (&whole, true, CLOSED_BIOS[0].to, &[][..]),
+            (&whole, false, CLOSED_BIOS[0].to, &["with UEFI: add --secure-boot here"][..]),
+            (&unclosed, true, BIOS.to, &["with a BIOS: run `apt install pxelinux syslinux-common`, then"]),
+        ] {
+            let lib = lib(there);
+            let found = find(lib.path(), secure, false).unwrap();
+            assert_eq!(found.loaders.bios, Some(bios));
+            let shells: Vec<&String> = found.notes.iter().filter(|n| n.contains("Ctrl-B")).collect();
+            assert_eq!(shells.len(), said.len(), "{shells:?}");
+            assert!(shells.iter().zip(said).all(|(note, said)| note.contains(said)), "{shells:?}");
+            let copied = |l: &Loader| found.copies.iter().any(|(_, to)| *to == l.to);
+            assert_eq!(CLOSED_BIOS.iter().all(copied), found.loaders.start_pxelinux());
+            assert_ne!(copied(&BIOS), found.loaders.start_pxelinux());
         }
     }
 

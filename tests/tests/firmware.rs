@@ -18,6 +18,12 @@ const PROXY: [&str; 2] = ["--mode", "proxy"];
 const GRUB: Duration = Duration::from_secs(45);
 
 const SHIM: [&str; 3] = ["shimx64.efi", "grubx64.efi", "grub/grub.cfg"];
+const CLOSED: [&str; 4] = [
+    "boottorrent/pxelinux.0",
+    "boottorrent/ldlinux.c32",
+    "boottorrent/pxelinux.cfg/default",
+    "boottorrent/ipxe.lkrn",
+];
 const IPXE: [&str; 2] = ["boottorrent/snponly.efi", "boottorrent/boot.ipxe"];
 
 /// A lab with a server as `boottorrent setup` sets it up, and another DHCP server when that is asked for.
@@ -279,6 +285,105 @@ fn bios_with_undionly_beside_another_dhcp_server() -> Result<()> {
 #[ignore = "a minute, and the harder way is always run: make test-full"]
 fn bios_with_undionly() -> Result<()> {
     undionly("undionly", &AUTHORITATIVE)
+}
+
+/// What iPXE's shell says, and its banner's offer of one.
+const SHELL: &str = "iPXE>";
+const OFFER: &str = "Press Ctrl-B for the iPXE command line";
+
+/// Somebody presses Ctrl-B on a BIOS machine without end, from its loader's first file until it stands in the menu.
+/// Whether iPXE gave a shell.
+fn presses_ctrl_b(server: &mut Server, vm: &mut Vm, loader: &str) -> Result<bool> {
+    server.dnsmasq_with(|line| (!line.contains(",175,")).then(|| line.into()))?;
+    server.sent(loader, Duration::from_secs(120))?;
+    for _ in 0..900 {
+        vm.press("\x02")?;
+        std::thread::sleep(Duration::from_millis(200));
+        if vm.console().has(SHELL) {
+            return Ok(true);
+        }
+        if vm.console().has("Leave, and boot") {
+            return Ok(false);
+        }
+    }
+    anyhow::bail!("{} came neither to a shell nor to the menu", vm.name())
+}
+
+/// Where the menu gives no shell, iPXE's banner does not either: not before the menu, and not after it.
+// Tried: Ctrl-B at iPXE's banner, where the menu gives no shell, BIOS | PXELINUX 6.04, ipxe.lkrn
+// 1.0.0+git-20190125 | on machines
+#[test]
+fn bios_without_a_shell() -> Result<()> {
+    without_a_shell("no-shell", &PROXY, |server, vm| {
+        vm.press("\r")?;
+        let said = boots(server, vm, &CLOSED)?;
+        ensure!(said.contains(&bootif(vm)) && !said.contains("efi"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "half a minute, and the harder way is always run: make test-full"]
+fn bios_without_a_shell_that_leaves_the_menu() -> Result<()> {
+    without_a_shell("no-shell-left", &AUTHORITATIVE, |_, vm| {
+        // It is drawn, and then it reads; under the image there is the disk, and then this.
+        for keys in ["\x1b[B", "\x1b[B", "\r"] {
+            std::thread::sleep(Duration::from_secs(2));
+            vm.press(keys)?;
+        }
+        for _ in 0..20 {
+            vm.press("\x02")?;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        vm.expect("Boot failed", Duration::from_secs(60)).map(drop)
+    })
+}
+
+fn without_a_shell(
+    name: &str,
+    setup: &[&str],
+    then: impl FnOnce(&mut Server, &mut Vm) -> Result<()>,
+) -> Result<()> {
+    locked(name, setup, "shell = false", |server, vm| {
+        ensure!(!presses_ctrl_b(server, vm, "ipxe.lkrn")?, "a shell without a password");
+        then(server, vm)?;
+        ensure!(!vm.console().has(SHELL), "a shell without a password");
+        // QEMU's own ROM is an iPXE too.
+        let offers = vm.console().lines().iter().filter(|l| l.text.contains(OFFER)).count();
+        ensure!(offers == 1, "a shell was offered {offers} times");
+        Ok(())
+    })
+}
+
+/// That the test above can fail: with undionly.kpxe there is a shell.
+#[test]
+#[ignore = "half a minute, of a loader that is not closed: make test-full"]
+fn bios_with_a_shell() -> Result<()> {
+    locked("shell", &AUTHORITATIVE, "shell = true", |server, vm| {
+        ensure!(presses_ctrl_b(server, vm, "undionly.kpxe")?, "no shell");
+        Ok(())
+    })
+}
+
+/// A machine with a BIOS, where `[menu]` says this and there is a menu.
+fn locked(
+    name: &str,
+    setup: &[&str],
+    menu: &str,
+    test: impl FnOnce(&mut Server, &mut Vm) -> Result<()>,
+) -> Result<()> {
+    let catalogue = tiny(&image(Suite::own()?)?)?;
+    let lab = Lab::new(name)?;
+    let settings = lab.dir().join("server.toml");
+    fs::write(&settings, format!("[boot]\ntimeout = \"1m\"\n[menu]\n{menu}\n"))?;
+    let config = settings.display().to_string();
+    let setup = [setup, &["--config", &config]].concat();
+    let _other = other_dhcp(&lab, &setup)?;
+    let mut server = Server::set_up(&lab, &catalogue, &setup, &["--config", &config])?;
+    server.boottorrent(&["entry", "add", "disk", "--local"])?;
+    let mut vm = Vm::pxe("bios").start(&lab)?;
+    test(&mut server, &mut vm).with_context(|| format!("the logs are in {}", lab.dir().display()))?;
+    server.check()
 }
 
 /// A machine behind a router: its relay names the DHCP server and the machine with dnsmasq (docs/network.md).

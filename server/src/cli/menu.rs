@@ -29,8 +29,8 @@ As soon as there is a password, iPXE's shell and GRUB's command line ask for it,
 and so do the items that `locked` in [menu] of server.toml names. Machines boot
 without a password what `boottorrent host set` assigns to them. The password is
 read from the terminal, or from the first line of the standard input. If
-`boottorrent setup --write` was run before, run it again: the script that it
-writes has a shell too.
+`boottorrent setup --write` was run before, run it again: what it wrote has
+shells too, and it says which need another package or option to be closed.
 
 Examples:
   boottorrent menu password

@@ -2,7 +2,12 @@
 //! `[menu]` of server.toml, beside what is on the disk.
 
 use super::finding::Finding;
-use crate::{config::Config, menu_users, operations::Disk};
+use crate::{
+    config::Config,
+    menu_users,
+    operations::Disk,
+    setup::{prepare::gives_shell, write::Record},
+};
 use std::collections::BTreeSet;
 
 /// Names of nothing, and locks without a key. Nothing is found of a menu without settings.
@@ -32,5 +37,28 @@ pub fn menu(config: &Config) -> Vec<Finding> {
             "boottorrent menu password",
         ));
     }
+    found.extend(open_shells(config));
     found
+}
+
+/// Loaders that `setup` wrote before the menu gave no shell, or without what closes theirs.
+fn open_shells(config: &Config) -> Option<Finding> {
+    let record = Record::read(&config.catalogue.dir).ok().filter(|_| !gives_shell(config))?;
+    let written = |names: &[&str]| record.files.keys().any(|f| names.iter().any(|n| f.ends_with(n)));
+    let machines: Vec<&str> =
+        [("a BIOS", &["undionly.kpxe"][..]), ("UEFI", &["boottorrent/snponly.efi", "boottorrent/ipxe.efi"])]
+            .into_iter()
+            .filter_map(|(machines, loaders)| written(loaders).then_some(machines))
+            .collect();
+    (!machines.is_empty()).then(|| {
+        Finding::warning(
+            "menu",
+            format!(
+                "the menu gives no shell without a password, but Ctrl-B at iPXE's banner does on machines with {}",
+                machines.join(" or ")
+            ),
+            "who sits there can start something else",
+            "boottorrent setup says what closes it; then run it again with --write",
+        )
+    })
 }

@@ -233,3 +233,8 @@ pub fn script(port: u16, shell: bool) -> String {
 pub fn grub(port: u16) -> String {
     format!("{MARK}\n{}", include_str!("grub.cfg").replace("@PORT@", &port.to_string()))
 }
+
+/// [`PXELINUX_CONFIG`](crate::firmware::PXELINUX_CONFIG): iPXE with [`script`] as its first image.
+pub fn pxelinux() -> String {
+    format!("{MARK}\n{}", include_str!("pxelinux.cfg"))
+}

@@ -7,7 +7,7 @@ use super::{
     survey::Survey,
 };
 use crate::{
-    firmware::{self, OVER_HTTP},
+    firmware::{self, OVER_HTTP, PXELINUX_CONFIG},
     grub,
     net::{Interface, Subnet},
     setup::survey::{BASE, MAIN},
@@ -180,7 +180,7 @@ pub fn plan(
     let networks = networks(options, interfaces)?;
     let mode = mode(options, &networks, interfaces)?;
     let tftp_root = tftp_root(options, survey)?;
-    let found = firmware::find(here.lib, options.secure_boot)?;
+    let found = firmware::find(here.lib, options.secure_boot, here.shell)?;
     let (mut loaders, mut notes) = (found.loaders, found.notes);
     // Beside another DHCP server dnsmasq answers no HTTP boot, and bookworm's signed GRUB has no HTTP.
     if mode != Mode::Proxy && !options.secure_boot && loaders.efi.is_some() {
@@ -206,6 +206,9 @@ pub fn plan(
     items.push(text(tftp_root.join(SCRIPT), dnsmasq::script(here.port, here.shell)));
     let copy = |(from, to)| PlannedFile { path: tftp_root.join(to), content: Content::Copy(from) };
     items.extend(found.copies.into_iter().map(copy));
+    if loaders.start_pxelinux() {
+        items.push(text(tftp_root.join(PXELINUX_CONFIG), dnsmasq::pxelinux()));
+    }
     if options.secure_boot {
         items.push(text(tftp_root.join(GRUB), dnsmasq::grub(here.port)));
         items.extend(for_grub(&tftp_root, here.state));

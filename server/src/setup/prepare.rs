@@ -47,11 +47,16 @@ pub fn prepare(options: &SetupOptions, config: &Config, paths: SetupPaths) -> Re
         lib: &paths.lib,
         state: &config.catalogue.dir,
         port: config.serve.listen.port(),
-        shell: config.menu.shell && config.menu.locked.is_empty() && !menu_users::any(&config.catalogue.dir),
+        shell: gives_shell(config),
     };
     let mut plan = plan(&options, &survey, &interfaces()?, here)?;
     plan.notes.extend(replaced(&paths.dnsmasq.join(MAIN), &plan));
     Ok(Prepared { plan, dnsmasq: paths.dnsmasq, others: survey.files })
+}
+
+/// Whether whoever sits at a machine may have iPXE's shell without a password.
+pub fn gives_shell(config: &Config) -> bool {
+    config.menu.shell && config.menu.locked.is_empty() && !menu_users::any(&config.catalogue.dir)
 }
 
 impl Prepared {

@@ -45,14 +45,14 @@ impl World {
     }
 
     fn plan(&self, wishes: SetupOptions) -> Result<SetupPlan> {
+        self.plan_with(wishes, true)
+    }
+
+    /// `shell`: whether iPXE gives one.
+    fn plan_with(&self, wishes: SetupOptions, shell: bool) -> Result<SetupPlan> {
         let dir = self.path("dnsmasq.d");
-        let here = Here {
-            dnsmasq_dir: &dir,
-            lib: &self.path("lib"),
-            state: &self.path("state"),
-            port: 6980,
-            shell: true,
-        };
+        let here =
+            Here { dnsmasq_dir: &dir, lib: &self.path("lib"), state: &self.path("state"), port: 6980, shell };
         plan(&wishes, &Survey::read(&dir)?, &self.interfaces, here)
     }
 
@@ -163,6 +163,31 @@ fn what_dnsmasq_is_told_and_that_it_understands() {
         notes.ends_with("ltsp.conf has dhcp-boot too: machines may get what it names instead"),
         "{notes}"
     );
+}
+
+#[test]
+fn no_shell_for_who_sits_there() {
+    let world = World::new(&[]);
+    let open = world.plan_with(proxy(), false).unwrap();
+    assert!(world.texts(&open).contains("X86PC,\"BootTorrent\",boottorrent/undionly.kpxe"));
+    assert!(
+        open.notes.join("\n").contains("`apt install pxelinux syslinux-common ipxe`"),
+        "{:?}",
+        open.notes
+    );
+    for file in ["PXELINUX/pxelinux.0", "syslinux/modules/bios/ldlinux.c32", "ipxe/ipxe.lkrn"] {
+        let path = world.path("lib").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file).unwrap();
+    }
+    let wishes = SetupOptions { secure_boot: true, ..authoritative("10.0.1.0", "10.0.2.255") };
+    let plan = world.plan_with(wishes, false).unwrap();
+    golden("dnsmasq-no-shell.txt", &world.texts(&plan));
+    world.check(&plan).unwrap();
+    assert!(plan.notes.is_empty(), "{:?}", plan.notes);
+    let plan = world.plan_with(proxy(), false).unwrap();
+    world.check(&plan).unwrap();
+    assert!(world.texts(&plan).contains("X86PC,\"BootTorrent\",boottorrent/pxelinux.0"));
 }
 
 #[test]
