@@ -65,7 +65,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let mut config = Config::default();
     config.catalogue.dir = dir.path().to_owned();
     config.boot.agent = dir.path().join("agent");
-    let state = Arc::new(ServerState::new(config, 6981));
+    let state = Arc::new(ServerState::new(config, 6981, None));
     let loaded = library::load(&catalogue, &state.library()).expect("a catalogue");
     assert_eq!(loaded.broken, Vec::<String>::new());
     state.set_library(loaded.library);

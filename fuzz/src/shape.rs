@@ -68,6 +68,7 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
     let render = |images: &[ImageManifest], ask: Ask, script: &dyn Fn(&Menu) -> String| {
         let images: Vec<&ImageManifest> = images.iter().collect();
         let menu = Menu {
+            first: None,
             host: "10.0.0.1:6980",
             images: &images,
             entries: &[],

@@ -35,13 +35,15 @@ pub struct Config {
     pub keys: Keys,
     /// How machines are switched on and off.
     pub power: Power,
+    /// The first server, of which this one is a relay.
+    pub upstream: Upstream,
 }
 
 /// One setting of a running server that counts after a restart only.
 type Fixed = (&'static str, fn(&Config, &Config) -> bool);
 
 /// All of them: the rest is read again at SIGHUP.
-const FIXED: [Fixed; 12] = [
+const FIXED: [Fixed; 13] = [
     ("[catalogue] dir", |a, b| a.catalogue.dir != b.catalogue.dir),
     ("[catalogue] sources", |a, b| a.catalogue.sources != b.catalogue.sources),
     ("[serve] listen", |a, b| a.serve.listen != b.serve.listen),
@@ -54,12 +56,13 @@ const FIXED: [Fixed; 12] = [
     ("[serve] tls-cert", |a, b| a.serve.tls_cert != b.serve.tls_cert),
     ("[serve] tls-key", |a, b| a.serve.tls_key != b.serve.tls_key),
     ("[boot] agent", |a, b| a.boot.agent != b.boot.agent),
+    ("[upstream]", |a, b| a.upstream != b.upstream),
 ];
 
 impl Config {
     /// These settings with what a running server can take of others.
     pub fn renewed(&self, new: &Config) -> Config {
-        let Config { catalogue, serve, tracker, boot, menu, keys, power } = new.clone();
+        let Config { catalogue, serve, tracker, boot, menu, keys, power, .. } = new.clone();
         Config {
             catalogue: Catalogue {
                 keep_versions: catalogue.keep_versions,
@@ -77,6 +80,7 @@ impl Config {
             menu,
             keys,
             power,
+            upstream: self.upstream.clone(),
         }
     }
 
@@ -159,6 +163,27 @@ pub struct Power {
 impl Default for Power {
     fn default() -> Self {
         Self { file: "/etc/boottorrent/power.toml".into() }
+    }
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Upstream {
+    /// The first server; none: this one is it.
+    pub url: Option<String>,
+    /// The file with the token that `boottorrent relay add` has printed there.
+    pub token_file: PathBuf,
+    /// The certificate of the authority that stands for the first server; none: those that this machine knows.
+    pub ca: Option<PathBuf>,
+    /// How many bytes the images here may take.
+    #[serde(deserialize_with = "size")]
+    pub disk: Option<u64>,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self { url: None, token_file: "/etc/boottorrent/relay.token".into(), ca: None, disk: None }
     }
 }
 
@@ -338,6 +363,7 @@ mod tests {
             menu: MenuSettings { shell: config.menu.shell, leave: config.menu.leave, ..Default::default() },
             keys: Keys { secret: None, ..config.keys },
             catalogue: Catalogue { keep_size: None, ..config.catalogue },
+            upstream: Upstream { url: None, ca: None, disk: None, ..config.upstream },
             ..config
         };
         assert_eq!(shown, Config::default(), "the example shows the defaults");

@@ -6,6 +6,7 @@ use crate::{
     catalogue::free_space,
     clients::Client,
     library::ServedImage,
+    relay::{RelaysFile, present::RelayRow},
     state::ServerState,
     watch::{
         live::LiveSnapshot,
@@ -44,9 +45,24 @@ pub fn stats(state: &ServerState, clients: &[Client]) -> Stats {
         boot_files: state.sent.boot_files.load(Relaxed),
         totals: state.clients().totals().clone(),
         images: images(state, clients),
+        // Everybody may ask for figures: where relays are, and for whom, is in the list of them.
+        relays: relays(state, clients)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|r| RelayRow { address: None, subnet: Vec::new(), group: Vec::new(), trouble: None, ..r })
+            .collect(),
+        upstream: state.here.as_ref().map(|here| here.row()),
         history: state.live.history(),
         listeners: state.live.listeners(),
     }
+}
+
+/// The relays, by name. Blocks.
+pub fn relays(state: &ServerState, clients: &[Client]) -> anyhow::Result<Vec<RelayRow>> {
+    let known = RelaysFile::at(&state.config().catalogue.dir).load()?;
+    let machines =
+        |name: &str| clients.iter().filter(|c| !c.gone && c.relay.as_deref() == Some(name)).count();
+    Ok(state.relays.rows(&known, machines, Instant::now()))
 }
 
 /// The images' figures, by name.

@@ -13,6 +13,7 @@ use crate::{
     },
     command_line::{cmdline, too_long},
     family::spec,
+    hosts::Mac,
     ipxe,
     menu::{self, Chosen, Item, Menu, Offer, Row},
 };
@@ -22,6 +23,7 @@ use bootspec::{
     manifest::{Family, InitrdFrom},
     units::human_size,
 };
+use std::net::SocketAddr;
 
 /// The folder below the TFTP root that holds what [`Way::Tftp`] names.
 pub const FOLDER: &str = "/boottorrent";
@@ -69,6 +71,28 @@ pub fn config(menu: &Menu, way: Way) -> String {
         Chosen::Menu { rows, default } => s.choose(&rows, default),
     }
     s.text
+}
+
+/// The file of a machine that is sent to relays: to the next when one does not answer, at last to `host`, the first
+/// server, itself.
+pub fn to_relays(host: &str, relays: &[(String, SocketAddr)], mac: Option<Mac>) -> String {
+    let mut text = String::from("set pager=0\n");
+    for (name, address) in relays {
+        text += &format!("configfile {}\n", at(&address.to_string(), mac, ""));
+        text += &format!("echo {}\n", quoted(&format!("BootTorrent: relay {name} does not answer")));
+    }
+    text + &format!("configfile {}\n", at(host, mac, "&relay=none"))
+}
+
+/// The file of a machine that should boot `what`, which the first server has and the relay `host` has not.
+pub fn to_first(host: &str, first: &str, what: &str, mac: Option<Mac>) -> String {
+    let why = quoted(&format!("BootTorrent: {what} is at {first}, and not on the relay {host}"));
+    format!("set pager=0\necho {why}\nconfigfile {}\n", at(first, mac, "&relay=none"))
+}
+
+fn at(host: &str, mac: Option<Mac>, more: &str) -> String {
+    let mac = mac.map(|mac| mac.to_string()).unwrap_or_default();
+    quoted(&format!("(http,{host})/grub.cfg?mac={mac}{more}"))
 }
 
 fn sets() -> String {

@@ -14,6 +14,7 @@ use crate::{
     menu_settings::MenuSettings,
 };
 use bootspec::{ImageManifest, ImageName, cmdline::harmless, manifest::InitrdFrom, units::human_size};
+use std::net::SocketAddr;
 
 /// The parameter that asks for one version of a file: what was begun with a version goes on with it.
 pub const VERSION: &str = "infohash";
@@ -21,6 +22,42 @@ pub const VERSION: &str = "infohash";
 /// What a machine tells of itself when it asks for its script. A serial number may have any character in it.
 pub const ASKED: &str = "mac=${mac}&platform=${platform}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
                          hostname=${hostname:uristring}&card=${netX/busid}";
+
+/// How long a machine waits for a relay.
+const WAIT: &str = "--timeout 2000";
+/// What a machine says to the first server that is sent to no relay.
+const NO_RELAY: &str = "relay=none";
+
+/// The script of a machine that is sent to relays: to the next when one does not answer, at last to `host`, the first
+/// server, itself.
+pub fn to_relays(host: &str, relays: &[(String, SocketAddr)]) -> String {
+    let mut s = String::from("#!ipxe\n");
+    for (name, address) in relays {
+        line(&mut s, &format!("echo BootTorrent: relay {name} at {address}"));
+        line(&mut s, &format!("chain --autofree --replace {WAIT} http://{address}/boot.ipxe?{ASKED} ||"));
+        line(&mut s, &format!("echo BootTorrent: relay {name} does not answer"));
+    }
+    line(&mut s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED}&{NO_RELAY} ||"));
+    again(&mut s, host, host);
+    s
+}
+
+/// The script of a machine that should boot `what`, which the first server has and the relay `host` has not.
+pub fn to_first(host: &str, first: &str, what: &str) -> String {
+    let mut s = String::from("#!ipxe\n");
+    line(&mut s, &format!("echo BootTorrent: {what} is at {first}, and not on the relay {host}"));
+    line(&mut s, &format!("chain --autofree --replace http://{first}/boot.ipxe?{ASKED}&{NO_RELAY} ||"));
+    again(&mut s, host, first);
+    s
+}
+
+fn again(s: &mut String, host: &str, silent: &str) {
+    line(s, &format!("echo BootTorrent: {silent} does not answer"));
+    line(s, ":again");
+    line(s, "prompt --timeout 10000 Trying again in 10 seconds ||");
+    line(s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED} ||"));
+    line(s, "goto again");
+}
 
 /// The whole script.
 pub fn script(menu: &Menu) -> String {
@@ -242,7 +279,13 @@ fn failed(s: &mut String, menu: &Menu) {
         ),
         false => line(s, "prompt --timeout 10000 Trying again in 10 seconds ||"),
     }
-    line(s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED} ||"));
+    match &menu.first {
+        None => line(s, &format!("chain --autofree --replace http://{host}/boot.ipxe?{ASKED} ||")),
+        Some(first) => {
+            line(s, &format!("chain --autofree --replace {WAIT} http://{host}/boot.ipxe?{ASKED} ||"));
+            line(s, &format!("chain --autofree --replace http://{first}/boot.ipxe?{ASKED}&{NO_RELAY} ||"));
+        }
+    }
     line(s, "goto failed");
     if menu.settings.shell {
         line(s, ":shell");

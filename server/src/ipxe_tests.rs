@@ -39,6 +39,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
     let default = "old".parse().unwrap();
     script(&Menu {
         host: "10.0.0.1:6980",
+        first: None,
         images,
         entries: &[],
         settings: &Default::default(),
@@ -78,6 +79,7 @@ fn with_entries(wanted: Option<&str>, once: Option<&str>) -> String {
     let image = image("new", "2026-11-22T18:00:00Z", "quiet");
     script(&Menu {
         host: "10.0.0.1:6980",
+        first: None,
         images: &[&image],
         entries: &entries(),
         settings: &Default::default(),

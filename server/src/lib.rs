@@ -8,10 +8,10 @@
 //! | the command line and the terminal UI, beside the daemon | [`cli`], [`tui`], [`doctor`], [`setup`], [`ltsp`], [`status`], [`manual`] |
 //! | the daemon starts | [`serve`] |
 //! | what is spoken to machines, browsers and programs | [`http`] |
-//! | the running server, and its parts | [`state`], [`refresh`], [`figures`], [`seed`], [`tftp`] |
+//! | the running server, and its parts | [`state`], [`refresh`], [`figures`], [`seed`], [`tftp`], [`upstream`] |
 //! | what it tells, and how it is asked | [`watch`], [`api`] |
 //! | boot loaders' files, as text | [`menu`], [`ipxe`], [`grub`] |
-//! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`power`], [`operations`], [`orders`] |
+//! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`power`], [`operations`], [`orders`], [`relay`] |
 //! | images: made, fetched, verified, signed, kept | [`import`], [`sources`], [`fetch`], [`catalogue`], [`keys`], [`library`], [`family`], [`addon`], [`command_line`] |
 //! | the ground: settings, files, other programs, networks | [`config`], [`files`], [`owner`], [`tool`], [`cage`], [`net`], [`firmware`], [`body`], [`tls`], [`token`], [`menu_settings`], [`menu_users`], [`trail`] and small ones |
 
@@ -54,6 +54,7 @@ pub mod owner;
 mod parallel;
 pub mod power;
 pub mod refresh;
+pub mod relay;
 pub mod seed;
 pub mod serve;
 pub mod setup;
@@ -70,5 +71,6 @@ pub mod tool;
 pub mod tracker;
 pub mod trail;
 pub mod tui;
+pub mod upstream;
 pub mod wake;
 pub mod watch;

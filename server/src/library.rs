@@ -42,11 +42,17 @@ pub struct OwnInitrd {
     pub archives: Open,
     /// Which is where.
     pub index: Index,
+    /// The file with that.
+    pub cards: Open,
 }
 
 impl OwnInitrd {
     fn open(dir: &Path) -> Result<OwnInitrd> {
-        Ok(OwnInitrd { archives: open(&dir.join(ARCHIVES))?, index: Index::read(dir)? })
+        Ok(OwnInitrd {
+            archives: open(&dir.join(ARCHIVES))?,
+            index: Index::read(dir)?,
+            cards: open(&dir.join(CARDS))?,
+        })
     }
 
     /// The drivers for a machine: everything of its initrd but the agent.

@@ -16,6 +16,8 @@ pub const SHELL: &str = ":shell";
 pub struct Menu<'a> {
     /// `HOST` or `HOST:PORT`, as the machine reaches us.
     pub host: &'a str,
+    /// Where a relay's machines go if it is gone: the first server, in the same way.
+    pub first: Option<String>,
     /// The images, in the order of the menu.
     pub images: &'a [&'a ImageManifest],
     /// What else there is, behind the images.

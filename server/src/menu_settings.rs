@@ -3,14 +3,14 @@
 //! images and entries; one that is not there now is passed over, for it may come back.
 
 use bootspec::{ImageName, text::printable};
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use std::collections::BTreeMap;
 
 /// Submenus at most.
 const MANY: usize = 32;
 
 /// `[menu]`
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MenuSettings {
     /// The heading; empty: BootTorrent and the server's address.
@@ -35,7 +35,7 @@ pub struct MenuSettings {
 }
 
 /// A menu in the menu.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submenu {
     /// Its title.

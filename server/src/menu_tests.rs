@@ -54,6 +54,7 @@ fn with<T>(settings: &MenuSettings, users: &MenuUsers, test: impl FnOnce(Menu) -
     let images: Vec<&ImageManifest> = images.iter().collect();
     test(Menu {
         host: "10.0.0.1:6980",
+        first: None,
         images: &images,
         entries: &entries(),
         settings,

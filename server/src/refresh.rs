@@ -63,8 +63,13 @@ fn prune(state: &ServerState, told: &mut KnownFaults) {
     // Those that were known before the start have not spoken yet.
     let clients = state.list_clients(now);
     let (disk, keep) = (state.disk(), Retention::of(&state.config()));
+    // A relay has the versions that its first server has.
+    let relay = state.here.is_some();
     let remove = move || {
         disk.prune_files().unwrap_or_else(|e| tracing::error!("files that no machine has stay: {e:#}"));
+        if relay {
+            return;
+        }
         match disk.prune(&keep, &clients) {
             Ok(removed) => removed.iter().for_each(|image| {
                 tracing::info!(

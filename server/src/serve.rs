@@ -8,10 +8,12 @@ use crate::{
     http::{self, Ends, Over},
     notify::notify,
     refresh::refresh,
+    relay::{self, Here, client::First},
     seed::{Engine, Seeder},
     socket::{self, Socket},
     state::ServerState,
     tls::Tls,
+    upstream,
 };
 use anyhow::{Context, Result, bail};
 use bootspec::text::count;
@@ -54,6 +56,11 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     // A terminal that goes away ends the server, as it ends every program in it.
     let hup = if io::stderr().is_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
     end_at_last()?;
+    let first = First::of(&config.upstream)?;
+    let here = Here::of(&config.upstream, &config.catalogue.dir)?;
+    if here.is_none() {
+        relay::here::unmark(&config.catalogue.dir);
+    }
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
     let tls = listen_for_tls(&config, address.port()).await?;
@@ -63,7 +70,8 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     };
     let peer_port = engine.as_ref().map_or(config.serve.peer_port, Engine::port);
     let socket = socket::open(&config.serve.socket);
-    let state = Arc::new(ServerState::new(config, peer_port));
+    let state = Arc::new(ServerState::new(config, peer_port, here));
+    state.listens(address.port());
     if let Some((_, Tls { expires: Some(expires), .. })) = &tls {
         // It was empty until here.
         let _ = state.certificate_expires.set(*expires);
@@ -76,6 +84,10 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     parts.spawn(fetch(state.clone(), stop.clone()));
     parts.spawn(watch_rates(state.clone(), stop.clone()));
     parts.spawn(keep_machines(state.clone(), stop.clone()));
+    if let Some(first) = first {
+        tracing::info!("this is a relay of {}", state.here.as_ref().map_or("?", |h| h.url.as_str()));
+        parts.spawn(upstream::follow(first, state.clone(), stop.clone()));
+    }
     if let Some(hup) = hup {
         parts.spawn(reload(hup, again, state.clone(), stop.clone()));
     }

@@ -16,6 +16,7 @@ use crate::{
     net::{interfaces, own_names},
     operations::Disk,
     orders::{Board, OrdersFile},
+    relay::{Here, Present},
     ticket::Tickets,
     tracker::Tracker,
     wake,
@@ -62,6 +63,11 @@ pub struct ServerState {
     pub waiting: WaitingKeys,
     /// Who is on our links.
     pub neighbours: Neighbours,
+    /// The relays of this server.
+    pub relays: Present,
+    /// What a relay knows of its first server; none: this is the first one.
+    pub here: Option<Arc<Here>>,
+    http_port: OnceLock<u16>,
     library: RwLock<Arc<Library>>,
     entries: RwLock<Arc<Vec<NamedEntry>>>,
     menu_users: RwLock<Arc<MenuUsers>>,
@@ -137,8 +143,8 @@ impl ServerState {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A server with no images yet.
-    pub fn new(config: Config, peer_port: u16) -> ServerState {
+    /// A server with no images yet. `here`: where it is a relay.
+    pub fn new(config: Config, peer_port: u16, here: Option<Here>) -> ServerState {
         // Asked for once: an interface that comes later only makes "near" a guess (/24).
         let subnets = interfaces().unwrap_or_default().into_iter().map(|i| i.subnet).collect();
         let tracker = Mutex::new(Tracker::new(config.tracker.interval, subnets));
@@ -171,6 +177,9 @@ impl ServerState {
             names,
             waiting: Default::default(),
             neighbours: Default::default(),
+            relays: Default::default(),
+            here: here.map(Arc::new),
+            http_port: OnceLock::new(),
             attempts: Default::default(),
             library: Default::default(),
             entries: Default::default(),
@@ -194,9 +203,27 @@ impl ServerState {
 
     /// From now on these are the settings, as far as a running server can change them. Which ones it cannot.
     pub fn set_config(&self, new: Config) -> Vec<&'static str> {
-        let (now, fixed) = (self.config().renewed(&new), self.config().fixed(&new));
+        let (mut now, fixed) = (self.config().renewed(&new), self.config().fixed(&new));
+        // What machines are told is the first server's, whatever the file here says.
+        if let Some(snapshot) = self.here.as_ref().and_then(|here| here.snapshot()) {
+            now.boot.append = snapshot.boot.append.clone();
+            now.boot.default = snapshot.boot.default.clone();
+            now.boot.timeout = Duration::from_millis(snapshot.boot.timeout);
+            now.menu = snapshot.menu.clone();
+        }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
         fixed
+    }
+
+    /// Our port for HTTP without TLS.
+    pub fn http_port(&self) -> u16 {
+        self.http_port.get().copied().unwrap_or(bootspec::HTTP_PORT)
+    }
+
+    /// We listen on this one.
+    pub fn listens(&self, port: u16) {
+        // It was empty until here.
+        let _ = self.http_port.set(port);
     }
 
     /// Images and machines on the disk, to change them.

@@ -32,22 +32,22 @@ pub fn render(clients: &[Client]) -> String {
     if clients.is_empty() {
         return "no machine has reported yet\n".into();
     }
-    let rows: Vec<_> = clients.iter().map(row).collect();
-    let text = format!("{}{}\n{}", layout(&HEAD, &rows), sum(clients), copies(clients));
+    let (head, rows) = table(clients);
+    let text = format!("{}{}\n{}", layout(&head, &rows), sum(clients), copies(clients));
     // Another server, asked by its address, may say anything.
     clean(&text, &['\n']).into_owned()
 }
 
 /// What a narrow terminal can do without, the first first.
-const LESS: [&str; 6] = ["PEERS", "HTTP", "UP", "ADDRESS", "MACHINES", "FROM SERVER"];
+const LESS: [&str; 7] = ["PEERS", "HTTP", "UP", "ADDRESS", "MACHINES", "FROM SERVER", "RELAY"];
 
 /// The same for a terminal of so many columns.
 pub fn fitting(clients: &[Client], columns: usize) -> String {
     if clients.is_empty() {
         return render(clients);
     }
-    let rows: Vec<_> = clients.iter().map(row).collect();
-    let text = layout_in(columns, &HEAD, &rows, &LESS) + &sum(clients) + "\n" + &copies(clients);
+    let (head, rows) = table(clients);
+    let text = layout_in(columns, &head, &rows, &LESS) + &sum(clients) + "\n" + &copies(clients);
     clean(&text, &['\n']).into_owned()
 }
 
@@ -57,10 +57,10 @@ pub fn screen(mut clients: Vec<Client>, columns: usize, lines: usize) -> String 
     let end = format!("{}\n{}", sum(&clients), copies(&clients));
     let most = lines.saturating_sub(end.lines().count() + 3).max(1);
     let more = clients.len().saturating_sub(most);
-    let rows: Vec<_> = clients.iter().take(most).map(row).collect();
+    let (head, rows) = table(&clients[..most.min(clients.len())]);
     let mut text = match clients.is_empty() {
         true => return render(&clients),
-        false => layout_in(columns, &HEAD, &rows, &LESS),
+        false => layout_in(columns, &head, &rows, &LESS),
     };
     if more > 0 {
         text += &format!("… and {more} more\n");
@@ -92,6 +92,18 @@ pub fn boots(boots: &[BootRecord]) -> String {
         ]
     };
     clean(&layout(&head, &boots.iter().rev().map(row).collect::<Vec<_>>()), &['\n']).into_owned()
+}
+
+/// Head and rows; where machines are behind relays, with a column for these.
+fn table(clients: &[Client]) -> (Vec<(&'static str, Align)>, Vec<Vec<String>>) {
+    const AFTER: usize = 2;
+    let (mut head, mut rows) = (HEAD.to_vec(), clients.iter().map(row).collect::<Vec<_>>());
+    if clients.iter().any(|c| c.relay.is_some()) {
+        head.insert(AFTER, ("RELAY", Align::Left));
+        let relay = |c: &Client| c.relay.clone().unwrap_or_else(|| "-".into());
+        rows.iter_mut().zip(clients).for_each(|(row, c)| row.insert(AFTER, relay(c)));
+    }
+    (head, rows)
 }
 
 fn row(c: &Client) -> Vec<String> {

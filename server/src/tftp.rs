@@ -29,6 +29,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
     let boot = &config.boot;
     let text = grub::config(
         &Menu {
+            first: None,
             host: "this server",
             images: &images,
             // By TFTP there are files of images only.

@@ -117,8 +117,7 @@ fn change<T>(dir: &Path, change: impl FnOnce(&mut Tokens) -> Result<T>) -> Resul
 /// Make a token for the server with the catalogue in `dir`. The one of that name is no longer valid, and nobody is told
 /// this one again.
 pub fn generate(dir: &Path, name: &str, read_only: bool, lasts: Option<Duration>) -> Result<String> {
-    let mut token = [0; LENGTH];
-    OsRng.try_fill_bytes(&mut token).context("asking the kernel for random bytes")?;
+    let (text, sha256) = make()?;
     let until =
         lasts.map(|l| SystemTime::now().checked_add(l).context("that is too far away")).transpose()?;
     let expires = until.map(|at| humantime::format_rfc3339_seconds(at).to_string());
@@ -126,11 +125,24 @@ pub fn generate(dir: &Path, name: &str, read_only: bool, lasts: Option<Duration>
         if tokens.len() >= MANY && !tokens.contains_key(name) {
             bail!("there are {MANY} tokens already: remove one with `boottorrent token remove NAME`");
         }
-        tokens.insert(name.to_owned(), KnownToken { sha256: kept(&token), read_only, expires });
+        tokens.insert(name.to_owned(), KnownToken { sha256, read_only, expires });
         Ok(())
     })?;
+    Ok(text)
+}
+
+/// A new token, and what is kept of it.
+pub fn make() -> Result<(String, Sha256Sum)> {
+    let mut token = [0; LENGTH];
+    OsRng.try_fill_bytes(&mut token).context("asking the kernel for random bytes")?;
     // It is as long as its hash, and written the same way: 64 hexadecimal digits.
-    Ok(Sha256Sum(token).to_string())
+    Ok((Sha256Sum(token).to_string(), kept(&token)))
+}
+
+/// What is kept of the token in an `Authorization` header.
+pub fn given(authorization: Option<&str>) -> Option<Sha256Sum> {
+    let token = authorization.and_then(|a| a.strip_prefix("Bearer ")).and_then(|t| digits(t.trim()))?;
+    Some(kept(&token))
 }
 
 /// The bytes that 64 hexadecimal digits say.
@@ -162,8 +174,7 @@ pub fn judge(dir: &Path, authorization: Option<&str>, now: SystemTime) -> Verdic
         Ok(tokens) => tokens,
         Err(_) => return Verdict::Wrong,
     };
-    let given = authorization.and_then(|a| a.strip_prefix("Bearer ")).and_then(|t| digits(t.trim()));
-    let Some(given) = given.map(|given| kept(&given)) else { return Verdict::Wrong };
+    let Some(given) = given(authorization) else { return Verdict::Wrong };
     // All of them are looked at: how long it takes says nothing.
     let mut found = None;
     for (name, token) in &tokens {

@@ -4,6 +4,7 @@
 use crate::{
     clients::BootRecord,
     hosts::{EntryKey, HostEntry},
+    relay::here::UpstreamRow,
 };
 use bootspec::{ImageManifest, ImageName, InfoHash};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const MAX_BODIES: usize = 8 << 20;
 
 /// How the server is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// `ok`.
     pub status: String,
@@ -26,6 +27,9 @@ pub struct Health {
     pub machines: usize,
     /// How many images it seeds.
     pub seeding: usize,
+    /// Where it is a relay: its first server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamRow>,
 }
 
 /// An image that is served.

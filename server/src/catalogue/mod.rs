@@ -14,6 +14,7 @@
 //! folder is root's own until the image is whole.
 
 mod change;
+mod copy;
 pub mod entries;
 pub mod free_space;
 mod names;
@@ -26,11 +27,12 @@ pub mod torito;
 pub mod versions;
 
 pub use change::ImageChange;
+pub use copy::{CopiedVersion, VersionCopy};
 pub use names::{
     ADDON, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, as_json, signature_name, statement_name, torrent_name,
 };
 pub use place::Place;
-pub use sign::{Resigned, Sealed};
+pub use sign::{Resigned, Sealed, verified};
 pub use staging::Staging;
 pub use store::Catalogue;
 

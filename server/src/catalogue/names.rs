@@ -16,6 +16,8 @@ pub const KERNEL: &str = "vmlinuz";
 pub const INITRD: &str = "initrd";
 /// Sums of the payload's blocks; images of older servers have none.
 pub const SUMS: &str = "sums";
+/// In a copy of another server's image: what it was made of.
+pub const COPY: &str = "copy.json";
 /// What the add-on is called over HTTP; it is made from the installed agent and is in no folder.
 pub const ADDON: &str = "addon";
 

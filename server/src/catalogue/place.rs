@@ -55,6 +55,27 @@ pub(super) fn swap(images: &OwnedFd, name: &ImageName, other: &str, before: u32)
 }
 
 impl Catalogue {
+    /// Where a copy of another server's version goes, which keeps its number. Call with the lock.
+    pub(super) fn spot_of_copy(&self, new: &ImageManifest, current: bool) -> Result<Spot> {
+        let (name, version) = (&new.name, new.version);
+        let now = if self.dir(name).exists() { Some(self.manifest(name)?.version) } else { None };
+        let kept = self.kept(name)?.into_iter().find(|k| k.manifest.version == version);
+        let beside = |before| Spot {
+            version,
+            folder: kept.as_ref().map_or_else(|| folder(name, version), |k| k.folder.clone()),
+            replaces: kept.is_some(),
+            before,
+        };
+        Ok(match now {
+            Some(now) if now == version => {
+                Spot { version, folder: name.to_string(), replaces: true, before: None }
+            }
+            Some(now) => beside(current.then_some(now)),
+            None if current => Spot { version, folder: name.to_string(), replaces: false, before: None },
+            None => bail!("version {version} of image '{name}' comes after the current one"),
+        })
+    }
+
     /// Where a new version goes. Call with the lock.
     pub(super) fn spot(&self, new: &ImageManifest, place: Place) -> Result<Spot> {
         let name = &new.name;

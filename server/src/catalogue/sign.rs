@@ -121,6 +121,26 @@ impl Resigned {
     }
 }
 
+/// Whether one of the keys stands for what a manifest says. Errors are sentences.
+pub fn verified(manifest: &ImageManifest, evidence: &Evidence, keys: &Keys) -> Result<Signed> {
+    let name = &manifest.name;
+    let newest = Newest::new();
+    let wanted = Wanted {
+        name: Some(name.as_str()),
+        infohash: manifest.infohash,
+        size: manifest.size,
+        newest: &newest,
+    };
+    let signed = keys.judge(evidence, &wanted).map_err(|e| anyhow!(e.sentence(name.as_str(), keys)))?;
+    match Statement::of(manifest) {
+        Ok(now) if now == signed.statement => Ok(signed),
+        _ => bail!(
+            "what key {} signed for image {name} is not what its manifest.toml says now: sign it with `boottorrent image sign {name}`",
+            signed.key
+        ),
+    }
+}
+
 impl Catalogue {
     /// An image's statement and signature, either of which may be empty.
     pub fn evidence(&self, name: &ImageName) -> Result<Evidence> {
@@ -222,24 +242,7 @@ impl Catalogue {
 
     /// Whether one of the keys stands for an image as it is in the catalogue, but for its bytes. Errors are sentences.
     pub fn verify(&self, name: &ImageName, keys: &Keys) -> Result<Signed> {
-        let manifest = self.manifest(name)?;
-        let newest = Newest::new();
-        let wanted = Wanted {
-            name: Some(name.as_str()),
-            infohash: manifest.infohash,
-            size: manifest.size,
-            newest: &newest,
-        };
-        let signed = keys
-            .judge(&self.evidence(name)?, &wanted)
-            .map_err(|e| anyhow!(e.sentence(name.as_str(), keys)))?;
-        match Statement::of(&manifest) {
-            Ok(now) if now == signed.statement => Ok(signed),
-            _ => bail!(
-                "what key {} signed for image {name} is not what its manifest.toml says now: sign it with `boottorrent image sign {name}`",
-                signed.key
-            ),
-        }
+        verified(&self.manifest(name)?, &self.evidence(name)?, keys)
     }
 
     /// The SHA-256 of an image's payload, as it is on the disk.

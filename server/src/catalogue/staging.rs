@@ -7,8 +7,8 @@
 
 use super::{
     names::{
-        ENTRIES, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, already_there, signature_name, statement_name,
-        torrent_name,
+        COPY, ENTRIES, INITRD, KERNEL, MANIFEST, PAYLOAD, SUMS, already_there, signature_name,
+        statement_name, torrent_name,
     },
     own::{ARCHIVES, CARDS},
     place::{Place, Spot, swap},
@@ -178,7 +178,38 @@ impl Staging {
                 files.push((signature_name(&self.name), signature));
             }
         }
-        for (file, bytes) in &files {
+        let version = self.publish_with(&files, manifest, |catalogue| catalogue.spot(manifest, place))?;
+        Ok((sealed, version))
+    }
+
+    /// Make visible what is a copy of another server's: with the number, the statement and the signature that it has there.
+    /// `note`: what the copy was made of.
+    pub(super) fn publish_copy(
+        self,
+        manifest: &ImageManifest,
+        torrent: &[u8],
+        evidence: &Evidence,
+        note: &[u8],
+        current: bool,
+    ) -> Result<()> {
+        let name = &self.name;
+        let mut files = vec![(torrent_name(name), torrent), (COPY.to_owned(), note)];
+        files.push((statement_name(name), &evidence.statement));
+        files.push((signature_name(name), &evidence.signature));
+        // An empty one is none.
+        files.retain(|(_, bytes)| !bytes.is_empty());
+        self.publish_with(&files, manifest, |catalogue| catalogue.spot_of_copy(manifest, current)).map(drop)
+    }
+
+    /// Write these files and the manifest, bring all to the disk, and make it visible in the spot that is chosen with the
+    /// lock.
+    fn publish_with(
+        &self,
+        files: &[(String, &[u8])],
+        manifest: &ImageManifest,
+        spot: impl FnOnce(&Catalogue) -> Result<Spot>,
+    ) -> Result<u32> {
+        for (file, bytes) in files {
             self.write(file, bytes)?;
         }
         let others = [PAYLOAD, SUMS, KERNEL, INITRD, ARCHIVES, CARDS];
@@ -191,7 +222,7 @@ impl Staging {
         let _lock = self.catalogue.lock()?;
         interrupt::check()?;
         // Only now nobody else takes the number.
-        let spot = self.catalogue.spot(manifest, place)?;
+        let spot = spot(&self.catalogue)?;
         let manifest = ImageManifest { version: spot.version, ..manifest.clone() };
         let text = toml::to_string(&manifest).context("writing the manifest as TOML")?;
         self.write(MANIFEST, text.as_bytes())?;
@@ -199,7 +230,7 @@ impl Staging {
         self.finish()?;
         self.appear(&spot)?;
         nix::unistd::fsync(&self.images).context("syncing the folder with the images")?;
-        Ok((sealed, spot.version))
+        Ok(spot.version)
     }
 
     fn write(&self, file: &str, bytes: &[u8]) -> Result<()> {

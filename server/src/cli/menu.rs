@@ -99,6 +99,7 @@ fn show(config: &Config) -> Result<()> {
     // Who may not read them still sees what is locked.
     let users = menu_users::load(dir).unwrap_or_default();
     let menu = Menu {
+        first: None,
         host: "this server",
         images: &images,
         entries: &entries,

@@ -19,6 +19,7 @@ mod key;
 mod ltsp;
 mod menu;
 mod power;
+mod relay;
 mod run;
 mod serve;
 mod setup;
@@ -30,8 +31,8 @@ mod tui;
 mod values;
 mod versions;
 
-use crate::{catalogue::Catalogue, manual};
-use anyhow::Result;
+use crate::{catalogue::Catalogue, config::Config, manual, relay::here};
+use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use common::Common;
@@ -82,6 +83,9 @@ enum Command {
     /// Show the boot menu, and set its password
     #[command(subcommand)]
     Menu(menu::MenuCommand),
+    /// List, allow and remove relays: servers that serve what this one has
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
     /// Serve the images: boot scripts, boot files, tracker, seeder, status
     Serve(serve::Serve),
     /// Show, write or remove the configuration of dnsmasq and TFTP
@@ -128,6 +132,9 @@ impl Cli {
                 std::process::exit(2);
             }
         };
+        if command.changes() {
+            refuse_on_relay(&config)?;
+        }
         match command {
             Command::Manual { .. } => unreachable!("above: it needs no settings"),
             Command::Image(image) => image.run(&Catalogue::at(&config.catalogue.dir), &config),
@@ -136,6 +143,7 @@ impl Cli {
             Command::Host(host) => host.run(&config),
             Command::Key(key) => key.run(&config),
             Command::Menu(menu) => menu.run(&config),
+            Command::Relay(relay) => relay.run(&config),
             Command::Serve(serve) => serve.run(config, move || self.common.config()),
             Command::Setup(setup) => setup.run(&config),
             Command::Source(source) => source.run(&config),
@@ -143,6 +151,41 @@ impl Cli {
             Command::Ltsp(ltsp) => ltsp.run(&config),
             Command::Token(token) => token.run(&config),
             Command::Tui(tui) => tui.run(config, self.common.words()),
+        }
+    }
+}
+
+/// A relay has what the first server has: what is changed here would be undone.
+fn refuse_on_relay(config: &Config) -> Result<()> {
+    match config.upstream.url.clone().or_else(|| here::relay_of(&config.catalogue.dir)) {
+        Some(url) => bail!("{}", here::refusal(&url)),
+        None => Ok(()),
+    }
+}
+
+impl Command {
+    /// Whether it changes what machines boot.
+    fn changes(&self) -> bool {
+        use host::HostCommand as Host;
+        use image::ImageCommand as Image;
+        match self {
+            Command::Image(image) => {
+                !matches!(image, Image::List { .. } | Image::Show(_) | Image::Verify(_) | Image::History(_))
+            }
+            Command::Entry(entry) => !matches!(entry, entry::EntryCommand::List { .. }),
+            Command::Host(host) => !matches!(host, Host::List(_) | Host::Export(_)),
+            Command::Menu(menu) => !matches!(menu, menu::MenuCommand::Show),
+            Command::Relay(relay) => !matches!(relay, relay::RelayCommand::List { .. }),
+            Command::Doctor(_)
+            | Command::Key(_)
+            | Command::Serve(_)
+            | Command::Setup(_)
+            | Command::Source(_)
+            | Command::Status(_)
+            | Command::Ltsp(_)
+            | Command::Token(_)
+            | Command::Tui(_)
+            | Command::Manual { .. } => false,
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use crate::{
     config::{Config, SeederKind},
-    meter, serve,
+    meter,
+    relay::client::First,
+    serve,
     tls::Tls,
 };
 use anyhow::{Context, Result};
@@ -24,6 +26,7 @@ Examples:
   boottorrent serve
   boottorrent serve --listen 10.0.0.1:6980 --up 50MB/s
   boottorrent serve --no-seed --no-payload    booted machines serve the others
+  boottorrent serve --upstream https://boot.lan:6982    be its relay
   boottorrent serve --check
 
 SIGHUP (systemctl reload boottorrent-server) reads the settings again. Some
@@ -37,6 +40,9 @@ pub struct Serve {
         help = "Address and port for HTTP; port 0 takes any, and prints it [default: [::]:6980]"
     )]
     listen: Option<SocketAddr>,
+    /// Be a relay of this first server, e.g. https://boot.lan:6982 (see `relay add`)
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
     /// The port on which the seeder listens [default: 6981]
     #[arg(long, value_name = "N")]
     peer_port: Option<u16>,
@@ -70,6 +76,7 @@ impl Serve {
         let config = self.over(config);
         if self.check {
             Tls::configured(&config.serve, config.serve.listen.port())?;
+            First::of(&config.upstream)?;
             println!("the settings can be used");
             return Ok(());
         }
@@ -96,6 +103,7 @@ impl Serve {
         set.seed &= !self.no_seed;
         set.seeder = self.seeder.unwrap_or(set.seeder);
         set.payload &= !self.no_payload;
+        config.upstream.url = self.upstream.clone().or(config.upstream.url);
         config.boot.agent = self.agent.clone().unwrap_or(config.boot.agent);
         config
     }

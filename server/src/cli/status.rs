@@ -14,7 +14,7 @@ use crate::{
     status,
 };
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{ImageRef, manifest::FIRST, text};
+use bootspec::{ImageRef, manifest::FIRST, text, units::human_time};
 use clap::Args;
 use std::{
     collections::BTreeSet,
@@ -86,6 +86,10 @@ impl Status {
                         (None, _) => status::render(&clients?),
                     },
                 };
+                let text = match self.json || self.watch {
+                    true => text,
+                    false => first_server(&api).await + &text,
+                };
                 let mut out = stdout();
                 let clear = if self.watch && !self.json && out.is_terminal() { "\x1b[H\x1b[J" } else { "" };
                 if write!(out, "{clear}{text}").and_then(|()| out.flush()).is_err() || !self.watch {
@@ -96,6 +100,22 @@ impl Status {
             }
         })
     }
+}
+
+/// Of a relay: how its first server is.
+async fn first_server(api: &Api) -> String {
+    let Some(first) = api.health().await.ok().and_then(|h| h.upstream) else { return String::new() };
+    let since = first.age.map(|age| human_time(Duration::try_from_secs_f64(age).unwrap_or_default()));
+    let state = match (first.up, since) {
+        (true, _) => "which answers".to_owned(),
+        (false, Some(since)) => {
+            format!("which has not answered for {since}: machines boot what is known here")
+        }
+        (false, None) => "which has not answered yet: machines boot what is known here".to_owned(),
+    };
+    let trouble = first.trouble.map(|t| format!(" ({t})")).unwrap_or_default();
+    let text = format!("this is a relay of {}, {state}{trouble}", first.url);
+    text::clean(&text, &[]).into_owned() + "\n"
 }
 
 /// Columns and lines of the terminal that this goes to, if it goes to one.

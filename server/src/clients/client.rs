@@ -49,6 +49,9 @@ pub struct Client {
     /// Its last boots, the oldest first: told of one machine only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boots: Vec<BootRecord>,
+    /// The relay through which it reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
     /// Which initrd it was sent, where it was not the one for its card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<Stage>,

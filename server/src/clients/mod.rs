@@ -51,6 +51,8 @@ struct Heard {
     quick: u32,
     /// Its last boots, if it is the machine that says so.
     boots: Vec<BootRecord>,
+    /// The relay through which it reports.
+    relay: Option<String>,
 }
 
 /// All machines.
@@ -115,8 +117,10 @@ impl Clients {
             boots::heard(&mut boots, &heartbeat, known.map(|k| &k.heartbeat));
         }
         self.changed |= known.is_none_or(|k| k.heartbeat.phase != heartbeat.phase || k.boots != boots);
+        let relay = known.and_then(|k| k.relay.clone());
+        let heard = heartbeat.clone();
         let entry =
-            Heard { heartbeat: heartbeat.clone(), log, loader, remote, first, last: now, word, quick, boots };
+            Heard { heartbeat: heard, log, loader, remote, first, last: now, word, quick, boots, relay };
         self.put(heartbeat.id.clone(), entry);
         Ok((news, heartbeat))
     }
@@ -205,10 +209,32 @@ impl Clients {
             boots::asked(&mut boots, loader.image.as_deref());
         }
         self.changed = true;
-        let entry =
-            Heard { heartbeat, log: Vec::new(), loader, remote, first, last: now, word, quick: 0, boots };
+        let relay = known.and_then(|k| k.relay.clone());
+        let entry = Heard {
+            heartbeat,
+            log: Vec::new(),
+            loader,
+            remote,
+            first,
+            last: now,
+            word,
+            quick: 0,
+            boots,
+            relay,
+        };
         self.put(entry.loader.mac.clone(), entry);
         Ok(())
+    }
+
+    /// A machine that has just spoken did so through this relay; none: it spoke to this server. Who may be anybody does
+    /// not say so of a machine that has shown who it is.
+    pub fn through(&mut self, id: &str, relay: Option<&str>, word: MachineProof) {
+        let counts =
+            |e: &&mut Heard| e.relay.as_deref() != relay && (word.is_proven() || !e.word.is_proven());
+        if let Some(entry) = self.machines.get_mut(id).filter(counts) {
+            entry.relay = relay.map(str::to_owned);
+            self.changed = true;
+        }
     }
 
     /// Room for one more machine, and whether one had to make it: the one that has been silent longest, if
@@ -281,6 +307,7 @@ impl Clients {
             silent: millis(e.last),
             word: e.word,
             boots: e.boots.clone(),
+            relay: e.relay.clone(),
         };
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         Some(SavedMachines { at, machines: self.machines.values().map(machine).collect() })
@@ -295,10 +322,10 @@ impl Clients {
             let ago = |ms| (Duration::from_millis(ms) + more).min(Duration::from_secs(10 * 365 * 86400));
             let back =
                 |ms| now.checked_sub(ago(ms)).or_else(|| now.checked_sub(GONE_AFTER * 2)).unwrap_or(now);
-            let SavedMachine { mut heartbeat, loader, remote, known, silent, word, boots } = machine;
+            let SavedMachine { mut heartbeat, loader, remote, known, silent, word, boots, relay } = machine;
             let log = std::mem::take(&mut heartbeat.log);
             let (first, last) = (back(known), back(silent));
-            let entry = Heard { heartbeat, log, loader, remote, first, last, word, quick: 0, boots };
+            let entry = Heard { heartbeat, log, loader, remote, first, last, word, quick: 0, boots, relay };
             self.put(entry.heartbeat.id.clone(), entry);
         }
     }
@@ -328,6 +355,7 @@ impl Heard {
             uuid: self.loader.uuid.clone(),
             serial: self.loader.serial.clone(),
             platform: self.loader.platform.clone(),
+            relay: self.relay.clone(),
             ..Client::default()
         }
     }

@@ -51,6 +51,9 @@ pub struct SavedMachine {
     /// Its last boots.
     #[serde(default)]
     pub boots: Vec<BootRecord>,
+    /// The relay through which it spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
 }
 
 impl SavedMachines {
@@ -73,6 +76,7 @@ impl SavedMachines {
             uuid: m.loader.uuid.clone(),
             serial: m.loader.serial.clone(),
             platform: m.loader.platform.clone(),
+            relay: m.relay.clone(),
             ..Client::default()
         };
         self.machines.iter().map(client).collect()

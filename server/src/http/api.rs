@@ -14,6 +14,7 @@ use crate::{
     fetch::request::FetchRow,
     figures,
     hosts::{choose::private_of, waiting::WaitingKey},
+    relay::told::{Said, Word},
     watch::metrics::{CONTENT_TYPE, render},
 };
 use axum::{
@@ -42,11 +43,22 @@ pub async fn heartbeat(
             "'{id}' is not a machine: the id of a heartbeat is the MAC address that the machine boots with"
         )));
     };
-    let (word, ticket) = machine::word(&state, &id, heartbeat.secret.as_deref(), ends);
+    let (word, ticket) = machine::word(&state, &id, heartbeat.secret.take().as_deref(), ends);
     heartbeat.id = id;
+    // Its secret is ours: the first server is told what stands behind its words.
+    let said = state.here.as_ref().map(|_| Word {
+        remote: ends.remote.ip(),
+        proof: word,
+        said: Said::Beat(Box::new(heartbeat.clone())),
+    });
     let (before, heard) = {
         let mut clients = state.clients();
-        (clients.word(&heartbeat.id), clients.hear(heartbeat, ends.remote.ip(), word, Instant::now()))
+        let (id, before) = (heartbeat.id.clone(), clients.word(&heartbeat.id));
+        let heard = clients.hear(heartbeat, ends.remote.ip(), word, Instant::now());
+        if heard.is_ok() {
+            clients.through(&id, None, word);
+        }
+        (before, heard)
     };
     Ok(match heard {
         Ok((news, heartbeat)) => {
@@ -61,7 +73,14 @@ pub async fn heartbeat(
             if let Some(ticket) = ticket.filter(|_| before != Some(word)) {
                 machine::spoke(&state, &heartbeat.id, ticket).await;
             }
-            orders::answer(&state, &heartbeat, word).await
+            match (&state.here, said) {
+                (Some(here), Some(said)) => {
+                    here.heard(said);
+                    // Orders come from the first server, when it has heard of the machine.
+                    orders::sent(here.order(&heartbeat.id).filter(|_| word.is_proven()).unwrap_or_default())
+                }
+                _ => orders::sent(orders::answer_of(&state, &heartbeat, word).await),
+            }
         }
         Err(Refused::TooOften) => {
             let mut slow = sentence(StatusCode::TOO_MANY_REQUESTS, "one heartbeat a second is enough");
@@ -201,6 +220,7 @@ pub async fn health(state: SharedState) -> Json<Health> {
         images: state.library().len(),
         machines: state.clients().present(Instant::now()),
         seeding: state.tracker().seeded(),
+        upstream: state.here.as_ref().map(|here| here.row()),
     })
 }
 

@@ -6,7 +6,7 @@ use super::{
     answer::sentence,
     ends::Ends,
     host::{host, host_of_grub},
-    machine,
+    machine, relay,
     site::{Caller, SharedState},
     unlock,
 };
@@ -17,6 +17,7 @@ use crate::{
     hosts::{BootChoice, Hosts, choose, choose::private_of_entry},
     ipxe,
     menu::{self, Menu},
+    relay::present::Seeker,
     state::ServerState,
 };
 use axum::{
@@ -25,6 +26,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bootspec::{Params, params::PREFIX, text::printable};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 pub async fn script(
     state: SharedState,
@@ -33,7 +35,13 @@ pub async fn script(
     uri: Uri,
     asked: Query<machine::BootQuery>,
 ) -> Response {
-    let script = Script { file: "boot.ipxe", host: host(&headers, ends), render: &ipxe::script };
+    let own = host(&headers, ends);
+    match elsewhere(&state, &asked, ends).await {
+        Some(Elsewhere::Relays(relays)) => return plain(ipxe::to_relays(&own, &relays)),
+        Some(Elsewhere::First { first, what }) => return plain(ipxe::to_first(&own, &first, &what)),
+        None => {}
+    }
+    let script = Script { file: "boot.ipxe", host: own, render: &ipxe::script };
     answered(&state, ends, (&headers, &uri), &asked, &script).await
 }
 
@@ -46,8 +54,75 @@ pub async fn grub(
 ) -> Response {
     let mac = asked.mac.as_deref().and_then(grub::bootif);
     let render = |menu: &Menu| grub::config(menu, Way::Http(mac.as_deref()));
-    let script = Script { file: "grub.cfg", host: host_of_grub(&headers, ends), render: &render };
+    let own = host_of_grub(&headers, ends);
+    let card = asked.asker(ends).mac;
+    match elsewhere(&state, &asked, ends).await {
+        Some(Elsewhere::Relays(relays)) => return plain(grub::to_relays(&own, &relays, card)),
+        Some(Elsewhere::First { first, what }) => return plain(grub::to_first(&own, &first, &what, card)),
+        None => {}
+    }
+    let script = Script { file: "grub.cfg", host: own, render: &render };
     answered(&state, ends, (&headers, &uri), &asked, &script).await
+}
+
+/// Who else tells a machine what to boot.
+enum Elsewhere {
+    /// These relays, the first first.
+    Relays(Vec<(String, SocketAddr)>),
+    /// The first server, which has something that this relay has not.
+    First {
+        /// Where it is.
+        first: String,
+        /// What it has.
+        what: String,
+    },
+}
+
+async fn elsewhere(state: &Arc<ServerState>, asked: &machine::BootQuery, ends: Ends) -> Option<Elsewhere> {
+    match &state.here {
+        Some(here) => {
+            let (first, what) = (here.first(), to_first(state, asked, ends)?);
+            tracing::info!("{} is sent to {first}, which has {what}", ends.remote.ip());
+            Some(Elsewhere::First { first, what })
+        }
+        None => to_relays(state, asked, ends).await.map(Elsewhere::Relays),
+    }
+}
+
+/// A machine of a relay's goes there, unless it comes from one or has been there.
+async fn to_relays(
+    state: &Arc<ServerState>,
+    asked: &machine::BootQuery,
+    ends: Ends,
+) -> Option<Vec<(String, SocketAddr)>> {
+    if asked.relay.is_some() || asked.wanted().is_some() {
+        return None;
+    }
+    let known = relay::known_if_any(state).await?;
+    let (hosts, asker) = (state.hosts(), asked.asker(ends));
+    let choice = choose(&hosts, &asker);
+    if relay::has_private(state, choice.key.as_ref()) {
+        return None;
+    }
+    let groups = choice.group.as_ref().map(|g| hosts.lineage(g)).unwrap_or_default();
+    let groups: Vec<_> = groups.into_iter().map(|(name, _)| name).collect();
+    let ip = asker.ip.unwrap_or(ends.remote.ip());
+    let seeker = Seeker { ip, mac: asker.mac, groups: &groups };
+    let relays = state.relays.for_machine(&known, seeker, Instant::now());
+    let (name, address) = relays.first()?;
+    tracing::info!("{ip} is sent to relay {name} at {address}");
+    Some(relays)
+}
+
+/// What a machine should boot that is not here, and the first server has.
+fn to_first(state: &ServerState, asked: &machine::BootQuery, ends: Ends) -> Option<String> {
+    let choice = choose(&state.hosts(), &asked.asker(ends));
+    let named = asked.wanted().and_then(|name| name.parse().ok());
+    let wanted = named.as_ref().or(choice.image.as_ref());
+    match relay::has_private(state, choice.key.as_ref()) {
+        true => Some("its private files".to_owned()),
+        false => relay::missing(state, wanted, choice.menu && asked.wanted().is_none()),
+    }
 }
 
 /// What is locked is rendered for who has proven a password.
@@ -121,6 +196,7 @@ fn rendered(
     };
     let text = (script.render)(&Menu {
         host: &script.host,
+        first: state.here.as_ref().map(|here| here.first()),
         images: &images,
         entries: &entries,
         settings: &config.menu,
@@ -139,6 +215,16 @@ fn rendered(
     let (mac, platform) = (word(&asked.mac), word(&asked.platform));
     let name = choice.name.map(|n| format!(" ({n})")).unwrap_or_default();
     tracing::info!("{mac}{name} ({}, {platform}) asks for {}", ends.remote.ip(), script.file);
+    if let Some(image) = one.filter(|_| state.here.is_some() && config.upstream.disk.is_some()) {
+        let (catalogue, infohash) = (state.disk().catalogue, image.infohash);
+        // It goes last when space is short. That it cannot be written down only makes it go sooner.
+        tokio::task::spawn_blocking(move || catalogue.used(infohash));
+    }
+    plain(text)
+}
+
+/// A boot loader's script.
+fn plain(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 

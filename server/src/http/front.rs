@@ -4,10 +4,12 @@
 
 use super::{
     answer::sentence,
+    relay::GivenRelay,
     site::{Caller, SharedState},
 };
 use crate::{
     config::Listing,
+    relay::{RelaysFile, here},
     token::{self, Verdict},
 };
 use axum::{
@@ -33,7 +35,8 @@ fn is_ours(host: &str, names: &[String]) -> bool {
 /// What a browser could read or change for another site's page. Boot loaders and agents ask for the rest, by whatever
 /// name the admin gave us.
 fn is_for_people(path: &str) -> bool {
-    path == "/" || path == "/metrics" || (path.starts_with("/api/") && path != "/api/v1/heartbeat")
+    let asked_by_programs = path == "/api/v1/heartbeat" || path.starts_with("/api/v1/relay/");
+    path == "/" || path == "/metrics" || (path.starts_with("/api/") && !asked_by_programs)
 }
 
 /// Whether a page of another site sends this.
@@ -122,6 +125,52 @@ async fn judged(
         Verdict::Wrong => unauthorized(
             "the token is missing or wrong: send the header `Authorization: Bearer TOKEN` with the one that \
              `boottorrent token new` has printed on the server",
+        ),
+    }
+}
+
+/// A relay changes nothing: it has what the first server has.
+pub async fn first_server(state: SharedState, request: Request, next: Next) -> Response {
+    match &state.here {
+        Some(here) if request.method() != Method::GET => {
+            sentence(StatusCode::CONFLICT, here::refusal(here.url.as_str()))
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Nothing of a request that is for relays is looked at before their token.
+pub async fn relay(
+    state: SharedState,
+    ConnectInfo(ends): Caller,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(here) = &state.here {
+        let url = &here.url;
+        return sentence(
+            StatusCode::CONFLICT,
+            format_args!("this server is itself a relay, of {url}: give that address as url in [upstream]"),
+        );
+    }
+    let header = |r: &Request| r.headers().get(header::AUTHORIZATION)?.to_str().ok().map(str::to_owned);
+    let (file, given) = (RelaysFile::at(&state.config().catalogue.dir), header(&request));
+    let judged = tokio::task::spawn_blocking(move || file.judge(given.as_deref())).await;
+    match judged.ok().flatten() {
+        Some(_) if ends.user.is_none() && ends.plain.is_none() && !ends.remote.ip().is_loopback() => {
+            sentence(
+                StatusCode::FORBIDDEN,
+                "a relay's token is not taken over plain HTTP, where everybody on the way can read it: use https, and make a new \
+             one with `boottorrent relay add`",
+            )
+        }
+        Some(name) => {
+            request.extensions_mut().insert(GivenRelay(name));
+            next.run(request).await
+        }
+        None => unauthorized(
+            "this is not the token of a relay of this server: make one with `boottorrent relay add NAME` there, and put it \
+             into token-file of [upstream] on the relay",
         ),
     }
 }

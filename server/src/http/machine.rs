@@ -6,6 +6,7 @@ use crate::{
     clients::{BootLoaderReport, MachineProof},
     hosts::{Asker, BootChoice, EntryKey, HostChange, Mac, choose, key},
     neighbours::LinkVerdict,
+    relay::told::{OnceDone, Said, Word},
     state::ServerState,
     ticket::Ticket,
     wake,
@@ -39,6 +40,8 @@ pub struct BootQuery {
     pub hostname: Option<String>,
     /// The card that it boots from: iPXE's `busid`.
     pub card: Option<String>,
+    /// `none`: it has asked the relays, or comes from one.
+    pub relay: Option<String>,
 }
 
 impl BootQuery {
@@ -94,8 +97,17 @@ pub fn decide(state: &ServerState, asked: &BootQuery, ends: Ends) -> Decided {
             .map(str::to_owned)
             .or_else(|| choice.image.as_ref().filter(|_| !choice.menu).map(|i| i.to_string())),
     };
+    if let Some(here) = &state.here {
+        let said = Said::Loader(Box::new(loader.clone()));
+        here.heard(Word { remote: ends.remote.ip(), proof: word, said });
+    }
+    let mut clients = state.clients();
+    let id = loader.mac.clone();
     // Too many machines: this one boots all the same, and is not in the list.
-    let _ = state.clients().asked(loader, ends.remote.ip(), word, Instant::now());
+    if clients.asked(loader, ends.remote.ip(), word, Instant::now()).is_ok() {
+        clients.through(&id, None, word);
+    }
+    drop(clients);
     Decided { choice, secret }
 }
 
@@ -149,7 +161,11 @@ pub async fn spoke(state: &Arc<ServerState>, id: &str, ticket: Ticket) {
     let is_it = choice.once && choice.image.as_ref().is_some_and(|image| ticket.is_once(image));
     let Some(key) = choice.key.filter(|_| is_it) else { return };
     let (store, taken) = (state.store.clone(), key.clone());
+    let told = state.here.clone().zip(choice.image);
     let written = tokio::task::spawn_blocking(move || {
+        if let Some((here, image)) = told {
+            here.once(OnceDone { key: taken.clone(), image })?;
+        }
         store.change(|hosts| {
             if let Some(entry) = hosts.entries.get_mut(&taken) {
                 entry.once = None;

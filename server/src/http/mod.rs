@@ -20,6 +20,8 @@ mod page;
 pub mod places;
 mod private;
 pub mod range;
+mod relay;
+mod relay_snapshot;
 pub mod routes;
 mod shared;
 mod site;
@@ -46,7 +48,10 @@ use std::sync::Arc;
 /// All routes, as they may be asked for over this door.
 pub fn router(state: Arc<ServerState>, over: Over) -> Router {
     let (listing, changing) = (routes(Who::Listing), routes(Who::Changing));
-    let changing = changing.route_layer(from_fn(trail::written));
+    let changing = changing
+        .route_layer(from_fn(trail::written))
+        .route_layer(from_fn_with_state(state.clone(), front::first_server));
+    let relaying = routes(Who::Relay).route_layer(from_fn_with_state(state.clone(), front::relay));
     let guarded_by_token = match over {
         Over::Socket => listing.merge(changing),
         Over::Tcp => listing
@@ -54,7 +59,7 @@ pub fn router(state: Arc<ServerState>, over: Over) -> Router {
             .merge(changing.route_layer(from_fn_with_state(state.clone(), front::with_token))),
     };
     let document = ApiDocument(openapi::document().to_string().into());
-    let all = routes(Who::Everybody).merge(guarded_by_token).layer(Extension(document));
+    let all = routes(Who::Everybody).merge(guarded_by_token).merge(relaying).layer(Extension(document));
     let all = all.fallback(nowhere);
     let all = match over {
         Over::Socket => all,

@@ -56,7 +56,7 @@ fn operation(route: &Route) -> Value {
             Who::Everybody => json!([]),
             // Without the token too, unless the settings say otherwise.
             Who::Listing => json!([{}, {"token": []}]),
-            Who::Changing => json!([{"token": []}]),
+            Who::Changing | Who::Relay => json!([{"token": []}]),
         },
     });
     let body = match named(route.takes) {

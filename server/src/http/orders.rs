@@ -125,8 +125,8 @@ fn rows(state: &ServerState, placed: &[Placed]) -> Vec<OrderRow> {
     placed.iter().map(|p| p.row(by_id.get(p.order.machine.as_str()).copied(), now)).collect()
 }
 
-/// What a machine is answered that has sent a heartbeat.
-pub async fn answer(state: &Arc<ServerState>, heartbeat: &Heartbeat, word: MachineProof) -> Response {
+/// What a machine is to do that has sent a heartbeat.
+pub async fn answer_of(state: &Arc<ServerState>, heartbeat: &Heartbeat, word: MachineProof) -> order::Answer {
     let report = heartbeat.orders.as_ref().and_then(|r| r.order.as_ref());
     // What somebody else says in a machine's name decides nothing.
     let report = report.filter(|_| word.is_proven());
@@ -141,6 +141,11 @@ pub async fn answer(state: &Arc<ServerState>, heartbeat: &Heartbeat, word: Machi
     {
         answer.stop = before_reboot(state, &heartbeat.id, report).await.err();
     }
+    answer
+}
+
+/// The answer as it is sent.
+pub fn sent(answer: order::Answer) -> Response {
     match answer.order.is_some() {
         true => Json(bounded(answer)).into_response(),
         false => StatusCode::NO_CONTENT.into_response(),

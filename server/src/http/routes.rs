@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
-use super::{api, boot, change, entries, events, files, layers, orders, page, private, site::Site, track};
+use super::{
+    api, boot, change, entries, events, files, layers, orders, page, private, relay, site::Site, track,
+};
 use crate::{
     api::types::{BootRow, EntryRow, Health, HostRow, TokenRow, Wake, Woken},
     catalogue::ImageChange,
@@ -9,8 +11,9 @@ use crate::{
     hosts::{HostChange, HostChanges, waiting::WaitingKey},
     orders::{OrderRequest, OrderRow},
     power::{PowerRequest, PowerRow},
+    relay::present::RelayRow,
 };
-use Who::{Changing, Everybody, Listing};
+use Who::{Changing, Everybody, Listing, Relay};
 use axum::{
     Router,
     routing::{MethodRouter, delete, get, post, put},
@@ -29,6 +32,8 @@ pub enum Who {
     Listing,
     /// Who has the token.
     Changing,
+    /// Who has a relay's token.
+    Relay,
 }
 
 /// One route.
@@ -105,6 +110,15 @@ pub const ROUTES: &[Route] = &[
     route!(get "/api/v1/orders", Listing, "" => "list of `OrderRow`: what machines that run are to do, and how far they are",
         orders::list),
     route!(get "/api/v1/boots", Listing, "" => "list of `BootRow`: the last 200 boots of all machines, the newest first", api::boots),
+    route!(get "/api/v1/relays", Listing, "" => "list of `RelayRow`: the relays, and how they are", relay::list),
+    route!(get "/api/v1/relay/snapshot", Relay, "`If-None-Match`"
+        => "everything that a relay takes over but for files: images with their signatures, machines and groups, entries, settings; 304",
+        relay::snapshot),
+    route!(get "/api/v1/relay/images/{name}/{file}", Relay, "`?infohash=`"
+        => "a file of an image as it is on the disk: `vmlinuz`, `initrd`, `sums`, `torrent`, `own.archives`, `own.json`; with ranges",
+        relay::file),
+    route!(post "/api/v1/relay/report", Relay, "how the relay is, and what its machines have said, in one"
+        => "the orders of those machines", relay::report),
     route!(get "/api/v1/token", Changing, "" => "`TokenRow`: which token this request came with; a read-only one may ask", api::token),
     route!(post "/api/v1/hosts", Changing, "`HostChanges`" => "list of `HostRow`: all changes are made, or none",
         change::change_hosts),
@@ -143,6 +157,7 @@ pub fn page() -> String {
                 Everybody => "everybody",
                 Listing => "listing",
                 Changing => "token",
+                Relay => "relay",
             };
             let Route { takes, answers, .. } = route;
             let method = route.method.to_uppercase();
@@ -181,6 +196,7 @@ Who may ask over TCP:
 * listing: everybody, or with `machines = \"token\"` in `[serve]` of server.toml, who has the token
 * token: who sends a token (`boottorrent token new`) over TLS, or from the server itself; one that is read-only may ask for
   what is listing, and changes nothing
+* relay: who sends a relay's token (`boottorrent relay add`) over TLS; it is good for nothing else
 
 Over the local socket no token is needed: whoever may write to it may change things.
 
@@ -239,6 +255,11 @@ pub fn examples() -> Vec<(&'static str, String)> {
             text::<FetchRow>(json!({"id": 1, "request": {"what": "debian-live-xfce"}, "state": "fetching",
                 "image": "debian-live-xfce", "have": 1_000_000, "total": 3_000_000, "rate": 500_000,
                 "started": "2026-11-26T08:00:00Z"})),
+        ),
+        (
+            "RelayRow",
+            text::<RelayRow>(json!({"name": "east", "up": true, "age": 0.4, "address": "10.0.1.2:6980",
+                "subnet": ["10.0.1.0/24"], "images": 3, "missing": 0, "machines": 24})),
         ),
         (
             "WaitingKey",
@@ -305,7 +326,8 @@ mod tests {
     #[test]
     fn whatever_changes_something_needs_the_token() {
         for route in ROUTES.iter().filter(|r| r.method != "get" && r.path != "/api/v1/heartbeat") {
-            assert_eq!(route.who, Changing, "{} {}", route.method, route.path);
+            let relays = route.path.starts_with("/api/v1/relay/");
+            assert_eq!(route.who, if relays { Relay } else { Changing }, "{} {}", route.method, route.path);
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the routes work on: the running server, and the long answers that many ask for.
 
-use super::{ends::Ends, shared};
+use super::{ends::Ends, relay_snapshot::KeptSnapshot, shared};
 use crate::state::ServerState;
 use axum::extract::{ConnectInfo, FromRef};
 use std::sync::Arc;
@@ -18,12 +18,13 @@ pub type Caller = ConnectInfo<Ends>;
 pub struct Site {
     state: Arc<ServerState>,
     answers: Arc<Answers>,
+    snapshot: Arc<KeptSnapshot>,
 }
 
 impl Site {
     /// The routes over one door to this server.
     pub fn of(state: Arc<ServerState>) -> Site {
-        Site { state, answers: Arc::default() }
+        Site { state, answers: Arc::default(), snapshot: Arc::default() }
     }
 }
 
@@ -36,6 +37,12 @@ impl FromRef<Site> for Arc<ServerState> {
 impl FromRef<Site> for Arc<Answers> {
     fn from_ref(site: &Site) -> Arc<Answers> {
         site.answers.clone()
+    }
+}
+
+impl FromRef<Site> for Arc<KeptSnapshot> {
+    fn from_ref(site: &Site) -> Arc<KeptSnapshot> {
+        site.snapshot.clone()
     }
 }
 

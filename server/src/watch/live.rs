@@ -48,6 +48,9 @@ pub struct MachineRow {
     name: Option<String>,
     address: Option<String>,
     group: Option<String>,
+    /// The relay through which it reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay: Option<String>,
     image: Option<String>,
     phase: &'static str,
     percent: u8,
@@ -72,6 +75,7 @@ impl From<&Client> for MachineRow {
             name: c.name.clone().or_else(|| h.hostname.clone()).filter(|n| !n.is_empty()),
             address: h.address.clone().or(c.remote.map(|r| r.to_string())),
             group: c.group.clone(),
+            relay: c.relay.clone(),
             image: h.image.clone(),
             phase: c.phase(),
             percent: p.percent().clamp(0.0, 100.0) as u8,

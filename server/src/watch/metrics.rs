@@ -2,7 +2,7 @@
 //! `GET /metrics`: the figures in Prometheus' text format, version 0.0.4.
 
 use super::stats::Stats;
-use crate::{clients::totals::CLASSES, fetch::request::FetchState};
+use crate::{clients::totals::CLASSES, fetch::request::FetchState, relay::present::RelayRow};
 use std::fmt::{Display, Write};
 
 /// The type to answer with.
@@ -58,6 +58,7 @@ pub fn render(s: &Stats) -> String {
     totals(&mut page, s);
     images(&mut page, s);
     site(&mut page, s);
+    relays(&mut page, s);
     process(&mut page, s);
     page.one("boottorrent_listeners", "gauge", "Web pages that are open.", s.listeners);
     page.0
@@ -86,6 +87,25 @@ fn site(page: &mut Page, s: &Stats) {
     page.family(name, "gauge", "When the certificate of HTTPS ends; nothing without HTTPS.");
     if let Some(at) = s.certificate_expires {
         page.sample(name, &[], at);
+    }
+}
+
+/// Relays, and of a relay its first server.
+fn relays(page: &mut Page, s: &Stats) {
+    type Figure = fn(&RelayRow) -> usize;
+    let figures: [(&str, &str, Figure); 3] = [
+        ("boottorrent_relay_up", "Whether a relay reports.", |r| usize::from(r.up)),
+        ("boottorrent_relay_machines", "Machines that report through a relay.", |r| r.machines),
+        ("boottorrent_relay_missing_images", "Images that a relay does not have.", |r| r.missing),
+    ];
+    for (name, help, figure) in figures {
+        page.family(name, "gauge", help);
+        s.relays.iter().for_each(|r| page.sample(name, &[("relay", &r.name)], figure(r)));
+    }
+    let name = "boottorrent_upstream_up";
+    page.family(name, "gauge", "Whether the first server of this relay answers; nothing on others.");
+    if let Some(first) = &s.upstream {
+        page.sample(name, &[], usize::from(first.up));
     }
 }
 

@@ -2,7 +2,10 @@
 //! `GET /api/v1/stats`: all figures of a running server, in one answer.
 
 use super::process::ProcessFigures;
-use crate::clients::totals::Totals;
+use crate::{
+    clients::totals::Totals,
+    relay::{here::UpstreamRow, present::RelayRow},
+};
 use bootspec::{ImageName, InfoHash};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +39,12 @@ pub struct Stats {
     pub totals: Totals,
     /// The images, by name.
     pub images: Vec<ImageStats>,
+    /// The relays, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub relays: Vec<RelayRow>,
+    /// Of a relay: its first server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamRow>,
     /// Rates of the last minutes, one a second, oldest first.
     pub history: Vec<Sample>,
     /// How many watch by server-sent events.

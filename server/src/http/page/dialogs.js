@@ -52,7 +52,7 @@ function showDetails(c) {
   const p = c.progress || {}, version = c.image_version ? "@" + c.image_version : "";
   const facts = [
     ["Phase", (c.gone ? "gone; last: " : "") + (c.phase === "seed" ? "booted" : c.phase)], ["Error", c.error],
-    ["Image", c.image && c.image + version], ["Boots next", c.next], ["Group", c.group],
+    ["Image", c.image && c.image + version], ["Boots next", c.next], ["Group", c.group], ["Relay", c.relay],
     ["Card", c.id], ["Address", c.address || c.remote], ["Name", [c.name, c.hostname].filter(Boolean).join(", ")],
     ["Firmware", [c.platform, c.serial, c.uuid].filter(Boolean).join(", ")], ["Agent", c.version],
     ["Here", p.total ? size(p.have) + " of " + size(p.total) : ""],

@@ -35,7 +35,7 @@ function writeAddress() {
 
 function shown() {
   const wanted = view.q.toLowerCase();
-  const text = m => [m.id, m.name, m.address, m.image, m.group, m.phase, m.error, m.note].join(" ").toLowerCase();
+  const text = m => [m.id, m.name, m.address, m.image, m.group, m.relay, m.phase, m.error, m.note].join(" ").toLowerCase();
   const fits = m => (!view.group || m.group === view.group) && (!view.phase || m.phase === view.phase) && text(m).includes(wanted);
   return [...machines.values()].filter(fits).sort(before);
 }
@@ -81,7 +81,7 @@ function updateRow(row, m) {
   put(row.name, named(m));
   row.choose.checked = chosen.has(m.id);
   row.choose.setAttribute("aria-label", "Choose " + named(m));
-  put(row.address, [m.name ? m.id : "", m.address, m.group].filter(Boolean).join(" "));
+  put(row.address, [m.name ? m.id : "", m.address, m.group, m.relay && "by relay " + m.relay].filter(Boolean).join(" "));
   put(row.image, m.image || "–");
   put(row.phase, m.phase);
   row.phase.className = m.phase;

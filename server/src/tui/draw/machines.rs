@@ -96,7 +96,7 @@ pub fn place(c: &Client) -> String {
     let address = h.address.clone().or(c.remote.map(|r| r.to_string())).unwrap_or_else(|| "-".into());
     let heard = human_time(Duration::try_from_secs_f64(c.age).unwrap_or_default());
     let mut text = format!("{}  {address}  heard {heard} ago", h.id);
-    for (word, value) in [("group", &c.group), ("boots next", &c.next)] {
+    for (word, value) in [("group", &c.group), ("through relay", &c.relay), ("boots next", &c.next)] {
         if let Some(value) = value {
             text += &format!("  {word} {value}");
         }

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Copies of images: which are to be made, which have to go, and of what they are put together. An image is served when all
+//! of it is here and verified.
+
+use super::{payload::Payloads, words::work_dir};
+use crate::{
+    catalogue::{
+        Catalogue, CopiedVersion, INITRD, KERNEL, PAYLOAD, SUMS, Staging, VersionCopy,
+        free_space::FreeSpace,
+        own::{ARCHIVES, CARDS},
+        verified,
+    },
+    keys::Folder,
+    refresh::refresh,
+    relay::{
+        Here,
+        client::First,
+        told::{FileTag, ImageCopy, Snapshot},
+    },
+    state::ServerState,
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use bootspec::{InfoHash, manifest::Kind, trust::Evidence, units::human_size};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use swarm::{MAX_METAINFO, Metainfo};
+
+/// The files of an image beside payload, torrent and statement.
+pub const FILES: [&str; 5] = [KERNEL, INITRD, SUMS, ARCHIVES, CARDS];
+/// A kernel or an initrd is far smaller.
+const MAX_BOOT_FILE: u64 = 4 << 30;
+
+/// Makes copies.
+pub struct Images {
+    first: Arc<First>,
+    state: Arc<ServerState>,
+    here: Arc<Here>,
+    payloads: Payloads,
+}
+
+/// Where a path of an image is at the first server.
+fn path(copy: &ImageCopy, file: &str) -> String {
+    let m = &copy.manifest;
+    format!("/api/v1/relay/images/{}/{file}?infohash={}", m.name, m.infohash)
+}
+
+/// What tells a copy from others, whether it is the current version or not.
+fn note(copy: &ImageCopy) -> Result<Vec<u8>> {
+    serde_json::to_vec(&ImageCopy { current: false, ..copy.clone() }).context("writing JSON")
+}
+
+impl Images {
+    /// Ready to fetch.
+    pub async fn start(first: Arc<First>, state: Arc<ServerState>, here: Arc<Here>) -> Result<Images> {
+        let payloads = Payloads::start(&state.config().serve).await?;
+        Ok(Images { first, state, here, payloads })
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        Catalogue::at(&self.state.config().catalogue.dir)
+    }
+
+    /// Bring the images here to what a snapshot says, as far as that can be. Errors: what keeps one from being here.
+    pub async fn fetch(&mut self, snapshot: &Arc<Snapshot>) -> Result<()> {
+        let catalogue = self.catalogue();
+        catalogue.make()?;
+        let copies: Vec<&ImageCopy> =
+            snapshot.images.iter().filter(|c| c.manifest.kind != Kind::Ltsp).collect();
+        self.remove_names(&catalogue, &copies)?;
+        let (mut missing, mut trouble) = (Vec::new(), None);
+        for copy in &copies {
+            if self.here.snapshot().is_none_or(|now| !Arc::ptr_eq(&now, snapshot)) {
+                // Something newer has come: all begins again, with what is here by now.
+                return Ok(());
+            }
+            let done = self.make(&catalogue, copy, snapshot).await;
+            if !matches!(done, Ok(true)) {
+                missing.push(format!("{}@{}", copy.manifest.name, copy.manifest.version));
+            }
+            if let Err(e) = done {
+                trouble.get_or_insert(e.context(format!("image '{}' is not here", copy.manifest.name)));
+            }
+            self.here.set_missing(missing.clone());
+        }
+        self.remove_versions(&catalogue, &copies)?;
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Remove images that the first server has no more.
+    fn remove_names(&mut self, catalogue: &Catalogue, copies: &[&ImageCopy]) -> Result<()> {
+        for name in catalogue.names()? {
+            if copies.iter().all(|c| c.manifest.name != name) {
+                catalogue.remove(&name)?;
+                refresh(&self.state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remove versions that it has no more, where the current one is here.
+    fn remove_versions(&mut self, catalogue: &Catalogue, copies: &[&ImageCopy]) -> Result<()> {
+        let is = |here: &CopiedVersion, there: &ImageCopy| {
+            let (a, b) = (&here.manifest, &there.manifest);
+            a.name == b.name && a.version == b.version && a.infohash == b.infohash
+        };
+        let here = catalogue.copies()?;
+        for gone in here.iter().filter(|h| !h.current && copies.iter().all(|c| !is(h, c))) {
+            catalogue.remove_copy(gone)?;
+        }
+        let kept: Vec<InfoHash> = copies.iter().map(|c| c.manifest.infohash).collect();
+        self.payloads.keep(&kept);
+        refresh(&self.state);
+        Ok(())
+    }
+
+    /// Make one copy. `false`: there is no space for it, and nobody asks for it.
+    async fn make(&mut self, catalogue: &Catalogue, copy: &ImageCopy, snapshot: &Snapshot) -> Result<bool> {
+        let (m, note) = (&copy.manifest, note(copy)?);
+        let here = catalogue.copies()?;
+        if let Some(same) = here.iter().find(|h| h.manifest.name == m.name && h.note == note) {
+            if copy.current && !same.current {
+                catalogue.show_copy(&m.name, m.version)?;
+                refresh(&self.state);
+            }
+            self.here.has(m.infohash);
+            return Ok(true);
+        }
+        let evidence =
+            Evidence { statement: copy.statement.clone().into(), signature: copy.signature.clone().into() };
+        let folder = Folder::of(&self.state.config());
+        if !folder.public()?.is_empty() {
+            verified(m, &evidence, &folder.keys()?)?;
+        }
+        let torrent = self.first.small(&path(copy, "torrent"), MAX_METAINFO).await?;
+        let metainfo = Metainfo::parse(torrent.clone()).context("its torrent")?;
+        ensure!(
+            (metainfo.infohash(), metainfo.size()) == (m.infohash, m.size),
+            "the first server has sent another torrent than {}: it is not served",
+            m.infohash
+        );
+        let payload = match Catalogue::payload_of(&here, m.infohash) {
+            Some(path) => path,
+            None if !self.has_space(catalogue, copy)? => return Ok(false),
+            None => self.payloads.fetch(copy, metainfo, &self.here, snapshot, &work_dir(&self.state)).await?,
+        };
+        let staging = catalogue.stage(&m.name)?;
+        put(&payload, PAYLOAD, &staging)?;
+        self.files(copy, &here, &staging).await?;
+        let of = VersionCopy {
+            manifest: m,
+            torrent: &torrent,
+            evidence: &evidence,
+            note: &note,
+            current: copy.current,
+        };
+        catalogue.publish_copy(staging, &of)?;
+        self.payloads.landed(m.infohash, &work_dir(&self.state));
+        self.here.has(m.infohash);
+        refresh(&self.state);
+        Ok(true)
+    }
+
+    /// Put the small files into a copy: from another one here that has the same, or from the first server.
+    async fn files(&self, copy: &ImageCopy, here: &[CopiedVersion], staging: &Staging) -> Result<()> {
+        let mut known: HashMap<(&str, FileTag), PathBuf> = HashMap::new();
+        for other in here {
+            let Ok(of) = serde_json::from_slice::<ImageCopy>(&other.note) else { continue };
+            for file in FILES {
+                // Tags are of one server: only a copy of the same image has the very same file.
+                if let Some(tag) =
+                    of.files.get(file).filter(|_| of.manifest.infohash == copy.manifest.infohash)
+                {
+                    known.insert((file, tag.clone()), other.dir.join(file));
+                }
+            }
+        }
+        for file in FILES {
+            let Some(tag) = copy.files.get(file) else { continue };
+            match known.get(&(file, tag.clone())) {
+                Some(same) => put(same, file, staging)?,
+                None => {
+                    ensure!(tag.size <= MAX_BOOT_FILE, "its {file} has {}", human_size(tag.size));
+                    self.first.file(&path(copy, file), tag.size, &staging.path(file)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is space for a payload; made if a machine asks for it.
+    fn has_space(&self, catalogue: &Catalogue, copy: &ImageCopy) -> Result<bool> {
+        let m = &copy.manifest;
+        let Some(disk) = self.state.config().upstream.disk else {
+            let images = catalogue.images_dir();
+            FreeSpace { dir: images, name: &m.name }.refuse_without(m.size)?;
+            return Ok(true);
+        };
+        ensure!(
+            m.size <= disk,
+            "it has {} and this relay may use {}: raise disk = in [upstream] of server.toml",
+            human_size(m.size),
+            human_size(disk)
+        );
+        loop {
+            let here = catalogue.copies()?;
+            let sizes: HashMap<InfoHash, u64> =
+                here.iter().map(|c| (c.manifest.infohash, c.manifest.size)).collect();
+            if sizes.values().sum::<u64>() + m.size <= disk {
+                return Ok(true);
+            }
+            if !self.here.is_wanted(m.infohash) {
+                return Ok(false);
+            }
+            let Some(oldest) = here.iter().min_by_key(|c| c.used) else {
+                bail!("there is nothing to remove")
+            };
+            tracing::info!(
+                "image {}@{} makes room for {}: it was booted least recently",
+                oldest.manifest.name,
+                oldest.manifest.version,
+                m.name
+            );
+            catalogue.remove_copy(oldest)?;
+            refresh(&self.state);
+        }
+    }
+}
+
+/// Put a file that is here into a copy.
+fn put(from: &Path, file: &str, staging: &Staging) -> Result<()> {
+    match staging.take(from, file) {
+        true => Ok(()),
+        false => {
+            let to = staging.path(file);
+            fs::copy(from, &to)
+                .map(drop)
+                .with_context(|| format!("copying {} to {}", from.display(), to.display()))
+        }
+    }
+    .map_err(|e| anyhow!(e))
+}

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A relay and its first server, two real daemons over TLS.
+
+#[path = "common/certificate.rs"]
+mod certificate;
+mod common;
+
+use certificate::certificate;
+use common::{Server, World, free_port, local, until};
+use serde_json::{Value, json};
+use std::fs;
+
+const MAC: &str = "52:54:00:00:00:01";
+
+/// The first server's world: HTTP and HTTPS on ports that stay.
+struct First {
+    w: World,
+    http: u16,
+    https: u16,
+}
+
+impl First {
+    fn new() -> First {
+        let first = First { w: World::new(), http: free_port(), https: free_port() };
+        certificate(&first.w, "ours", "IP:127.0.0.1");
+        let w = &first.w;
+        let (cert, key, keys) = (w.shown("ours.pem"), w.shown("ours.key"), w.shown("keys"));
+        let tls = format!(
+            "tls-cert = {cert:?}\ntls-key = {key:?}\ntls-listen = \"127.0.0.1:{}\"\npayload = false\n",
+            first.https
+        );
+        w.write("server.toml", format!("[catalogue]\nsources = []\n[keys]\ndir = {keys:?}\n[serve]\n{tls}"));
+        first
+    }
+
+    fn add(&self, image: &str) {
+        self.w.squashfs(image);
+        self.w.run(&["image", "add", &format!("{image}.squashfs"), "--name", image]).good();
+    }
+
+    fn start(&self) -> Server {
+        Server::start_on(&self.w, &format!("127.0.0.1:{}", self.http), &[])
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.https)
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        self.w.run(words).good()
+    }
+
+    /// A relay of it, which has not been started. `more`: of its settings.
+    fn relay(&self, name: &str, more: &str) -> World {
+        let token = self.run(&["relay", "add", name]);
+        self.world(&token, &self.url(), "ours", more)
+    }
+
+    fn world(&self, token: &str, url: &str, ca: &str, more: &str) -> World {
+        let w = World::new();
+        let token = w.write("token", token).display().to_string();
+        let (ca, keys) = (self.w.shown(&format!("{ca}.ca.crt")), w.shown("keys"));
+        let upstream = format!("[upstream]\nurl = {url:?}\ntoken-file = {token:?}\nca = {ca:?}\n{more}");
+        w.write("server.toml", format!("[catalogue]\nsources = []\n[keys]\ndir = {keys:?}\n{upstream}"));
+        w
+    }
+}
+
+fn get(server: &Server, path: &str) -> Value {
+    serde_json::from_slice(&server.get(path).body).unwrap_or_default()
+}
+
+/// What the machine is told to boot.
+fn script(server: &Server) -> String {
+    server.get(&format!("/boot.ipxe?mac={MAC}&relay=none")).text()
+}
+
+fn trouble(relay: &Server) -> String {
+    get(relay, "/api/v1/health")["upstream"]["trouble"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Wait until the relay says so.
+#[track_caller]
+fn says(relay: &Server, sentence: &str) {
+    let mut last = String::new();
+    let start = std::time::Instant::now();
+    while last != sentence {
+        assert!(start.elapsed().as_secs() < 20, "'{last}' instead of '{sentence}'");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        last = trouble(relay);
+    }
+}
+
+#[track_caller]
+fn has(relay: &Server, image: &str) {
+    until(image, || (relay.get(&format!("/images/{image}/vmlinuz")).status == 200).then_some(()));
+}
+
+fn once(first: &First) -> bool {
+    let hosts = fs::read_to_string(first.w.path("cat/hosts.toml")).unwrap_or_default();
+    hosts.contains("once")
+}
+
+#[test]
+fn a_relay_has_what_the_first_server_has() {
+    let first = First::new();
+    first.add("lab");
+    first.run(&["entry", "add", "disk", "--local", "--title", "The disk"]);
+    let w = first.relay("east", "");
+    let server = first.start();
+    let relay = Server::start(&w, &[]);
+    has(&relay, "lab");
+    // The payload has come by the swarm: the first server gives it in no other way here.
+    let payload = fs::read(first.w.path("cat/images/lab/payload")).unwrap();
+    assert!(
+        relay.get("/images/lab/payload").body == payload && server.get("/images/lab/payload").status == 404
+    );
+    let files = ["vmlinuz", "initrd", "lab.statement", "sums"];
+    for file in files.map(|f| format!("/images/lab/{f}")) {
+        let (a, b) = (server.get(&file), relay.get(&file));
+        assert!(a.status == b.status && a.body == b.body, "{file}: {} {}", a.status, b.status);
+    }
+    until("the entry", || relay.get("/api/v1/entries").text().contains("The disk").then_some(()));
+
+    // What is changed there counts here.
+    first.run(&["host", "set", MAC, "--name", "pc1", "--image", "lab", "--param", "colour=green"]);
+    until("the machine's entry", || script(&relay).contains("colour=green").then_some(()));
+    let own = format!("http://{}/images/lab/vmlinuz", relay.http);
+    assert!(script(&relay).contains(&own), "{}", script(&relay));
+    first.add("exam");
+    has(&relay, "exam");
+    first.run(&["host", "set", "group:r", "--image", "exam"]);
+    first.w.write("lab-root/more", "another version");
+    let root = first.w.shown("lab-root");
+    fs::remove_file(first.w.path("lab.squashfs")).unwrap();
+    common::tool("mksquashfs", &[&root, &first.w.shown("lab.squashfs"), "-quiet", "-no-progress"]);
+    first.run(&["image", "add", "lab.squashfs", "--name", "lab", "--replace"]);
+    let versions = |server: &Server| {
+        let images = get(server, "/api/v1/images");
+        let lab = images.as_array().unwrap().iter().find(|i| i["name"] == "lab").unwrap().clone();
+        let all = lab["versions"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|v| (v["version"].to_string(), v["infohash"].to_string())).collect::<Vec<_>>()
+    };
+    until("both versions", || {
+        (versions(&relay).len() == 2 && versions(&relay) == versions(&server)).then_some(())
+    });
+    first.run(&["image", "rollback", "lab"]);
+    until("the version before", || (versions(&relay) == versions(&server)).then_some(()));
+    first.run(&["host", "unset", "group:r"]);
+    first.run(&["image", "remove", "exam"]);
+    until("no exam", || (relay.get("/images/exam/vmlinuz").status == 404).then_some(()));
+
+    // Nothing is changed here.
+    let refusal =
+        format!("this is a relay of {}/, which takes no changes: make them on that server", first.url());
+    assert_eq!(local(&w, "DELETE", "/api/v1/images/lab", ""), (409, format!("{refusal}\n")));
+    w.run(&["image", "remove", "lab"]).refused(&refusal.replace("/,", ","));
+    assert_eq!(relay.stop(), Some(0));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn machines_behind_a_relay_are_seen_and_boot_without_the_first_server() {
+    let first = First::new();
+    first.add("lab");
+    first.add("exam");
+    first.run(&["host", "set", MAC, "--name", "pc1", "--image", "lab", "--once", "exam"]);
+    let w = first.relay("east", "");
+    let server = first.start();
+    let relay = Server::start(&w, &[]);
+    has(&relay, "lab");
+    has(&relay, "exam");
+    until("the machine's entry", || script(&relay).contains("images/exam/vmlinuz").then_some(()));
+
+    // A machine's words reach the first server, and what stands behind them with them.
+    relay.beat(json!({"id": MAC, "phase": "download", "image": "exam"}));
+    let machine = |server: &Server| {
+        let all = get(server, "/api/v1/clients");
+        all.as_array().unwrap().iter().find(|c| c["id"] == MAC).cloned().unwrap_or_default()
+    };
+    until("the machine", || (machine(&server)["relay"] == "east").then_some(()));
+    assert_eq!(machine(&server)["proven"], true, "{}", machine(&server));
+    assert_eq!(machine(&server)["name"], "pc1");
+    // It has booted that once, for both.
+    until("once is over", || (!once(&first) && script(&relay).contains("images/lab/vmlinuz")).then_some(()));
+    let list: Value = serde_json::from_str(&first.run(&["relay", "list", "--json"])).unwrap();
+    assert_eq!(
+        (&list[0]["name"], &list[0]["up"], &list[0]["machines"]),
+        (&json!("east"), &json!(true), &json!(1))
+    );
+    assert!(server.get("/metrics").text().contains("boottorrent_relay_up{relay=\"east\"} 1"));
+    // It is not in the relay's subnet, as far as the first server knows.
+    assert!(server.get(&format!("/boot.ipxe?mac={MAC}")).text().contains("images/lab/vmlinuz"));
+
+    // Without it: from what is known, after a restart too, and once is once.
+    let token = first.run(&["relay", "add", "east", "--subnet", "127.0.0.0/8"]);
+    w.write("token", token);
+    assert_eq!(relay.stop(), Some(0));
+    let relay = Server::start(&w, &[]);
+    until("it answers", || (get(&relay, "/api/v1/health")["upstream"]["up"] == true).then_some(()));
+    // The first server sends it there, unless it has been there.
+    let chain = format!("chain --autofree --replace --timeout 2000 http://{}/boot.ipxe?", relay.http);
+    until("a way to the relay", || {
+        server.get(&format!("/boot.ipxe?mac={MAC}")).text().contains(&chain).then_some(())
+    });
+    assert!(script(&server).contains("images/lab/vmlinuz"), "{}", script(&server));
+    let grub = server.get(&format!("/grub.cfg?mac={MAC}")).text();
+    let chain = format!("configfile '(http,{})/grub.cfg?mac={MAC}'\n", relay.http);
+    assert!(grub.contains(&chain) && grub.ends_with(&format!("/grub.cfg?mac={MAC}&relay=none'\n")), "{grub}");
+    assert!(server.get(&format!("/grub.cfg?mac={MAC}&relay=none")).text().contains("linux "));
+    first.run(&["host", "set", MAC, "--once", "exam"]);
+    until("once more", || script(&relay).contains("images/exam/vmlinuz").then_some(()));
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(relay.stop(), Some(0));
+    let relay = Server::start(&w, &[]);
+    assert!(script(&relay).contains("images/exam/vmlinuz"));
+    relay.beat(json!({"id": MAC, "phase": "download", "image": "exam"}));
+    assert!(script(&relay).contains("images/lab/vmlinuz"), "it has booted that");
+    assert_eq!(relay.get("/images/lab/payload").status, 200);
+    says(&relay, &format!("127.0.0.1:{} does not answer (Connection refused (os error 111))", first.https));
+    assert_eq!(get(&relay, "/api/v1/health")["upstream"]["up"], false);
+    assert_eq!(relay.stop(), Some(0));
+    let relay = Server::start(&w, &[]);
+    assert!(script(&relay).contains("images/lab/vmlinuz"), "after another restart too");
+    relay.beat(json!({"id": MAC, "phase": "booted", "image": "lab"}));
+
+    // There again, it knows what has happened.
+    assert!(once(&first));
+    let server = first.start();
+    until("once is over there", || (!once(&first)).then_some(()));
+    until("the machine has booted", || (machine(&server)["phase"] == "booted").then_some(()));
+    says(&relay, "");
+    assert!(script(&relay).contains("images/lab/vmlinuz"));
+}
+
+#[test]
+fn nobody_else_is_a_relay_or_a_first_server() {
+    let first = First::new();
+    first.add("lab");
+    certificate(&first.w, "theirs", "IP:127.0.0.1");
+    let token = first.run(&["relay", "add", "east"]);
+    let server = first.start();
+    let serve = |w: &World| w.run(&["serve", "--listen", "127.0.0.1:0", "--peer-port", "0"]);
+
+    // What cannot be is said at once.
+    let plain = first.world(&token, "http://10.0.0.1:6980", "ours", "");
+    serve(&plain).refused(
+        "http://10.0.0.1:6980 is plain HTTP, where everybody on the way can change what machines boot: use https://HOST:6982 \
+         (tls-cert and tls-key in [serve] of the first server's server.toml)",
+    );
+    let odd = first.world("secret", &first.url(), "ours", "");
+    let file = odd.shown("token");
+    serve(&odd).refused(&format!("{file} has no token in it: a token is 64 digits and letters"));
+    fs::remove_file(odd.path("token")).unwrap();
+    serve(&odd).refused(&format!(
+        "a relay needs a token: run `boottorrent relay add NAME` on the first server, and put what it prints into token-file \
+         of [upstream]: opening {file}: No such file or directory (os error 2)"
+    ));
+
+    // What may heal is tried again.
+    let wrong = first.world(&"0".repeat(64), &first.url(), "ours", "");
+    let relay = Server::start(&wrong, &[]);
+    says(
+        &relay,
+        "this is not the token of a relay of this server: make one with `boottorrent relay add NAME` there, and put it into \
+         token-file of [upstream] on the relay",
+    );
+    assert_eq!(get(&relay, "/api/v1/images"), json!([]));
+    let other = first.world(&token, &first.url(), "theirs", "");
+    let relay_of_nobody = Server::start(&other, &[]);
+    says(
+        &relay_of_nobody,
+        &format!(
+            "the certificate of 127.0.0.1:{} is by no authority that is known here: give that authority's own with ca = in \
+             [upstream] of server.toml",
+            first.https
+        ),
+    );
+    // A relay's token changes nothing, and another's is not a relay's.
+    let admin = first.run(&["token", "new"]);
+    for (token, path, status) in [
+        (&token, "/api/v1/token", 401),
+        (&admin, "/api/v1/relay/snapshot", 401),
+        (&token, "/api/v1/relay/snapshot", 200),
+    ] {
+        let bearer = format!("Bearer {}", token.trim());
+        assert_eq!(server.ask("GET", path, &[("authorization", &bearer)], b"").status, status, "{path}");
+    }
+    assert_eq!(server.get("/api/v1/relay/snapshot").status, 401);
+    assert_eq!(server.get("/api/v1/relay/images/lab/vmlinuz?infohash=x").status, 401);
+
+    // A relay of a relay, itself for one.
+    let port = free_port();
+    let itself = first.world(&token, &format!("http://127.0.0.1:{port}"), "ours", "");
+    let relay = Server::start_on(&itself, &format!("127.0.0.1:{port}"), &[]);
+    says(
+        &relay,
+        &format!(
+            "this server is itself a relay, of http://127.0.0.1:{port}/: give that address as url in [upstream]"
+        ),
+    );
+}
+
+#[test]
+fn another_program_and_another_clock() {
+    let site = common::site::Site::start();
+    let first = First::new();
+    let w = first.world(&"0".repeat(64), &format!("http://{}", site.address), "ours", "");
+    site.put("api/v1/relay/snapshot", r#"{"version": "9.9.9", "what": "is new"}"#);
+    let relay = Server::start(&w, &["--no-seed"]);
+    says(
+        &relay,
+        &format!(
+            "the first server has version 9.9.9 of BootTorrent and this relay has {}: install the same version on both",
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+}
+
+#[test]
+fn with_keys_only_what_is_signed_is_served() {
+    let first = First::new();
+    first.add("lab");
+    first.run(&["key", "generate", "--no-password"]);
+    first.add("exam");
+    let w = first.relay("east", "");
+    let server = first.start();
+    let relay = Server::start(&w, &["--no-seed"]);
+    let keys = get(&server, "/api/v1/images");
+    let id = keys.as_array().unwrap().iter().find_map(|i| i["key"].as_str()).unwrap().to_owned();
+    says(
+        &relay,
+        &format!(
+            "machines that boot from the first server believe 1 key that this relay does not have ({id}): copy \
+             /etc/boottorrent/keys/*.pub from there into {}",
+            w.shown("keys")
+        ),
+    );
+    fs::create_dir_all(w.path("keys")).unwrap();
+    fs::copy(first.w.path("keys/boottorrent.pub"), w.path("keys/site.pub")).unwrap();
+    has(&relay, "exam");
+    until("a sentence", || trouble(&relay).starts_with("image 'lab' is not here: ").then_some(()));
+    assert_eq!(relay.get("/images/lab/vmlinuz").status, 404, "{}", trouble(&relay));
+    // A first server that lies: other kernel parameters than those that were signed.
+    let manifest = first.w.path("cat/images/exam/manifest.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    fs::write(&manifest, text.replace("append = \"", "append = \"init=/bin/evil ")).unwrap();
+    first.run(&["image", "remove", "lab"]);
+    until("a sentence", || trouble(&relay).contains("signed for image exam is not what").then_some(()));
+    assert!(!relay.get(&format!("/boot.ipxe?mac={MAC}&relay=none")).text().contains("evil"));
+}
+
+#[test]
+fn with_a_bound_what_was_booted_least_recently_makes_room() {
+    let first = First::new();
+    ["a", "b", "c"].iter().for_each(|image| first.add(image));
+    first.run(&["host", "set", "default", "--image", "a", "--no-menu"]);
+    let sizes = ["a", "b", "c"]
+        .map(|i| fs::metadata(first.w.path(&format!("cat/images/{i}/payload"))).unwrap().len());
+    let disk = sizes[0] + sizes[1] + sizes[2] / 2;
+    let w = first.relay("east", &format!("disk = \"{disk}\"\n"));
+    let server = first.start();
+    let relay = Server::start(&w, &[]);
+    has(&relay, "a");
+    has(&relay, "b");
+    until("c is missing", || {
+        (get(&relay, "/api/v1/health")["upstream"]["missing"] == json!(["c@1"])).then_some(())
+    });
+    // A machine boots a, another wants c: until it is here, that one boots from the first server.
+    assert!(script(&relay).contains("images/a/vmlinuz"));
+    first.run(&["host", "set", "52:54:00:00:00:02", "--image", "c", "--no-menu"]);
+    let wants = || relay.get("/boot.ipxe?mac=52:54:00:00:00:02").text();
+    let elsewhere = format!("chain --autofree --replace http://127.0.0.1:{}/boot.ipxe?", first.http);
+    until("it is sent there", || wants().contains(&elsewhere).then_some(()));
+    until("c is here", || wants().contains(&format!("http://{}/images/c/vmlinuz", relay.http)).then_some(()));
+    assert_eq!(relay.get("/images/b/vmlinuz").status, 404);
+    assert_eq!(relay.get("/images/a/vmlinuz").status, 200);
+    drop(server);
+}
