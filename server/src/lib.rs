@@ -8,7 +8,7 @@
 //! | the command line and the terminal UI, beside the daemon | [`cli`], [`tui`], [`doctor`], [`setup`], [`ltsp`], [`status`], [`manual`] |
 //! | the daemon starts | [`serve`] |
 //! | what is spoken to machines, browsers and programs | [`http`] |
-//! | the running server, and its parts | [`state`], [`refresh`], [`figures`], [`seed`], [`tftp`], [`upstream`] |
+//! | the running server, and its parts | [`state`], [`refresh`], [`ordering`], [`calendar`], [`figures`], [`seed`], [`tftp`], [`upstream`] |
 //! | what it tells, and how it is asked | [`watch`], [`api`] |
 //! | boot loaders' files, as text | [`menu`], [`ipxe`], [`grub`] |
 //! | machines: which boots what, who is there, who has what | [`hosts`], [`clients`], [`tracker`], [`ticket`], [`neighbours`], [`wake`], [`power`], [`operations`], [`orders`], [`relay`] |
@@ -20,6 +20,7 @@ pub mod api;
 pub mod attempts;
 pub mod body;
 pub mod cage;
+pub mod calendar;
 pub mod catalogue;
 pub mod cli;
 pub mod clients;
@@ -49,6 +50,7 @@ pub mod neighbours;
 pub mod net;
 pub mod notify;
 pub mod operations;
+pub mod ordering;
 pub mod orders;
 pub mod owner;
 mod parallel;

@@ -6,7 +6,10 @@ use crate::{
     catalogue::{Catalogue, ImageChange, entries::EntriesFolder},
     clients::{Client, MachinesFile},
     config::Config,
-    hosts::{self, Bootable, EntryKey, HostChange, HostChanges, Hosts, files::LayersFolder},
+    hosts::{
+        self, Bootable, EntryKey, HostChange, HostChanges, Hosts, Name, ScheduleEntry, files::LayersFolder,
+        schedule::MAX_SCHEDULE, select,
+    },
     keys::{CatalogueSigner, Folder},
     wake,
 };
@@ -119,6 +122,44 @@ impl Disk {
     /// Forget what was said of a machine or a group.
     pub fn unset_host(&self, key: &EntryKey) -> Result<Hosts> {
         self.hosts.change(|hosts| hosts.forget(key))
+    }
+
+    /// Set an entry of the calendar; one of that name is replaced.
+    pub fn set_schedule(&self, name: &Name, entry: &ScheduleEntry) -> Result<Hosts> {
+        self.hosts.change(|hosts| {
+            entry.check()?;
+            for key in select(hosts, &entry.who)? {
+                if key != EntryKey::Default && !hosts.entries.contains_key(&key) {
+                    return Err(format!("nothing was said of '{key}': see `boottorrent host list`"));
+                }
+            }
+            if let Some(image) = &entry.image
+                && !self.has_image(image)
+            {
+                return Err(format!(
+                    "there is no image '{image}' to switch to: `boottorrent image list` lists the images"
+                ));
+            }
+            if !hosts.schedule.contains_key(name) && hosts.schedule.len() >= MAX_SCHEDULE {
+                return Err(format!("there are {MAX_SCHEDULE} entries in the calendar already"));
+            }
+            hosts.schedule.insert(name.clone(), entry.clone());
+            Ok(())
+        })
+    }
+
+    /// Remove an entry of the calendar.
+    pub fn unset_schedule(&self, name: &Name) -> Result<Hosts> {
+        self.hosts.change(|hosts| match hosts.schedule.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(format!("the calendar has no entry '{name}': see `boottorrent host schedule`")),
+        })
+    }
+
+    /// Whether there is such an image, in this version.
+    pub fn has_image(&self, image: &ImageRef) -> bool {
+        let versions = self.catalogue.versions(&image.name).unwrap_or_default();
+        versions.iter().any(|m| image.version.is_none_or(|v| v == m.version))
     }
 
     /// Change an image, and with its name what is said of machines that boot it.

@@ -2,6 +2,7 @@
 //! `boottorrent serve`: listen, follow the catalogue, until SIGTERM.
 
 use crate::{
+    calendar::Keeper,
     clients::Client,
     config::Config,
     figures,
@@ -87,6 +88,10 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     if let Some(first) = first {
         tracing::info!("this is a relay of {}", state.here.as_ref().map_or("?", |h| h.url.as_str()));
         parts.spawn(upstream::follow(first, state.clone(), stop.clone()));
+    }
+    // A relay's machines get their orders from the first server.
+    if state.here.is_none() {
+        parts.spawn(keep_calendar(state.clone(), stop.clone()));
     }
     if let Some(hup) = hup {
         parts.spawn(reload(hup, again, state.clone(), stop.clone()));
@@ -236,6 +241,26 @@ async fn keep_machines(state: Arc<ServerState>, stop: CancellationToken) {
         }
         let pause = (begun.elapsed() * 20).max(Duration::from_secs(1));
         stop.run_until_cancelled(sleep(pause)).await;
+    }
+}
+
+/// Give machines the orders that the calendar says.
+async fn keep_calendar(state: Arc<ServerState>, stop: CancellationToken) {
+    let mut keeper = Keeper::of(&state);
+    while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
+        let of = state.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            keeper.look(&of);
+            keeper
+        });
+        match looked.await {
+            Ok(kept) => keeper = kept,
+            // What it has done is on the disk.
+            Err(e) => {
+                tracing::error!("calendar: looking at it has failed: {e}");
+                keeper = Keeper::of(&state);
+            }
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
     clients::Client,
     config::Config,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{EntryKey, HostChange, HostChanges, waiting::WaitingKey},
-    orders::{OrderRequest, OrderRow},
+    hosts::{EntryKey, HostChange, HostChanges, Name, ScheduleEntry, waiting::WaitingKey},
+    orders::{OrderRequest, OrderRow, ScheduleRow},
     power::{PowerRequest, PowerRow},
 };
 use anyhow::{Context, Result, anyhow, bail};
@@ -185,6 +185,21 @@ impl Api {
     /// Take the orders of a machine or a group back.
     pub async fn take_back_order(&self, who: &str) -> Result<Vec<OrderRow>> {
         self.ask(Method::DELETE, &format!("/api/v1/orders/{}", escaped(who)), None::<&()>).await
+    }
+
+    /// The calendar.
+    pub async fn schedule(&self) -> Result<Vec<ScheduleRow>> {
+        self.get("/api/v1/schedule").await
+    }
+
+    /// Set an entry of the calendar.
+    pub async fn set_schedule(&self, name: &Name, entry: &ScheduleEntry) -> Result<ScheduleRow> {
+        self.ask(Method::PUT, &format!("/api/v1/schedule/{name}"), Some(entry)).await
+    }
+
+    /// Remove an entry of the calendar.
+    pub async fn unset_schedule(&self, name: &Name) -> Result<()> {
+        self.delete(&format!("/api/v1/schedule/{name}")).await
     }
 
     /// Wake a machine or a group.

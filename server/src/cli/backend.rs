@@ -10,11 +10,12 @@ use crate::{
     catalogue::ImageChange,
     clients::Client,
     config::Config,
-    hosts::{Bootable, EntryKey, HostChanges, Hosts, waiting::WaitingKey},
+    hosts::{Bootable, EntryKey, HostChanges, Hosts, Name, ScheduleEntry, waiting::WaitingKey},
     operations::{self, Disk},
+    orders::{ScheduleRow, agenda::agenda},
     trail,
 };
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use bootspec::ImageName;
 use std::collections::BTreeSet;
 
@@ -48,7 +49,8 @@ impl Backend {
         match self {
             Backend::Server(api) => {
                 let rows = block_on(api.hosts())?;
-                Ok(Hosts { entries: rows.into_iter().map(|r| (r.key, r.entry)).collect() })
+                let entries = rows.into_iter().map(|r| (r.key, r.entry)).collect();
+                Ok(Hosts { entries, ..Hosts::default() })
             }
             Backend::Disk(disk) => disk.hosts.load(),
         }
@@ -97,6 +99,42 @@ impl Backend {
                 let keys: BTreeSet<&EntryKey> = changes.keys().collect();
                 let entry = |key| hosts.entries.get(key).cloned().unwrap_or_default();
                 Ok(keys.into_iter().map(|key| HostRow { key: key.clone(), entry: entry(key) }).collect())
+            }
+        }
+    }
+
+    /// The calendar.
+    pub fn schedule(&self) -> Result<Vec<ScheduleRow>> {
+        match self {
+            Backend::Server(api) => block_on(api.schedule()),
+            Backend::Disk(disk) => Ok(agenda(&disk.hosts.load()?, None, chrono::Local::now())),
+        }
+    }
+
+    /// Set an entry of the calendar; one of that name is replaced.
+    pub fn set_schedule(&self, name: &Name, entry: &ScheduleEntry) -> Result<ScheduleRow> {
+        match self {
+            Backend::Server(api) => block_on(api.set_schedule(name, entry)),
+            Backend::Disk(disk) => {
+                let hosts = disk.set_schedule(name, entry)?;
+                trail::tell(&format!(
+                    "calendar: {name}: {}",
+                    serde_json::to_string(entry).unwrap_or_default()
+                ));
+                let row = agenda(&hosts, None, chrono::Local::now()).into_iter().find(|r| r.name == *name);
+                row.ok_or_else(|| anyhow!("the entry '{name}' is not in the calendar"))
+            }
+        }
+    }
+
+    /// Remove an entry of the calendar.
+    pub fn unset_schedule(&self, name: &Name) -> Result<()> {
+        match self {
+            Backend::Server(api) => block_on(api.unset_schedule(name)),
+            Backend::Disk(disk) => {
+                disk.unset_schedule(name)?;
+                trail::tell(&format!("calendar: {name} is removed"));
+                Ok(())
             }
         }
     }

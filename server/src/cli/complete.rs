@@ -54,6 +54,14 @@ pub fn hosts() -> ArgValueCandidates {
     })
 }
 
+/// Entries of the calendar.
+pub fn schedule() -> ArgValueCandidates {
+    candidates(|config| {
+        let hosts = HostsFile::at(&config.catalogue.dir).load()?;
+        Ok(hosts.schedule.keys().map(named).collect())
+    })
+}
+
 /// Groups.
 pub fn groups() -> ArgValueCandidates {
     candidates(|config| {

@@ -51,6 +51,8 @@ pub enum HostCommand {
     Reboot(super::host_order::Reboot),
     /// Power running machines off, now or at a time
     Poweroff(super::host_order::Poweroff),
+    /// Keep a calendar: switch machines to images at times of the week
+    Schedule(super::host_schedule::Schedule),
     /// Switch machines on or off, or ask whether they are on (IPMI, Redfish)
     Power(super::power::Power),
     /// Add machines and groups from a table, /etc/ethers or dnsmasq's settings
@@ -139,6 +141,7 @@ impl HostCommand {
                 Backend::open_to_read(config)?
             }
             HostCommand::Switch(switch) if switch.only_lists() => Backend::open_to_read(config)?,
+            HostCommand::Schedule(schedule) if schedule.only_lists() => Backend::open_to_read(config)?,
             _ => Backend::open(config)?,
         };
         match self {
@@ -150,6 +153,7 @@ impl HostCommand {
             HostCommand::Switch(switch) => switch.run(&backend, config),
             HostCommand::Reboot(reboot) => reboot.run(&backend, config),
             HostCommand::Poweroff(poweroff) => poweroff.run(&backend, config),
+            HostCommand::Schedule(schedule) => schedule.run(&backend),
             HostCommand::Import(import) => import.run(&backend),
             HostCommand::Export(export) => export.run(&backend),
             HostCommand::Unset { who } => {

@@ -250,7 +250,7 @@ fn what(row: &OrderRow) -> String {
 }
 
 /// A time of the server's in this machine's time zone.
-fn local(at: &str) -> String {
+pub fn local(at: &str) -> String {
     let at = at.parse::<Version>().ok().and_then(|v| DateTime::from_timestamp(v.0.try_into().ok()?, 0));
     let shown = at.map(|at| at.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string());
     shown.unwrap_or_else(|| "-".into())

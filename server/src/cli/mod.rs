@@ -14,6 +14,7 @@ mod host_files;
 mod host_io;
 mod host_list;
 mod host_order;
+mod host_schedule;
 mod image;
 mod key;
 mod ltsp;

@@ -4,6 +4,7 @@
 use crate::{
     config::{Config, SeederKind},
     meter,
+    operations::Disk,
     relay::client::First,
     serve,
     tls::Tls,
@@ -58,7 +59,7 @@ pub struct Serve {
     /// Do not serve payloads over HTTP
     #[arg(long)]
     no_payload: bool,
-    /// Check the settings and exit: 0 if `serve` can use them
+    /// Check the settings and exit: 0 if `serve` can use them. Warns of mistakes in hosts.toml
     #[arg(long)]
     check: bool,
     /// The agent to add to live ISOs [default: the installed one]
@@ -78,6 +79,7 @@ impl Serve {
             Tls::configured(&config.serve, config.serve.listen.port())?;
             First::of(&config.upstream)?;
             println!("the settings can be used");
+            machines(&config);
             return Ok(());
         }
         log();
@@ -106,6 +108,22 @@ impl Serve {
         config.upstream.url = self.upstream.clone().or(config.upstream.url);
         config.boot.agent = self.agent.clone().unwrap_or(config.boot.agent);
         config
+    }
+}
+
+/// hosts.toml with its calendar. A server that starts without it is better than none: so it is told, and no more.
+fn machines(config: &Config) {
+    let disk = Disk::of(config);
+    let hosts = match disk.hosts.load() {
+        Ok(hosts) => hosts,
+        Err(e) => {
+            return eprintln!("warning: machines and groups are not known until this is corrected: {e:#}");
+        }
+    };
+    for (name, entry) in &hosts.schedule {
+        if let Some(image) = entry.image.as_ref().filter(|image| !disk.has_image(image)) {
+            eprintln!("warning: calendar: '{name}' switches to '{image}', and there is no such image");
+        }
     }
 }
 

@@ -147,7 +147,8 @@ impl Status {
             None => None,
             Some(group) => {
                 let rows = api.hosts().await?;
-                let hosts = Hosts { entries: rows.into_iter().map(|r| (r.key, r.entry)).collect() };
+                let entries = rows.into_iter().map(|r| (r.key, r.entry)).collect();
+                let hosts = Hosts { entries, ..Hosts::default() };
                 if !hosts.entries.contains_key(&EntryKey::Group(group.clone())) {
                     bail!("there is no group '{group}': `boottorrent host list 'group:*'` lists the groups");
                 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent doctor`: what would stop a boot, what it means, and the command that mends it.
 
+mod calendar;
 pub mod dhcp;
 mod finding;
 pub mod firewall;
@@ -25,6 +26,7 @@ pub fn examine(config: &Config, at: &SystemPaths) -> Vec<Finding> {
     found.extend(images::initrd_of_machines(config));
     found.extend(menu::menu(config));
     found.extend(power::bmcs(config));
+    found.extend(calendar::calendar(config));
     found.extend(images::disk(config));
     found.extend(keys::signatures(config));
     found.push(images::clock(config));

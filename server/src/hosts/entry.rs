@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is said of machines, groups and everybody.
 
-use super::key::{EntryKey, Name};
+use super::{
+    key::{EntryKey, Name},
+    schedule::ScheduleEntry,
+};
 use crate::{catalogue::ImageChange, net::Subnet};
 use bootspec::{ImageName, ImageRef, Sha256Sum};
 use serde::{Deserialize, Serialize};
@@ -50,11 +53,12 @@ pub struct HostEntry {
 pub const MAX_DEPTH: usize = 16;
 
 /// All entries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
     /// By whom they are for.
     pub entries: BTreeMap<EntryKey, HostEntry>,
+    /// The calendar, by the names of its entries.
+    pub schedule: BTreeMap<Name, ScheduleEntry>,
 }
 
 impl Hosts {
@@ -85,10 +89,9 @@ impl Hosts {
     /// An image has another name, or is the default now, or no longer.
     pub fn image_changed(&mut self, old: &ImageName, change: &ImageChange) {
         let new = change.name.as_ref().unwrap_or(old);
-        for entry in self.entries.values_mut() {
-            let said = [&mut entry.image, &mut entry.once].into_iter().flatten();
-            said.filter(|i| i.name == *old).for_each(|i| i.name = new.clone());
-        }
+        let entries = self.entries.values_mut().flat_map(|e| [&mut e.image, &mut e.once]);
+        let said = entries.chain(self.schedule.values_mut().map(|e| &mut e.image)).flatten();
+        said.filter(|i| i.name == *old).for_each(|i| i.name = new.clone());
         match change.default {
             Some(true) => self.entries.entry(EntryKey::Default).or_default().image = Some(new.clone().into()),
             Some(false) => {
@@ -115,7 +118,9 @@ impl Hosts {
         let boots = |e: &HostEntry| e.image.iter().chain(&e.once).any(&it);
         let name =
             |k: &EntryKey, e: &HostEntry| e.name.as_ref().map_or_else(|| k.to_string(), |n| n.to_string());
-        self.entries.iter().filter(|(_, e)| boots(e)).map(|(k, e)| name(k, e)).collect()
+        let machines = self.entries.iter().filter(|(_, e)| boots(e)).map(|(k, e)| name(k, e));
+        let due = self.schedule.iter().filter(|(_, e)| e.image.as_ref().is_some_and(&it));
+        machines.chain(due.map(|(name, _)| format!("the calendar's '{name}'"))).collect()
     }
 
     /// A group and the groups that it is in, the nearest first. A circle, which can only be made by hand, ends.

@@ -11,7 +11,8 @@
 //! | the files that machines get over their image | [`files`] |
 //! | lists of machines in other programs' files | [`lists`] |
 //! | machines whose own key should be accepted | [`waiting`] |
-//! | where it is kept: `hosts.toml` in the catalogue's folder | [`store`] |
+//! | what they do at which times: the calendar | [`schedule`] |
+//! | where it is kept: `hosts.toml` in the catalogue's folder | [`store`], `text` |
 //! | what a machine that asks will boot | [`choose`](mod@choose) |
 
 pub mod bulk;
@@ -21,8 +22,10 @@ mod entry;
 pub mod files;
 pub mod key;
 pub mod lists;
+pub mod schedule;
 pub mod select;
 pub mod store;
+mod text;
 pub mod waiting;
 
 pub use bulk::HostChanges;
@@ -30,5 +33,6 @@ pub use change::{Bootable, Field, HostChange};
 pub use choose::{Asker, BootChoice, choose};
 pub use entry::{HostEntry, Hosts};
 pub use key::{EntryKey, Mac, Name};
+pub use schedule::ScheduleEntry;
 pub use select::select;
 pub use store::HostsFile;

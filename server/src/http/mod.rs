@@ -23,6 +23,7 @@ pub mod range;
 mod relay;
 mod relay_snapshot;
 pub mod routes;
+mod schedule;
 mod shared;
 mod site;
 mod track;

@@ -9,9 +9,8 @@ use super::{
 };
 use crate::{
     clients::{Client, MachineProof},
-    keys::{AskPassword, CatalogueSigner, Folder, Signer},
-    library::Library,
-    orders::{MANY, OrderRequest, OrderRow, Orders, Placed},
+    ordering::{signed, with_orders},
+    orders::{MANY, OrderRequest, OrderRow, Placed},
     state::ServerState,
 };
 use axum::{
@@ -22,8 +21,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bootspec::{
-    Heartbeat, ImageRef, Phase,
-    order::{self, Action, MAX_ANSWER, OrderReport, OrderedImage, SentOrder, Stage, SwitchBy},
+    Heartbeat, Phase,
+    order::{self, Action, MAX_ANSWER, OrderReport, SentOrder, Stage, SwitchBy},
     trust::Version,
 };
 use std::{
@@ -67,19 +66,7 @@ pub async fn take_back(state: SharedState, Path(who): Path<String>) -> Answer<Js
 
 /// Orders that are made here, signed where the server's user can use the key.
 fn made(state: &ServerState, request: &OrderRequest) -> Result<Vec<Placed>, String> {
-    let orders = with_orders(state, |orders| orders.make(request))?;
-    let signer = match Folder::of(&state.config()).hand(AskPassword::Nobody) {
-        Ok(CatalogueSigner::Ready(signer)) => Some(signer),
-        Ok(_) => None,
-        Err(e) => return Err(format!("orders cannot be signed: {e:#}")),
-    };
-    orders.into_iter().map(|order| signed(order, signer.as_deref())).collect()
-}
-
-fn signed(order: order::Order, signer: Option<&Signer>) -> Result<Placed, String> {
-    let sign = |s: &Signer| s.sign_order(&order).map_err(|e| format!("{e:#}"));
-    let signature = signer.map(sign).transpose()?.unwrap_or_default();
-    Ok(Placed { order, signature, report: None })
+    signed(state, with_orders(state, |orders| orders.make(request))?)
 }
 
 /// Orders that whoever asks has made and signed.
@@ -98,24 +85,6 @@ fn theirs(request: &OrderRequest) -> Result<Vec<Placed>, String> {
         placed => Ok(placed),
     };
     request.signed.iter().map(read).collect()
-}
-
-fn with_orders<T>(
-    state: &ServerState,
-    work: impl FnOnce(&Orders<'_>) -> Result<T, String>,
-) -> Result<T, String> {
-    let (hosts, clients, library) = (state.hosts(), state.clients().list(Instant::now()), state.library());
-    let image = |wanted: &ImageRef| find(&library, wanted);
-    work(&Orders { hosts: &hosts, clients: &clients, image: &image, now: chrono::Local::now() })
-}
-
-/// An image as it is served now.
-fn find(library: &Library, wanted: &ImageRef) -> Option<OrderedImage> {
-    let served = match wanted.version {
-        None => library.get(&wanted.name),
-        Some(version) => library.versions(&wanted.name).find(|i| i.manifest.version == version),
-    };
-    served.map(|i| OrderedImage { image: wanted.clone(), infohash: i.manifest.infohash })
 }
 
 fn rows(state: &ServerState, placed: &[Placed]) -> Vec<OrderRow> {

@@ -2,14 +2,15 @@
 //! All routes, in one list: the router is made of it, and so is docs/api.md (`make docs` writes it; a test compares).
 
 use super::{
-    api, boot, change, entries, events, files, layers, orders, page, private, relay, site::Site, track,
+    api, boot, change, entries, events, files, layers, orders, page, private, relay, schedule, site::Site,
+    track,
 };
 use crate::{
     api::types::{BootRow, EntryRow, Health, HostRow, TokenRow, Wake, Woken},
     catalogue::ImageChange,
     fetch::request::{FetchRequest, FetchRow},
-    hosts::{HostChange, HostChanges, waiting::WaitingKey},
-    orders::{OrderRequest, OrderRow},
+    hosts::{HostChange, HostChanges, ScheduleEntry, waiting::WaitingKey},
+    orders::{OrderRequest, OrderRow, ScheduleRow},
     power::{PowerRequest, PowerRow},
     relay::present::RelayRow,
 };
@@ -109,6 +110,7 @@ pub const ROUTES: &[Route] = &[
         => "images and machines as they change (server-sent events): everything at first", events::events),
     route!(get "/api/v1/orders", Listing, "" => "list of `OrderRow`: what machines that run are to do, and how far they are",
         orders::list),
+    route!(get "/api/v1/schedule", Listing, "" => "list of `ScheduleRow`: the calendar, what is due next first", schedule::list),
     route!(get "/api/v1/boots", Listing, "" => "list of `BootRow`: the last 200 boots of all machines, the newest first", api::boots),
     route!(get "/api/v1/relays", Listing, "" => "list of `RelayRow`: the relays, and how they are", relay::list),
     route!(get "/api/v1/relay/snapshot", Relay, "`If-None-Match`"
@@ -134,6 +136,8 @@ pub const ROUTES: &[Route] = &[
         => "list of `OrderRow`", orders::place),
     route!(delete "/api/v1/orders/{who}", Changing, "a machine or a group, as in `OrderRequest`"
         => "list of `OrderRow`: the orders that were taken back; 409 when it is too late", orders::take_back),
+    route!(put "/api/v1/schedule/{name}", Changing, "`ScheduleEntry`" => "`ScheduleRow`", schedule::set),
+    route!(delete "/api/v1/schedule/{name}", Changing, "" => "nothing", schedule::unset),
     route!(post "/api/v1/wake", Changing, "`Wake`" => "`Woken`", change::wake_up),
     route!(post "/api/v1/power", Changing, "`PowerRequest`; `action`: `on`, `off`, `cycle` or `status`"
         => "list of `PowerRow`: one for each machine, with `error` where it was not done", change::switch_power),
@@ -280,6 +284,20 @@ pub fn examples() -> Vec<(&'static str, String)> {
                 "image": "exam", "made": "2026-11-27T08:30:00Z", "at": "2026-11-27T08:55:00Z",
                 "expires": "2026-11-27T09:05:00Z", "wait_for_users": true, "message": "The exam begins: save your work",
                 "signed": true, "stage": "ready", "percent": 100, "by": "soft-reboot", "state": "ready (soft-reboot)"}),
+            ),
+        ),
+        (
+            "ScheduleEntry",
+            text::<ScheduleEntry>(
+                json!({"who": ["group:room1"], "days": ["mon-fri"], "times": ["09:55", "13:30"], "image": "exam", "lead": 30,
+                "within": 15, "wait_for_users": true, "message": "The exam begins: save your work"}),
+            ),
+        ),
+        (
+            "ScheduleRow",
+            text::<ScheduleRow>(
+                json!({"name": "exams", "who": ["group:room1"], "days": ["mon-fri"], "times": ["09:55"], "image": "exam",
+                "next": "2026-11-30T08:55:00Z"}),
             ),
         ),
         (

@@ -100,7 +100,7 @@ impl Placed {
     }
 
     /// Whether the machine needs it no more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let Some(report) = &self.report else { return false };
         match report.stage {
             Stage::Done => true,

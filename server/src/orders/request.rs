@@ -5,7 +5,7 @@ use super::time;
 use crate::{
     clients::Client,
     hosts::{
-        Hosts, Mac,
+        Hosts, Mac, ScheduleEntry,
         select::{is_pattern, select},
     },
     wake,
@@ -66,14 +66,23 @@ pub struct Orders<'a> {
 impl Orders<'_> {
     /// An order for each machine. Errors: one sentence.
     pub fn make(&self, request: &OrderRequest) -> Result<Vec<Order>, String> {
+        let at = time::parse(&request.at, self.now)?;
+        self.make_for(request, at, Version(at.0 + window(request.within)?))
+    }
+
+    /// The same, for a time that may have begun.
+    pub fn make_for(
+        &self,
+        request: &OrderRequest,
+        at: Version,
+        expires: Version,
+    ) -> Result<Vec<Order>, String> {
         let OrderRequest { action, wait_for_users, message, .. } = request;
         let action = action.ok_or("nothing is ordered: give the action switch, reboot or poweroff")?;
         if message.len() > MAX_MESSAGE || message.chars().any(is_odd) {
             return Err(format!("the message must be one line of at most {MAX_MESSAGE} bytes"));
         }
         let image = self.ordered(action, request.image.as_ref())?;
-        let at = time::parse(&request.at, self.now)?;
-        let expires = Version(at.0 + window(request.within)?);
         let made = Version(self.now.timestamp().try_into().unwrap_or_default());
         let order = |mac: Mac| Order {
             id: format!("{:016x}", rand::random::<u64>()),
@@ -110,6 +119,21 @@ impl Orders<'_> {
             0 => Err("no machine is named".into()),
             1..=MANY => Ok(all),
             many => Err(format!("{many} machines are too many at once: at most {MANY}")),
+        }
+    }
+
+    /// Those of them that are known: words that mean nobody yet are left out.
+    pub fn machines_there(&self, who: &[String]) -> BTreeSet<Mac> {
+        let each = who.iter().filter_map(|word| self.machines(std::slice::from_ref(word)).ok());
+        each.flatten().take(MANY).collect()
+    }
+
+    /// Whether an entry of the calendar could be done now. Errors: one sentence.
+    pub fn can_be_done(&self, entry: &ScheduleEntry) -> Result<(), String> {
+        self.ordered(entry.action, entry.image.as_ref())?;
+        match self.machines_there(&entry.who).is_empty() {
+            true => Err(format!("no machine is known for {}", entry.who.join(", "))),
+            false => Ok(()),
         }
     }
 

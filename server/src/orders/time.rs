@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Times as people type them.
 
+use crate::hosts::schedule::moments::first;
 use bootspec::{text::printable, trust::Version};
-use chrono::{DateTime, Days, Local, NaiveTime, TimeZone};
+use chrono::{DateTime, Days, Local, NaiveTime};
 
 /// `now`, `09:55` (the next one, in this machine's time zone) or RFC 3339. Errors: one sentence.
 pub fn parse(text: &str, now: DateTime<Local>) -> Result<Version, String> {
@@ -23,7 +24,7 @@ pub fn parse(text: &str, now: DateTime<Local>) -> Result<Version, String> {
 fn next(time: NaiveTime, now: DateTime<Local>) -> Option<DateTime<Local>> {
     let on = |days| {
         let day = now.date_naive().checked_add_days(Days::new(days))?;
-        Local.from_local_datetime(&day.and_time(time)).earliest()
+        first(&Local, day.and_time(time))
     };
     (0..=2).filter_map(on).find(|at| *at > now)
 }
@@ -36,6 +37,7 @@ fn bad(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::TimeZone;
 
     #[test]
     fn times_as_people_write_them() {

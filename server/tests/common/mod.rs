@@ -241,7 +241,13 @@ impl Server {
     /// The same on another address.
     pub fn start_on(world: &World, listen: &str, args: &[&str]) -> Server {
         let mut command = world.command(&["serve", "--listen", listen, "--peer-port", "0"]);
-        let mut child = command.args(args).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(args);
+        Server::spawned(command)
+    }
+
+    /// Start it by this command.
+    pub fn spawned(mut command: Command) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
         let http = loop {

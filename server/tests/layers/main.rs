@@ -18,7 +18,7 @@ const SERVER: Storeys = &[
     ("machines", "attempts clients hosts neighbours operations orders power relay ticket tracker wake"),
     ("boot files", "grub ipxe menu"),
     ("what is told", "api watch"),
-    ("daemon", "figures refresh seed state tftp upstream"),
+    ("daemon", "calendar figures ordering refresh seed state tftp upstream"),
     ("http", "http"),
     ("serve", "serve"),
     ("admin", "cli doctor lib ltsp main manual setup status tui"),

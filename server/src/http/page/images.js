@@ -122,6 +122,7 @@ async function poll() {
     await showFetches();
     await showEntries();
     await showOrders();
+    await showCalendar();
     if ($("history").open) await showHistory();
   } catch { /* The list of machines says why. */ }
 }

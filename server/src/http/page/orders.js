@@ -14,6 +14,17 @@ async function showOrders() {
   });
 }
 
+// The next of the calendar, and what keeps an entry from being done.
+async function showCalendar() {
+  const all = await call("GET", "schedule");
+  const next = all.find(e => e.next), wrong = all.filter(e => e.problem);
+  const what = e => [e.action || "switch", e.image].filter(Boolean).join(" to ");
+  const lines = wrong.map(e => e.name + ": " + e.problem);
+  if (next) lines.unshift("Calendar: " + next.name + " at " + when(next.next) + ", " + next.who.join(", ") + ": " + what(next));
+  put($("calendar"), lines.join("; "));
+  $("calendar").hidden = lines.length === 0;
+}
+
 function createOrder(o) {
   const node = make("tr"), head = cell(node, "th"), what = cell(node, "td"), state = cell(cell(node, "td", "wrap"), "span");
   head.scope = "row";
