@@ -150,7 +150,7 @@ impl<'a> Server<'a> {
         self.serve = None;
     }
 
-    /// From its next start on, its clock is wrong by so much, as in `-10y`.
+    /// From its next start on, its clock is wrong by so much, as in `-10y`; `+0` is right.
     pub fn clock(&mut self, wrong: &str) {
         self.clock = Some(wrong.into());
     }
@@ -188,6 +188,12 @@ impl<'a> Server<'a> {
     pub fn boottorrent(&self, args: &[&str]) -> Result<String> {
         let cmd = Cmd::new(server_binary()?).args(args).arg("--dir").arg(&self.catalogue);
         self.lab.server().run(&cmd)
+    }
+
+    /// The same by a wrong clock, as in `-1h`.
+    pub fn boottorrent_by_clock(&self, wrong: &str, args: &[&str]) -> Result<String> {
+        let cmd = Cmd::new(server_binary()?).args(args).arg("--dir").arg(&self.catalogue);
+        self.lab.server().run(&by_clock(cmd, wrong)?)
     }
 
     /// The server's catalogue.

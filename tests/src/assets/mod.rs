@@ -43,5 +43,5 @@ pub use netboot::{PhaseOne, phase_one};
 pub use package::package;
 pub use root::bootstrap;
 pub use suite::Suite;
-pub use switch::lessons;
+pub use switch::{lessons, small_lessons};
 pub use tiny::{TINY, tiny, tiny_with};

@@ -4,12 +4,16 @@
 use super::{
     Suite, cached,
     common::APPEND,
-    key_of,
+    image, key_of,
     root::{PACKAGES, bootstrap, over, pack, speaks},
 };
 use crate::{Cmd, server_binary};
 use anyhow::{Context, Result};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 /// A catalogue with both. Machines are sent an initrd that the server makes. Of the other release besides, if it is asked for:
 /// `old-lesson`.
@@ -40,6 +44,45 @@ pub fn lessons(suite: Suite, other: Option<Suite>) -> Result<PathBuf> {
         fs::remove_dir_all(more)?;
         fs::remove_file(exam).context("tidying up")
     })
+}
+
+/// A catalogue for machines in namespaces ([`crate::Seat`]): `lesson`, and `exam` with so many MiB of noise. Their roots have
+/// what a soft-reboot asks for, and a program that sleeps. With `keys`, both are signed by the key in that folder.
+pub fn small_lessons(dir: &Path, mib: u32, keys: Option<&Path>) -> Result<()> {
+    let (server, base) = (server_binary()?, image(Suite::own()?)?);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    for (name, mib) in [("lesson", 2), ("exam", mib)] {
+        let tree = dir.join(format!("tree-{name}"));
+        for folder in ["etc", "proc", "run", "tmp", "var", "usr/lib/systemd"] {
+            fs::create_dir_all(tree.join(folder))?;
+        }
+        fs::create_dir_all(tree.join("usr/lib/modules").join(release.trim()))?;
+        fs::write(tree.join("usr/lib/systemd/systemd"), "a stub")?;
+        fs::create_dir_all(tree.join("sbin"))?;
+        fs::copy("/bin/true", tree.join("sbin/init")).context("copying a program")?;
+        for file in ["bin/sleep", "lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6"] {
+            let to = tree.join(file);
+            fs::create_dir_all(to.parent().unwrap_or(&tree))?;
+            fs::copy(Path::new("/").join(file), to).with_context(|| format!("copying /{file}"))?;
+        }
+        fs::write(tree.join("name"), name)?;
+        let noise = fs::File::open("/dev/urandom")?;
+        io::copy(&mut noise.take(u64::from(mib) << 20), &mut fs::File::create(tree.join("noise"))?)?;
+        let packed = dir.join(format!("{name}.squashfs"));
+        let pack = Cmd::new("mksquashfs").arg(&tree).arg(&packed);
+        pack.args(["-noI", "-noD", "-noF", "-quiet", "-no-progress"]).run()?;
+        let mut add = Cmd::new(&server);
+        if let Some(keys) = keys {
+            add = add.arg("--keys").arg(keys);
+        }
+        let add = add
+            .args(["image", "add"])
+            .arg(&packed)
+            .args(["--name", name, "--dir"])
+            .arg(dir.join("catalogue"));
+        add.arg("--kernel").arg(base.kernel()).arg("--initrd").arg(base.initrd()).run()?;
+    }
+    Ok(())
 }
 
 /// The root as a squashfs, without anything of ours: with sessions of people who are logged in (libpam-systemd).
