@@ -393,3 +393,47 @@ fn thirty_machines_in_use_fetch_the_exam_once() -> Result<()> {
     ensure!(meanwhile * 4.0 > before, "{before:.0} and {meanwhile:.0} Mbit/s");
     Ok(())
 }
+
+/// The whole room at one minute: each switches as it can, or stays where it is and says why.
+#[test]
+#[ignore = "a minute for who is too late: make test-full"]
+fn a_room_switches_at_one_minute() -> Result<()> {
+    let lab = Lab::new("room-minute")?;
+    let server = serve(&lab, 16, &[])?;
+    let hosts = seats(&lab, &server, 5, &[REMOTE])?;
+    server.boottorrent(&["host", "set", "m4", "--param", "boottorrent.remote=reboot"])?;
+    let boot = |host: Host| Seat::boot(host, &server, None);
+    let mut seats = hosts.into_iter().map(boot).collect::<Result<Vec<_>>>()?;
+    seats.iter_mut().try_for_each(Seat::booted)?;
+    until_booted(&server, seats.len())?;
+    seats[..2].iter().try_for_each(Seat::obeys_soft_reboots)?;
+    seats[2].has_systemd(252)?;
+    // It would take more than two minutes.
+    lab.limit(seats[4].host(), 1)?;
+    let at = later(30)?;
+    server.boottorrent(&["host", "switch", "group:lab", "exam", "--at", &at, "--within", "1"])?;
+    let state = |n: usize, state: &str| {
+        let mac = seats[n].mac().to_owned();
+        until_orders(&server, state, |rows| rows.iter().any(|r| r["machine"] == mac && is(r, state)))
+    };
+    let refused = "refused: boottorrent.remote= on this machine's kernel command line does not allow switch";
+    state(3, refused)?;
+    state(0, "ready (soft-reboot)")?;
+    state(1, "ready (soft-reboot)")?;
+    state(2, "ready (reboot)")?;
+    for (n, end) in [(0, "done (soft-reboot)"), (1, "done (soft-reboot)"), (2, "in progress (reboot)")] {
+        state(n, end)?;
+    }
+    state(4, "refused: the image was not here in time: this machine stays as it is")?;
+    for seat in &seats[..2] {
+        ensure!(fs::read_to_string(seat.file("name")?)? == "exam", "{} has not switched", seat.mac());
+    }
+    for seat in &seats[3..] {
+        ensure!(runs(&server, seat)? == "lesson" && !seat.was_asked()?, "{} does not stay", seat.mac());
+    }
+    let third = seats.remove(2);
+    let mut third = Seat::boot(third.cut(), &server, None)?;
+    third.booted()?;
+    ensure!(runs(&server, &third)? == "exam", "it has not rebooted into the exam");
+    Ok(())
+}
