@@ -72,7 +72,10 @@ pub const GENERIC: [(&str, &str); 10] = [
     ("`init=`", "the program that is started in the booted system"),
     ("`quiet`, `debug`", "the default of `boottorrent.log=` becomes warn, or debug"),
     ("`panic=N`", "on failure reboot after N seconds, no shell; without it, a rescue shell"),
-    ("`break=premount`, `break=bottom`", "stop in a shell before, or after, the image is fetched"),
+    (
+        "`break=premount`, `break=bottom`",
+        "stop in a shell before, or after, the image is fetched; initrds that the server makes have a shell only with this parameter",
+    ),
 ];
 
 #[cfg(test)]

@@ -100,6 +100,32 @@ fn cards_of_virtual_machines() -> Result<()> {
     server.check()
 }
 
+/// `break=` stops the boot where it says, in a shell that is in no other initrd, and the boot goes on from there.
+#[test]
+#[ignore = "a boot with a person at the console: make test-full"]
+fn a_shell_where_it_is_asked_for() -> Result<()> {
+    let lab = Lab::new("init-shell")?;
+    let mut server = Server::of(&lab, &own_initrd_catalogue(&image(Suite::own()?)?)?, &["--up", "20MB/s"])?;
+    let size =
+        |with: &str| server.get(&format!("/images/{IMAGE}/own?card=01:1af4:1000&{with}")).map(|b| b.len());
+    let (without, with) = (size("with=")?, size("with=shell")?);
+    println!("initrd: {without} bytes, with a shell {with}");
+    ensure!(with > without + 200_000, "there is no shell in it");
+    server.boottorrent(&["host", "set", "default", "--param", "break=premount"])?;
+    let mut vm = Vm::pxe("shell").start(&lab)?;
+    vm.expect("break= stops the boot here", BOOT)?;
+    // The network is there, and the image is not; the terminal is the shell's own.
+    vm.send_line("grep IPV4ADDR /run/net-*.conf; ls /run/boottorrent; tty; echo asked-$((40 + 2))")?;
+    for text in ["IPV4ADDR='10.77.0.", "No such file", "/dev/ttyS0", "asked-42"] {
+        vm.expect(text, Duration::from_secs(60)).with_context(|| text.to_owned())?;
+    }
+    ensure!(!vm.console().has("can't access tty"), "the shell has no terminal");
+    vm.send_line("exit")?;
+    vm.expect(MULTI_USER, BOOT)?;
+    ensure!(server.client(vm.mac())?.phase == Phase::Seed, "{}", vm.name());
+    server.check()
+}
+
 /// What stands on the kernel command line, or happens to the cable, side by side: as with the hook
 /// (`tests/tests/firmware.rs`).
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `boottorrent-agent` as `/init` of an initrd that has nothing else: the kernel's file systems, the card's driver, an
-//! address, the boot story of [`crate::story`], and the step into the root. No udev and no shell.
+//! address, the boot story of [`crate::story`], and the step into the root. No udev, and a shell only where it is asked for.
 //!
 //! What a boot script leaves for the story (`/run/net-IFACE.conf`, resolv.conf) is left here too, in the same form.
 
@@ -13,6 +13,7 @@ mod links;
 mod live;
 mod mounts;
 mod names;
+mod rescue;
 mod unpack;
 
 use crate::{
@@ -29,6 +30,7 @@ use drivers::Drivers;
 use fixed::Asked;
 use lease::Lease;
 use nix::sys::reboot::{RebootMode, reboot};
+use rescue::Stage;
 use std::{
     collections::BTreeSet,
     fs,
@@ -83,6 +85,7 @@ fn boot() -> (anyhow::Error, Option<Duration>) {
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let report = Report::new(Some(Path::new("/dev/kmsg")), None);
     report.set_level(Params::parse(&line).0.log);
+    rescue::stop(Stage::Top, &line);
     let online = network(&line, &report);
     if let Err(e) = &online {
         // The story says it once more to the server, where there is a way to it; a kept image boots without a network.
@@ -92,8 +95,10 @@ fn boot() -> (anyhow::Error, Option<Duration>) {
         unreachable!("it was asked for")
     };
     drop(report);
+    rescue::stop(Stage::Premount, &line);
     match launch::boot(&args, &["boot".into()]) {
         Exit::Ok => {
+            rescue::stop(Stage::Bottom, &line);
             match second::told() {
                 Ok(None) => {}
                 Ok(Some(live)) => return (live::enter(&live), None),
@@ -203,15 +208,18 @@ fn configure(card: &str, lease: &Lease) -> anyhow::Result<()> {
         .context("writing /etc/resolv.conf")
 }
 
-/// `panic=` as initramfs-tools has it: seconds until a reboot, at once if negative; without it, wait for people, or as long as
-/// `patience`.
+/// `panic=` as initramfs-tools has it: seconds until a reboot, at once if negative; without it, a shell if `break=` asks for
+/// one, or wait for people, or as long as `patience`.
 fn give_up(error: &anyhow::Error, patience: Option<Duration>) -> ! {
     eprintln!("boottorrent: {error:#}");
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let words = cmdline::split(&line);
     let panic = words.iter().rev().find(|(name, _)| name == "panic");
     let panic = panic.and_then(|(_, value)| value.as_ref()?.parse::<i64>().ok()).filter(|s| *s != 0);
-    let wait = panic.map(|s| Duration::from_secs(s.clamp(0, 3600) as u64)).or(patience);
+    let wait = panic.map(|s| Duration::from_secs(s.clamp(0, 3600) as u64));
+    let shell =
+        wait.is_none() && rescue::asked(&line).is_some() && rescue::shell("this machine did not boot");
+    let wait = if shell { Some(Duration::ZERO) } else { wait.or(patience) };
     if let Some(wait) = wait {
         eprintln!("boottorrent: rebooting in {} s", wait.as_secs());
         sleep(wait);

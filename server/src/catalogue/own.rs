@@ -26,7 +26,8 @@ pub fn wanted(cmdline: &str) -> String {
     let vlan = Some("vlan").filter(|_| split(cmdline).iter().any(|(name, _)| name == "vlan"));
     let stream = Some("stream").filter(|_| params.target.contains(&Target::Stream));
     let efi = Some("efi").filter(|_| params.private && params.key == KeyPlace::Efi);
-    let words: Vec<&str> = [disk, vlan, stream, efi].into_iter().flatten().collect();
+    let shell = Some("shell").filter(|_| split(cmdline).iter().any(|(name, _)| name == "break"));
+    let words: Vec<&str> = [disk, vlan, stream, efi, shell].into_iter().flatten().collect();
     format!("with={}", words.join(","))
 }
 

@@ -21,6 +21,7 @@ pub mod pack;
 mod payload;
 pub mod refers;
 pub mod request;
+mod shell;
 pub mod source;
 pub mod switch;
 mod taken;

@@ -3,7 +3,7 @@
 //! of a network card, so that a machine is sent that of its own card alone. The agent, which is its init, is put in front of
 //! them when a machine asks (`crate::addon`).
 
-use super::{initrd::module_name, kmod::Kernel, tree::Tree};
+use super::{initrd::module_name, kmod::Kernel, shell, tree::Tree};
 use crate::{
     addon,
     catalogue::{
@@ -224,13 +224,15 @@ impl Own<'_> {
         for (_, drivers) in &extra {
             archives.push(self.all(drivers)?);
         }
+        let module = base.first().map(|path| self.module(path)).transpose()?;
+        archives.push(shell::find(self.tree, module.as_deref(), self.staging));
         let cards = self.cards(drivers)?;
         archives.extend(cards.iter().map(|(_, files)| files.clone()));
         let mut packed = parallel::each(&archives, |files| self.pack(files))?.into_iter();
         let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
         let mut put = || out.put(packed.next().context("an archive of drivers")?);
         (index.base, index.general, index.rare) = (put()?, put()?, put()?);
-        for (name, _) in extra {
+        for name in extra.iter().map(|(name, _)| *name).chain(["shell"]) {
             index.extra.insert(name.to_owned(), put()?);
         }
         for (card, _) in cards {
@@ -327,13 +329,18 @@ impl Own<'_> {
 
     fn pack(&self, files: &Files) -> Result<Vec<u8>> {
         let files: Vec<(&str, u32, &[u8])> =
-            files.iter().map(|(path, bytes)| (path.as_str(), 0o644, &bytes[..])).collect();
+            files.iter().map(|(path, bytes)| (path.as_str(), mode(path), &bytes[..])).collect();
         if !self.unpacks_xz {
             return Ok(addon::pack(&files));
         }
         let temporary = || tempfile::tempfile_in(self.staging.path("")).context("creating a temporary file");
         addon::pack_xz(&files, temporary()?, temporary()?)
     }
+}
+
+/// Programs and their libraries are to be run; nothing else is.
+fn mode(path: &str) -> u32 {
+    if path.starts_with("bin/") || path.contains(".so") { 0o755 } else { 0o644 }
 }
 
 /// Archives one after the other in one file.
