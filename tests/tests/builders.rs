@@ -30,6 +30,23 @@ fn a_disk_by_fai_boots_to_multi_user() -> Result<()> {
     boots(Builder::Fai, "is not made with our hook, so machines are sent one that this server makes")
 }
 
+/// MBR and ext4, without a boot loader.
+// Tried: disk image (MBR, no boot loader), BIOS and UEFI, to multi-user | vmdb2 0.26 | on machines
+#[test]
+#[ignore = "vmdb2 and two boots take eight minutes: make test-full"]
+fn a_disk_by_vmdb2_boots_to_multi_user() -> Result<()> {
+    boots(Builder::Vmdb2, "is not made with our hook, so machines are sent one that this server makes")
+}
+
+/// qcow2; what Packer's provisioner did is on the machine.
+// Tried: disk image (qcow2), from FAI's disk, BIOS and UEFI, to multi-user | Packer 1.6.6 with its QEMU builder | on
+// machines
+#[test]
+#[ignore = "fai-diskimage, a boot for Packer and two for us take nine minutes: make test-full"]
+fn a_disk_by_packer_boots_to_multi_user() -> Result<()> {
+    boots(Builder::Packer, "is not made with our hook, so machines are sent one that this server makes")
+}
+
 /// A tarball of a root with cloud-init, which finds what the machine's files say (NoCloud).
 // Tried: tarball of a root with cloud-init 22.4, whose NoCloud seed is among the machine's files | debos 1.1.1
 // | on machines
@@ -124,6 +141,8 @@ fn boots(builder: Builder, told: &str) -> Result<()> {
         ensure!(lower.starts_with("/dev/loop") && lower.contains(" ext4 ro"), "{lower}");
         let client = server.client(vm.mac())?;
         ensure!(client.phase == Phase::Seed, "{client:#?}");
+        let by = vm.sh("cat /etc/made-by; true")?;
+        ensure!((builder == Builder::Packer) == (by == "packer"), "{by}");
         lives_on(vm)?;
     }
     server.check()

@@ -20,6 +20,10 @@ pub enum Builder {
     Fai,
     /// debos, without its virtual machine: a tarball of a root with cloud-init.
     Debos,
+    /// vmdb2, to a loop device: for a file it needs device-mapper, which some kernels lack.
+    Vmdb2,
+    /// Packer, which starts FAI's disk in QEMU and changes it over SSH: qcow2.
+    Packer,
 }
 
 /// mkosi, and what it calls.
@@ -75,6 +79,8 @@ const CLASSES: &str = "DEFAULT,LINUX,AMD64,DEBIAN,FAIBASE,GRUB_PC,CLOUD,LAST";
 const CONFIGURATION: &str = "/usr/share/doc/fai-doc/examples/simple";
 
 const DEBOS: &str = include_str!("debos.yaml");
+const VMDB2: &str = include_str!("vmdb2.yaml");
+const PACKER: &str = include_str!("packer.pkr.hcl");
 
 /// What root logs in with, in all of them: FAI's example has it.
 pub const BUILT_PASSWORD: &str = "fai";
@@ -85,18 +91,26 @@ impl Builder {
             Builder::Mkosi => "mkosi",
             Builder::Fai => "fai",
             Builder::Debos => "debos",
+            Builder::Vmdb2 => "vmdb2",
+            Builder::Packer => "packer",
         }
     }
 
     /// The image: two minutes the first time.
     pub fn made(self) -> Result<PathBuf> {
-        let key = key_of::<&str>(&[], &[include_str!("built.rs"), DEBOS])?;
+        let key = key_of::<&str>(&[], &[include_str!("built.rs"), DEBOS, VMDB2, PACKER])?;
         let dir = cached(&format!("built-{}", self.as_str()), &key, |dir| match self {
             Builder::Mkosi => mkosi(dir),
             Builder::Fai => fai(dir),
             Builder::Debos => debos(dir),
+            Builder::Vmdb2 => vmdb2(dir),
+            Builder::Packer => packer(dir),
         })?;
-        Ok(dir.join(if self == Builder::Debos { "lab.tar.gz" } else { "disk.raw" }))
+        Ok(dir.join(match self {
+            Builder::Debos => "lab.tar.gz",
+            Builder::Packer => "packer/disk.qcow2",
+            _ => "disk.raw",
+        }))
     }
 
     /// A catalogue with it, added with no more than what tests need of a kernel.
@@ -163,4 +177,55 @@ fn debos(dir: &Path) -> Result<()> {
         .arg(format!("--artifactdir={}", dir.display()))
         .arg(dir.join("lab.yaml"))
         .run_logged(Stdio::null(), &dir.join("build.log"))
+}
+
+/// `$1` is the file, the rest is vmdb2.
+const ON_LOOP: &str = r#"
+file=$1
+shift
+loop=$(losetup --find --show --partscan "$file")
+trap 'losetup -d "$loop"' EXIT
+"$@" --output "$loop"
+"#;
+
+fn vmdb2(dir: &Path) -> Result<()> {
+    let (suite, disk, spec) = (Suite::own()?, dir.join("disk.raw"), dir.join("lab.yaml"));
+    fs::write(&spec, VMDB2)?;
+    fs::File::create(&disk)?.set_len(1500 << 20)?;
+    Cmd::new("sh")
+        .args(["-e", "-c", ON_LOOP, "sh"])
+        .arg(&disk)
+        .args(["vmdb2", "--verbose", &format!("--variable=suite={}", suite.as_str())])
+        .arg(format!("--variable=mirror={}", apt::archive(suite)?))
+        .arg(&spec)
+        .run_logged(Stdio::null(), &dir.join("build.log"))
+}
+
+/// FAI's disk with host keys, which its class CLOUD takes away, and a key that root logs in with: `$1` the disk, `$2` a
+/// folder.
+const LET_IN: &str = r#"
+ssh-keygen -q -t ed25519 -N '' -f "$2/key"
+mkdir "$2/mnt"
+mount -o loop,offset=$(($(partx --noheadings --output START --nr 1 "$1") * 512)) "$1" "$2/mnt"
+trap 'umount "$2/mnt"; rmdir "$2/mnt"' EXIT
+ssh-keygen -q -A -f "$2/mnt"
+mkdir -p -m 700 "$2/mnt/root/.ssh"
+cp "$2/key.pub" "$2/mnt/root/.ssh/authorized_keys"
+"#;
+
+fn packer(dir: &Path) -> Result<()> {
+    let (base, spec) = (dir.join("base.raw"), dir.join("lab.pkr.hcl"));
+    Cmd::new("cp").arg("--sparse=always").arg(Builder::Fai.made()?).arg(&base).run()?;
+    Cmd::new("sh").args(["-e", "-c", LET_IN, "sh"]).arg(&base).arg(dir).run()?;
+    fs::write(&spec, PACKER)?;
+    Cmd::new("sh")
+        .args([
+            "-e",
+            "-c",
+            "cd \"$1\"; PACKER_LOG=1 packer build -var base=\"$2\" -var key=\"$1/key\" \"$3\"",
+            "sh",
+        ])
+        .args([dir, &base, &spec])
+        .run_logged(Stdio::null(), &dir.join("build.log"))?;
+    fs::remove_file(base).context("tidying up")
 }
