@@ -64,6 +64,8 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
     }
     let listener = listen(config.serve.listen).await?;
     let address = listener.local_addr().context("asking for the listener's address")?;
+    // Not before: the port is taken where another server has this catalogue.
+    here.as_ref().map_or(Ok(()), Here::mark)?;
     let tls = listen_for_tls(&config, address.port()).await?;
     let engine = match config.serve.seed {
         true => Some(Engine::start(&config.serve).await?),

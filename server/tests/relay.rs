@@ -257,6 +257,18 @@ fn nobody_else_is_a_relay_or_a_first_server() {
          of [upstream]: opening {file}: No such file or directory (os error 2)"
     ));
 
+    // A relay would remove what somebody else has made.
+    let own = first.relay("own", "");
+    let settings = fs::read_to_string(own.path("server.toml")).unwrap();
+    own.write("server.toml", settings.split("[upstream]").next().unwrap());
+    own.squashfs("ours");
+    own.run(&["image", "add", "ours.squashfs", "--name", "ours"]).good();
+    own.write("server.toml", &settings);
+    let before = own.catalogue();
+    let said = serve(&own);
+    assert!(said.err.contains("has 1 image, 0 entries and 0 machines and groups of its own"), "{}", said.err);
+    assert_eq!(own.catalogue(), before);
+
     // What may heal is tried again.
     let wrong = first.world(&"0".repeat(64), &first.url(), "ours", "");
     let relay = Server::start(&wrong, &[]);
@@ -302,7 +314,7 @@ fn nobody_else_is_a_relay_or_a_first_server() {
 }
 
 #[test]
-fn another_program_and_another_clock() {
+fn another_program() {
     let site = common::site::Site::start();
     let first = First::new();
     let w = first.world(&"0".repeat(64), &format!("http://{}", site.address), "ours", "");

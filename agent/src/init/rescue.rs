@@ -20,6 +20,10 @@ pub enum Stage {
 /// Where the command line asks for a shell; initramfs-tools has more words for fewer points.
 pub fn asked(line: &str) -> Option<Stage> {
     let words = cmdline::split(line);
+    // As initramfs-tools has it: who sets that wants no shell.
+    if words.iter().any(|(name, _)| name == "panic") {
+        return None;
+    }
     let (_, value) = words.iter().rev().find(|(name, _)| name == "break")?;
     Some(match value.as_deref() {
         Some("top" | "modules") => Stage::Top,
@@ -69,6 +73,7 @@ mod tests {
     fn where_it_stops() {
         for (line, stage) in [
             ("quiet", None),
+            ("break=top panic=10", None),
             ("breakfast=init", None),
             ("break", Some(Stage::Premount)),
             ("break=premount quiet", Some(Stage::Premount)),

@@ -27,7 +27,7 @@ pub enum RelayCommand {
     /// Allow a relay and print its token once; replaces an earlier one of this name
     #[command(after_help = "\
 A relay is a server that serves what this one has, to the machines near it:
-with three buildings, the image crosses each link once. It is as trusted as
+with three buildings, each relay fetches an image once. It is as trusted as
 this server: see docs/security.md. Its token is good for nothing else.
 
 On the relay, put the token into /etc/boottorrent/relay.token, and into its

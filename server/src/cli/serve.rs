@@ -41,7 +41,7 @@ pub struct Serve {
         help = "Address and port for HTTP; port 0 takes any, and prints it [default: [::]:6980]"
     )]
     listen: Option<SocketAddr>,
-    /// Be a relay of this first server, e.g. https://boot.lan:6982 (see `relay add`)
+    /// Be a relay of this first server, as in `https://boot.lan:6982` (see `relay add`)
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
     /// The port on which the seeder listens [default: 6981]

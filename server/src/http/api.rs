@@ -14,7 +14,10 @@ use crate::{
     fetch::request::FetchRow,
     figures,
     hosts::{choose::private_of, waiting::WaitingKey},
-    relay::told::{Said, Word},
+    relay::{
+        Here,
+        told::{Said, Word, going},
+    },
     watch::metrics::{CONTENT_TYPE, render},
 };
 use axum::{
@@ -24,8 +27,8 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bootspec::{Heartbeat, Phase, text::printable, units::human_size};
-use std::{collections::HashMap, time::Instant};
+use bootspec::{Heartbeat, Phase, order, text::printable, units::human_size};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
 
 /// Boots that are told at once.
 const BOOTS: usize = 200;
@@ -45,12 +48,6 @@ pub async fn heartbeat(
     };
     let (word, ticket) = machine::word(&state, &id, heartbeat.secret.take().as_deref(), ends);
     heartbeat.id = id;
-    // Its secret is ours: the first server is told what stands behind its words.
-    let said = state.here.as_ref().map(|_| Word {
-        remote: ends.remote.ip(),
-        proof: word,
-        said: Said::Beat(Box::new(heartbeat.clone())),
-    });
     let (before, heard) = {
         let mut clients = state.clients();
         let (id, before) = (heartbeat.id.clone(), clients.word(&heartbeat.id));
@@ -73,13 +70,9 @@ pub async fn heartbeat(
             if let Some(ticket) = ticket.filter(|_| before != Some(word)) {
                 machine::spoke(&state, &heartbeat.id, ticket).await;
             }
-            match (&state.here, said) {
-                (Some(here), Some(said)) => {
-                    here.heard(said);
-                    // Orders come from the first server, when it has heard of the machine.
-                    orders::sent(here.order(&heartbeat.id).filter(|_| word.is_proven()).unwrap_or_default())
-                }
-                _ => orders::sent(orders::answer_of(&state, &heartbeat, word).await),
+            match &state.here {
+                Some(here) => relayed(here, heartbeat, ends.remote.ip(), word),
+                None => orders::sent(orders::answer_of(&state, &heartbeat, word).await),
             }
         }
         Err(Refused::TooOften) => {
@@ -95,6 +88,25 @@ pub async fn heartbeat(
             sentence(StatusCode::SERVICE_UNAVAILABLE, "too many machines report to this server")
         }
     })
+}
+
+/// A relay passes on what a machine says. Orders come from the first server: while that has said nothing of the machine, this
+/// is no answer, for "no order" would take back what the machine was told before.
+fn relayed(here: &Here, heartbeat: Heartbeat, remote: IpAddr, proof: MachineProof) -> Response {
+    let (obeys, going, id) = (heartbeat.orders.is_some(), going(&heartbeat), heartbeat.id.clone());
+    // Its secret is ours: the first server is told what stands behind its words.
+    here.heard(Word { remote, proof, said: Said::Beat(Box::new(heartbeat)) });
+    if !proof.is_proven() {
+        return orders::sent(order::Answer::default());
+    }
+    match here.order(&id, going) {
+        Some(answer) => orders::sent(answer),
+        None if obeys => sentence(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the first server has not said yet what this machine is to do",
+        ),
+        None => orders::sent(order::Answer::default()),
+    }
 }
 
 /// One line for each step of a machine's boot.

@@ -71,7 +71,7 @@ pub async fn snapshot(
     Ok(answer)
 }
 
-/// The query of [`file`].
+/// The query of [`file()`].
 #[derive(Debug, Deserialize)]
 pub struct RelayFileQuery {
     infohash: String,
@@ -137,10 +137,8 @@ pub async fn report(
     let mut reply = Reply::default();
     for word in report.words {
         if let Some((id, answer)) = heard(&state, &relay, word).await {
-            match answer.order.is_some() {
-                true => drop(reply.orders.insert(id, answer)),
-                false => drop(reply.orders.remove(&id)),
-            }
+            // That there is no order is an answer too: of machines that are not in it, nothing is known.
+            reply.orders.insert(id, answer);
         }
     }
     Ok(Json(reply))

@@ -12,11 +12,11 @@ use crate::{
     hosts::Hosts,
     keys::Folder,
     library::{Library, Open, ServedImage},
-    menu_users::MenuUsers,
+    menu_users::{self, MenuUsers},
     relay::told::{BootWords, EntryCopy, FileTag, ImageCopy, Snapshot, Tags},
     state::ServerState,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bootspec::Sha256Sum;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -80,6 +80,7 @@ fn make(state: &ServerState, of: Parts) -> Result<Kept> {
 
 /// Everything that a relay takes over, now. Blocks.
 fn told(state: &ServerState, (config, hosts, library, entries, users): &Parts) -> Result<Snapshot> {
+    whole(state, library)?;
     let keys = Folder::of(config).public()?.iter().map(|k| k.id.to_string()).collect();
     let folder = EntriesFolder::at(&config.catalogue.dir);
     let entry = |(name, entry): &NamedEntry| {
@@ -118,6 +119,22 @@ fn told(state: &ServerState, (config, hosts, library, entries, users): &Parts) -
         entries: entries.iter().map(entry).collect(),
         layers: sums.into_iter().map(|sum| (sum, text(&signature(sum)))).collect(),
     })
+}
+
+/// What is damaged here is not gone: relays keep what they have until it is put right.
+fn whole(state: &ServerState, library: &Library) -> Result<()> {
+    state.store.load()?;
+    let disk = state.disk();
+    menu_users::load(&state.config().catalogue.dir)?;
+    for name in disk.catalogue.names()? {
+        ensure!(
+            library.get(&name).is_some(),
+            "image '{name}' cannot be served here, so relays are told nothing new: see boottorrent doctor"
+        );
+    }
+    let damaged = EntriesFolder::at(&state.config().catalogue.dir).load().1.len();
+    ensure!(damaged == 0, "entries are damaged here, so relays are told nothing new: see boottorrent doctor");
+    Ok(())
 }
 
 /// What tells a file from the one that was there before.

@@ -57,6 +57,10 @@ fn check_url(text: &str, url: &Url) -> Result<()> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     };
+    ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "the address of the first server has a user name in it: the token of [upstream] is enough"
+    );
     match url.scheme() {
         "https" => Ok(()),
         "http" if url.host_str().is_some_and(here) => Ok(()),

@@ -4,11 +4,16 @@
 
 use super::{
     queue::Queue,
-    told::{MACHINES, OnceDone, Snapshot, Word},
+    told::{OnceDone, Snapshot, Word},
 };
-use crate::{config::Upstream, files, hosts::Hosts};
-use anyhow::{Context, Result};
-use bootspec::{InfoHash, order};
+use crate::{
+    catalogue::{Catalogue, entries::EntriesFolder},
+    config::Upstream,
+    files,
+    hosts::{Hosts, HostsFile},
+};
+use anyhow::{Context, Result, ensure};
+use bootspec::{InfoHash, order, text::count};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -57,7 +62,8 @@ pub struct Here {
 struct Inner {
     snapshot: Option<Arc<Snapshot>>,
     queue: Queue,
-    orders: HashMap<String, order::Answer>,
+    /// What the first server answered machines, and whether that was to one that was going.
+    orders: HashMap<String, (order::Answer, bool)>,
     /// Boots for one time, and whether the first server knows.
     done: Vec<(OnceDone, bool)>,
     answered: Option<Instant>,
@@ -83,9 +89,16 @@ impl Here {
             Ok(done) => inner.done = done.unwrap_or_default().into_iter().map(|d| (d, false)).collect(),
             Err(e) => tracing::warn!("boots for one time may happen again: {e:#}"),
         }
-        files::make_dirs(&dir)?;
-        files::replace(&dir.join(MARK), format!("{url}\n").as_bytes(), 0o644)?;
+        if relay_of(&dir).is_none() {
+            refuse_own(&dir)?;
+        }
         Ok(Some(Here { url, dir, inner: Mutex::new(inner) }))
+    }
+
+    /// From now on what is in the catalogue is the first server's.
+    pub fn mark(&self) -> Result<()> {
+        files::make_dirs(&self.dir)?;
+        files::replace(&self.dir.join(MARK), format!("{}\n", self.url).as_bytes(), 0o644)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -179,11 +192,11 @@ impl Here {
         self.inner().queue.push(word);
     }
 
-    /// What it should know now, and the boots for one time.
-    pub fn take(&self) -> (Vec<Word>, Vec<OnceDone>) {
+    /// What so many machines have said that it should know now, and the boots for one time.
+    pub fn take(&self, machines: usize) -> (Vec<Word>, Vec<OnceDone>) {
         let mut inner = self.inner();
         let done = inner.done.iter().filter(|(_, known)| !known).map(|(d, _)| d.clone()).collect();
-        (inner.queue.take(MACHINES), done)
+        (inner.queue.take(machines), done)
     }
 
     /// Whether there is more to tell.
@@ -196,16 +209,16 @@ impl Here {
         self.inner().queue.put_back(words);
     }
 
-    /// What machines are to do that have reported.
-    pub fn set_orders(&self, told: &[String], orders: BTreeMap<String, order::Answer>) {
-        let mut inner = self.inner();
-        told.iter().for_each(|id| drop(inner.orders.remove(id)));
-        inner.orders.extend(orders);
+    /// What machines are to do that have reported, and which of them were going.
+    pub fn set_orders(&self, going: &BTreeSet<String>, orders: BTreeMap<String, order::Answer>) {
+        let orders = orders.into_iter().map(|(id, answer)| (id.clone(), (answer, going.contains(&id))));
+        self.inner().orders.extend(orders);
     }
 
-    /// What a machine is to do.
-    pub fn order(&self, id: &str) -> Option<order::Answer> {
-        self.inner().orders.get(id).cloned()
+    /// What a machine is to do, if the first server has said so. One that is going needs its word for that.
+    pub fn order(&self, id: &str, going: bool) -> Option<order::Answer> {
+        let known = self.inner().orders.get(id).cloned();
+        known.filter(|(_, to_going)| *to_going || !going).map(|(answer, _)| answer)
     }
 
     /// A boot for one time has happened here. Blocks.
@@ -249,6 +262,26 @@ fn load<T: serde::de::DeserializeOwned>(path: &Path, max: usize) -> Result<Optio
     let Some(bytes) = files::find(path, max, "list of a relay")? else { return Ok(None) };
     let read = serde_json::from_slice(&bytes);
     read.map(Some).with_context(|| format!("reading {} (it can be deleted)", path.display()))
+}
+
+/// A relay has what the first server has, and nothing else: what others made would be removed.
+fn refuse_own(dir: &Path) -> Result<()> {
+    let images = Catalogue::at(dir).names()?;
+    let entries = EntriesFolder::at(dir).load().0;
+    let hosts = HostsFile::at(dir).load()?.entries;
+    ensure!(
+        images.is_empty() && entries.is_empty() && hosts.is_empty(),
+        "{} has {}, {} and {} machines and groups of its own, which a relay would remove: give it another folder with \
+         dir = in [catalogue] of server.toml, or remove them first",
+        dir.display(),
+        count(images.len(), "image"),
+        match entries.len() {
+            1 => "1 entry".to_owned(),
+            n => format!("{n} entries"),
+        },
+        hosts.len()
+    );
+    Ok(())
 }
 
 /// The first server whose relay has this catalogue, if it is a relay's.

@@ -157,10 +157,13 @@ impl Present {
     }
 }
 
+/// A building's network has no more than this many bits for its machines. A relay that says otherwise needs `--subnet`.
+const WIDEST: u8 = 20;
+
 /// The network that a relay has reported from, as it says: it is not taken for others.
 fn near(presence: &Presence) -> Vec<Subnet> {
     let IpAddr::V4(own) = presence.http.ip().to_canonical() else { return Vec::new() };
-    presence.subnets.iter().copied().filter(|s| s.has(own)).collect()
+    presence.subnets.iter().copied().filter(|s| s.prefix >= WIDEST && s.has(own)).collect()
 }
 
 #[cfg(test)]
@@ -194,7 +197,7 @@ mod tests {
         here("a", "10.0.9.1:6980", &[], now);
         here("b", "10.0.9.2:6980", &[], now);
         // It says that it is in a network from which it does not come.
-        here("c", "10.0.3.1:6980", &["10.0.3.0/24", "10.0.4.0/24"], now);
+        here("c", "10.0.3.1:6980", &["10.0.3.0/24", "10.0.4.0/24", "10.0.0.0/8"], now);
         let lab: Name = "lab".parse().unwrap();
         let ask = |ip: &str, groups: &[&Name], last: u8, now: Instant| {
             let mac = Some(Mac([0, 0, 0, 0, 0, last]));
@@ -204,6 +207,7 @@ mod tests {
         assert_eq!(ask("10.0.1.9", &[], 0, now), ["a"]);
         assert_eq!(ask("10.0.1.9", &[&lab], 0, now), ["b", "a"]);
         assert_eq!(ask("10.0.3.9", &[], 0, now), ["c"]);
+        assert!(ask("10.9.9.9", &[], 0, now).is_empty(), "a network that is the whole site");
         assert!(ask("10.0.4.9", &[], 0, now).is_empty() && ask("fd00::1", &[], 0, now).is_empty());
         assert!(ask("10.0.1.9", &[], 0, now + AWAY).is_empty());
         here("d", "10.0.9.4:6980", &[], now);

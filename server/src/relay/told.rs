@@ -150,6 +150,17 @@ impl Word {
             Said::Beat(beat) => &beat.id,
         }
     }
+
+    /// Whether the machine does what it was told, now.
+    pub fn is_going(&self) -> bool {
+        matches!(&self.said, Said::Beat(beat) if going(beat))
+    }
+}
+
+/// Whether a machine does what it was told, now.
+pub fn going(beat: &Heartbeat) -> bool {
+    let report = beat.orders.as_ref().and_then(|orders| orders.order.as_ref());
+    report.is_some_and(|report| report.stage == order::Stage::Going)
 }
 
 /// A machine has booted what it should boot once.

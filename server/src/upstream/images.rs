@@ -92,11 +92,22 @@ impl Images {
 
     /// Remove images that the first server has no more.
     fn remove_names(&mut self, catalogue: &Catalogue, copies: &[&ImageCopy]) -> Result<()> {
+        let here = catalogue.copies()?;
+        ensure!(
+            !copies.is_empty() || here.is_empty(),
+            "the first server has no images at all: those that are here are kept until it has one again"
+        );
         for name in catalogue.names()? {
-            if copies.iter().all(|c| c.manifest.name != name) {
-                catalogue.remove(&name)?;
-                refresh(&self.state);
+            if copies.iter().any(|c| c.manifest.name == name) {
+                continue;
             }
+            // What a relay has not made itself, it does not remove.
+            ensure!(
+                here.iter().all(|h| h.manifest.name != name || !h.note.is_empty()),
+                "image '{name}' is not from the first server: remove it, or add it there"
+            );
+            catalogue.remove(&name)?;
+            refresh(&self.state);
         }
         Ok(())
     }
@@ -121,6 +132,19 @@ impl Images {
     async fn make(&mut self, catalogue: &Catalogue, copy: &ImageCopy, snapshot: &Snapshot) -> Result<bool> {
         let (m, note) = (&copy.manifest, note(copy)?);
         let here = catalogue.copies()?;
+        let evidence =
+            Evidence { statement: copy.statement.clone().into(), signature: copy.signature.clone().into() };
+        let folder = Folder::of(&self.state.config());
+        if !folder.public()?.is_empty() {
+            // What was here before there were keys goes as well.
+            if let Err(e) = verified(m, &evidence, &folder.keys()?) {
+                for unsigned in here.iter().filter(|h| h.manifest.name == m.name && h.note == note) {
+                    catalogue.remove_copy(unsigned)?;
+                    refresh(&self.state);
+                }
+                return Err(e);
+            }
+        }
         if let Some(same) = here.iter().find(|h| h.manifest.name == m.name && h.note == note) {
             if copy.current && !same.current {
                 catalogue.show_copy(&m.name, m.version)?;
@@ -128,12 +152,6 @@ impl Images {
             }
             self.here.has(m.infohash);
             return Ok(true);
-        }
-        let evidence =
-            Evidence { statement: copy.statement.clone().into(), signature: copy.signature.clone().into() };
-        let folder = Folder::of(&self.state.config());
-        if !folder.public()?.is_empty() {
-            verified(m, &evidence, &folder.keys()?)?;
         }
         let torrent = self.first.small(&path(copy, "torrent"), MAX_METAINFO).await?;
         let metainfo = Metainfo::parse(torrent.clone()).context("its torrent")?;

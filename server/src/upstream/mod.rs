@@ -3,7 +3,7 @@
 //! and tells it each second what its machines have said.
 //!
 //! It asks with the tag of the last answer and gets a few hundred bytes where nothing has changed. A stream of events would
-//! say it sooner, but needs the same answer after each cut, and a second way in which both sides can differ.
+//! say it sooner, but needs the same answer after each cut.
 //!
 //! | step | module |
 //! |---|---|
@@ -28,7 +28,7 @@ use crate::{
 use anyhow::Result;
 use bootspec::text::count;
 use images::Images;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -124,10 +124,11 @@ async fn fetch(first: &Arc<First>, state: &Arc<ServerState>, here: &Arc<Here>, n
 
 /// Tell what machines have said.
 async fn tell(first: &First, state: &ServerState, here: &Here) {
-    let mut behind = false;
+    let (mut behind, mut machines) = (false, MACHINES);
     loop {
-        let (words, done) = here.take();
-        let ids: Vec<String> = words.iter().map(|w| w.id().to_owned()).collect();
+        let (words, done) = here.take(machines);
+        let ids: BTreeSet<String> = words.iter().map(|w| w.id().to_owned()).collect();
+        let going = words.iter().filter(|w| w.is_going()).map(|w| w.id().to_owned()).collect();
         let row = here.row();
         let report = Report {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -143,7 +144,8 @@ async fn tell(first: &First, state: &ServerState, here: &Here) {
             Ok(reply) => {
                 here.answered();
                 here.known(&report.done);
-                here.set_orders(&ids, reply.orders);
+                here.set_orders(&going, reply.orders);
+                machines = (machines * 2).min(MACHINES);
                 if std::mem::take(&mut behind) {
                     tracing::info!("the first server has what machines said meanwhile");
                 }
@@ -155,11 +157,13 @@ async fn tell(first: &First, state: &ServerState, here: &Here) {
                     tracing::warn!("what {machines} said is kept for the first server: {e:#}");
                 }
                 here.put_back(report.words);
+                // It may be too much at once.
+                machines = (machines / 2).max(1);
                 sleep(TELL).await;
                 continue;
             }
         }
-        if !(here.has_more() && ids.len() >= MACHINES) {
+        if !(here.has_more() && ids.len() >= machines.min(MACHINES)) {
             sleep(TELL).await;
         }
     }

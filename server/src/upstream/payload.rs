@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Payloads come by the swarm, with the agent's engine: relays that fetch one image at the same time send it to each other,
-//! and the first server sends it about once. What has come is kept over restarts.
+//! and the first server need not send it to each. What has come is kept over restarts.
 
 use crate::{
     config,
