@@ -39,8 +39,6 @@ fn a_disk_by_vmdb2_boots_to_multi_user() -> Result<()> {
 }
 
 /// qcow2; what Packer's provisioner did is on the machine.
-// Tried: disk image (qcow2), from FAI's disk, BIOS and UEFI, to multi-user | Packer 1.6.6 with its QEMU builder | on
-// machines
 #[test]
 #[ignore = "fai-diskimage, a boot for Packer and two for us take nine minutes: make test-full"]
 fn a_disk_by_packer_boots_to_multi_user() -> Result<()> {
