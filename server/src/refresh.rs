@@ -20,14 +20,14 @@ pub fn refresh(state: &ServerState) {
     if look(&Catalogue::at(&state.config().catalogue.dir), state, &mut told.images) {
         told.pruned = None;
     }
-    let version = state.store.version();
-    if told.hosts != Some(version) {
+    // Once more where somebody has changed it meanwhile: what that one has set is not undone by what was read before.
+    while told.hosts != Some(state.store.version()) {
+        told.hosts = Some(state.store.version());
         // Damaged by hand: what was said before counts until it is mended.
         match state.store.load() {
             Ok(hosts) => state.set_hosts(hosts),
             Err(e) => tracing::error!("machines and groups stay as they were: {e:#}"),
         }
-        told.hosts = Some(version);
     }
     let folder = EntriesFolder::at(&state.config().catalogue.dir);
     let version = folder.version();

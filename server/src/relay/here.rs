@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     catalogue::{Catalogue, entries::EntriesFolder},
-    config::Upstream,
+    config::{Config, Upstream},
     files,
     hosts::{Hosts, HostsFile},
 };
@@ -50,12 +50,21 @@ pub struct UpstreamRow {
     pub missing: Vec<String>,
 }
 
+impl UpstreamRow {
+    /// What everybody may know: not where the first server is, nor what is wrong in which folder.
+    pub fn for_everybody(self) -> UpstreamRow {
+        UpstreamRow { url: String::new(), trouble: None, ..self }
+    }
+}
+
 /// See the module's text.
 pub struct Here {
     /// The first server.
     pub url: Url,
     dir: PathBuf,
     inner: Mutex<Inner>,
+    /// One writes after the other, so that the last list is on the disk.
+    saving: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -64,12 +73,29 @@ struct Inner {
     queue: Queue,
     /// What the first server answered machines, and whether that was to one that was going.
     orders: HashMap<String, (order::Answer, bool)>,
-    /// Boots for one time, and whether the first server knows.
-    done: Vec<(OnceDone, bool)>,
+    done: Vec<Done>,
+    /// Of the next one.
+    number: u64,
     answered: Option<Instant>,
     trouble: BTreeMap<&'static str, String>,
     missing: Vec<String>,
     wanted: BTreeSet<InfoHash>,
+}
+
+/// A boot for one time that has happened here.
+struct Done {
+    /// The same may happen twice.
+    number: u64,
+    done: OnceDone,
+    /// Whether the first server knows.
+    known: bool,
+}
+
+impl Inner {
+    fn happened(&mut self, done: OnceDone) {
+        self.number += 1;
+        self.done.push(Done { number: self.number, done, known: false });
+    }
 }
 
 impl Here {
@@ -86,13 +112,13 @@ impl Here {
             Err(e) => tracing::warn!("what the first server said before is forgotten: {e:#}"),
         }
         match load::<Vec<OnceDone>>(&dir.join(DONE), MAX_DONE) {
-            Ok(done) => inner.done = done.unwrap_or_default().into_iter().map(|d| (d, false)).collect(),
+            Ok(done) => done.unwrap_or_default().into_iter().for_each(|done| inner.happened(done)),
             Err(e) => tracing::warn!("boots for one time may happen again: {e:#}"),
         }
         if relay_of(&dir).is_none() {
             refuse_own(&dir)?;
         }
-        Ok(Some(Here { url, dir, inner: Mutex::new(inner) }))
+        Ok(Some(Here { url, dir, inner: Mutex::new(inner), saving: Mutex::default() }))
     }
 
     /// From now on what is in the catalogue is the first server's.
@@ -123,7 +149,7 @@ impl Here {
     /// What is said of machines: by the first server, without the boots for one time that have happened since.
     pub fn hosts(&self, snapshot: &Snapshot) -> Hosts {
         let mut hosts = snapshot.hosts.clone();
-        self.inner().done.iter().for_each(|(done, _)| done.apply(&mut hosts));
+        self.inner().done.iter().for_each(|d| d.done.apply(&mut hosts));
         hosts
     }
 
@@ -192,10 +218,10 @@ impl Here {
         self.inner().queue.push(word);
     }
 
-    /// What so many machines have said that it should know now, and the boots for one time.
-    pub fn take(&self, machines: usize) -> (Vec<Word>, Vec<OnceDone>) {
+    /// What so many machines have said that it should know now, and the boots for one time, by number.
+    pub fn take(&self, machines: usize) -> (Vec<Word>, Vec<(u64, OnceDone)>) {
         let mut inner = self.inner();
-        let done = inner.done.iter().filter(|(_, known)| !known).map(|(d, _)| d.clone()).collect();
+        let done = inner.done.iter().filter(|d| !d.known).map(|d| (d.number, d.done.clone())).collect();
         (inner.queue.take(machines), done)
     }
 
@@ -223,36 +249,32 @@ impl Here {
 
     /// A boot for one time has happened here. Blocks.
     pub fn once(&self, done: OnceDone) -> Result<()> {
-        self.inner().done.push((done, false));
+        self.inner().happened(done);
         self.save_done()
     }
 
     /// The first server knows of these. They count here until its next snapshot.
-    pub fn known(&self, done: &[OnceDone]) {
-        self.inner().done.iter_mut().filter(|(d, _)| done.contains(d)).for_each(|(_, known)| *known = true);
+    pub fn known(&self, numbers: &[u64]) {
+        self.inner().done.iter_mut().filter(|d| numbers.contains(&d.number)).for_each(|d| d.known = true);
     }
 
-    /// How many boots for one time the first server knew when it was asked for a snapshot: that one is without them.
-    pub fn forget_known(&self, many: usize) -> Result<()> {
-        if many == 0 {
+    /// Those that it knows of by now.
+    pub fn known_so_far(&self) -> Vec<u64> {
+        self.inner().done.iter().filter(|d| d.known).map(|d| d.number).collect()
+    }
+
+    /// A snapshot has come that was asked for when the first server knew of these: it is without them.
+    pub fn forget(&self, numbers: &[u64]) -> Result<()> {
+        if numbers.is_empty() {
             return Ok(());
         }
-        let mut left = many;
-        self.inner().done.retain(|(_, known)| {
-            let goes = *known && left > 0;
-            left -= usize::from(goes);
-            !goes
-        });
+        self.inner().done.retain(|d| !numbers.contains(&d.number));
         self.save_done()
     }
 
-    /// See [`Here::forget_known`].
-    pub fn known_count(&self) -> usize {
-        self.inner().done.iter().filter(|(_, known)| *known).count()
-    }
-
     fn save_done(&self) -> Result<()> {
-        let done: Vec<OnceDone> = self.inner().done.iter().map(|(d, _)| d.clone()).collect();
+        let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let done: Vec<OnceDone> = self.inner().done.iter().map(|d| d.done.clone()).collect();
         let bytes = serde_json::to_vec(&done).context("writing JSON")?;
         files::replace(&self.dir.join(DONE), &bytes, 0o600)
     }
@@ -290,12 +312,67 @@ pub fn relay_of(catalogue: &Path) -> Option<String> {
     Some(text.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
+/// The same, or the one that the settings name.
+pub fn relay_of_config(config: &Config) -> Option<String> {
+    config.upstream.url.clone().or_else(|| relay_of(&config.catalogue.dir))
+}
+
 /// This server is not a relay, or no longer.
 pub fn unmark(catalogue: &Path) {
     let _ = files::remove(&catalogue.join(MARK));
 }
 
+/// Why a list is not shown here.
+pub fn listed_elsewhere(url: &str) -> String {
+    format!("this is a relay of {url}, which does not have this list: see it on that server")
+}
+
+/// From now on this catalogue is a first server's: what it has stays, and what was known of the other server is deleted. The
+/// last snapshot of that one.
+pub fn promote(catalogue: &Path) -> Result<Option<Snapshot>> {
+    let snapshot = load::<Snapshot>(&catalogue.join(SNAPSHOT), MAX_SNAPSHOT)?;
+    // The mark last: if this is cut off, the same command ends it.
+    for path in [SNAPSHOT, DONE, MARK].map(|file| catalogue.join(file)) {
+        if path.exists() {
+            files::remove(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(snapshot)
+}
+
 /// Why nothing is changed here.
 pub fn refusal(url: &str) -> String {
     format!("this is a relay of {url}, which takes no changes: make them on that server")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_boot_for_one_time_counts_until_a_snapshot_is_without_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let upstream = Upstream { url: Some("https://10.0.0.1:6982".into()), ..Upstream::default() };
+        let here = Here::of(&upstream, dir.path()).unwrap().unwrap();
+        let done = |mac: &str| OnceDone { key: mac.parse().unwrap(), image: "exam".parse().unwrap() };
+        let (a, b) = (done("52:54:00:00:00:01"), done("52:54:00:00:00:02"));
+        here.once(a.clone()).unwrap();
+        here.once(b.clone()).unwrap();
+        let left = |here: &Here| here.take(1).1.into_iter().map(|(_, d)| d).collect::<Vec<_>>();
+        let numbers: Vec<u64> = here.take(1).1.into_iter().map(|(n, _)| n).collect();
+        // The first server knows of b; while it is asked for a snapshot, it hears of a.
+        here.known(&numbers[1..]);
+        let known = here.known_so_far();
+        here.known(&numbers[..1]);
+        here.forget(&known).unwrap();
+        // That snapshot may still have a.
+        let saved: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join(DONE)).unwrap()).unwrap();
+        assert_eq!(saved, json!([a]));
+        assert!(left(&here).is_empty(), "the first server knows of both");
+        // After a restart it is told once more.
+        here.mark().unwrap();
+        assert_eq!(left(&Here::of(&upstream, dir.path()).unwrap().unwrap()), [a]);
+    }
 }

@@ -41,10 +41,6 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Be a relay, until `stop`.
 pub async fn follow(first: First, state: Arc<ServerState>, stop: CancellationToken) {
     let Some(here) = state.here.clone() else { return };
-    if let Some(snapshot) = here.snapshot() {
-        words::settle(&state, &here, &snapshot);
-        refresh(&state);
-    }
     let (first, news) = (Arc::new(first), Arc::new(Notify::new()));
     let work = async {
         tokio::join!(
@@ -84,18 +80,19 @@ async fn once_more(
     tag: &mut Option<String>,
     news: &Notify,
 ) -> Result<()> {
-    let known = here.known_count();
+    let known = here.known_so_far();
     let answer = first.snapshot(tag.as_deref()).await?;
     here.answered();
     // The first server knew of these when it was asked.
-    here.forget_known(known)?;
+    here.forget(&known)?;
     let Told::New { snapshot, tag: new } = answer else { return Ok(()) };
     first.check(&snapshot)?;
     words::check(state, &snapshot)?;
     let (of, to) = (state.clone(), here.clone());
     let done = tokio::task::spawn_blocking(move || {
         let snapshot = to.set_snapshot(*snapshot)?;
-        words::settle(&of, &to, &snapshot);
+        // From now on machines are told its settings.
+        of.set_config((*of.config()).clone());
         words::take_over(&of, &to, &snapshot)
     });
     done.await??;
@@ -127,6 +124,7 @@ async fn tell(first: &First, state: &ServerState, here: &Here) {
     let (mut behind, mut machines) = (false, MACHINES);
     loop {
         let (words, done) = here.take(machines);
+        let (told, done): (Vec<u64>, Vec<_>) = done.into_iter().unzip();
         let ids: BTreeSet<String> = words.iter().map(|w| w.id().to_owned()).collect();
         let going = words.iter().filter(|w| w.is_going()).map(|w| w.id().to_owned()).collect();
         let row = here.row();
@@ -143,7 +141,7 @@ async fn tell(first: &First, state: &ServerState, here: &Here) {
         match first.report(&report).await {
             Ok(reply) => {
                 here.answered();
-                here.known(&report.done);
+                here.known(&told);
                 here.set_orders(&going, reply.orders);
                 machines = (machines * 2).min(MACHINES);
                 if std::mem::take(&mut behind) {

@@ -48,35 +48,24 @@ pub fn check(state: &ServerState, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// From now on machines are told the first server's settings.
-pub fn settle(state: &ServerState, _: &Here, _: &Snapshot) {
-    state.set_config((*state.config()).clone());
-}
-
 /// Write down what is said of machines, and who may start what the menu locks. Blocks.
 pub fn take_over(state: &ServerState, here: &Here, snapshot: &Snapshot) -> Result<()> {
-    let hosts = here.hosts(snapshot);
     state.store.change(|now| {
-        *now = hosts;
+        // With the lock: a boot for one time that happens now is taken out before, or by whoever has the lock next.
+        *now = here.hosts(snapshot);
         Ok(())
     })?;
     menu_users::take_over(&state.config().catalogue.dir, &snapshot.users)
 }
 
-/// Fetch files for machines, and entries.
+/// Fetch files for machines, and entries. One that cannot be had does not keep the others away. Errors: the first of them.
 pub async fn fetch(first: &First, state: &ServerState, snapshot: &Snapshot) -> Result<()> {
-    let layers = state.disk().layers;
+    let mut trouble = None;
     for (sum, signature) in &snapshot.layers {
         let signed = Some(signature.as_bytes()).filter(|s| !s.is_empty());
-        if layers.path(*sum).exists() && layers.signature(*sum)?.as_deref() == signed {
-            continue;
+        if let Err(e) = fetch_layer(first, state, *sum, signed).await {
+            trouble.get_or_insert(e);
         }
-        let bytes = first.small(&format!("/files/{sum}"), MAX_LAYER).await?;
-        ensure!(
-            sum_of(&bytes) == *sum,
-            "the first server has sent other files than {sum}: they are not served"
-        );
-        layers.keep(&bytes, signed)?;
     }
     let folder = EntriesFolder::at(&state.config().catalogue.dir);
     for (name, _) in folder.load().0.iter().filter(|(n, _)| snapshot.entries.iter().all(|e| e.name != *n)) {
@@ -84,11 +73,28 @@ pub async fn fetch(first: &First, state: &ServerState, snapshot: &Snapshot) -> R
         tracing::info!("entry {name} is removed, as on the first server");
     }
     for entry in &snapshot.entries {
-        if note(&folder, entry).as_ref() != Some(entry) {
-            fetch_entry(first, &folder, entry, &work_dir(state)).await?;
+        if note(&folder, entry).as_ref() != Some(entry)
+            && let Err(e) = fetch_entry(first, &folder, entry, &work_dir(state)).await
+        {
+            trouble.get_or_insert(e.context(format!("entry '{}' is not here", entry.name)));
         }
     }
-    Ok(())
+    trouble.map_or(Ok(()), Err)
+}
+
+async fn fetch_layer(
+    first: &First,
+    state: &ServerState,
+    sum: Sha256Sum,
+    signed: Option<&[u8]>,
+) -> Result<()> {
+    let layers = state.disk().layers;
+    if layers.path(sum).exists() && layers.signature(sum)?.as_deref() == signed {
+        return Ok(());
+    }
+    let bytes = first.small(&format!("/files/{sum}"), MAX_LAYER).await?;
+    ensure!(sum_of(&bytes) == sum, "the first server has sent other files than {sum}: they are not served");
+    layers.keep(&bytes, signed).map(drop)
 }
 
 fn sum_of(bytes: &[u8]) -> Sha256Sum {
