@@ -51,7 +51,7 @@ pub fn stats(state: &ServerState, clients: &[Client]) -> Stats {
             .into_iter()
             .map(|r| RelayRow { address: None, subnet: Vec::new(), group: Vec::new(), trouble: None, ..r })
             .collect(),
-        upstream: state.here.as_ref().map(|here| here.row()),
+        upstream: state.here.as_ref().map(|here| here.row().for_everybody()),
         history: state.live.history(),
         listeners: state.live.listeners(),
     }

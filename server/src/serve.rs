@@ -80,6 +80,7 @@ pub async fn serve(config: Config, again: Again) -> Result<()> {
         let _ = state.certificate_expires.set(*expires);
     }
     refresh(&state);
+    warm(&state).await;
 
     // Each part works until `stop`. One that ends before ends the server.
     let (stop, mut parts) = (CancellationToken::new(), JoinSet::new());
@@ -191,6 +192,16 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Look at the catalogue from time to time.
+/// A relay that lets a machine wait for two seconds loses it to another: it is ready before it listens. Machines wait longer for
+/// a first server.
+async fn warm(state: &Arc<ServerState>) {
+    let of = state.clone();
+    let done = tokio::task::spawn_blocking(move || of.warm());
+    if state.here.is_some() {
+        let _ = done.await;
+    }
+}
+
 async fn follow(state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
         refresh(&state);

@@ -73,6 +73,7 @@ pub struct ServerState {
     menu_users: RwLock<Arc<MenuUsers>>,
     hosts: RwLock<Arc<Hosts>>,
     retired: Mutex<Vec<(Instant, Arc<ServedImage>)>>,
+    released: Mutex<HashSet<InfoHash>>,
     tracker: Mutex<Tracker>,
     clients: Mutex<Clients>,
     kept: MachinesFile,
@@ -163,7 +164,7 @@ impl ServerState {
             tracing::warn!("orders for machines are forgotten: {e:#}");
             Board::default()
         });
-        ServerState {
+        let state = ServerState {
             store: hosts::HostsFile::at(&config.catalogue.dir),
             config: RwLock::new(Arc::new(config)),
             peer_port,
@@ -185,6 +186,7 @@ impl ServerState {
             entries: Default::default(),
             menu_users: Default::default(),
             retired: Default::default(),
+            released: Default::default(),
             hosts: Default::default(),
             tracker,
             clients: Mutex::new(clients),
@@ -193,7 +195,10 @@ impl ServerState {
             kept_orders: Mutex::new(kept_orders),
             told: Default::default(),
             machines: Default::default(),
-        }
+        };
+        // A relay knows the first server's settings from before.
+        state.set_config((*state.config()).clone());
+        state
     }
 
     /// The settings.
@@ -328,6 +333,24 @@ impl ServerState {
     /// Let go of versions that are no longer seeded.
     pub fn forget_retired(&self) {
         self.retired().retain(|(since, _)| since.elapsed() < KEEP);
+    }
+
+    /// This one is gone for the space that it takes: its files are closed at once, whoever is in the middle of it.
+    pub fn release(&self, infohash: InfoHash) {
+        self.retired().retain(|(_, i)| i.manifest.infohash != infohash);
+        self.released.lock().unwrap_or_else(PoisonError::into_inner).insert(infohash);
+    }
+
+    /// Which ones were released since the seeder has asked.
+    pub fn released(&self) -> HashSet<InfoHash> {
+        std::mem::take(&mut self.released.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Make what is added to initrds before a machine asks: packing the agent takes seconds. Blocks.
+    pub fn warm(&self) {
+        for image in self.library().all() {
+            self.phase_one(&image.manifest, None);
+        }
     }
 
     fn retired(&self) -> MutexGuard<'_, Vec<(Instant, Arc<ServedImage>)>> {

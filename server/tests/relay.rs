@@ -5,6 +5,7 @@
 mod certificate;
 mod common;
 
+use bootspec::units::human_size;
 use certificate::certificate;
 use common::{Server, World, free_port, local, until};
 use serde_json::{Value, json};
@@ -75,19 +76,25 @@ fn script(server: &Server) -> String {
     server.get(&format!("/boot.ipxe?mac={MAC}&relay=none")).text()
 }
 
-fn trouble(relay: &Server) -> String {
-    get(relay, "/api/v1/health")["upstream"]["trouble"].as_str().unwrap_or_default().to_owned()
+/// What the relay says on its own machine.
+fn upstream(w: &World) -> Value {
+    let health: Value = serde_json::from_str(&local(w, "GET", "/api/v1/health", "").1).unwrap_or_default();
+    health["upstream"].clone()
+}
+
+fn trouble(w: &World) -> String {
+    upstream(w)["trouble"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Wait until the relay says so.
 #[track_caller]
-fn says(relay: &Server, sentence: &str) {
+fn says(w: &World, sentence: &str) {
     let mut last = String::new();
     let start = std::time::Instant::now();
     while last != sentence {
         assert!(start.elapsed().as_secs() < 20, "'{last}' instead of '{sentence}'");
         std::thread::sleep(std::time::Duration::from_millis(50));
-        last = trouble(relay);
+        last = trouble(w);
     }
 }
 
@@ -107,9 +114,22 @@ fn a_relay_has_what_the_first_server_has() {
     first.add("lab");
     first.run(&["entry", "add", "disk", "--local", "--title", "The disk"]);
     let w = first.relay("east", "");
+    // A part of an image that is no more.
+    let part = w.write(&format!("cat/relay/{}.part", "0".repeat(40)), "old");
+    // Files for a machine that were damaged at the first server.
+    let files = first.w.path("files");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join("motd"), "hello").unwrap();
+    first.run(&["host", "set", "group:f", "--files", &files.display().to_string()]);
+    let layers = fs::read_dir(first.w.path("cat/files")).unwrap().map(|f| f.unwrap().path());
+    let layer = layers.into_iter().find(|f| f.extension().is_none() && f.is_file()).unwrap();
+    let good = fs::read(&layer).unwrap();
+    fs::remove_file(&layer).unwrap();
+    fs::write(&layer, [&good[..], b"more"].concat()).unwrap();
     let server = first.start();
     let relay = Server::start(&w, &[]);
     has(&relay, "lab");
+    until("no part", || (!part.exists()).then_some(()));
     // The payload has come by the swarm: the first server gives it in no other way here.
     let payload = fs::read(first.w.path("cat/images/lab/payload")).unwrap();
     assert!(
@@ -120,6 +140,8 @@ fn a_relay_has_what_the_first_server_has() {
         let (a, b) = (server.get(&file), relay.get(&file));
         assert!(a.status == b.status && a.body == b.body, "{file}: {} {}", a.status, b.status);
     }
+    let refused = "the first server has sent other files than ";
+    until("a sentence", || trouble(&w).starts_with(refused).then_some(()));
     until("the entry", || relay.get("/api/v1/entries").text().contains("The disk").then_some(()));
 
     // What is changed there counts here.
@@ -155,6 +177,12 @@ fn a_relay_has_what_the_first_server_has() {
         format!("this is a relay of {}/, which takes no changes: make them on that server", first.url());
     assert_eq!(local(&w, "DELETE", "/api/v1/images/lab", ""), (409, format!("{refusal}\n")));
     w.run(&["image", "remove", "lab"]).refused(&refusal.replace("/,", ","));
+    w.run(&["host", "schedule", "remove", "night"]).refused(&refusal.replace("/,", ","));
+    assert_eq!(w.run(&["host", "schedule", "list", "--json"]).good().trim(), "[]");
+    let elsewhere =
+        format!("this is a relay of {}, which does not have this list: see it on that server", first.url());
+    w.run(&["relay", "list"]).refused(&elsewhere);
+    w.run(&["host", "switch"]).refused(&elsewhere);
     assert_eq!(relay.stop(), Some(0));
     assert_eq!(server.stop(), Some(0));
 }
@@ -217,8 +245,17 @@ fn machines_behind_a_relay_are_seen_and_boot_without_the_first_server() {
     relay.beat(json!({"id": MAC, "phase": "download", "image": "exam"}));
     assert!(script(&relay).contains("images/lab/vmlinuz"), "it has booted that");
     assert_eq!(relay.get("/images/lab/payload").status, 200);
-    says(&relay, &format!("127.0.0.1:{} does not answer (Connection refused (os error 111))", first.https));
-    assert_eq!(get(&relay, "/api/v1/health")["upstream"]["up"], false);
+    says(&w, &format!("127.0.0.1:{} does not answer (Connection refused (os error 111))", first.https));
+    assert_eq!(upstream(&w)["url"], format!("{}/", first.url()));
+    // Strangers learn neither where it is, nor what is wrong.
+    for path in ["/api/v1/health", "/api/v1/stats"] {
+        let told = get(&relay, path)["upstream"].clone();
+        assert_eq!(
+            (&told["up"], &told["url"], &told["trouble"]),
+            (&json!(false), &json!(""), &Value::Null),
+            "{path}"
+        );
+    }
     assert_eq!(relay.stop(), Some(0));
     let relay = Server::start(&w, &[]);
     assert!(script(&relay).contains("images/lab/vmlinuz"), "after another restart too");
@@ -229,7 +266,7 @@ fn machines_behind_a_relay_are_seen_and_boot_without_the_first_server() {
     let server = first.start();
     until("once is over there", || (!once(&first)).then_some(()));
     until("the machine has booted", || (machine(&server)["phase"] == "booted").then_some(()));
-    says(&relay, "");
+    says(&w, "");
     assert!(script(&relay).contains("images/lab/vmlinuz"));
 }
 
@@ -273,15 +310,15 @@ fn nobody_else_is_a_relay_or_a_first_server() {
     let wrong = first.world(&"0".repeat(64), &first.url(), "ours", "");
     let relay = Server::start(&wrong, &[]);
     says(
-        &relay,
+        &wrong,
         "this is not the token of a relay of this server: make one with `boottorrent relay add NAME` there, and put it into \
          token-file of [upstream] on the relay",
     );
     assert_eq!(get(&relay, "/api/v1/images"), json!([]));
     let other = first.world(&token, &first.url(), "theirs", "");
-    let relay_of_nobody = Server::start(&other, &[]);
+    let _relay_of_nobody = Server::start(&other, &[]);
     says(
-        &relay_of_nobody,
+        &other,
         &format!(
             "the certificate of 127.0.0.1:{} is by no authority that is known here: give that authority's own with ca = in \
              [upstream] of server.toml",
@@ -304,9 +341,9 @@ fn nobody_else_is_a_relay_or_a_first_server() {
     // A relay of a relay, itself for one.
     let port = free_port();
     let itself = first.world(&token, &format!("http://127.0.0.1:{port}"), "ours", "");
-    let relay = Server::start_on(&itself, &format!("127.0.0.1:{port}"), &[]);
+    let _relay = Server::start_on(&itself, &format!("127.0.0.1:{port}"), &[]);
     says(
-        &relay,
+        &itself,
         &format!(
             "this server is itself a relay, of http://127.0.0.1:{port}/: give that address as url in [upstream]"
         ),
@@ -319,9 +356,9 @@ fn another_program() {
     let first = First::new();
     let w = first.world(&"0".repeat(64), &format!("http://{}", site.address), "ours", "");
     site.put("api/v1/relay/snapshot", r#"{"version": "9.9.9", "what": "is new"}"#);
-    let relay = Server::start(&w, &["--no-seed"]);
+    let _relay = Server::start(&w, &["--no-seed"]);
     says(
-        &relay,
+        &w,
         &format!(
             "the first server has version 9.9.9 of BootTorrent and this relay has {}: install the same version on both",
             env!("CARGO_PKG_VERSION")
@@ -341,7 +378,7 @@ fn with_keys_only_what_is_signed_is_served() {
     let keys = get(&server, "/api/v1/images");
     let id = keys.as_array().unwrap().iter().find_map(|i| i["key"].as_str()).unwrap().to_owned();
     says(
-        &relay,
+        &w,
         &format!(
             "machines that boot from the first server believe 1 key that this relay does not have ({id}): copy \
              /etc/boottorrent/keys/*.pub from there into {}",
@@ -351,15 +388,15 @@ fn with_keys_only_what_is_signed_is_served() {
     fs::create_dir_all(w.path("keys")).unwrap();
     fs::copy(first.w.path("keys/boottorrent.pub"), w.path("keys/site.pub")).unwrap();
     has(&relay, "exam");
-    until("a sentence", || trouble(&relay).starts_with("image 'lab' is not here: ").then_some(()));
-    assert_eq!(relay.get("/images/lab/vmlinuz").status, 404, "{}", trouble(&relay));
+    until("a sentence", || trouble(&w).starts_with("image 'lab' is not here: ").then_some(()));
+    assert_eq!(relay.get("/images/lab/vmlinuz").status, 404, "{}", trouble(&w));
     // A first server that lies: other kernel parameters than those that were signed.
     let manifest = first.w.path("cat/images/exam/manifest.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::remove_file(&manifest).unwrap();
     fs::write(&manifest, text.replace("append = \"", "append = \"init=/bin/evil ")).unwrap();
     first.run(&["image", "remove", "lab"]);
-    until("a sentence", || trouble(&relay).contains("signed for image exam is not what").then_some(()));
+    until("a sentence", || trouble(&w).contains("signed for image exam is not what").then_some(()));
     assert!(!relay.get(&format!("/boot.ipxe?mac={MAC}&relay=none")).text().contains("evil"));
 }
 
@@ -379,7 +416,25 @@ fn with_a_bound_what_was_booted_least_recently_makes_room() {
     until("c is missing", || {
         (get(&relay, "/api/v1/health")["upstream"]["missing"] == json!(["c@1"])).then_some(())
     });
-    // A machine boots a, another wants c: until it is here, that one boots from the first server.
+    says(
+        &w,
+        &format!(
+            "1 image is not here, since all take {} and this relay may use {}: machines that need them, or the menu, boot from \
+             the first server (raise disk = in [upstream] of server.toml)",
+            human_size(sizes.iter().sum()),
+            human_size(disk)
+        ),
+    );
+    // Who asks for it by name boots it from the first server: anybody can ask. A round of the relay later it has what it had.
+    let asked = relay.get("/boot.ipxe?mac=52:54:00:00:00:03&image=c").text();
+    assert!(asked.contains(&format!("http://127.0.0.1:{}/boot.ipxe?", first.http)), "{asked}");
+    for entry in ["one", "two"] {
+        first.run(&["entry", "add", entry, "--local", "--title", entry]);
+        until(entry, || relay.get("/api/v1/entries").text().contains(entry).then_some(()));
+    }
+    assert_eq!(upstream(&w)["missing"], json!(["c@1"]));
+    assert_eq!(relay.get("/images/b/vmlinuz").status, 200);
+    // A machine boots a, another is to boot c: until it is here, that one boots from the first server.
     assert!(script(&relay).contains("images/a/vmlinuz"));
     first.run(&["host", "set", "52:54:00:00:00:02", "--image", "c", "--no-menu"]);
     let wants = || relay.get("/boot.ipxe?mac=52:54:00:00:00:02").text();
@@ -388,5 +443,146 @@ fn with_a_bound_what_was_booted_least_recently_makes_room() {
     until("c is here", || wants().contains(&format!("http://{}/images/c/vmlinuz", relay.http)).then_some(()));
     assert_eq!(relay.get("/images/b/vmlinuz").status, 404);
     assert_eq!(relay.get("/images/a/vmlinuz").status, 200);
+    // Nobody has the file of b open: its blocks are free.
+    let open = || {
+        let files = fs::read_dir(format!("/proc/{}/fd", relay.child.id())).unwrap().flatten();
+        let names = files.filter_map(|f| fs::read_link(f.path()).ok());
+        names.filter(|n| n.to_string_lossy().ends_with("payload (deleted)")).count()
+    };
+    until("b is closed", || (open() == 0).then_some(()));
     drop(server);
+}
+
+#[test]
+fn a_relay_becomes_the_first_server_by_an_admins_word() {
+    let first = First::new();
+    first.add("lab");
+    let settings = first.w.path("server.toml");
+    let boot = "[boot]\nappend = \"site=ours\"\n[menu]\ntitle = \"Our lab\"\n";
+    fs::write(&settings, fs::read_to_string(&settings).unwrap() + boot).unwrap();
+    first.run(&["host", "set", MAC, "--name", "pc1", "--image", "lab"]);
+    let w = first.relay("east", "");
+    let server = first.start();
+    let relay = Server::start(&w, &[]);
+    has(&relay, "lab");
+    until("the machine's entry", || script(&relay).contains("site=ours").then_some(()));
+
+    // Not beside a server that follows, nor beside the first server, nor where there is no relay.
+    let url = first.url();
+    let promote = |words: &[&str]| w.run(&[&["relay", "promote"], words].concat());
+    promote(&[]).refused(&format!(
+        "the server runs, and goes on following {url}/: stop it first (systemctl stop boottorrent-server)"
+    ));
+    assert_eq!(relay.stop(), Some(0));
+    promote(&[]).refused(&format!(
+        "{url}/ answers: two first servers would be changed apart from each other. Stop that one first, or use --force"
+    ));
+    let shown = first.w.shown("cat");
+    first
+        .w
+        .run(&["relay", "promote"])
+        .refused(&format!("{shown} is not the catalogue of a relay: there is nothing to promote"));
+    assert_eq!(server.stop(), Some(0));
+    let printed = promote(&[]).good();
+    assert!(
+        printed.contains("append = \"site=ours\"") && printed.contains("title = \"Our lab\""),
+        "{printed}"
+    );
+
+    // With the settings of a relay it would remove what is its own now.
+    let said = w.run(&["serve", "--listen", "127.0.0.1:0", "--peer-port", "0"]);
+    assert!(said.err.contains("has 1 image, 0 entries and 1 machines and groups of its own"), "{}", said.err);
+    let own = fs::read_to_string(w.path("server.toml")).unwrap();
+    w.write("server.toml", own.split("[upstream]").next().unwrap().to_owned() + &printed);
+    let now = Server::start(&w, &[]);
+    assert!(script(&now).contains("site=ours"), "{}", script(&now));
+    w.run(&["host", "set", MAC, "--param", "colour=blue"]).good();
+    assert!(script(&now).contains("colour=blue"));
+    // And it has relays.
+    assert_eq!(w.run(&["relay", "add", "west"]).good().trim().len(), 64);
+}
+
+/// Random numbers that can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Changes, cuts, restarts and boots in a random order: at the end both have the same, and nothing was booted once too often.
+/// `DICE=N` repeats an order.
+#[test]
+fn in_whatever_order_both_end_with_the_same() {
+    let seed =
+        std::env::var("DICE").ok().and_then(|n| n.parse().ok()).unwrap_or(u64::from(std::process::id()));
+    println!("DICE={seed}");
+    let mut dice = Dice(seed);
+    let first = First::new();
+    ["lab", "exam", "other"].iter().for_each(|image| drop(first.w.squashfs(image)));
+    let add = |image: &str| {
+        first.w.run(&["image", "add", &format!("{image}.squashfs"), "--name", image, "--replace"]).good();
+    };
+    add("lab");
+    add("exam");
+    first.run(&["host", "set", MAC, "--name", "pc1", "--image", "lab"]);
+    let w = first.relay("east", "");
+    let (mut server, mut relay) = (Some(first.start()), Some(Server::start(&w, &[])));
+    has(relay.as_ref().unwrap(), "exam");
+    until("the machine's entry", || {
+        script(relay.as_ref().unwrap()).contains("images/lab/vmlinuz").then_some(())
+    });
+    let (mut set, mut booted) = (0, 0);
+    for step in 0..20 {
+        let n = dice.throw(10);
+        match n {
+            0 => drop(first.run(&["host", "set", MAC, "--param", &format!("step={step}")])),
+            1 => drop(first.run(&["host", "set", &format!("group:g{step}"), "--image", "exam"])),
+            2 => drop(first.run(&["entry", "add", &format!("e{step}"), "--local", "--title", "A disk"])),
+            3 => add("other"),
+            4 => drop(first.w.run(&["image", "remove", "other"])),
+            5 => {
+                first.run(&["host", "set", MAC, "--once", "exam"]);
+                set += 1;
+            }
+            6 => server = server.take().map_or_else(|| Some(first.start()), |s| (s.stop(), None).1),
+            7 => relay = relay.take().map_or_else(|| Some(Server::start(&w, &[])), |r| (r.stop(), None).1),
+            _ => {
+                if let Some(relay) = relay.as_ref()
+                    && script(relay).contains("images/exam/vmlinuz")
+                {
+                    relay.beat(json!({"id": MAC, "phase": "download", "image": "exam"}));
+                    booted += 1;
+                }
+            }
+        }
+    }
+    let server = server.unwrap_or_else(|| first.start());
+    let relay = relay.unwrap_or_else(|| Server::start(&w, &[]));
+    // What both know of machines, but for boots for one time that are still to come.
+    let hosts = |w: &World| fs::read_to_string(w.path("cat/hosts.toml")).unwrap_or_default();
+    let list = |server: &Server, path: &str, key: &str| {
+        let rows = get(server, path).as_array().cloned().unwrap_or_default();
+        let mut all: Vec<String> = rows.iter().map(|r| format!("{} {}", r["name"], r[key])).collect();
+        all.sort();
+        all
+    };
+    let both = || {
+        let lists = [("/api/v1/images", "infohash"), ("/api/v1/entries", "title")];
+        let [a, b] = [&server, &relay].map(|s| lists.map(|(path, key)| list(s, path, key)));
+        (hosts(&first.w), a, hosts(&w), b)
+    };
+    let start = std::time::Instant::now();
+    loop {
+        let (hosts, lists, relays_hosts, relays_lists) = both();
+        if hosts == relays_hosts && lists == relays_lists {
+            break;
+        }
+        let differ = format!("{hosts}\n{lists:?}\ninstead of\n{relays_hosts}\n{relays_lists:?}");
+        assert!(start.elapsed().as_secs() < 60, "DICE={seed}: {differ}\n{}", trouble(&w));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert!(booted <= set, "DICE={seed}: {booted} boots of what was set {set} times");
 }

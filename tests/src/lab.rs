@@ -43,7 +43,7 @@ impl Lab {
         switch.ip(&format!("link add {BRIDGE} type bridge forward_delay 0 mcast_snooping 0"))?;
         switch.ip(&format!("link set {BRIDGE} up"))?;
         let ports = AtomicU8::new(2);
-        let server = Host::plug(&switch, "server", Self::SERVER, &dir)?;
+        let server = Host::plug(&switch, BRIDGE, ("server", Self::SERVER), &dir)?;
         Ok(Self { dir, ports, server, switch })
     }
 
@@ -64,7 +64,7 @@ impl Lab {
 
     /// One more host.
     pub fn host(&self, name: &str) -> Result<Host> {
-        Host::plug(&self.switch, name, &format!("10.77.0.{}", self.port()), &self.dir)
+        Host::plug(&self.switch, BRIDGE, (name, &format!("10.77.0.{}", self.port())), &self.dir)
     }
 
     /// Give a host's link a rate, in each direction.
@@ -123,12 +123,17 @@ impl Drop for Lab {
 }
 
 impl Host {
-    fn plug(switch: &Netns, name: &str, address: &str, dir: &Path) -> Result<Self> {
+    pub(crate) fn plug(
+        switch: &Netns,
+        bridge: &str,
+        (name, address): (&str, &str),
+        dir: &Path,
+    ) -> Result<Self> {
         let ns = Netns::new()?;
         ns.ip(&format!("link add eth0 type veth peer name {name} netns {}", switch.path()))?;
         ns.ip(&format!("address add {address}/24 brd + dev eth0"))?;
         ns.ip("link set eth0 up")?;
-        switch.ip(&format!("link set dev {name} master {BRIDGE} up"))?;
+        switch.ip(&format!("link set dev {name} master {bridge} up"))?;
         Ok(Self { ns, name: name.into(), address: address.into(), dir: dir.into() })
     }
 

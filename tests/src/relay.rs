@@ -7,7 +7,7 @@ use anyhow::Result;
 /// The router. Its network ends with it.
 pub struct Relay {
     _relay: Background,
-    _router: Host,
+    router: Host,
 }
 
 impl Relay {
@@ -40,6 +40,18 @@ impl Relay {
             relay = relay.arg(format!("--dhcp-relay={},{}", Self::ROUTER, server.address()));
         }
         let relay = router.spawn("relay", &relay)?;
-        Ok(Self { _relay: relay, _router: router })
+        Ok(Self { _relay: relay, router })
+    }
+
+    /// The router. Its `eth0` is in the lab's network.
+    pub fn router(&self) -> &Host {
+        &self.router
+    }
+
+    /// A host behind it: 10.78.0.N.
+    pub fn host(&self, lab: &Lab, name: &str, n: u8) -> Result<Host> {
+        let host = Host::plug(lab.switch(), Self::BRIDGE, (name, &format!("10.78.0.{n}")), lab.dir())?;
+        host.netns().ip(&format!("route add default via {}", Self::ROUTER))?;
+        Ok(host)
     }
 }

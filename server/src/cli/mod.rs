@@ -21,6 +21,7 @@ mod ltsp;
 mod menu;
 mod power;
 mod relay;
+mod relay_promote;
 mod run;
 mod serve;
 mod setup;
@@ -84,7 +85,7 @@ enum Command {
     /// Show the boot menu, and set its password
     #[command(subcommand)]
     Menu(menu::MenuCommand),
-    /// List, allow and remove relays: servers that serve what this one has
+    /// List, allow, remove and promote relays: servers that serve what another has
     #[command(subcommand)]
     Relay(relay::RelayCommand),
     /// Serve the images: boot scripts, boot files, tracker, seeder, status
@@ -133,8 +134,11 @@ impl Cli {
                 std::process::exit(2);
             }
         };
+        if command.is_elsewhere() {
+            refuse_on_relay(&config, here::listed_elsewhere)?;
+        }
         if command.changes() {
-            refuse_on_relay(&config)?;
+            refuse_on_relay(&config, here::refusal)?;
         }
         match command {
             Command::Manual { .. } => unreachable!("above: it needs no settings"),
@@ -157,14 +161,23 @@ impl Cli {
 }
 
 /// A relay has what the first server has: what is changed here would be undone.
-fn refuse_on_relay(config: &Config) -> Result<()> {
-    match config.upstream.url.clone().or_else(|| here::relay_of(&config.catalogue.dir)) {
-        Some(url) => bail!("{}", here::refusal(&url)),
+fn refuse_on_relay(config: &Config, why: fn(&str) -> String) -> Result<()> {
+    match here::relay_of_config(config) {
+        Some(url) => bail!("{}", why(&url)),
         None => Ok(()),
     }
 }
 
 impl Command {
+    /// Whether it only lists what a relay does not know.
+    fn is_elsewhere(&self) -> bool {
+        match self {
+            Command::Host(host::HostCommand::Switch(switch)) => switch.only_lists(),
+            Command::Relay(relay) => matches!(relay, relay::RelayCommand::List { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether it changes what machines boot.
     fn changes(&self) -> bool {
         use host::HostCommand as Host;
@@ -174,9 +187,15 @@ impl Command {
                 !matches!(image, Image::List { .. } | Image::Show(_) | Image::Verify(_) | Image::History(_))
             }
             Command::Entry(entry) => !matches!(entry, entry::EntryCommand::List { .. }),
-            Command::Host(host) => !matches!(host, Host::List(_) | Host::Export(_)),
+            Command::Host(host) => match host {
+                Host::List(_) | Host::Export(_) => false,
+                Host::Schedule(schedule) => !schedule.only_lists(),
+                _ => true,
+            },
             Command::Menu(menu) => !matches!(menu, menu::MenuCommand::Show),
-            Command::Relay(relay) => !matches!(relay, relay::RelayCommand::List { .. }),
+            Command::Relay(relay) => {
+                !matches!(relay, relay::RelayCommand::List { .. } | relay::RelayCommand::Promote(_))
+            }
             Command::Doctor(_)
             | Command::Key(_)
             | Command::Serve(_)

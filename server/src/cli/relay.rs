@@ -54,6 +54,8 @@ Examples:
         #[arg(long, value_name = "NAME")]
         group: Vec<Name>,
     },
+    /// Make this relay the first server
+    Promote(super::relay_promote::Promote),
     /// Revoke a relay's token; its machines boot from this server
     Remove {
         /// The name
@@ -72,6 +74,7 @@ impl RelayCommand {
                 println!("{token}");
                 Ok(())
             }
+            RelayCommand::Promote(promote) => promote.run(config),
             RelayCommand::Remove { name } => {
                 file.remove(&name)?;
                 trail::tell(&format!("relay '{name}' is removed"));

@@ -225,14 +225,16 @@ pub async fn openapi(Extension(document): Extension<ApiDocument>) -> Response {
     ([(header::CONTENT_TYPE, JSON)], document.0).into_response()
 }
 
-pub async fn health(state: SharedState) -> Json<Health> {
+pub async fn health(state: SharedState, ConnectInfo(ends): Caller) -> Json<Health> {
+    let row = state.here.as_ref().map(|here| here.row());
+    let local = ends.user.is_some();
     Json(Health {
         status: "ok".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         images: state.library().len(),
         machines: state.clients().present(Instant::now()),
         seeding: state.tracker().seeded(),
-        upstream: state.here.as_ref().map(|here| here.row()),
+        upstream: row.map(|row| if local { row } else { row.for_everybody() }),
     })
 }
 

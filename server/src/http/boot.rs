@@ -121,7 +121,10 @@ fn to_first(state: &ServerState, asked: &machine::BootQuery, ends: Ends) -> Opti
     let wanted = named.as_ref().or(choice.image.as_ref());
     match relay::has_private(state, choice.key.as_ref()) {
         true => Some("its private files".to_owned()),
-        false => relay::missing(state, wanted, choice.menu && asked.wanted().is_none()),
+        false => {
+            let assigned = choice.image.as_ref();
+            relay::missing(state, wanted, assigned, choice.menu && asked.wanted().is_none())
+        }
     }
 }
 

@@ -219,8 +219,14 @@ pub async fn list(state: SharedState) -> Answer<Json<Vec<RelayRow>>> {
     blocking(move || figures::relays(&of, &of.machines(Instant::now()))).await.map(Json)
 }
 
-/// Whether what a machine should boot is at the first server and not here: what that is called.
-pub fn missing(state: &ServerState, wanted: Option<&ImageRef>, menu: bool) -> Option<String> {
+/// Whether what a machine should boot is at the first server and not here: what that is called. `assigned`: what is assigned
+/// to it, and not what it asks for. That is fetched; anybody can ask for anything.
+pub fn missing(
+    state: &ServerState,
+    wanted: Option<&ImageRef>,
+    assigned: Option<&ImageRef>,
+    menu: bool,
+) -> Option<String> {
     let here = state.here.as_ref()?;
     let library = state.library();
     let Some(snapshot) = here.snapshot() else {
@@ -235,7 +241,9 @@ pub fn missing(state: &ServerState, wanted: Option<&ImageRef>, menu: bool) -> Op
         })
     };
     if let Some(copy) = snapshot.images.iter().find(is).filter(|c| lacks(&c.manifest)) {
-        here.want(copy.manifest.infohash);
+        if wanted == assigned {
+            here.want(copy.manifest.infohash);
+        }
         if !here.is_up() && copy.current && library.get(&copy.manifest.name).is_some() {
             // The version before boots, while the newer one cannot be had.
             return None;

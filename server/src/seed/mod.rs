@@ -46,8 +46,9 @@ impl Seeder {
         for hash in self.torrents.keys().filter(|h| !wanted.contains_key(h)) {
             self.retired.entry(*hash).or_insert_with(Instant::now);
         }
-        let gone: Vec<InfoHash> =
-            self.retired.iter().filter(|(_, since)| since.elapsed() >= KEEP).map(|(h, _)| *h).collect();
+        let released = state.released();
+        let is_over = |(h, since): &(&InfoHash, &Instant)| since.elapsed() >= KEEP || released.contains(*h);
+        let gone: Vec<InfoHash> = self.retired.iter().filter(is_over).map(|(h, _)| *h).collect();
         for hash in gone {
             self.torrents.remove(&hash);
             self.retired.remove(&hash);

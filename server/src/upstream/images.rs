@@ -2,12 +2,15 @@
 //! Copies of images: which are to be made, which have to go, and of what they are put together. An image is served when all
 //! of it is here and verified.
 
-use super::{payload::Payloads, words::work_dir};
+use super::{
+    payload::{Payloads, remove_parts},
+    words::work_dir,
+};
 use crate::{
     catalogue::{
         Catalogue, CopiedVersion, INITRD, KERNEL, PAYLOAD, SUMS, Staging, VersionCopy,
         free_space::FreeSpace,
-        own::{ARCHIVES, CARDS},
+        own::{ARCHIVES, CARDS, Index},
         verified,
     },
     keys::Folder,
@@ -19,13 +22,14 @@ use crate::{
     },
     state::ServerState,
 };
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use bootspec::{InfoHash, manifest::Kind, trust::Evidence, units::human_size};
 use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 use swarm::{MAX_METAINFO, Metainfo};
 
@@ -33,6 +37,8 @@ use swarm::{MAX_METAINFO, Metainfo};
 pub const FILES: [&str; 5] = [KERNEL, INITRD, SUMS, ARCHIVES, CARDS];
 /// A kernel or an initrd is far smaller.
 const MAX_BOOT_FILE: u64 = 4 << 30;
+/// What made room for itself stays so long: a network cannot have a relay fetch one image after the other.
+const STAYS: Duration = Duration::from_secs(600);
 
 /// Makes copies.
 pub struct Images {
@@ -40,6 +46,8 @@ pub struct Images {
     state: Arc<ServerState>,
     here: Arc<Here>,
     payloads: Payloads,
+    /// What made room for itself, and when.
+    wanted: HashMap<InfoHash, Instant>,
 }
 
 /// Where a path of an image is at the first server.
@@ -57,7 +65,7 @@ impl Images {
     /// Ready to fetch.
     pub async fn start(first: Arc<First>, state: Arc<ServerState>, here: Arc<Here>) -> Result<Images> {
         let payloads = Payloads::start(&state.config().serve).await?;
-        Ok(Images { first, state, here, payloads })
+        Ok(Images { first, state, here, payloads, wanted: HashMap::new() })
     }
 
     fn catalogue(&self) -> Catalogue {
@@ -71,7 +79,7 @@ impl Images {
         let copies: Vec<&ImageCopy> =
             snapshot.images.iter().filter(|c| c.manifest.kind != Kind::Ltsp).collect();
         self.remove_names(&catalogue, &copies)?;
-        let (mut missing, mut trouble) = (Vec::new(), None);
+        let (mut missing, mut trouble, mut without_space) = (Vec::new(), None, 0);
         for copy in &copies {
             if self.here.snapshot().is_none_or(|now| !Arc::ptr_eq(&now, snapshot)) {
                 // Something newer has come: all begins again, with what is here by now.
@@ -81,12 +89,31 @@ impl Images {
             if !matches!(done, Ok(true)) {
                 missing.push(format!("{}@{}", copy.manifest.name, copy.manifest.version));
             }
+            without_space += usize::from(matches!(done, Ok(false)));
             if let Err(e) = done {
                 trouble.get_or_insert(e.context(format!("image '{}' is not here", copy.manifest.name)));
             }
             self.here.set_missing(missing.clone());
         }
         self.remove_versions(&catalogue, &copies)?;
+        if without_space > 0 {
+            let all: u64 = copies
+                .iter()
+                .map(|c| (c.manifest.infohash, c.manifest.size))
+                .collect::<HashMap<_, _>>()
+                .values()
+                .sum();
+            trouble.get_or_insert(anyhow!(
+                "{} not here, since all take {} and this relay may use {}: machines that need them, or the menu, boot from the \
+                 first server (raise disk = in [upstream] of server.toml)",
+                match without_space {
+                    1 => "1 image is".to_owned(),
+                    n => format!("{n} images are"),
+                },
+                human_size(all),
+                human_size(self.state.config().upstream.disk.unwrap_or_default())
+            ));
+        }
         trouble.map_or(Ok(()), Err)
     }
 
@@ -123,7 +150,7 @@ impl Images {
             catalogue.remove_copy(gone)?;
         }
         let kept: Vec<InfoHash> = copies.iter().map(|c| c.manifest.infohash).collect();
-        self.payloads.keep(&kept);
+        self.payloads.keep(&kept, &work_dir(&self.state));
         refresh(&self.state);
         Ok(())
     }
@@ -168,6 +195,7 @@ impl Images {
         let staging = catalogue.stage(&m.name)?;
         put(&payload, PAYLOAD, &staging)?;
         self.files(copy, &here, &staging).await?;
+        self.warm(copy, &staging).await?;
         let of = VersionCopy {
             manifest: m,
             torrent: &torrent,
@@ -180,6 +208,18 @@ impl Images {
         self.here.has(m.infohash);
         refresh(&self.state);
         Ok(true)
+    }
+
+    /// Have the agent packed for this image before machines ask: it takes seconds, and they wait for two.
+    async fn warm(&self, copy: &ImageCopy, staging: &Staging) -> Result<()> {
+        if copy.files.contains_key(CARDS) {
+            let folder = staging.path(CARDS);
+            let xz = Index::read(folder.parent().unwrap_or(&folder)).context("its own.json")?.xz;
+            let (addons, manifest) = (self.state.addons.clone(), copy.manifest.clone());
+            // Without an agent here, machines are told so when they ask.
+            let _ = tokio::task::spawn_blocking(move || addons.init(&manifest, xz)).await?;
+        }
+        Ok(())
     }
 
     /// Put the small files into a copy: from another one here that has the same, or from the first server.
@@ -210,7 +250,7 @@ impl Images {
     }
 
     /// Whether there is space for a payload; made if a machine asks for it.
-    fn has_space(&self, catalogue: &Catalogue, copy: &ImageCopy) -> Result<bool> {
+    fn has_space(&mut self, catalogue: &Catalogue, copy: &ImageCopy) -> Result<bool> {
         let m = &copy.manifest;
         let Some(disk) = self.state.config().upstream.disk else {
             let images = catalogue.images_dir();
@@ -223,6 +263,9 @@ impl Images {
             human_size(m.size),
             human_size(disk)
         );
+        self.wanted.retain(|_, since| since.elapsed() < STAYS);
+        // Parts of others take space too, and nobody fetches them now.
+        remove_parts(&work_dir(&self.state), &[m.infohash]);
         loop {
             let here = catalogue.copies()?;
             let sizes: HashMap<InfoHash, u64> =
@@ -233,8 +276,8 @@ impl Images {
             if !self.here.is_wanted(m.infohash) {
                 return Ok(false);
             }
-            let Some(oldest) = here.iter().min_by_key(|c| c.used) else {
-                bail!("there is nothing to remove")
+            let Some(oldest) = least_recent(&here, |infohash| self.wanted.contains_key(&infohash)) else {
+                return Ok(false);
             };
             tracing::info!(
                 "image {}@{} makes room for {}: it was booted least recently",
@@ -244,8 +287,22 @@ impl Images {
             );
             catalogue.remove_copy(oldest)?;
             refresh(&self.state);
+            // Its blocks are free when nobody has it open.
+            if !catalogue.copies()?.iter().any(|c| c.manifest.infohash == oldest.manifest.infohash) {
+                self.payloads.stop(oldest.manifest.infohash);
+                self.state.release(oldest.manifest.infohash);
+            }
+            self.wanted.insert(m.infohash, Instant::now());
         }
     }
+}
+
+/// What makes room: the copy that was booted least recently. A current version goes last of its image, for the others would go
+/// with it.
+fn least_recent(here: &[CopiedVersion], stays: impl Fn(InfoHash) -> bool) -> Option<&CopiedVersion> {
+    let is_last = |c: &CopiedVersion| !here.iter().any(|o| o.manifest.name == c.manifest.name && !o.current);
+    let may_go = |c: &&CopiedVersion| (!c.current || is_last(c)) && !stays(c.manifest.infohash);
+    here.iter().filter(may_go).min_by_key(|c| c.used)
 }
 
 /// Put a file that is here into a copy.

@@ -108,19 +108,32 @@ impl Payloads {
         let _ = fs::remove_file(part(work, infohash));
     }
 
-    /// Send no others any more.
-    pub fn keep(&mut self, kept: &[InfoHash]) {
+    /// Send no others any more, and keep no part of others.
+    pub fn keep(&mut self, kept: &[InfoHash], work: &Path) {
         let gone: Vec<InfoHash> = self.there.iter().filter(|h| !kept.contains(h)).copied().collect();
-        for infohash in gone {
-            self.session.remove(infohash);
-            self.there.remove(&infohash);
-        }
+        gone.into_iter().for_each(|infohash| self.stop(infohash));
+        remove_parts(work, kept);
+    }
+
+    /// Send this one no more: its file is closed.
+    pub fn stop(&mut self, infohash: InfoHash) {
+        self.session.remove(infohash);
+        self.there.remove(&infohash);
     }
 }
 
 impl Drop for Payloads {
     fn drop(&mut self) {
         self.session.stop();
+    }
+}
+
+/// Remove what has come of others than these.
+pub fn remove_parts(work: &Path, kept: &[InfoHash]) {
+    let kept: Vec<PathBuf> = kept.iter().map(|infohash| part(work, *infohash)).collect();
+    let files = fs::read_dir(work).into_iter().flatten().flatten().map(|f| f.path());
+    for old in files.filter(|f| f.extension().is_some_and(|e| e == "part") && !kept.contains(f)) {
+        let _ = fs::remove_file(old);
     }
 }
 

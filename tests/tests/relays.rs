@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Machines that boot through relays, with stock iPXE: to the next when one does not answer, and without the first server.
+
+use anyhow::{Context, Result, ensure};
+use boottorrent_tests::{
+    BOOT, Background, Cmd, FETCH, Host, Lab, Peer, Relay, Server, Vm, agent_binary, all_complete,
+    assets::{IMAGE, Suite, TINY, image, random, tiny},
+    server_binary, tls,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A server that serves what the lab's server has, on a host of its own.
+struct Follower {
+    host: Host,
+    dir: PathBuf,
+    running: Option<Background>,
+}
+
+impl Follower {
+    /// Allow one, with these words for `relay add`, and start it.
+    fn new(lab: &Lab, first: &Server, name: &str, words: &[&str]) -> Result<Follower> {
+        Follower::on(lab.host(name)?, first, words)
+    }
+
+    fn on(host: Host, first: &Server, words: &[&str]) -> Result<Follower> {
+        let (name, dir) = (host.name(), host.dir().join(host.name()));
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("token"), first.boottorrent(&[&["relay", "add", name], words].concat())?)?;
+        let shown = |file: &str| dir.join(file).display().to_string();
+        let settings = format!(
+            "[catalogue]\nsources = []\n[keys]\ndir = {:?}\n[upstream]\nurl = \"https://{}:6982\"\ntoken-file = {:?}\nca = {:?}\n",
+            shown("keys"),
+            Lab::SERVER,
+            shown("token"),
+            host.dir().join("ca.crt").display().to_string()
+        );
+        fs::write(dir.join("server.toml"), settings)?;
+        let mut follower = Follower { host, dir, running: None };
+        follower.start()?;
+        Ok(follower)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let cmd = Cmd::new(server_binary()?).arg("serve").arg("--config").arg(self.dir.join("server.toml"));
+        let cmd = cmd.arg("--dir").arg(self.dir.join("catalogue")).args(["--listen", "0.0.0.0:6980"]);
+        self.running = Some(
+            self.host
+                .spawn(&format!("{}-serve", self.host.name()), &cmd.arg("--agent").arg(agent_binary()?))?,
+        );
+        Ok(())
+    }
+
+    /// Wait until the image is here.
+    fn has(&mut self, image: &str) -> Result<()> {
+        let manifest = self.dir.join("catalogue/images").join(image).join("manifest.toml");
+        until(image, || {
+            self.running.as_mut().context("it does not run")?.check()?;
+            Ok(manifest.exists())
+        })
+    }
+
+    /// Where machines find it.
+    fn at(&self) -> String {
+        format!("{}:6980", self.host.address())
+    }
+}
+
+fn until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    while !is()? {
+        ensure!(begun.elapsed() < LIMIT, "not '{what}' after {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Wait until the first server knows that a machine is behind this relay, and in this phase.
+fn is_behind(server: &Server, mac: &str, relay: Option<&str>, phase: &str) -> Result<()> {
+    until(&format!("{mac} behind {relay:?}: {phase}"), || {
+        let all: Vec<Value> = server.get_json("/api/v1/clients")?;
+        let one = all.iter().find(|c| c["id"] == mac);
+        Ok(one.is_some_and(|c| c["relay"].as_str() == relay && c["phase"] == phase))
+    })
+}
+
+/// A first server with HTTPS and a small image, of which relays can be made.
+fn first<'a>(lab: &'a Lab, catalogue: &Path) -> Result<Server<'a>> {
+    let flags = flags(lab)?;
+    Server::of(lab, catalogue, &flags.each_ref().map(String::as_str))
+}
+
+fn flags(lab: &Lab) -> Result<[String; 4]> {
+    let keys = lab.dir().join("keys").display().to_string();
+    Ok(["--config".into(), tls::settings(lab)?, "--keys".into(), keys])
+}
+
+/// Two relays, and a machine that is in the group of the first. Nobody hears that one.
+#[test]
+fn a_machine_boots_through_the_relay_that_answers() -> Result<()> {
+    let lab = Lab::new("relays")?;
+    let server = first(&lab, &tiny(&image(Suite::own()?)?)?)?;
+    let mac = "52:54:00:78:00:01";
+    server.boottorrent(&["host", "set", "group:lab", "--image", IMAGE])?;
+    server.boottorrent(&[
+        "host",
+        "set",
+        mac,
+        "--name",
+        "pc1",
+        "--group",
+        "lab",
+        "--param",
+        "colour=green",
+    ])?;
+    // Its firmware takes longer than relays need.
+    let mut vm = Vm::pxe("vm").mac_of(mac).start(&lab)?;
+    let mut east = Follower::new(&lab, &server, "east", &["--group", "lab"])?;
+    let mut west = Follower::new(&lab, &server, "west", &["--subnet", "10.77.0.0/24"])?;
+    east.has(IMAGE)?;
+    west.has(IMAGE)?;
+    // It goes on reporting to the first server.
+    east.host.filter("tcp dport 6980 drop")?;
+    vm.expect(&format!("BootTorrent: relay east at {}", east.at()), BOOT)?;
+    vm.expect("BootTorrent: relay east does not answer", LIMIT)?;
+    vm.expect(&format!("BootTorrent: relay west at {}", west.at()), LIMIT)?;
+    vm.expect(&format!("BootTorrent: {IMAGE} from {}", west.at()), LIMIT)?;
+    vm.expect(TINY, BOOT)?;
+    vm.login()?;
+    let line = vm.sh("cat /proc/cmdline")?;
+    ensure!(
+        line.contains("colour=green")
+            && line.contains(&format!("boottorrent.server={} ", west.host.address())),
+        "{line}"
+    );
+    is_behind(&server, mac, Some("west"), "booted")
+}
+
+/// A relay dies while a machine loads its kernel, another one when a machine has booted; then there is no first server. All
+/// boot, and the first server knows of it at the end.
+#[test]
+#[ignore = "three boots one after the other: make test-full"]
+fn relays_and_the_first_server_die() -> Result<()> {
+    let lab = Lab::new("relays-die")?;
+    let mut server = first(&lab, &tiny(&image(Suite::own()?)?)?)?;
+    let mut east = Follower::new(&lab, &server, "east", &["--subnet", "10.77.0.0/24"])?;
+    east.has(IMAGE)?;
+    // Slow enough to be met in the middle.
+    lab.limit(&east.host, 8)?;
+    let mut vm = Vm::pxe("kernel").start(&lab)?;
+    vm.expect(&format!("http://{}/images/{IMAGE}/vmlinuz", east.at()), BOOT)?;
+    east.running = None;
+    vm.expect(&format!("BootTorrent: nothing was booted from {}", east.at()), LIMIT)?;
+    vm.expect(&format!("BootTorrent: {IMAGE} from {}:6980", Lab::SERVER), LIMIT)?;
+    vm.expect(TINY, BOOT)?;
+    is_behind(&server, vm.mac(), None, "booted")?;
+    drop(vm);
+
+    lab.unlimit(&east.host)?;
+    east.start()?;
+    let mut vm = Vm::pxe("after").start(&lab)?;
+    vm.expect(&format!("BootTorrent: {IMAGE} from {}", east.at()), BOOT)?;
+    vm.expect(TINY, BOOT)?;
+    is_behind(&server, vm.mac(), Some("east"), "booted")?;
+    east.running = None;
+    vm.login()?;
+    ensure!(vm.sh("cat /proc/cmdline")?.contains(east.host.address()), "it has not booted from there");
+    drop(vm);
+
+    // Its dnsmasq is there, and names the relay, as `setup` there would.
+    east.start()?;
+    server.stop();
+    let script = lab.dir().join("tftp/boottorrent/boot.ipxe");
+    fs::write(&script, fs::read_to_string(&script)?.replace(Lab::SERVER, east.host.address()))?;
+    let mut vm = Vm::pxe("alone").start(&lab)?;
+    vm.expect(&format!("BootTorrent: {IMAGE} from {}", east.at()), BOOT)?;
+    vm.expect(TINY, BOOT)?;
+    let flags = flags(&lab)?;
+    server.restart(&flags.each_ref().map(String::as_str))?;
+    is_behind(&server, vm.mac(), Some("east"), "booted")
+}
+
+/// Must-hold: machines behind a router of 100 Mbit/s, and what of kernel, initrd and image crosses it.
+fn over_the_router(name: &str, machines: u8) -> Result<(f64, Duration)> {
+    let lab = Lab::new(name)?;
+    let server = first(&lab, &random(32)?)?;
+    let subnet = Relay::new(&lab, &[lab.server()])?;
+    lab.limit(subnet.router(), 100)?;
+    let mut east = Follower::on(subnet.host(&lab, "east", 9)?, &server, &["--subnet", "10.78.0.0/24"])?;
+    let begun = Instant::now();
+    east.has(IMAGE)?;
+    let hosts =
+        (1..=machines).map(|n| subnet.host(&lab, &format!("m{n}"), 10 + n)).collect::<Result<Vec<_>>>()?;
+    let loaded = begun.elapsed();
+    let begun = Instant::now();
+    let torrent = format!("http://{}/images/{IMAGE}/{IMAGE}.torrent", east.at());
+    let files = format!("http://{}/images/{IMAGE}/{{vmlinuz,initrd}}", east.at());
+    let load = Cmd::new("curl").args(["-sSf", &files]);
+    let phase_one: Vec<_> =
+        hosts.iter().map(|host| host.spawn(&format!("{}-one", host.name()), &load)).collect::<Result<_>>()?;
+    for mut loading in phase_one {
+        ensure!(loading.wait(FETCH)?.success(), "no kernel and initrd");
+    }
+    let mut peers =
+        hosts.into_iter().map(|host| Peer::agent(host, &torrent, &[])).collect::<Result<Vec<_>>>()?;
+    all_complete(&mut peers, &server, FETCH)?;
+    let took = loaded + begun.elapsed();
+    let shown = subnet.router().run(&Cmd::new("cat").arg("/proc/net/dev"))?;
+    let eth0 = shown.lines().find_map(|l| l.trim().strip_prefix("eth0:")).context("no eth0")?;
+    let crossed: f64 = eth0.split_whitespace().next().context("no bytes")?.parse()?;
+    let folder = server.catalogue().join("images").join(IMAGE);
+    let once: u64 = ["payload", "vmlinuz", "initrd"]
+        .iter()
+        .map(|file| Ok(fs::metadata(folder.join(file))?.len()))
+        .sum::<Result<u64>>()?;
+    println!("{machines} machines: {:.3} copies over the router, {took:.1?}", crossed / once as f64);
+    Ok((crossed / once as f64, took))
+}
+
+#[test]
+#[ignore = "24 agents on two cores: make test-full"]
+fn over_the_router_goes_one_copy() -> Result<()> {
+    let (_, one) = over_the_router("router-one", 1)?;
+    let (copies, all) = over_the_router("router", 24)?;
+    println!("T(24)/T(1): {:.2}", all.as_secs_f64() / one.as_secs_f64());
+    ensure!(copies <= 1.15, "{copies:.3} copies went over the router");
+    Ok(())
+}
