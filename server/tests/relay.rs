@@ -502,6 +502,40 @@ fn a_relay_becomes_the_first_server_by_an_admins_word() {
     assert_eq!(w.run(&["relay", "add", "west"]).good().trim().len(), 64);
 }
 
+#[test]
+fn a_thousand_machines_by_four_relays() {
+    let first = First::new();
+    let tokens = ["a", "b", "c", "d"].map(|name| (name, first.run(&["relay", "add", name])));
+    let server = first.start();
+    let id = |n: usize| format!("52:54:00:00:{:02x}:{:02x}", n / 256, n % 256);
+    for phase in ["download", "booted"] {
+        for (of, (name, token)) in tokens.iter().enumerate() {
+            for part in 0..2 {
+                let ids = (0..125).map(|n| id(of * 250 + part * 125 + n));
+                let beat = |id: String| json!({"id": id, "phase": phase, "image": "lab"});
+                let words = ids.map(|id| json!({"remote": "10.0.0.9", "proof": "link", "beat": beat(id)}));
+                let report = json!({
+                    "version": env!("CARGO_PKG_VERSION"), "http": 6980, "subnets": [], "images": 1, "missing": 0,
+                    "words": words.collect::<Vec<_>>(), "done": [],
+                });
+                let bearer = format!("Bearer {}", token.trim());
+                let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+                let path = "/api/v1/relay/report";
+                let answer = server.ask("POST", path, &headers, report.to_string().as_bytes());
+                let orders: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                let answered = orders["orders"].as_object().map(|o| o.len());
+                assert_eq!((answer.status, answered), (200, Some(125)), "{name} {phase}: {}", answer.text());
+            }
+        }
+    }
+    let machines = get(&server, "/api/v1/clients");
+    let booted = |name: &str| {
+        let is = |m: &&Value| m["relay"] == name && m["phase"] == "booted";
+        machines.as_array().unwrap().iter().filter(is).count()
+    };
+    assert_eq!(["a", "b", "c", "d"].map(booted), [250; 4]);
+}
+
 /// Random numbers that can be had again.
 struct Dice(u64);
 

@@ -142,6 +142,28 @@ fn a_machine_boots_through_the_relay_that_answers() -> Result<()> {
     is_behind(&server, mac, Some("west"), "booted")
 }
 
+/// A machine that fetches its image from a relay waits for it when it dies, and goes on with what it has.
+#[test]
+fn a_relay_dies_while_a_machine_fetches_its_image() -> Result<()> {
+    let lab = Lab::new("relays-image")?;
+    let server = first(&lab, &random(32)?)?;
+    let mut east = Follower::new(&lab, &server, "east", &[])?;
+    east.has(IMAGE)?;
+    // Slow enough to be met in the middle.
+    lab.limit(&east.host, 40)?;
+    let torrent = format!("http://{}/images/{IMAGE}/{IMAGE}.torrent", east.at());
+    let mut peer = Peer::agent(lab.host("machine")?, &torrent, &[])?;
+    until("some of it", || peer.check().map(|()| peer.have() > 8 << 20))?;
+    east.running = None;
+    ensure!(!peer.is_complete(), "it was too quick");
+    east.start()?;
+    let done = peer.finish(&server)?;
+    println!("received {} of {} bytes", done.received(), done.total);
+    // What it had counts; what was under way is fetched again.
+    ensure!(done.received() < done.total + (4 << 20), "{done:?}");
+    Ok(())
+}
+
 /// A relay dies while a machine loads its kernel, another one when a machine has booted; then there is no first server. All
 /// boot, and the first server knows of it at the end.
 #[test]
