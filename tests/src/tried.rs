@@ -33,7 +33,7 @@ boottorrent-tests --lib tried`).
 ";
 
 const TAIL: &str = "
-Not tried yet: disk images made by Packer and grml-debootstrap, unified kernel images of Fedora and Arch.
+Not tried yet: disk images made by grml-debootstrap, unified kernel images of Fedora and Arch.
 ";
 
 /// The page.

@@ -39,8 +39,10 @@ fn a_disk_by_vmdb2_boots_to_multi_user() -> Result<()> {
 }
 
 /// qcow2; what Packer's provisioner did is on the machine.
+// Tried: disk image (qcow2), from FAI's disk over SSH, BIOS and UEFI, to multi-user | Packer 1.6.6 with its QEMU builder | on
+// machines
 #[test]
-#[ignore = "fai-diskimage, a boot for Packer and two for us take nine minutes: make test-full"]
+#[ignore = "fai-diskimage, a boot for Packer and two for us take ten minutes: make test-full"]
 fn a_disk_by_packer_boots_to_multi_user() -> Result<()> {
     boots(Builder::Packer, "is not made with our hook, so machines are sent one that this server makes")
 }

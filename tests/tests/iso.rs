@@ -144,6 +144,7 @@ fn keeps_its_lease(vm: &mut Vm, lab: &Lab) -> Result<()> {
 /// One with a BIOS and one with UEFI, together.
 // Tried: live ISO of Debian's packages with dracut | dracut 059, xorriso 1.5.4 | on machines
 #[test]
+#[ignore = "an ISO and two boots, five minutes: make test-full"]
 fn dracut_live_boots() -> Result<()> {
     let lab = Lab::new("iso-dracut")?;
     let mut server = Server::of(&lab, &catalogue(Live::Dracut)?, &["--up", "15MB/s"])?;

@@ -19,6 +19,7 @@ fn networkmanager_with_resolved() -> Result<()> {
 }
 
 #[test]
+#[ignore = "a root and two boots of what other files boot: make test-full"]
 fn nobody_with_a_plain_file() -> Result<()> {
     scenario(Manager::Nobody, false, 2, LEASE / 2)
 }

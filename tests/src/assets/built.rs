@@ -201,13 +201,15 @@ fn vmdb2(dir: &Path) -> Result<()> {
         .run_logged(Stdio::null(), &dir.join("build.log"))
 }
 
-/// FAI's disk with host keys, which its class CLOUD takes away, and a key that root logs in with: `$1` the disk, `$2` a
-/// folder.
+/// FAI's disk with what Packer needs to start it and to log in, and FAI leaves to others: a root that is not the loop
+/// device of whoever made it, a network by DHCP, host keys, and a key of root's. `$1` the disk, `$2` a folder.
 const LET_IN: &str = r#"
 ssh-keygen -q -t ed25519 -N '' -f "$2/key"
 mkdir "$2/mnt"
 mount -o loop,offset=$(($(partx --noheadings --output START --nr 1 "$1") * 512)) "$1" "$2/mnt"
 trap 'umount "$2/mnt"; rmdir "$2/mnt"' EXIT
+printf 'auto eth0\niface eth0 inet dhcp\n' >"$2/mnt/etc/network/interfaces.d/eth0"
+sed -i 's,root=/dev/loop[0-9]*p1,root=/dev/vda1,' "$2/mnt/boot/grub/grub.cfg"
 ssh-keygen -q -A -f "$2/mnt"
 mkdir -p -m 700 "$2/mnt/root/.ssh"
 cp "$2/key.pub" "$2/mnt/root/.ssh/authorized_keys"

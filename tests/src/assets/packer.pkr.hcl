@@ -22,6 +22,11 @@ source "qemu" "lab" {
 build {
   sources = ["source.qemu.lab"]
   provisioner "shell" {
-    inline = ["echo 'root:fai' | chpasswd", "echo packer > /etc/made-by"]
+    inline = [
+      "echo 'root:fai' | chpasswd",
+      "echo packer > /etc/made-by",
+      # What only Packer needed.
+      "rm -r /root/.ssh /etc/ssh/ssh_host_*",
+    ]
   }
 }
