@@ -227,8 +227,12 @@ impl Own<'_> {
         let module = base.first().map(|path| self.module(path)).transpose()?;
         archives.push(shell::find(self.tree, module.as_deref(), self.staging));
         let cards = self.cards(drivers)?;
+        let whole = archives.len();
         archives.extend(cards.iter().map(|(_, files)| files.clone()));
-        let mut packed = parallel::each(&archives, |files| self.pack(files))?.into_iter();
+        let archives: Vec<_> = archives.iter().enumerate().collect();
+        // One card's is small however it is packed, and all of them together are the drivers once more.
+        let effort = |n: usize| if n < whole { addon::Xz::Small } else { addon::Xz::Fast };
+        let mut packed = parallel::each(&archives, |(n, files)| self.pack(files, effort(*n)))?.into_iter();
         let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
         let mut put = || out.put(packed.next().context("an archive of drivers")?);
         (index.base, index.general, index.rare) = (put()?, put()?, put()?);
@@ -327,14 +331,14 @@ impl Own<'_> {
         Ok(None)
     }
 
-    fn pack(&self, files: &Files) -> Result<Vec<u8>> {
+    fn pack(&self, files: &Files, effort: addon::Xz) -> Result<Vec<u8>> {
         let files: Vec<(&str, u32, &[u8])> =
             files.iter().map(|(path, bytes)| (path.as_str(), mode(path), &bytes[..])).collect();
         if !self.unpacks_xz {
             return Ok(addon::pack(&files));
         }
         let temporary = || tempfile::tempfile_in(self.staging.path("")).context("creating a temporary file");
-        addon::pack_xz(&files, temporary()?, temporary()?)
+        addon::pack_xz(&files, effort, temporary()?, temporary()?)
     }
 }
 
