@@ -84,8 +84,9 @@ impl Follower {
                     self.report.warn(&report.sentence());
                     self.tell(report).await;
                     if again {
+                        // Another order need not wait for that.
+                        let _ = tokio::time::timeout(AGAIN, next(&mut answers, settled.as_ref())).await;
                         settled = None;
-                        sleep(AGAIN).await;
                     }
                 }
             }
