@@ -20,6 +20,13 @@ pub struct Line {
     pub text: String,
 }
 
+/// What the kernel's clock said, in seconds, when a line came: `[   15.612345] …`.
+pub fn kernel_time(line: &str) -> Result<f64> {
+    let inside = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    let (at, _) = inside.with_context(|| format!("no time in '{line}'"))?;
+    at.trim().parse().with_context(|| format!("no time in '{line}'"))
+}
+
 #[derive(Default)]
 struct State {
     lines: Vec<Line>,

@@ -44,7 +44,7 @@ pub mod tried;
 mod vm;
 
 pub use cmd::{Background, Cmd};
-pub use console::{Console, Line};
+pub use console::{Console, Line, kernel_time};
 pub use container::Container;
 pub use lab::{Host, Lab};
 pub use ltsp::LtspServer;

@@ -3,19 +3,13 @@
 
 use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{
-    BOOT, Lab, MULTI_USER, Server, Vm,
+    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
     assets::{Suite, lessons},
+    kernel_time,
 };
 use std::time::{Duration, Instant};
 
 const SWITCH: Duration = Duration::from_secs(300);
-
-/// What the kernel's clock said when a line came: `[   15.612345] …`.
-fn stamp(line: &str) -> Result<f64> {
-    let inside = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
-    let (at, _) = inside.with_context(|| format!("no time in '{line}'"))?;
-    at.trim().parse().with_context(|| format!("no time in '{line}'"))
-}
 
 /// Wait until a machine reports this of its order.
 fn reports(server: &Server, mac: &str, what: &str) -> Result<()> {
@@ -35,7 +29,7 @@ fn reports(server: &Server, mac: &str, what: &str) -> Result<()> {
 /// Seconds from the agent's word until the next root was reached, the last time.
 fn took(vm: &mut Vm, image: &str) -> Result<f64> {
     let log = vm.sh("dmesg | grep -e 'soft-reboot to ' -e 'reached multi-user'")?;
-    let at = |what: &str| stamp(log.lines().rfind(|l| l.contains(what)).unwrap_or_default());
+    let at = |what: &str| kernel_time(log.lines().rfind(|l| l.contains(what)).unwrap_or_default());
     Ok(at("reached multi-user")? - at(&format!("soft-reboot to {image}"))?)
 }
 
@@ -52,7 +46,7 @@ fn a_machine_is_switched_and_its_agent_stays() -> Result<()> {
     server
         .boottorrent(&[&["host", "set", MAC, "--name", "pc1", "--image", "lesson"], &remote[..]].concat())?;
     let mut vm = Vm::pxe("pc1").mac_of(MAC).memory(1536).start(&lab)?;
-    let to_first = stamp(&vm.expect(MULTI_USER, BOOT)?.text)?;
+    let to_first = kernel_time(&vm.expect(MULTI_USER, BOOT)?.text)?;
     vm.login()?;
     let pid = agent(&mut vm)?;
     let before = available(&mut vm)?;
@@ -103,7 +97,7 @@ fn a_machine_is_switched_and_its_agent_stays() -> Result<()> {
         ensure!(client.image.as_deref() == Some(image), "{client:#?}");
     }
     println!("kernel to first root {to_first:.1} s, soft-reboots {seconds:.1?} s");
-    // Measured 0.65 to 0.69 on a quiet machine (0.6 is wanted), 0.41 to 0.78 beside other tests: this is no measurement.
+    // Measured by `make bench` (part switch); beside other tests this is no measurement.
     ensure!(seconds.iter().any(|s| *s < to_first), "{seconds:.1?} s, kernel to first root {to_first:.1} s");
     server.check()
 }
@@ -135,5 +129,61 @@ fn an_older_system_reboots_into_the_image() -> Result<()> {
     vm.login()?;
     ensure!(vm.sh("cat /exam")? == "2027", "it has booted the exam");
     reports(&server, MAC, "done (reboot)")?;
+    server.check()
+}
+
+/// Each as it can: two by soft-reboot at the same minute, an older system by a reboot; who may not says so.
+#[test]
+#[ignore = "four machines and five boots, ten minutes: make test-full"]
+fn a_room_of_different_systems_switches_at_one_minute() -> Result<()> {
+    let lab = Lab::new("switch-room")?;
+    let mut server = Server::of(&lab, &lessons(Suite::Trixie, Some(Suite::Bookworm))?, &["--up", "40MB/s"])?;
+    server.boottorrent(&["host", "set", "group:room", "--image", "lesson"])?;
+    let mac = |n: usize| format!("52:54:00:77:03:0{n}");
+    for (n, image, remote) in [
+        (1, "lesson", "switch"),
+        (2, "lesson", "switch"),
+        (3, "old-lesson", "switch,reboot"),
+        (4, "lesson", "reboot"),
+    ] {
+        let param = format!("boottorrent.remote={remote}");
+        let name = format!("pc{n}");
+        let set = ["host", "set", &mac(n), "--name", &name, "--group", "room", "--image", image];
+        server.boottorrent(&[&set[..], &["--param", &param]].concat())?;
+    }
+    let mut vms = Vec::new();
+    for n in 1..=4 {
+        // Two processors for all of them: one boots after the other.
+        let mut vm = Vm::pxe(&format!("pc{n}")).mac_of(&mac(n)).memory(1536).start(&lab)?;
+        vm.expect(MULTI_USER, BOOT)?;
+        vms.push(vm);
+    }
+    vms[0].login()?;
+    let pid = agent(&mut vms[0])?;
+    let at = Cmd::new("date").args(["-u", "-d", "+180 seconds", "+%Y-%m-%dT%H:%M:%SZ"]).run()?;
+    server.boottorrent(&["host", "switch", "group:room", "exam", "--at", at.trim()])?;
+    reports(&server, &mac(4), "does not allow switch")?;
+    for (n, end) in [(1, "done (soft-reboot)"), (2, "done (soft-reboot)"), (3, "in progress (reboot)")] {
+        reports(&server, &mac(n), end)?;
+    }
+    vms[2].wait_off(SWITCH)?;
+    for (n, runs) in [(0, "exam"), (1, "exam"), (3, "lesson")] {
+        let vm = &mut vms[n];
+        if n < 2 {
+            vm.expect("login: root (automatic login)", SWITCH)?;
+        }
+        vm.login()?;
+        ensure!(
+            vm.sh("test -e /exam && echo exam || echo lesson")? == runs,
+            "pc{} does not run {runs}",
+            n + 1
+        );
+    }
+    ensure!(agent(&mut vms[0])? == pid, "the agent stays");
+    let mut again = Vm::pxe("pc3-again").mac_of(&mac(3)).memory(1536).start(&lab)?;
+    again.expect(MULTI_USER, BOOT)?;
+    again.login()?;
+    ensure!(again.sh("cat /exam")? == "2027", "it has booted the exam");
+    reports(&server, &mac(3), "done (reboot)")?;
     server.check()
 }

@@ -15,6 +15,7 @@ mod results;
 mod setup;
 mod sizes;
 mod svg;
+mod switch;
 
 use anyhow::{Context, Result, bail};
 use boottorrent_tests::{assets, workspace};
@@ -32,6 +33,9 @@ use std::{
 /// Whoever takes longer is measured once.
 const SLOW: Duration = Duration::from_secs(60);
 
+/// What is measured with real images.
+const PARTS: [&str; 3] = ["sizes", "boots", "switch"];
+
 /// Measure, and make docs/benchmarks.md of it.
 #[derive(Parser)]
 #[command(name = "bench")]
@@ -39,7 +43,7 @@ struct Args {
     /// Four minutes: parts of A, B, D and S, one round, shown and not written
     #[arg(long)]
     quick: bool,
-    /// Parts to measure, of A,B,C,D,S,E,sizes,boots, or setups such as B-late
+    /// Parts to measure, of A,B,C,D,S,E,sizes,boots,switch, or setups such as B-late
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     setup: Vec<String>,
     /// Rounds (default: $BENCH_ROUNDS, or 3)
@@ -111,7 +115,7 @@ impl Bench {
             self.races(&setup, &who, &memory)?;
             self.write()?;
         }
-        for part in ["sizes", "boots"] {
+        for part in PARTS {
             if self.wants(part) && !self.args.quick {
                 self.machines(part)?;
                 self.write()?;
@@ -131,7 +135,7 @@ impl Bench {
     fn chosen(&self) -> Result<Vec<(Setup, Vec<&'static dyn Contestant>)>> {
         for name in &self.args.setup {
             let is_part = setup::ALL.iter().any(|s| setup::part(s.name) == name);
-            if !is_part && !["sizes", "boots"].contains(&name.as_str()) {
+            if !is_part && !PARTS.contains(&name.as_str()) {
                 Setup::named(name)?;
             }
         }
@@ -206,14 +210,19 @@ impl Bench {
         let (rounds, numbers) = match part {
             "sizes" => (1, vec![1]),
             "boots" => (self.rounds, boots::MACHINES.to_vec()),
+            "switch" => (self.rounds, vec![1]),
             _ => bail!("there is no part {part}"),
         };
         self.results.forget(part, "ours", &numbers);
         for round in 1..=rounds {
             for n in &numbers {
                 let mut run = Run::begin(part, "ours", *n, round)?;
-                let measure = if part == "sizes" { sizes::measure } else { boots::measure };
-                if let Err(e) = measure(&mut run, &image) {
+                let measured = match part {
+                    "sizes" => sizes::measure(&mut run, &image),
+                    "boots" => boots::measure(&mut run, &image),
+                    _ => switch::measure(&mut run),
+                };
+                if let Err(e) = measured {
                     run.error = Some(format!("{e:#}"));
                 }
                 eprintln!("{part}, round {round}, {n}: {:?} {:?} {:?}", run.each, run.figures, run.error);

@@ -54,6 +54,7 @@ pub fn render(results: &Results, stem: &str) -> Page {
     }
     md.push_str(&sizes(results));
     md.push_str(&boots(results));
+    md.push_str(&switch(results));
     md.push_str(METHOD);
     md.push_str("\n| contestant | settings |\n|---|---|\n");
     for c in contestants::ALL {
@@ -306,6 +307,19 @@ fn boots(results: &Results) -> String {
          | machines | agent start to root mounted, median (worst) | switched on to multi-user, last machine | from other machines | agent's memory beyond the image, worst (must be ≤ 48 MiB) |\n\
          |---|---|---|---|---|\n{md}",
         circumstances(results, "boots")
+    )
+}
+
+fn switch(results: &Results) -> String {
+    let all: Vec<f64> = results.of("switch", "ours", 1).flat_map(|r| r.each.iter().copied()).collect();
+    let first = results.figure("switch", "ours", 1, "first root");
+    let (Some(time), Some(first)) = (median(all), first) else { return String::new() };
+    format!(
+        "\n## Switching\n\nA machine with Debian 13 in QEMU (TCG) that is switched to another image by soft-reboot; medians. {}\n\n\
+         | kernel to multi-user at the first boot | soft-reboot to multi-user | ratio (wanted: ≤ 0.6) |\n|---|---|---|\n\
+         | {first:.1} s | {time:.1} s | {:.2} |\n",
+        circumstances(results, "switch"),
+        time / first
     )
 }
 
