@@ -191,7 +191,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Look at the catalogue from time to time.
 /// A relay that lets a machine wait for two seconds loses it to another: it is ready before it listens. Machines wait longer for
 /// a first server.
 async fn warm(state: &Arc<ServerState>) {
@@ -202,6 +201,7 @@ async fn warm(state: &Arc<ServerState>) {
     }
 }
 
+/// Look at the catalogue from time to time.
 async fn follow(state: Arc<ServerState>, stop: CancellationToken) {
     while stop.run_until_cancelled(sleep(POLL)).await.is_some() {
         refresh(&state);

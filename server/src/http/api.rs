@@ -90,8 +90,8 @@ pub async fn heartbeat(
     })
 }
 
-/// A relay passes on what a machine says. Orders come from the first server: while that has said nothing of the machine, this
-/// is no answer, for "no order" would take back what the machine was told before.
+/// A relay passes on what a machine says. Orders come from the first server: until that one has said something about the
+/// machine, the heartbeat gets no answer, since "no order" would take back what the machine was told before.
 fn relayed(here: &Here, heartbeat: Heartbeat, remote: IpAddr, proof: MachineProof) -> Response {
     let (obeys, going, id) = (heartbeat.orders.is_some(), going(&heartbeat), heartbeat.id.clone());
     // Its secret is ours: the first server is told what stands behind its words.
