@@ -119,7 +119,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Forget what was said of a machine or a group.
+    /// Forget what is set for a machine or a group.
     pub fn unset_host(&self, key: &EntryKey) -> Result<Hosts> {
         self.hosts.change(|hosts| hosts.forget(key))
     }
@@ -130,7 +130,7 @@ impl Disk {
             entry.check()?;
             for key in select(hosts, &entry.who)? {
                 if key != EntryKey::Default && !hosts.entries.contains_key(&key) {
-                    return Err(format!("nothing was said of '{key}': see `boottorrent host list`"));
+                    return Err(format!("nothing is set for '{key}': see `boottorrent host list`"));
                 }
             }
             if let Some(image) = &entry.image

@@ -49,7 +49,7 @@ pub struct ServerState {
     pub sent: Sent,
     /// Who watches.
     pub live: Live,
-    /// What was said of machines and groups, on disk.
+    /// What is set for machines and groups, on disk.
     pub store: hosts::HostsFile,
     /// What is being fetched.
     pub fetches: Arc<Jobs>,
@@ -241,7 +241,7 @@ impl ServerState {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was said of machines and groups.
+    /// What is set for machines and groups.
     pub fn hosts(&self) -> Arc<Hosts> {
         self.hosts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -252,7 +252,7 @@ impl ServerState {
         said.or_else(|| self.config().boot.default.clone())
     }
 
-    /// From now on this was said of them.
+    /// From now on this is set for them.
     pub fn set_hosts(&self, hosts: Hosts) {
         *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hosts);
     }

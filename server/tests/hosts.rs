@@ -184,7 +184,7 @@ fn who_may_change_what() {
             "/api/v1/hosts/serial:A%20B",
             "",
             400,
-            "nothing was said of 'serial:A B': see `boottorrent host list`\n",
+            "nothing is set for 'serial:A B': see `boottorrent host list`\n",
         ),
         ("DELETE", "/api/v1/images/..", "", 400, "'..' is not a valid image name: "),
         (

@@ -74,7 +74,7 @@ fn five_hundred_machines_in_and_out_again() {
         ),
         (
             &["host", "unset", "pc001", "serial:9"],
-            "serial:9: nothing was said of 'serial:9': see `boottorrent host list`",
+            "serial:9: nothing is set for 'serial:9': see `boottorrent host list`",
         ),
         (
             &["host", "list", "--group", "x"],

@@ -95,7 +95,7 @@ fn entries_are_added_checked_and_removed() {
         ),
         (
             &["x", "--who", "group:room9", "--image", "exam"],
-            "nothing was said of 'group:room9': see `boottorrent host list`",
+            "nothing is set for 'group:room9': see `boottorrent host list`",
         ),
         (
             &["x", "--who", "lab", "--image", "exam", "--within", "0"],

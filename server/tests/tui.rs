@@ -221,7 +221,7 @@ fn a_day_with_keys_only() {
     t.sees("left 0\nas found");
 }
 
-/// What was said of the machine, as the commands tell it.
+/// What is set for the machine, as the commands tell it.
 fn said(w: &World) -> Value {
     let out = w.run(&["host", "list", "--json"]);
     serde_json::from_str(&out.out).unwrap()

@@ -127,7 +127,7 @@ impl Api {
         self.get("/api/v1/entries").await
     }
 
-    /// What was said of machines and groups.
+    /// What is set for machines and groups.
     pub async fn hosts(&self) -> Result<Vec<HostRow>> {
         self.get("/api/v1/hosts").await
     }
@@ -147,7 +147,7 @@ impl Api {
         self.ask(Method::POST, "/api/v1/hosts", Some(changes)).await
     }
 
-    /// Forget what was said of a machine or a group.
+    /// Forget what is set for a machine or a group.
     pub async fn unset_host(&self, key: &EntryKey) -> Result<()> {
         self.delete(&format!("/api/v1/hosts/{}", escaped(&key.to_string()))).await
     }

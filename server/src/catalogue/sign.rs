@@ -50,7 +50,7 @@ pub(super) fn seal(manifest: &ImageManifest, hand: &CatalogueSigner) -> Result<(
     let statement = match Statement::of(manifest) {
         Ok(statement) => statement,
         Err(why) => {
-            let why = format!("nothing can be said of image '{}': {why}", manifest.name);
+            let why = format!("image '{}' cannot be signed: {why}", manifest.name);
             // Without a key nobody misses it.
             let why_not = (!matches!(hand.signer(), Ok(None))).then_some(why);
             return Ok((Sealed { key: None, why_not }, None));

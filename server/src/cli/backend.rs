@@ -44,7 +44,7 @@ impl Backend {
         matches!(self, Backend::Server(_))
     }
 
-    /// What was said of machines and groups.
+    /// What is set for machines and groups.
     pub fn hosts(&self) -> Result<Hosts> {
         match self {
             Backend::Server(api) => {

@@ -223,7 +223,7 @@ impl Set {
         }
         if change == HostChange::default() && given.is_empty() {
             bail!(
-                "nothing is said of '{}': give --image, --param, --files, --name, --group, --once or another option",
+                "nothing is set for '{}': give --image, --param, --files, --name, --group, --once or another option",
                 self.who.join(" ")
             );
         }

@@ -47,7 +47,7 @@ pub struct Import {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-csv has everything that was said of machines, groups and default; `host import`
+csv has everything that is set for machines, groups and default; `host import`
 reads it. ethers and dnsmasq have machines with MAC addresses and names.
 
 Examples:

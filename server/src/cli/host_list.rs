@@ -89,7 +89,7 @@ fn render(hosts: &Hosts, all: &Hosts, clients: &[Client]) -> String {
     let named = |c: &Client| all.entries.keys().any(|k| heard_as(k, c));
     let strangers: Vec<&Client> = clients.iter().filter(|c| !named(c)).collect();
     if hosts.entries.is_empty() && strangers.is_empty() {
-        return "nothing was said of any machine: all get the menu, or the one image; see `boottorrent host set --help`\n"
+        return "nothing is set for any machine: all get the menu, or the one image; see `boottorrent host set --help`\n"
             .into();
     }
     let head = ["WHO", "NAME", "GROUP", "IMAGE", "NEXT BOOT", "MENU", "PARAMETERS", "MACHINES", "NOW"]

@@ -44,7 +44,7 @@ pub struct BootChoice {
     pub name: Option<Name>,
     /// The group that counted.
     pub group: Option<Name>,
-    /// The image. None: nothing was said of this machine.
+    /// The image. None: nothing is set for this machine.
     pub image: Option<ImageRef>,
     /// Whether a menu comes first, in which `image` starts by itself.
     pub menu: bool,

@@ -10,7 +10,7 @@ use bootspec::{ImageName, ImageRef, Sha256Sum};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What was said of a machine, a group, or everybody. What is missing comes from the group, then from `default`.
+/// What is set for a machine, a group, or everybody. What is missing comes from the group, then from `default`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostEntry {
@@ -62,7 +62,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// What was said of everybody.
+    /// What is set for everybody.
     pub fn default_image(&self) -> Option<&ImageRef> {
         self.entries.get(&EntryKey::Default)?.image.as_ref()
     }
@@ -75,10 +75,10 @@ impl Hosts {
         })
     }
 
-    /// Forget what was said of somebody. The machines of a group are in no group then.
+    /// Forget what is set for somebody. The machines of a group are in no group then.
     pub fn forget(&mut self, key: &EntryKey) -> Result<(), String> {
         if self.entries.remove(key).is_none() {
-            return Err(format!("nothing was said of '{key}': see `boottorrent host list`"));
+            return Err(format!("nothing is set for '{key}': see `boottorrent host list`"));
         }
         if let EntryKey::Group(name) = key {
             self.entries.values_mut().filter(|e| e.group.as_ref() == Some(name)).for_each(|e| e.group = None);

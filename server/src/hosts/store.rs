@@ -42,7 +42,7 @@ impl HostsFile {
         Some((m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
     }
 
-    /// Read it. Without it nothing was said of anybody.
+    /// Read it. Without it nothing is set for anybody.
     pub fn load(&self) -> Result<Hosts> {
         let Some(text) = files::find_text(&self.path, MAX_FILE, "list of machines")? else {
             return Ok(Hosts::default());
@@ -69,7 +69,7 @@ impl HostsFile {
 
     /// An image has another name, or is the default now.
     pub fn image_changed(&self, old: &ImageName, change: &ImageChange) -> Result<Hosts> {
-        // Nothing was said of any machine: then there is nothing to change.
+        // Nothing is set for any machine: then there is nothing to change.
         if self.version().is_none() && change.default.is_none() {
             return Ok(Hosts::default());
         }

@@ -53,7 +53,7 @@ pub struct OrderRequest {
 
 /// What making orders takes.
 pub struct Orders<'a> {
-    /// What was said of machines and groups.
+    /// What is set for machines and groups.
     pub hosts: &'a Hosts,
     /// The machines.
     pub clients: &'a [Client],

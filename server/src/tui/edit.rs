@@ -21,7 +21,7 @@ fn items(all: Vec<(&str, String)>) -> Vec<PickItem> {
     all.into_iter().map(|(key, note)| PickItem { key: key.to_owned(), note }).collect()
 }
 
-/// What was said of the first of these.
+/// What is set for the first of these.
 fn entry<'a>(model: &'a Model, targets: &Targets) -> Option<&'a HostEntry> {
     let first = targets.keys.first()?;
     model.now.hosts.iter().find(|h| h.key == *first).map(|h| &h.entry)

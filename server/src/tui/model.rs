@@ -57,7 +57,7 @@ pub struct ServerSnapshot {
     pub fetches: Vec<FetchRow>,
     /// The machines.
     pub machines: Vec<Client>,
-    /// What was said of them.
+    /// What is set for them.
     pub hosts: Vec<HostRow>,
     /// What machines can boot besides images.
     pub entries: Vec<EntryRow>,

@@ -33,7 +33,7 @@ fn entry(m: &mut Model, id: &str, entry: HostEntry) {
 #[test]
 fn machines_are_assigned_and_it_is_taken_back() {
     let mut m = model();
-    // Nothing was said of it yet: then nothing is said of it again.
+    // Nothing is set for it yet: then nothing is said of it again.
     let (done, said, back) = change(&press(&mut m, "2alab\n"));
     assert_eq!((done, said.as_str()), (hosts(&[PC[2]], boots("lab"), &[]), "pc3 boots 'lab' the next time"));
     assert_eq!(back, Change::Hosts(HostChanges::forget(&keys(&[PC[2]]))));
