@@ -5,6 +5,7 @@
 
 mod boots;
 mod contestants;
+mod init;
 mod must;
 mod network;
 mod page;
@@ -34,7 +35,7 @@ use std::{
 const SLOW: Duration = Duration::from_secs(60);
 
 /// What is measured with real images.
-const PARTS: [&str; 3] = ["sizes", "boots", "switch"];
+const PARTS: [&str; 4] = ["sizes", "boots", "init", "switch"];
 
 /// Measure, and make docs/benchmarks.md of it.
 #[derive(Parser)]
@@ -43,7 +44,7 @@ struct Args {
     /// Four minutes: parts of A, B, D and S, one round, shown and not written
     #[arg(long)]
     quick: bool,
-    /// Parts to measure, of A,B,C,D,S,E,sizes,boots,switch, or setups such as B-late
+    /// Parts to measure, of A,B,C,D,S,E,sizes,boots,init,switch, or setups such as B-late
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     setup: Vec<String>,
     /// Rounds (default: $BENCH_ROUNDS, or 3)
@@ -210,7 +211,7 @@ impl Bench {
         let (rounds, numbers) = match part {
             "sizes" => (1, vec![1]),
             "boots" => (self.rounds, boots::MACHINES.to_vec()),
-            "switch" => (self.rounds, vec![1]),
+            "init" | "switch" => (self.rounds, vec![1]),
             _ => bail!("there is no part {part}"),
         };
         self.results.forget(part, "ours", &numbers);
@@ -220,6 +221,7 @@ impl Bench {
                 let measured = match part {
                     "sizes" => sizes::measure(&mut run, &image),
                     "boots" => boots::measure(&mut run, &image),
+                    "init" => init::measure(&mut run, &image),
                     _ => switch::measure(&mut run),
                 };
                 if let Err(e) = measured {

@@ -54,6 +54,7 @@ pub fn render(results: &Results, stem: &str) -> Page {
     }
     md.push_str(&sizes(results));
     md.push_str(&boots(results));
+    md.push_str(&init(results));
     md.push_str(&switch(results));
     md.push_str(METHOD);
     md.push_str("\n| contestant | settings |\n|---|---|\n");
@@ -307,6 +308,20 @@ fn boots(results: &Results) -> String {
          | machines | agent start to root mounted, median (worst) | switched on to multi-user, last machine | from other machines | agent's memory beyond the image, worst (must be ≤ 48 MiB) |\n\
          |---|---|---|---|---|\n{md}",
         circumstances(results, "boots")
+    )
+}
+
+fn init(results: &Results) -> String {
+    let figure = |name: &str| results.figure("init", "ours", 1, name);
+    let (Some(stock), Some(own)) = (figure("initrd of the image"), figure("initrd of the server")) else {
+        return String::new();
+    };
+    format!(
+        "\n## Kernel to root\n\nFrom the kernel's start to the mounted root, of a machine that has the image on its disk, in QEMU \
+         (TCG). {}\n\n| with the image's own initrd | with the server's | ratio (wanted: ≤ 0.6) |\n|---|---|---|\n\
+         | {stock:.1} s | {own:.1} s | {:.2} |\n",
+        circumstances(results, "init"),
+        own / stock
     )
 }
 
