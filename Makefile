@@ -62,12 +62,15 @@ unit:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc -q --no-deps --document-private-items --workspace
 	shellcheck $$(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell=' -- ':!*.rs')
 	@if command -v typos >/dev/null; then typos; else echo 'typos is not installed: spelling is not checked'; fi
 	@# Advisories are not among these: their database is a git repository, which a machine that tests may not reach.
 	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources; \
 	else echo 'cargo-deny is not installed: licences and sources of dependencies are not checked'; fi
+
+# Links in comments that lead nowhere.
+lint-docs:
+	RUSTDOCFLAGS=-Dwarnings cargo doc -q --no-deps --document-private-items --workspace
 
 # What is shipped, with the oldest Rust that Cargo.toml promises.
 MSRV = $(shell sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
@@ -184,5 +187,5 @@ deb:
 deb-source:
 	scripts/deb-source target/source
 
-.PHONY: all build agent agent-arm64 server manual html check unit lint msrv setup screen screens test test-full fuzz demo bench bench-quick reliability docs
+.PHONY: all build agent agent-arm64 server manual html check unit lint lint-docs msrv setup screen screens test test-full fuzz demo bench bench-quick reliability docs
 .PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

@@ -14,6 +14,7 @@ const LEASE: Duration = Duration::from_secs(120);
 
 // Tried: root with NetworkManager and systemd-resolved | Debian 12's packages | on machines
 #[test]
+#[ignore = "a root and two boots, five minutes: make test-full"]
 fn networkmanager_with_resolved() -> Result<()> {
     scenario(Manager::NetworkManager, true, 2, LEASE / 2)
 }

@@ -25,6 +25,7 @@ fn ends_as_the_page_says(which: impl Fn(&Scenario) -> bool) -> Result<()> {
 }
 
 #[test]
+#[ignore = "two minutes alone: make test-full"]
 fn the_short_scenarios_end_as_the_page_says() -> Result<()> {
     ends_as_the_page_says(|s| s.quick)
 }

@@ -38,6 +38,7 @@ fn agent(vm: &mut Vm) -> Result<String> {
 }
 
 #[test]
+#[ignore = "a root of Debian 13 and three boots, eight minutes; room.rs switches without virtual machines: make test-full"]
 fn a_machine_is_switched_and_its_agent_stays() -> Result<()> {
     const MAC: &str = "52:54:00:77:02:01";
     let lab = Lab::new("switch")?;
