@@ -59,6 +59,7 @@ fn complete(suite: Suite) -> Result<()> {
 /// One machine by PXE, with the command line that our server writes for every image; another beside it as
 /// dracut's users write one.
 #[test]
+#[ignore = "two minutes: make test-full"]
 fn a_root_comes_up_and_the_agent_stays() -> Result<()> {
     boots(Suite::own()?)
 }

@@ -46,6 +46,7 @@ fn phase_one_is_told() -> Result<()> {
 
 /// What docs/network.md recommends: at most 60 % of what Debian makes by itself; and it boots.
 #[test]
+#[ignore = "an initrd to make and a boot: make test-full"]
 fn phase_one_can_be_small() -> Result<()> {
     small_and_boots(Suite::own()?)
 }

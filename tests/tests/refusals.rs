@@ -182,6 +182,7 @@ fn a_payload_that_is_no_filesystem() -> Result<()> {
 }
 
 #[test]
+#[ignore = "three minutes: make test-full"]
 fn a_server_that_comes_two_minutes_late_is_waited_for() -> Result<()> {
     let boot = Boot::new("late")?;
     let mut server = boot.server()?;
