@@ -84,7 +84,7 @@ pub fn pack(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
 /// How hard xz tries. Measured on the drivers of trixie's kernel: `Fast` takes a seventh of the time, for a sixth more bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum Xz {
-    /// `-6`: -9e is no smaller for what is packed here, and slower.
+    /// `-6`: what is packed here gets no smaller with -9e, only slower.
     Small,
     /// `-1`.
     Fast,

@@ -114,7 +114,7 @@ fn a_relay_has_what_the_first_server_has() {
     first.add("lab");
     first.run(&["entry", "add", "disk", "--local", "--title", "The disk"]);
     let w = first.relay("east", "");
-    // A part of an image that is no more.
+    // A part of an image that has been removed.
     let part = w.write(&format!("cat/relay/{}.part", "0".repeat(40)), "old");
     // Files for a machine that were damaged at the first server.
     let files = first.w.path("files");
@@ -467,7 +467,7 @@ fn a_relay_becomes_the_first_server_by_an_admins_word() {
     has(&relay, "lab");
     until("the machine's entry", || script(&relay).contains("site=ours").then_some(()));
 
-    // Not beside a server that follows, nor beside the first server, nor where there is no relay.
+    // Refused beside a running server, beside the first server, and where there is no relay.
     let url = first.url();
     let promote = |words: &[&str]| w.run(&[&["relay", "promote"], words].concat());
     promote(&[]).refused(&format!(

@@ -98,7 +98,7 @@ fn a_machine_is_switched_and_its_agent_stays() -> Result<()> {
         ensure!(client.image.as_deref() == Some(image), "{client:#?}");
     }
     println!("kernel to first root {to_first:.1} s, soft-reboots {seconds:.1?} s");
-    // Measured by `make bench` (part switch); beside other tests this is no measurement.
+    // `make bench` (part switch) measures it: beside other tests the figure means little.
     ensure!(seconds.iter().any(|s| *s < to_first), "{seconds:.1?} s, kernel to first root {to_first:.1} s");
     server.check()
 }

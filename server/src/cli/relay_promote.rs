@@ -68,7 +68,7 @@ impl Promote {
         let snapshot = here::promote(dir)?;
         trail::tell(&format!("this relay of {url} is promoted to a first server"));
         eprintln!(
-            "this is no longer a relay of {url}: put this into server.toml in place of [upstream], and start the server"
+            "this relay no longer follows {url}: replace [upstream] in server.toml with these lines, then start the server"
         );
         if let Some(snapshot) = snapshot {
             print!("{}", settings(snapshot.boot, snapshot.menu)?);
