@@ -56,6 +56,7 @@ pub fn write(how: &Identity) -> anyhow::Result<Written> {
     let hosts = tree.read("etc/hosts").unwrap_or_else(|| "127.0.0.1\tlocalhost\n".into());
     tree.put("etc/hosts", &hosts_with(&hosts, &hostname))?;
     let manager = network::write(&tree, how.net, how.run, how.networkd)?;
+    is_up_to_date(&tree)?;
     record.keep(&tree)?;
     // In what was kept, the lines of this boot are long gone.
     let dropped = if record.is_new() { kept.dropped } else { Vec::new() };
@@ -75,6 +76,17 @@ pub fn asks_for_networkd(line: &str) -> bool {
     cmdline::split(line)
         .iter()
         .any(|(name, value)| name == "systemd.wants" && value.as_deref() == Some("systemd-networkd.service"))
+}
+
+/// With no time of its last update in it, systemd takes /etc for older than /usr, and at each boot runs what a first boot needs:
+/// ldconfig, the journal's catalogue, sysusers (`ConditionNeedsUpdate=`, systemd.unit(5)). In a root of dpkg's, its triggers
+/// have done that. If /usr is newer after all, by its time, systemd does it.
+fn is_up_to_date(tree: &Tree) -> anyhow::Result<()> {
+    if !["var/lib/dpkg/status", "etc/ld.so.cache"].iter().all(|f| tree.exists(f)) {
+        return Ok(());
+    }
+    let mut missing = ["etc/.updated", "var/.updated"].into_iter().filter(|f| !tree.exists(f));
+    missing.try_for_each(|file| tree.put(file, "Written by boottorrent: see systemd-update-done(8).\n"))
 }
 
 /// The same machine-id at each boot. Copies of one would share DHCP leases and journals.
@@ -187,6 +199,22 @@ mod tests {
         assert_eq!((read("etc/hostname").as_str(), read("etc/fstab").as_str()), ("debian\n", fstab));
         assert_eq!(read("etc/machine-id").len(), 33);
         assert!(read("etc/dhcp/dhclient.conf").ends_with("send dhcp-client-identifier = hardware;\n"));
+    }
+
+    #[test]
+    fn a_root_of_dpkgs_is_not_updated_at_each_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |file: &str| dir.path().join(file);
+        fs::create_dir_all(at("etc")).unwrap();
+        fs::create_dir_all(at("var/lib/dpkg")).unwrap();
+        fs::write(at("etc/ld.so.cache"), "").unwrap();
+        write_to(dir.path(), None, &net(None)).unwrap();
+        assert!(!at("etc/.updated").exists(), "systemd fills the /etc of such an image");
+        fs::write(at("var/lib/dpkg/status"), "").unwrap();
+        fs::write(at("etc/.updated"), "the image's\n").unwrap();
+        write_to(dir.path(), None, &net(None)).unwrap();
+        assert_eq!(fs::read_to_string(at("etc/.updated")).unwrap(), "the image's\n");
+        assert!(at("var/.updated").exists());
     }
 
     /// cases/boot.md 11: what an admin changes in a kept overlay outlives the next boot.
