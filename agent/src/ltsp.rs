@@ -2,7 +2,7 @@
 //! An image of LTSP: laid under the root mount point as LTSP's NFS export would be, so that LTSP's own
 //! `initrd-bottom` finds it there, mounts it, and carries on as ever.
 
-use crate::args::BootArgs;
+use crate::{args::BootArgs, mounts};
 use anyhow::Context;
 use bootspec::ltsp::Ltsp;
 use std::{
@@ -11,7 +11,6 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
-use sys_mount::{FilesystemType, Mount, MountFlags};
 
 /// Where LTSP's `init` looks for scripts besides its own, under /run.
 const INIT: &str = "ltsp/client/init/44-boottorrent.sh";
@@ -28,12 +27,7 @@ pub fn hand_over(
     if let Some(server) = ltsp.server.or(next_server) {
         name_server(server, &args.net_dir)?;
     }
-    Mount::builder()
-        .fstype(FilesystemType::Manual("none"))
-        .flags(MountFlags::BIND)
-        .mount(&tree, &args.root_mnt)
-        .map(drop)
-        .with_context(|| format!("mounting {} on {}", tree.display(), args.root_mnt.display()))?;
+    mounts::bind(&tree, &args.root_mnt)?;
     Ok(args.root_mnt.join(&ltsp.path).display().to_string())
 }
 

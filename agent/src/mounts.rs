@@ -27,6 +27,16 @@ pub fn tmpfs(at: &Path, size: u64, mode: u32) -> anyhow::Result<()> {
         .with_context(|| format!("mounting a tmpfs on {}", at.display()))
 }
 
+/// Show a folder, with all that is mounted in it, at another place as well.
+pub fn bind(what: &Path, at: &Path) -> anyhow::Result<()> {
+    Mount::builder()
+        .fstype(FilesystemType::Manual("none"))
+        .flags(MountFlags::BIND | MountFlags::REC)
+        .mount(what, at)
+        .map(drop)
+        .with_context(|| format!("mounting {} on {}", what.display(), at.display()))
+}
+
 /// Take away what an earlier try has mounted at `at`, with all that is mounted in it.
 pub fn detach(at: &Path) {
     while unmount(at, UnmountFlags::DETACH).is_ok() {}
@@ -161,12 +171,7 @@ pub fn overlay_at(lower: &Path, how: &Root, part: &str, root: &Path) -> anyhow::
         (Writes::Ram(_), _) => &ram,
         (Writes::Kept(_) | Writes::Zram { .. }, Some(folder)) => folder,
         (Writes::Kept(_) | Writes::Zram { .. } | Writes::None, _) => {
-            return Mount::builder()
-                .fstype(FilesystemType::Manual("none"))
-                .flags(MountFlags::BIND)
-                .mount(lower, root)
-                .map(drop)
-                .with_context(|| format!("mounting the image on {}", root.display()));
+            return bind(lower, root);
         }
     };
     let (upper, work) = (writes.join(format!("upper{part}")), writes.join(format!("work{part}")));

@@ -251,10 +251,9 @@ impl Follower {
 
     async fn soft_reboot(&mut self, prepared: Prepared, mut report: OrderReport) -> anyhow::Result<()> {
         let image = prepared.image.context("nothing was fetched")?;
-        let said = ask(Ask::Mount(image.place.clone(), Box::new(image.own.clone()))).await?;
-        let (hostname, what) = said.split_once('\n').unwrap_or((&said, ""));
-        image.lay_files(&self.obeys, hostname, &self.report)?;
-        self.report.info(&format!("soft-reboot to {} ({what})", image.name));
+        ask(Ask::Show(image.home.clone())).await?;
+        image.lay_files(&self.obeys, &self.report)?;
+        self.report.info(&format!("soft-reboot to {} ({})", image.name, image.what));
         let roots = Roots::open().context("opening /proc")?;
         let root = roots.device().context("looking at the root")?;
         let program = self.obeys.args.systemctl.clone();
@@ -273,12 +272,13 @@ impl Follower {
         }
         self.arrived(&roots);
         self.roots += 1;
-        let before = std::mem::replace(&mut self.home, image.place.home.clone());
+        let before = std::mem::replace(&mut self.home, image.home.clone());
         let old = self.seeded.set(image.torrent.clone());
-        let (name, infohash) = (image.name.clone(), image.torrent.infohash());
+        let (name, hostname) = (image.name.clone(), image.hostname.clone());
+        let infohash = image.torrent.infohash();
         self.report.note(|b| {
             (b.image, b.infohash) = (Some(name), Some(infohash));
-            b.hostname = Some(hostname.to_owned());
+            b.hostname = Some(hostname);
         });
         self.obeys.session.remove(old.infohash());
         drop(old);

@@ -6,5 +6,6 @@ mod follow;
 pub mod host;
 pub mod next;
 mod prepare;
+mod warm;
 
 pub use follow::Follower;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The next root, in a child that sees the booted system: whether it can be reached without a reboot, mounted where
-//! systemd takes it from, and what is left of the one before.
+//! The next root, in a child that sees the booted system: whether it can be reached without a reboot, mounted and made
+//! ready, shown where systemd takes it from, and what is left of the one before.
 
-use super::host;
+use super::{host, warm::warm};
 use crate::{
     identity::{self, Identity},
-    mounts::{Asked, Mounted, Root, detach},
+    mounts::{self, Asked, Mounted, Root, detach},
     net::Net,
     root,
     target::Writes,
@@ -22,16 +22,19 @@ use std::{
 
 /// From where systemd takes the next root (systemd-soft-reboot.service(8)).
 pub const NEXT_ROOT: &str = "/run/nextroot";
+/// In an image's folder: where its root waits until then. With one at [`NEXT_ROOT`], a reboot would become a soft-reboot.
+const ROOT: &str = "root";
 /// The first systemd that can.
 const SYSTEMD: u32 = 254;
 
 /// What is asked of the child.
 #[derive(Serialize, Deserialize)]
 pub enum Ask {
-    /// Whether this image could be switched to. Nothing stays mounted.
-    Check(Place),
-    /// Mount it as the next root, and make it this machine's own.
-    Mount(Place, Box<Own>),
+    /// Whether this image can be switched to; then it is mounted, made this machine's own, and read so far as the system
+    /// starts with it. Answers its host name and, in a second line, what is mounted.
+    Prepare(Place, Box<Own>),
+    /// Show a prepared root, by its folder, where systemd takes it from.
+    Show(PathBuf),
     /// Unmount what is left of a root that is not in use any more: its folder, and whether that goes as well.
     Forget(PathBuf, bool),
 }
@@ -85,26 +88,13 @@ pub fn run() -> Exit {
 fn answer(ask: Ask) -> anyhow::Result<String> {
     host::enter()?;
     match ask {
-        Ask::Check(place) => check(&place).map(|()| String::new()),
-        Ask::Mount(place, own) => mount(&place, &own),
+        Ask::Prepare(place, own) => prepare(&place, &own),
+        Ask::Show(home) => show(&home).map(|()| String::new()),
         Ask::Forget(home, all) => {
             forget(&home, all);
             Ok(String::new())
         }
     }
-}
-
-fn check(place: &Place) -> anyhow::Result<()> {
-    let version = Command::new("systemctl").arg("--version").output();
-    let version = version.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-    can_soft_reboot(&version)?;
-    let at = place.home.join("check");
-    fs::create_dir_all(&at).with_context(|| format!("creating {}", at.display()))?;
-    let mounted = mount_at(place, &at, &Writes::None);
-    let fits = mounted.and_then(|_| fits(&at, &release()?));
-    detach_all(&[&at, &place.home.join("lower")]);
-    let _ = fs::remove_dir(&at);
-    fits
 }
 
 /// By what `systemctl --version` prints.
@@ -137,23 +127,17 @@ fn fits(root: &Path, release: &str) -> anyhow::Result<()> {
     }
 }
 
-fn mount_at(place: &Place, at: &Path, writes: &Writes) -> anyhow::Result<Mounted> {
-    let kind = root::kind(KindParam::Auto, &place.payload)?;
-    if !matches!(kind, Kind::Filesystem | Kind::Disk) {
-        bail!("the image is not a filesystem or disk image");
-    }
-    let asked = Asked::default();
-    let how = Root { payload: &place.payload, run: &place.home, root: at, writes, kept: None, asked: &asked };
-    root::mount(kind, &how)
-}
-
-fn mount(place: &Place, own: &Own) -> anyhow::Result<String> {
-    let at = Path::new(NEXT_ROOT);
-    fs::create_dir_all(at).with_context(|| format!("creating {NEXT_ROOT}"))?;
-    let Mounted { what, also } = mount_at(place, at, &Writes::Ram(own.writes))?;
+fn prepare(place: &Place, own: &Own) -> anyhow::Result<String> {
+    let version = Command::new("systemctl").arg("--version").output();
+    let version = version.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    can_soft_reboot(&version)?;
+    let at = place.home.join(ROOT);
+    fs::create_dir_all(&at).with_context(|| format!("creating {}", at.display()))?;
+    let Mounted { what, also } = mount(place, own.writes, &at)?;
+    fits(&at, &release()?)?;
     let hostname = own.hostname.as_ref().and_then(|name| name.parse().ok());
     let identity = Identity {
-        root: at,
+        root: &at,
         kept: None,
         run: Path::new("/run"),
         net: &own.net,
@@ -161,26 +145,41 @@ fn mount(place: &Place, own: &Own) -> anyhow::Result<String> {
         hostname: hostname.as_ref(),
         networkd: identity::asks_for_networkd(&own.line),
     };
-    match identity::write(&identity) {
-        Ok(written) => Ok(format!("{}\n{what}", written.hostname)),
-        Err(e) => {
-            detach_all(&[at, &place.home.join("lower"), &place.home.join("overlay")]);
-            Err(e)
-        }
+    let written = identity::write(&identity)?;
+    warm(&at);
+    Ok(format!("{}\n{what}", written.hostname))
+}
+
+fn mount(place: &Place, writes: u64, at: &Path) -> anyhow::Result<Mounted> {
+    let kind = root::kind(KindParam::Auto, &place.payload)?;
+    if !matches!(kind, Kind::Filesystem | Kind::Disk) {
+        bail!("the image is not a filesystem or disk image");
     }
+    let (asked, writes) = (Asked::default(), Writes::Ram(writes));
+    let how = Root {
+        payload: &place.payload,
+        run: &place.home,
+        root: at,
+        writes: &writes,
+        kept: None,
+        asked: &asked,
+    };
+    root::mount(kind, &how)
+}
+
+fn show(home: &Path) -> anyhow::Result<()> {
+    let at = Path::new(NEXT_ROOT);
+    fs::create_dir_all(at).with_context(|| format!("creating {NEXT_ROOT}"))?;
+    mounts::bind(&home.join(ROOT), at)
 }
 
 fn forget(home: &Path, all: bool) {
     // With a root there that nobody takes, a reboot would become a soft-reboot.
     detach(Path::new(NEXT_ROOT));
-    detach_all(&["lower", "overlay", "store"].map(|name| home.join(name)));
+    [ROOT, "lower", "overlay", "store"].iter().for_each(|name| detach(&home.join(name)));
     if all {
         let _ = fs::remove_dir_all(home);
     }
-}
-
-fn detach_all<P: AsRef<Path>>(all: &[P]) {
-    all.iter().for_each(|at| detach(at.as_ref()));
 }
 
 #[cfg(test)]
