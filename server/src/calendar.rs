@@ -5,7 +5,7 @@ use crate::{
     keys::Folder,
     ordering::{find, signed},
     orders::{
-        Calendar, CalendarFile, OrderRequest, Orders,
+        Calendar, CalendarFile, OrderRequest, Orders, TakenBack,
         calendar::{Decision, Due, Look, due},
     },
     state::ServerState,
@@ -68,7 +68,7 @@ impl Keeper {
     fn carry_out(&mut self, state: &ServerState, orders: &Orders<'_>, due: &[Due], decision: Decision) {
         decision.notes.iter().for_each(|note| tracing::warn!("{note}"));
         if !decision.take_back.is_empty()
-            && let Ok(taken) = state.orders().take_back(&decision.take_back)
+            && let Ok(TakenBack { taken, .. }) = state.orders().take_back(&decision.take_back)
         {
             let machines = bootspec::text::count(taken.len(), "machine");
             tracing::info!("calendar: it has changed, and the orders of {machines} are taken back");

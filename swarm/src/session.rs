@@ -354,6 +354,13 @@ impl Torrent {
         self.progress()
     }
 
+    /// A handle to the file of a payload that is complete, with what is known of it. None too where the payload is only a
+    /// part of its torrent, or its beginning lies apart.
+    pub fn payload(&self) -> Option<(File, Metainfo)> {
+        let whole = self.shared.store.whole().filter(|_| self.complete())?;
+        Some((whole.try_clone().ok()?, self.shared.setup.metainfo.clone()))
+    }
+
     /// Whether every piece is here and verified.
     pub fn complete(&self) -> bool {
         self.shared.complete()

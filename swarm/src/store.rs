@@ -83,6 +83,11 @@ impl Store {
         self.layout
     }
 
+    /// The file, if all of the torrent is in it, and nothing else.
+    pub(crate) fn whole(&self) -> Option<&File> {
+        (self.head.is_none() && self.margin.is_none()).then_some(&self.file)
+    }
+
     /// The file that has the byte at `at`, where it is in there, and how many of `len` follow it. For sendfile(2), too.
     pub(crate) fn file(&self, at: u64, len: usize) -> (&File, u64, usize) {
         let until = |end: u64| len.min((end - at).try_into().unwrap_or(usize::MAX));

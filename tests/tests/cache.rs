@@ -138,7 +138,7 @@ fn an_image_is_fetched_once() -> Result<()> {
     room.publish_changed(&server, "lab")?;
     server.restart(&[])?;
     let mut vm = room.boot(&disk, 1024, &format!("{TARGET} boottorrent.image=lab"))?;
-    vm.expect("from older versions: ", BOOT)?;
+    vm.expect("from images that are here: ", BOOT)?;
     let (_, new) = root(&mut vm, &server)?;
     println!("a new version: {:.1} % fetched", percent(&new));
     ensure!(percent(&new) < 35.0, "{new:?}");
@@ -234,7 +234,7 @@ fn a_server_that_dies_in_a_new_version_leaves_the_old_one() -> Result<()> {
     // RAM would have room for the new version, but it has not the old one.
     let words = "boottorrent.target=LABEL=images,ram boottorrent.timeout=15s";
     let mut vm = room.boot(&disk, 1024, words)?;
-    vm.expect("debian: from older versions: ", BOOT)?;
+    vm.expect("debian: from images that are here: ", BOOT)?;
     let begun = Instant::now();
     while server.client(vm.mac()).map_or(0, |c| c.progress.received()) < 2 << 20 {
         ensure!(begun.elapsed() < BOOT, "nothing of the new version comes");

@@ -42,11 +42,11 @@ fn is(row: &Value, state: &str) -> bool {
     row["state"].as_str().is_some_and(|s| s.starts_with(state))
 }
 
-/// A server with both images, whose own link is limited too.
-fn serve<'a>(lab: &'a Lab, mib: u32, flags: &[&str]) -> Result<Server<'a>> {
+/// A server with both images, of so many MiB of their own and in common, whose own link is limited too.
+fn serve<'a>(lab: &'a Lab, (mib, common): (u32, u32), flags: &[&str]) -> Result<Server<'a>> {
     let dir = lab.dir().join("assets");
     fs::create_dir_all(&dir)?;
-    small_lessons(&dir, mib, None)?;
+    small_lessons(&dir, mib, common, None)?;
     Server::serve(lab, &dir.join("catalogue"), flags)
 }
 
@@ -60,12 +60,12 @@ fn until_booted(server: &Server, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the server has sent of the exam, in copies.
-fn copies(server: &Server) -> Result<f64> {
+/// What the server has sent of an image, in copies.
+fn copies(server: &Server, name: &str) -> Result<f64> {
     let stats: Value = server.get_json("/api/v1/stats")?;
     let images = stats["images"].as_array().context("no images")?;
-    let exam = images.iter().find(|i| i["name"] == "exam").context("no exam")?;
-    Ok(exam["sent"].as_f64().unwrap_or(f64::MAX) / exam["size"].as_f64().unwrap_or(1.0))
+    let image = images.iter().find(|i| i["name"] == name).context("no such image")?;
+    Ok(image["sent"].as_f64().unwrap_or(f64::MAX) / image["size"].as_f64().unwrap_or(1.0))
 }
 
 /// Who says that it is ready has the image, byte for byte; who does not say so is not asked.
@@ -91,7 +91,7 @@ fn prefetch(
     mib: u32,
     busy: impl FnOnce(&[Seat], &dyn Fn() -> Result<()>) -> Result<()>,
 ) -> Result<()> {
-    let server = serve(lab, mib, &[])?;
+    let server = serve(lab, (mib, 0), &[])?;
     lab.limit(lab.server(), 4 * LINK)?;
     let hosts = seats(lab, &server, count, &[REMOTE])?;
     let boot = |host: Host| {
@@ -111,7 +111,7 @@ fn prefetch(
         ensure!(begun.elapsed() < LIMIT, "{early} of {count} are ready: {:#?}", orders(&server)?);
         std::thread::sleep(Duration::from_millis(300));
     }
-    let copies = copies(&server)?;
+    let copies = copies(&server, "exam")?;
     println!("{count} machines, {mib} MiB: all ready, the server has sent {copies:.2} copies");
     ensure!(copies <= 1.2, "the server has sent {copies:.2} copies");
     Ok(())
@@ -128,6 +128,24 @@ fn later(seconds: u64) -> Result<String> {
 fn a_room_fetches_the_exam_once() -> Result<()> {
     let lab = Lab::new("room")?;
     prefetch(&lab, 8, 16, |_, order| order())
+}
+
+/// What the image that runs has of the next one, at whatever offset, is not fetched again.
+#[test]
+fn only_what_differs_is_fetched() -> Result<()> {
+    let lab = Lab::new("room-delta")?;
+    let server = serve(&lab, (2, 16), &[])?;
+    let host = seats(&lab, &server, 1, &[REMOTE])?.pop().context("no machine")?;
+    let mut seat = Seat::boot(host, &server, None)?;
+    seat.booted()?;
+    let wait = |state: &str| until_orders(&server, state, |rows| rows.iter().any(|r| is(r, state)));
+    server.boottorrent(&["host", "switch", "m1", "exam", "--at", &later(3600)?])?;
+    wait("ready (soft-reboot)")?;
+    ensure!(ready_is_true(&server, std::slice::from_ref(&seat))? == 1, "it has not all of it");
+    let sent = copies(&server, "exam")?;
+    ensure!(sent < 0.3, "the server has sent {sent:.2} copies of what is mostly there: {}", seat.log());
+    seat.says("from images that are here: ")?;
+    Ok(())
 }
 
 /// An order as it crosses the network, as the server has written it down.
@@ -202,7 +220,7 @@ fn only_the_servers_own_orders_are_obeyed() -> Result<()> {
     let (ours, other) = (keys(&lab.dir().join("keys"))?, keys(&lab.dir().join("other-keys"))?);
     fs::create_dir_all(&public)?;
     fs::copy(Path::new(&ours).join("boottorrent.pub"), public.join("boottorrent.pub"))?;
-    small_lessons(&dir, 1, Some(Path::new(&ours)))?;
+    small_lessons(&dir, 1, 0, Some(Path::new(&ours)))?;
     let flags = ["--keys", ours.as_str()];
     let mut server = Server::serve(&lab, &dir.join("catalogue"), &flags)?;
     let mut hosts = seats(&lab, &server, 2, &[REMOTE])?;
@@ -340,7 +358,7 @@ impl Cut {
 #[ignore = "seven boots and their orders: make test-full"]
 fn a_power_cut_in_every_step() -> Result<()> {
     let lab = Lab::new("room-cuts")?;
-    let server = serve(&lab, 8, &["--up", "2MB/s"])?;
+    let server = serve(&lab, (8, 0), &["--up", "2MB/s"])?;
     let host = seats(&lab, &server, 1, &[REMOTE])?.pop().context("no machine")?;
     let mut seat = Seat::boot(host, &server, None)?;
     seat.booted()?;
@@ -399,7 +417,7 @@ fn thirty_machines_in_use_fetch_the_exam_once() -> Result<()> {
 #[ignore = "a minute for who is too late: make test-full"]
 fn a_room_switches_at_one_minute() -> Result<()> {
     let lab = Lab::new("room-minute")?;
-    let server = serve(&lab, 16, &[])?;
+    let server = serve(&lab, (16, 0), &[])?;
     let hosts = seats(&lab, &server, 5, &[REMOTE])?;
     server.boottorrent(&["host", "set", "m4", "--param", "boottorrent.remote=reboot"])?;
     let boot = |host: Host| Seat::boot(host, &server, None);

@@ -11,7 +11,7 @@ use crate::{
     metainfo::Asking,
     reach::Reach,
     report::Report,
-    store,
+    store::{self, SumsSource},
     target::{self, Memory, Writes},
     trust,
 };
@@ -56,19 +56,21 @@ pub struct NextImage {
     pub name: String,
     /// Seeds it.
     pub torrent: Arc<Torrent>,
-    /// Where it is.
-    pub place: Place,
-    /// What makes its root this machine's own.
-    pub own: Own,
+    /// Its folder.
+    pub home: PathBuf,
+    /// The machine's name in it.
+    pub hostname: String,
+    /// What its root consists of.
+    pub what: String,
     /// The files for this machine.
     layers: Vec<Layer>,
 }
 
 impl NextImage {
     /// Lay the machine's files over the next root.
-    pub fn lay_files(&self, obeys: &Obeys, hostname: &str, report: &Report) -> anyhow::Result<()> {
+    pub fn lay_files(&self, obeys: &Obeys, report: &Report) -> anyhow::Result<()> {
         let values = Values {
-            name: hostname.to_owned(),
+            name: self.hostname.clone(),
             mac: obeys.net.mac.clone(),
             ip: obeys.net.address.map(|a| a.to_string()).unwrap_or_default(),
             group: obeys.params.group.clone().unwrap_or_default(),
@@ -113,14 +115,11 @@ impl Preparing<'_> {
             (false, _) => "this machine runs a live system".to_owned(),
             (true, true) => "this machine has private files, which it gets when it boots".to_owned(),
             (true, false) => match self.fetched(order, ordered, home).await? {
-                (image, Ok(())) => {
-                    return Ok(Prepared {
-                        by: Some(SwitchBy::SoftReboot),
-                        why: String::new(),
-                        image: Some(image),
-                    });
+                Ok(image) => {
+                    let (by, image) = (Some(SwitchBy::SoftReboot), Some(image));
+                    return Ok(Prepared { by, why: String::new(), image });
                 }
-                (_, Err(e)) => format!("{e:#}"),
+                Err(e) => format!("{e:#}"),
             },
         };
         if !self.obeys.params.remote.contains(&Action::Reboot) {
@@ -133,13 +132,13 @@ impl Preparing<'_> {
         Ok(Prepared { by: Some(SwitchBy::Reboot), why: format!("no soft-reboot: {why}"), image: None })
     }
 
-    /// Fetch the image, and see whether it can be switched to.
+    /// Fetch the image, and make its root ready. The inner error: why it cannot be switched to without a reboot.
     async fn fetched(
         &self,
         order: &Order,
         ordered: &OrderedImage,
         home: &Path,
-    ) -> anyhow::Result<(NextImage, anyhow::Result<()>)> {
+    ) -> anyhow::Result<anyhow::Result<NextImage>> {
         let Obeys { params, reach, client, net, line, .. } = self.obeys;
         let server = reach.server.as_ref().context("the server is not known")?;
         let name = ordered.image.name.clone();
@@ -168,8 +167,11 @@ impl Preparing<'_> {
         let place = Place { home: home.to_owned(), payload: home.join("store/payload") };
         let hostname = params.hostname.as_ref().map(ToString::to_string);
         let own = Own { net: net.clone(), hostname, line: line.clone(), writes };
-        let fits = ask(Ask::Check(place.clone())).await.map(drop);
-        Ok((NextImage { name: name.to_string(), torrent, place, own, layers }, fits))
+        Ok(ask(Ask::Prepare(place, Box::new(own))).await.map(|said| {
+            let (hostname, what) = said.split_once('\n').unwrap_or((&said, ""));
+            let (name, hostname, what) = (name.to_string(), hostname.to_owned(), what.to_owned());
+            NextImage { name, torrent, home: home.to_owned(), hostname, what, layers }
+        }))
     }
 
     /// Whether it fits into RAM beside the image that runs. Bytes for what the next system writes.
@@ -220,6 +222,11 @@ impl Preparing<'_> {
         };
         let run = home.strip_prefix(&args.run_dir).unwrap_or(home);
         let mut payload = store::in_ram(run, metainfo)?;
+        let sums = match &reach.torrent {
+            MetainfoSource::Url(url) if params.fallback => Some(SumsSource { client, torrent: url }),
+            _ => None,
+        };
+        store::copy_from(&self.seeded.get(), &mut payload, metainfo, sums, image, report).await?;
         let join = Join {
             metainfo: metainfo.clone(),
             params,

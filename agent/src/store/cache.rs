@@ -196,7 +196,7 @@ impl Cache {
         all.sort_by_key(|k| (k.entry.name != name, std::cmp::Reverse(k.entry.used)));
         let old = |k: Kept| {
             let (path, metainfo) = (self.file(k.infohash)?.0, self.metainfo(k.infohash)?);
-            Some(rebuild::Old { path, metainfo, same_name: k.entry.name == name })
+            Some(rebuild::Old { file: File::open(path).ok()?, metainfo, akin: k.entry.name == name })
         };
         all.into_iter().filter_map(old).collect()
     }

@@ -17,7 +17,7 @@ pub mod state;
 pub use caches::{Caches, Spare};
 pub use order::{Online, Order, SumsSource};
 pub use payload::Payload;
-pub use ram::{file, in_ram};
+pub use ram::{copy_from, file, in_ram};
 
 use crate::{
     device::PATIENCE,

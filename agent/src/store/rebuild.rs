@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A new version is made from what old ones have: whole pieces by their hash, then blocks wherever they lie, by the
+//! An image is made from what others have that are here: whole pieces by their hash, then blocks wherever they lie, by the
 //! sums that the server publishes (see [`swarm::sums`]). What is copied counts when its piece's hash is right.
 
 use super::{order::SumsSource, payload::in_background};
@@ -11,7 +11,6 @@ use std::{
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 use swarm::{
@@ -22,15 +21,15 @@ use swarm::{
 
 /// No byte of the sums for this long: done without.
 const IDLE: Duration = Duration::from_secs(10);
-/// Old versions that are gone through byte by byte.
+/// Images that are gone through byte by byte.
 const SCANNED: usize = 2;
 
-/// An image on the disk.
+/// An image that is here.
 pub(super) struct Old {
-    pub path: PathBuf,
+    pub file: File,
     pub metainfo: Metainfo,
-    /// Whether it is a version of the wanted one.
-    pub same_name: bool,
+    /// Whether most of it may be as in the wanted one: it is a version of it, or the machine is switched from it.
+    pub akin: bool,
 }
 
 /// What is being put together.
@@ -55,7 +54,7 @@ pub(super) async fn obtain(source: SumsSource<'_>, metainfo: &Metainfo) -> Optio
     Sums::parse(&bytes, metainfo.infohash(), metainfo.size())
 }
 
-/// Copy what old versions have. Returns the pieces that are here then, and blocks of others.
+/// Copy what others have. Returns the pieces that are here then, and blocks of others.
 pub(super) async fn run(
     wanted: Wanted<'_>,
     others: Vec<Old>,
@@ -77,14 +76,14 @@ pub(super) async fn run(
         };
         let rebuilt = work.known.count() - before - same;
         work.report.info(&format!(
-            "{}: from older versions: {same} pieces as they are, {rebuilt} rebuilt, {} of others (in {:.1} s)",
+            "{}: from images that are here: {same} pieces as they are, {rebuilt} rebuilt, {} of others (in {:.1} s)",
             work.image,
             human_size(blocks.len() as u64 * u64::from(BLOCK)),
             begun.elapsed().as_secs_f64()
         ));
         Ok((work.known, blocks))
     };
-    in_background(work).await.context("rebuilding from older versions")
+    in_background(work).await.context("rebuilding from images that are here")
 }
 
 struct Work {
@@ -103,12 +102,11 @@ impl Work {
         let mut wanted: HashMap<&[u8], Vec<u32>> = HashMap::new();
         missing.for_each(|p| wanted.entry(m.piece_hash(p)).or_default().push(p));
         for old in others {
-            let Ok(file) = File::open(&old.path) else { continue };
             for theirs in 0..old.metainfo.pieces() {
                 let Some(ours) = wanted.get(old.metainfo.piece_hash(theirs)) else { continue };
                 let range = old.metainfo.piece_range(theirs);
                 let mut data = vec![0; (range.end - range.start) as usize];
-                if file.read_exact_at(&mut data, range.start).is_err() || !m.verify(ours[0], &data) {
+                if old.file.read_exact_at(&mut data, range.start).is_err() || !m.verify(ours[0], &data) {
                     continue;
                 }
                 for piece in ours.iter().filter(|p| !self.known.has(**p)) {
@@ -126,9 +124,8 @@ impl Work {
         let of = |block: u32| (u64::from(block) * len / u64::from(layout.piece_length())) as u32;
         let mut here = Bits::none(sums.len());
         let mut search = sums.search(|block| self.known.has(of(block)));
-        for old in others.iter().filter(|o| o.same_name).take(SCANNED) {
-            let Ok(file) = File::open(&old.path) else { continue };
-            let mut reader = Told { from: file, done: 0, size: old.metainfo.size(), by: self };
+        for old in others.iter().filter(|o| o.akin).take(SCANNED) {
+            let mut reader = Told { from: &old.file, done: 0, size: old.metainfo.size(), by: self };
             let scanned = search.scan(&mut reader, |block, bytes| {
                 self.file.write_all_at(bytes, u64::from(block) * len)?;
                 here.insert(block);
@@ -136,7 +133,7 @@ impl Work {
             });
             // An old image that cannot be read to its end has helped as far as it could.
             if let Err(e) = scanned {
-                self.report.warn(&format!("{}: {e}", old.path.display()));
+                self.report.warn(&format!("reading {}: {e}", old.metainfo.infohash()));
             }
         }
         self.settle(&here, len)
@@ -178,7 +175,7 @@ impl Work {
 
 /// An old image's file, of which it is told how far it has been read.
 struct Told<'a> {
-    from: File,
+    from: &'a File,
     done: u64,
     size: u64,
     by: &'a Work,
@@ -186,9 +183,14 @@ struct Told<'a> {
 
 impl Read for Told<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.from.read(buf)?;
+        // The swarm reads from it, too: each by its own place.
+        let n = self.from.read_at(buf, self.done)?;
         self.done += n as u64;
-        self.by.report.checking(self.done.min(self.size), self.size, &format!("{} (older)", self.by.image));
+        self.by.report.checking(
+            self.done.min(self.size),
+            self.size,
+            &format!("{} (what is here)", self.by.image),
+        );
         Ok(n)
     }
 }

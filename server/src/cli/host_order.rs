@@ -16,7 +16,7 @@ use crate::{
 use anyhow::{Result, anyhow, bail};
 use bootspec::{
     ImageRef,
-    order::{Action, Order, OrderedImage, SentOrder},
+    order::{Action, Order, OrderedImage, SentOrder, Stage},
     text::{clean, count},
     trust::Version,
 };
@@ -152,7 +152,12 @@ fn cancel(who: &[String], backend: &Backend, json: bool) -> Result<()> {
         return print_json(&taken);
     }
     for row in &taken {
-        println!("{}", clean(&format!("{}: {} is taken back", called(row), what(row)), &[]));
+        let came = match row.stage {
+            Some(Stage::Going) => "cannot be taken back: it is in progress",
+            Some(Stage::Done) => "cannot be taken back: it is done",
+            _ => "is taken back",
+        };
+        println!("{}", clean(&format!("{}: {} {came}", called(row), what(row)), &[]));
     }
     Ok(())
 }
@@ -233,7 +238,7 @@ fn show(rows: &[OrderRow], json: bool) -> Result<()> {
     let line = |row: &OrderRow| vec![called(row), what(row), local(&row.at), row.state.clone()];
     let lines: Vec<Vec<String>> = rows.iter().map(line).collect();
     print!("{}", clean(&layout(&head, &lines), &['\n']));
-    let ready = rows.iter().filter(|r| r.stage == Some(bootspec::order::Stage::Ready)).count();
+    let ready = rows.iter().filter(|r| r.stage == Some(Stage::Ready)).count();
     println!("{}, {ready} ready", count(rows.len(), "machine"));
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clients::{Client, MachineProof},
     ordering::{signed, with_orders},
-    orders::{MANY, OrderRequest, OrderRow, Placed},
+    orders::{MANY, OrderRequest, OrderRow, Placed, TakenBack},
     state::ServerState,
 };
 use axum::{
@@ -56,9 +56,11 @@ pub async fn take_back(state: SharedState, Path(who): Path<String>) -> Answer<Js
     let state = state.0.clone();
     let machines = with_orders(&state, |orders| orders.machines(&[who]))?;
     let machines: BTreeSet<String> = machines.iter().map(ToString::to_string).collect();
-    let taken = state.orders().take_back(&machines).map_err(|why| Refusal(StatusCode::CONFLICT, why))?;
+    let TakenBack { mut taken, late } =
+        state.orders().take_back(&machines).map_err(|why| Refusal(StatusCode::CONFLICT, why))?;
     super::answer::blocking(move || {
         state.save_orders()?;
+        taken.extend(late);
         Ok(Json(rows(&state, &taken)))
     })
     .await

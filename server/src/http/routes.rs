@@ -135,7 +135,8 @@ pub const ROUTES: &[Route] = &[
     route!(post "/api/v1/orders", Changing, "`OrderRequest`: an order for each machine; an earlier one is taken back"
         => "list of `OrderRow`", orders::place),
     route!(delete "/api/v1/orders/{who}", Changing, "a machine or a group, as in `OrderRequest`"
-        => "list of `OrderRow`: the orders that were taken back; 409 when it is too late", orders::take_back),
+        => "list of `OrderRow`: the orders that were taken back, and those of `stage` `going` or `done`, which could not be; 409 \
+            when that is all", orders::take_back),
     route!(put "/api/v1/schedule/{name}", Changing, "`ScheduleEntry`" => "`ScheduleRow`", schedule::set),
     route!(delete "/api/v1/schedule/{name}", Changing, "" => "nothing", schedule::unset),
     route!(post "/api/v1/wake", Changing, "`Wake`" => "`Woken`", change::wake_up),

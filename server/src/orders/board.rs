@@ -44,6 +44,15 @@ struct SavedOrder {
     report: Option<OrderReport>,
 }
 
+/// What came of taking orders back.
+#[derive(Debug, Default, PartialEq)]
+pub struct TakenBack {
+    /// These are not in force any more.
+    pub taken: Vec<Placed>,
+    /// These are being carried out, or have been.
+    pub late: Vec<Placed>,
+}
+
 /// An order, as the API shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -186,24 +195,24 @@ impl Board {
     }
 
     /// Take back the orders of these machines. Errors: there is none, or it is too late for all of them.
-    pub fn take_back(&mut self, machines: &BTreeSet<String>) -> Result<Vec<Placed>, String> {
-        let (mut taken, mut late) = (Vec::new(), 0);
+    pub fn take_back(&mut self, machines: &BTreeSet<String>) -> Result<TakenBack, String> {
+        let mut came = TakenBack::default();
         for mac in machines {
             match self.placed.get(mac) {
                 Some(p)
                     if p.report.as_ref().is_some_and(|r| matches!(r.stage, Stage::Going | Stage::Done)) =>
                 {
-                    late += 1;
+                    came.late.push(p.clone());
                 }
-                Some(_) => taken.extend(self.placed.remove(mac)),
+                Some(_) => came.taken.extend(self.placed.remove(mac)),
                 None => {}
             }
         }
-        self.changed |= !taken.is_empty();
-        match (taken.is_empty(), late) {
-            (false, _) => Ok(taken),
-            (true, 0) => Err("these machines have no order that could be taken back".into()),
-            (true, _) => Err("it is too late: the order is being carried out, or it has been".into()),
+        self.changed |= !came.taken.is_empty();
+        match (came.taken.is_empty(), came.late.is_empty()) {
+            (false, _) => Ok(came),
+            (true, true) => Err("these machines have no order that could be taken back".into()),
+            (true, false) => Err("it is too late: the order is being carried out, or it has been".into()),
         }
     }
 

@@ -11,7 +11,7 @@ mod request;
 mod time;
 
 pub use agenda::ScheduleRow;
-pub use board::{Board, OrderRow, OrdersFile, Placed};
+pub use board::{Board, OrderRow, OrdersFile, Placed, TakenBack};
 pub use calendar::Calendar;
 pub use calendar_file::CalendarFile;
 pub use request::{MANY, OrderRequest, Orders};

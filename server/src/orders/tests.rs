@@ -154,13 +154,22 @@ fn an_order_is_taken_back_until_its_minute() {
     assert_eq!(board.take_back(&machines), Err(none.into()));
     let first = placed("pc1");
     board.place(vec![first.clone()]);
-    assert_eq!(board.take_back(&machines), Ok(vec![first]));
+    assert_eq!(board.take_back(&machines), Ok(TakenBack { taken: vec![first], late: Vec::new() }));
     assert!(board.hear(MAC, None, None, now).order.is_none() && board.list(now).is_empty());
     let second = placed("pc1");
     board.place(vec![second.clone()]);
     board.hear(MAC, Some(&report(&second, Stage::Going, SwitchBy::SoftReboot)), None, now);
     let late = "it is too late: the order is being carried out, or it has been";
     assert_eq!(board.take_back(&machines), Err(late.into()));
+    // Of a room, those who are going already are told apart.
+    let other = Placed {
+        order: bootspec::order::Order { machine: "52:54:00:00:00:99".into(), ..second.order.clone() },
+        ..second
+    };
+    board.place(vec![other.clone()]);
+    let both = BTreeSet::from([MAC.to_owned(), other.order.machine.clone()]);
+    let came = board.take_back(&both).unwrap();
+    assert_eq!((came.taken, came.late.len()), (vec![other], 1));
 }
 
 #[test]

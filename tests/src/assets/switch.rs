@@ -46,9 +46,17 @@ pub fn lessons(suite: Suite, other: Option<Suite>) -> Result<PathBuf> {
     })
 }
 
-/// A catalogue for machines in namespaces ([`crate::Seat`]): `lesson`, and `exam` with so many MiB of noise. Their roots have
-/// what a soft-reboot asks for, and a program that sleeps. With `keys`, both are signed by the key in that folder.
-pub fn small_lessons(dir: &Path, mib: u32, keys: Option<&Path>) -> Result<()> {
+/// A catalogue for machines in namespaces ([`crate::Seat`]): `lesson`, and `exam` with so many MiB of noise, and so many more that both
+/// have. Their roots have what a soft-reboot asks for, and a program that sleeps. With `keys`, both are signed by the key in
+/// that folder.
+pub fn small_lessons(dir: &Path, mib: u32, common: u32, keys: Option<&Path>) -> Result<()> {
+    let noise = |file: &Path, mib: u32| -> Result<()> {
+        let noise = fs::File::open("/dev/urandom")?;
+        io::copy(&mut noise.take(u64::from(mib) << 20), &mut fs::File::create(file)?)?;
+        Ok(())
+    };
+    fs::create_dir_all(dir)?;
+    noise(&dir.join("common"), common)?;
     let (server, base) = (server_binary()?, image(Suite::own()?)?);
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     for (name, mib) in [("lesson", 2), ("exam", mib)] {
@@ -66,8 +74,8 @@ pub fn small_lessons(dir: &Path, mib: u32, keys: Option<&Path>) -> Result<()> {
             fs::copy(Path::new("/").join(file), to).with_context(|| format!("copying /{file}"))?;
         }
         fs::write(tree.join("name"), name)?;
-        let noise = fs::File::open("/dev/urandom")?;
-        io::copy(&mut noise.take(u64::from(mib) << 20), &mut fs::File::create(tree.join("noise"))?)?;
+        noise(&tree.join("noise"), mib)?;
+        fs::copy(dir.join("common"), tree.join("usr/common")).context("copying what both have")?;
         let packed = dir.join(format!("{name}.squashfs"));
         let pack = Cmd::new("mksquashfs").arg(&tree).arg(&packed);
         pack.args(["-noI", "-noD", "-noF", "-quiet", "-no-progress"]).run()?;
