@@ -4,9 +4,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -68,17 +67,13 @@ fn read_all(folder: &Path, depth: usize, left: &mut u64) {
     }
 }
 
-/// What cannot be read is read when it is needed.
+/// What cannot be read is read when it is needed. Only files: to open a device may do something, and a pipe would wait.
 fn read(file: &Path, left: &mut u64) {
-    // A pipe would wait for its other end.
-    let opened =
-        OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW).open(file);
-    let Some(opened) = opened.ok().filter(is_file) else { return };
-    *left -= io::copy(&mut opened.take(*left), &mut io::sink()).unwrap_or(0);
-}
-
-fn is_file(file: &File) -> bool {
-    file.metadata().is_ok_and(|m| m.is_file())
+    if !fs::symlink_metadata(file).is_ok_and(|m| m.is_file()) {
+        return;
+    }
+    let copied = File::open(file).and_then(|f| io::copy(&mut f.take(*left), &mut io::sink()));
+    *left -= copied.unwrap_or(0);
 }
 
 #[cfg(test)]
