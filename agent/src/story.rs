@@ -14,8 +14,7 @@ use crate::{
     handed::{Boot, Fetched, Handed},
     launch,
     layers::{self, Layer},
-    leave, link,
-    locate::{self, MetainfoSource},
+    leave, link, locate,
     metainfo::{self, Asking},
     mkfs,
     net::{self, Net},
@@ -310,10 +309,7 @@ impl Fetching<'_> {
         };
 
         report.phase(Phase::Target);
-        let sums = match &reach.torrent {
-            MetainfoSource::Url(torrent) => Some(SumsSource { client, torrent }),
-            MetainfoSource::File(_) | MetainfoSource::Magnet(_) => None,
-        };
+        let sums = SumsSource::beside(&reach.torrent, client);
         let signed = vouched.is_some();
         let order = Order { args, params, metainfo: &metainfo, image: &image, signed, sums };
         let Ready { target, writes, mut payload } = store::prepare(&order, caches, report).await?;

@@ -373,7 +373,7 @@ fn a_relay_becomes_the_first_server_by_an_admins_word() {
     has(&relay, "lab");
     until("the machine's entry", || script(&relay).contains("site=ours").then_some(()));
 
-    // It is refused while a server runs here or the first one answers, and where there is no relay.
+    // Three refusals: a server runs here, the first server answers, this is no relay.
     let url = first.url();
     let promote = |words: &[&str]| w.run(&[&["relay", "promote"], words].concat());
     promote(&[]).refused(&format!(

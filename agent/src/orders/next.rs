@@ -40,7 +40,7 @@ pub enum Ask {
 }
 
 /// Where an image is.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Place {
     /// The folder for all of it.
     pub home: PathBuf,
@@ -49,7 +49,7 @@ pub struct Place {
 }
 
 /// What makes it this machine's own.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Own {
     /// The network as it was when the machine booted.
     pub net: Net,

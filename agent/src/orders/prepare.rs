@@ -222,10 +222,7 @@ impl Preparing<'_> {
         };
         let run = home.strip_prefix(&args.run_dir).unwrap_or(home);
         let mut payload = store::in_ram(run, metainfo)?;
-        let sums = match &reach.torrent {
-            MetainfoSource::Url(url) if params.fallback => Some(SumsSource { client, torrent: url }),
-            _ => None,
-        };
+        let sums = SumsSource::beside(&reach.torrent, client).filter(|_| params.fallback);
         store::copy_from(&self.seeded.get(), &mut payload, metainfo, sums, image, report).await?;
         let join = Join {
             metainfo: metainfo.clone(),

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is to be made ready, and who may be asked about it meanwhile.
 
-use crate::{args::BootArgs, locate::payload_url};
+use crate::{
+    args::BootArgs,
+    locate::{MetainfoSource, payload_url},
+};
 use bootspec::Params;
 use swarm::{HttpSource, Metainfo};
 use url::Url;
@@ -29,6 +32,16 @@ pub struct SumsSource<'a> {
     pub client: &'a reqwest::Client,
     /// The .torrent: they are beside it.
     pub torrent: &'a Url,
+}
+
+impl<'a> SumsSource<'a> {
+    /// Beside a .torrent that the server has.
+    pub fn beside(torrent: &'a MetainfoSource, client: &'a reqwest::Client) -> Option<Self> {
+        match torrent {
+            MetainfoSource::Url(torrent) => Some(Self { client, torrent }),
+            MetainfoSource::File(_) | MetainfoSource::Magnet(_) => None,
+        }
+    }
 }
 
 /// What is asked of the server while an image on a disk is made ready.
