@@ -9,7 +9,8 @@ MUSL = x86_64-unknown-linux-musl
 # Without Rust's musl (Debian's own rustc): AGENT_TARGET=x86_64-unknown-linux-gnu, linked statically all the same.
 AGENT_TARGET = $(MUSL)
 AGENT = target/$(AGENT_TARGET)/agent/boottorrent-agent
-SERVER = target/release/boottorrent
+# Somebody who has one already says where it is.
+SERVER = $(or $(BOOTTORRENT_SERVER),target/release/boottorrent)
 MANUAL = target/manual
 SHARE = $(DESTDIR)$(PREFIX)/share
 INITRAMFS = $(SHARE)/initramfs-tools
@@ -40,7 +41,7 @@ agent-arm64:
 	$(MAKE) --no-print-directory agent AGENT_TARGET=aarch64-unknown-linux-musl
 
 server:
-	cargo build $(CARGO_FLAGS) --release -p boottorrent-server
+	$(if $(BOOTTORRENT_SERVER),,cargo build $(CARGO_FLAGS) --release -p boottorrent-server)
 
 # Man pages and completions, as the program itself tells them.
 manual: server

@@ -101,6 +101,14 @@ impl Other {
     }
 }
 
+/// The infohash of a torrent, as transmission-show says it.
+pub fn infohash(torrent: &Path) -> Result<String> {
+    let shown = Cmd::new("transmission-show").arg(torrent).run()?;
+    let is_hash = |word: &&str| word.len() == 40 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let hash = shown.split_whitespace().find(is_hash).map(str::to_owned);
+    hash.with_context(|| format!("transmission-show names no infohash: {shown}"))
+}
+
 fn aria2(dir: &Path) -> Cmd {
     Cmd::new("aria2c")
         .args(["--no-conf", "--enable-dht=false", "--enable-dht6=false", "--summary-interval=0"])

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use bootspec::Progress;
 use boottorrent_tests::{
     FETCH, Lab, Peer, Server, all_complete, assets,
-    clients::{Opentracker, Other},
+    clients::{Opentracker, Other, infohash},
 };
 
 // MiB that two programs pass on to each other, and that many do.
@@ -112,8 +112,7 @@ fn all_clients_in_one_swarm_finish() -> Result<()> {
 fn a_magnet_link_to_one_file_of_several() -> Result<()> {
     Server::in_noisy_lab("magnet", FEW, &["--no-seed", "--no-payload"], |lab, server| {
         let (torrent, seeder) = Other::seed_folder(lab, &server.payload())?;
-        let metainfo = swarm::Metainfo::parse(std::fs::read(torrent)?)?;
-        let link = format!("magnet:?xt=urn:btih:{}&dn=release", metainfo.infohash());
+        let link = format!("magnet:?xt=urn:btih:{}&dn=release", infohash(&torrent)?);
         let at = format!("{}:6881", seeder.host().address());
         // The second knows only the first, which has the metainfo by then, and the file's edges.
         let mut first = Peer::agent(

@@ -7,6 +7,7 @@ use bootspec::{Exit, ImageManifest, Phase};
 use boottorrent_tests::{
     BOOT, Cmd, Lab, Line, MULTI_USER, Server, Vm,
     assets::{self, Image, Suite},
+    clients::infohash,
 };
 use std::{fs, path::Path, time::Duration};
 
@@ -210,14 +211,13 @@ fn add_empty(boot: &Boot, server: &Server, name: &str, size: u64) -> Result<()> 
 
 /// Put other bytes into an image of a catalogue, with a torrent that fits them.
 fn spoil(dir: &Path, name: &str, payload: &[u8]) -> Result<()> {
-    let (size, mut bytes) = (payload.len() as u64, payload);
-    let options = swarm::CreateOptions { name: name.into(), ..Default::default() };
-    let torrent = swarm::create(&mut bytes, size, &options, &mut |_| {})?;
-    fs::write(dir.join("payload"), payload)?;
-    fs::write(dir.join(format!("{name}.torrent")), torrent.bytes())?;
+    let (file, torrent) = (dir.join("payload"), dir.join(format!("{name}.torrent")));
+    fs::write(&file, payload)?;
+    fs::remove_file(&torrent)?;
+    Cmd::new("transmission-create").arg("-o").args([&torrent, &file]).run()?;
     let file = dir.join("manifest.toml");
     let mut manifest: ImageManifest = toml::from_str(&fs::read_to_string(&file)?)?;
-    (manifest.size, manifest.infohash) = (size, torrent.infohash());
+    (manifest.size, manifest.infohash) = (payload.len() as u64, infohash(&torrent)?.parse()?);
     fs::write(&file, toml::to_string(&manifest)?)?;
     Ok(())
 }
