@@ -93,6 +93,56 @@ fn the_initrd_is_sent_where_this_server_can_make_none() {
     );
 }
 
+/// An ISO that was added with its own initrd: machines can be sent a small one later, as if it had been added so.
+#[test]
+fn an_initrd_is_made_later() {
+    let w = World::new();
+    let (version, e1000) = ("6.12.43-amd64", "kernel/drivers/net/ethernet/intel/e1000/e1000");
+    let modules = ["net/packet/af_packet", "drivers/block/loop"].map(|m| format!("kernel/{m}"));
+    let modules = [&modules[..], &[e1000.to_owned()]].concat();
+    let at = |file: &str| format!("/lib/modules/{version}/{file}");
+    for module in &modules {
+        w.write(&format!("initrd{}", at(&format!("{module}.ko"))), format!("\x7fELF {module}"));
+    }
+    w.write(
+        &format!("initrd{}", at("modules.dep")),
+        modules.iter().map(|m| format!("{m}.ko:\n")).collect::<String>(),
+    );
+    w.write(&format!("initrd{}", at("modules.alias")), "alias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000\n");
+    w.write("initrd/scripts/live", "text");
+    w.write("initrd/scripts/local", "text");
+    w.write("initrd/init", "text");
+    // In two files, whose lengths are no multiples of four.
+    w.write("tree/live/vmlinuz", kernel());
+    let early = [&initrd(&["kernel/x86/microcode/GenuineIntel.bin"])[..], b"\0"].concat();
+    w.write("tree/live/early.img", early);
+    let pack = "cd initrd && find . | cpio -o -H newc --quiet | gzip >../tree/live/initrd.img";
+    tool("sh", &["-c", &format!("cd '{}' && {pack}", w.shown(""))]);
+    w.write(
+        "tree/isolinux/live.cfg",
+        "label live\n kernel /live/vmlinuz\n append initrd=/live/early.img,/live/initrd.img boot=live\n",
+    );
+    tool("xorriso", &["-as", "mkisofs", "-quiet", "-r", "-o", &w.shown("lab.iso"), &w.shown("tree")]);
+
+    let own = add(&w, &["lab.iso", "--name", "own"]);
+    assert_eq!(own["initrd_from"], "own");
+    let image = add(&w, &["lab.iso", "--name", "later", "--initrd-from", "image"]);
+    assert_eq!((&image["initrd_from"], &image["initrd"]), (&Value::Null, &own["initrd"]));
+    w.run(&["image", "set", "later", "--initrd-from", "own"]).good();
+    for file in ["own.archives", "own.json"] {
+        let of = |name: &str| fs::read(w.path(&format!("cat/images/{name}/{file}"))).unwrap();
+        assert_eq!(of("later"), of("own"), "{file}");
+    }
+    w.run(&["image", "set", "later", "--initrd-from", "image"]).good();
+    // One that the admin gave is in no ISO.
+    let given = w.write("given.img", fs::read(w.path("tree/live/initrd.img")).unwrap());
+    let given = given.to_str().unwrap();
+    add(&w, &["lab.iso", "--name", "given", "--initrd", given]);
+    w.run(&["image", "set", "given", "--initrd-from", "own"]).refused(&format!(
+        "this server cannot make an initrd for image 'given', because {given} is not on the ISO"
+    ));
+}
+
 /// Kernel and initrd under two names each, as live-build makes them: whichever name the menu uses, and whichever of
 /// the two lies first on the ISO. Made by xorriso, listed by bsdtar.
 // Tried: live ISO, each kernel and initrd under two names (Rock Ridge, Joliet) | xorriso 1.5.4

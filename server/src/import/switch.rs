@@ -2,7 +2,7 @@
 //! `image set --initrd-from`: machines are sent another initrd from now on. The torrent stays, and with it what was signed.
 
 use super::{
-    disk, initrd, kernel,
+    disk, initrd, iso, kernel,
     own::{self, Contents, KernelFacts},
     tree::{self, Tree, small_text},
 };
@@ -59,6 +59,10 @@ fn make(catalogue: &Catalogue, image: &ImageManifest) -> Result<(Vec<u8>, Vec<u8
         (Kind::Disk, _) => {
             let disk = disk::open(&payload, &shown, &staging)?;
             archives(&disk.tree, &disk.formats, version, fallback, &staging)?
+        }
+        (Kind::Iso, _) => {
+            let family = image.family.with_context(|| format!("{shown} has an initrd of nobody known"))?;
+            iso::small_later(&payload, (family, &image.initrd.from), &dir.join(INITRD), version, &staging)?
         }
         _ => bail!("{shown} ({}) boots with its own initrd only", image.what()),
     };

@@ -15,13 +15,14 @@ use super::{
     taken::Boot,
 };
 use crate::{
-    catalogue::{INITRD, KERNEL, Staging},
+    catalogue::{INITRD, KERNEL, Staging, own::Index},
     family::{FAMILIES, Usual, spec},
 };
 use anyhow::{Context, Result, bail};
 use bootspec::manifest::{BootFile, Family, InitrdFrom};
 use config::{Language, MenuEntry};
 use files::Files;
+use own::LiveBoot;
 use std::{
     fs::{self, File},
     io::{Seek, SeekFrom, Write},
@@ -121,8 +122,11 @@ fn small(
     }
     let from = boot.initrd.from.clone();
     let made = match request.initrd {
-        Some(_) => Err(format!("{from} is not on the ISO")),
-        None => own::make(iso, sizes, family, boot, staging)?,
+        Some(_) => Err(not_on_it(&from)),
+        None => {
+            let live = LiveBoot { family, from: &from, sizes, version: boot.version.as_deref() };
+            own::make(iso, &live, staging)?
+        }
     };
     match made {
         Ok(index) => {
@@ -139,6 +143,32 @@ fn small(
             "machines are sent the initrd {from}, because this server cannot make a smaller one: {why}"
         ))),
     }
+}
+
+/// For an ISO that is in the catalogue already, machines are to be sent an initrd that this server makes. `stored`: the ISO's
+/// initrd, as it was taken then; the inner error says why it cannot be.
+pub fn small_later(
+    iso: &Path,
+    (family, from): (Family, &str),
+    stored: &Path,
+    version: Option<&str>,
+    staging: &Staging,
+) -> Result<Result<Index, String>> {
+    let files = Files::open(iso)?;
+    let parts: Option<Vec<String>> =
+        from.split(AND).map(|part| files.find(part.strip_prefix('/')?)).collect();
+    let Some(parts) = parts else { return Ok(Err(not_on_it(from))) };
+    let sizes = take(&files, &parts, staging)?;
+    pad(&staging.path(INITRD))?;
+    let open = |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
+    if !own::is_same(open(stored)?, open(&staging.path(INITRD))?)? {
+        return Ok(Err(format!("{from} on the ISO is another one than the one that was given")));
+    }
+    own::make(iso, &LiveBoot { family, from, sizes: &sizes, version }, staging)
+}
+
+fn not_on_it(initrd: &str) -> String {
+    format!("{initrd} is not on the ISO")
 }
 
 fn boot_file(path: &Path, from: String) -> Result<BootFile> {
@@ -261,15 +291,8 @@ fn choose(
         if looked.contains(&entry.initrds) || looked.len() == MAX_TRIES {
             continue;
         }
-        let mut initrd = staging.create(INITRD)?;
-        let mut sizes = Vec::new();
-        for part in &entry.initrds {
-            let begin = own::length(&mut initrd)?;
-            files.copy(part, MAX_INITRD, &mut initrd)?;
-            sizes.push(own::length(&mut initrd)? - begin);
-            align(&mut initrd)?;
-        }
-        let from = entry.initrds.iter().map(|i| format!("/{i}")).collect::<Vec<_>>().join(" and ");
+        let sizes = take(files, &entry.initrds, staging)?;
+        let from = entry.initrds.iter().map(|i| format!("/{i}")).collect::<Vec<_>>().join(AND);
         // What is not an initrd is another system's business, unless there is nothing better.
         let judged = initrd::family(&staging.path(INITRD), &from).and_then(|f| live(f, &from, shown));
         match judged {
@@ -280,6 +303,21 @@ fn choose(
         fs::remove_file(staging.path(INITRD)).context("deleting an initrd of another system")?;
     }
     Err(first.expect("one at least was looked at"))
+}
+
+/// Between the paths of files that an initrd consists of.
+const AND: &str = " and ";
+
+/// The files that an initrd consists of, as one in the staging folder. Their sizes.
+fn take(files: &Files, parts: &[String], staging: &Staging) -> Result<Vec<u64>> {
+    let (mut initrd, mut sizes) = (staging.create(INITRD)?, Vec::new());
+    for part in parts {
+        let begin = own::length(&mut initrd)?;
+        files.copy(part, MAX_INITRD, &mut initrd)?;
+        sizes.push(own::length(&mut initrd)? - begin);
+        align(&mut initrd)?;
+    }
+    Ok(sizes)
 }
 
 /// The family of an initrd that can boot its ISO with our add-on.

@@ -7,7 +7,6 @@ use crate::{
     family::spec,
     import::{
         own::{self, Contents, KernelFacts},
-        taken::Boot,
         tree::Tree,
     },
     interrupt,
@@ -39,15 +38,21 @@ const PAGE: u64 = 4096;
 /// What our initrd loads before the ISO's own takes over.
 const MODULES: [&str; 2] = ["af_packet", "loop"];
 
-/// Make it. The inner error says why machines must be sent the ISO's own initrd instead. `sizes`: of the files that the initrd
-/// in the staging folder consists of.
-pub fn make(
-    iso: &Path,
-    sizes: &[u64],
-    family: Family,
-    boot: &Boot,
-    staging: &Staging,
-) -> Result<Result<Index, String>> {
+/// Kernel and initrd of an ISO.
+pub struct LiveBoot<'a> {
+    /// Whose initrd it is.
+    pub family: Family,
+    /// Where on the ISO it is, for people.
+    pub from: &'a str,
+    /// Of the files that the initrd in the staging folder consists of.
+    pub sizes: &'a [u64],
+    /// The kernel's version.
+    pub version: Option<&'a str>,
+}
+
+/// Make it. The inner error says why machines must be sent the ISO's own initrd instead.
+pub fn make(iso: &Path, boot: &LiveBoot, staging: &Staging) -> Result<Result<Index, String>> {
+    let LiveBoot { family, from, sizes, version } = *boot;
     if !spec(family).second {
         return Ok(Err(format!("it cannot hand over to an initrd of {}", family.as_str())));
     }
@@ -56,14 +61,14 @@ pub fn make(
     let file = File::open(iso).with_context(|| format!("opening {}", iso.display()))?;
     for size in sizes {
         let Some(at) = find(&file, &Section::new(&initrd, begin, *size), *size)? else {
-            return Ok(Err(format!("{} is not stored on the ISO in one piece", boot.initrd.from)));
+            return Ok(Err(format!("{from} is not stored on the ISO in one piece")));
         };
         parts.push(IsoPart { at, size: *size });
         begin = (begin + size).next_multiple_of(4);
     }
     let (modules, unpacked) = match Modules::read(&initrd, begin, staging)? {
         Ok(read) => read,
-        Err(why) => return Ok(Err(format!("{} {why}", boot.initrd.from))),
+        Err(why) => return Ok(Err(format!("{from} {why}"))),
     };
     let live = LiveInitrd { family, unpacked, parts };
     let live = serde_json::to_vec(&live).context("writing where the initrd is")?;
@@ -71,11 +76,8 @@ pub fn make(
         modules: MODULES.to_vec(),
         files: [(LIVE.trim_start_matches('/').to_owned(), live.into())].into(),
     };
-    let kernel = KernelFacts {
-        version: boot.version.as_deref(),
-        unpacks_xz: boot.has_option("RD_XZ"),
-        fallback: true,
-    };
+    // An ISO has its kernel's configuration inside its root, where it is not looked for.
+    let kernel = KernelFacts { version, unpacks_xz: true, fallback: true };
     own::make(&modules, &contents, &kernel, staging)
 }
 
@@ -97,7 +99,7 @@ fn find(iso: &File, wanted: &Section, size: u64) -> Result<Option<u64>> {
                 return Ok(None);
             }
             tries += 1;
-            if is_same(&mut Section::new(iso, start, size), &mut wanted.clone())? {
+            if is_same(Section::new(iso, start, size), wanted.clone())? {
                 return Ok(Some(start));
             }
         }
@@ -120,7 +122,8 @@ fn read_some(file: &File, buf: &mut [u8], at: u64) -> Result<usize> {
     Ok(n)
 }
 
-fn is_same(one: &mut Section, other: &mut Section) -> Result<bool> {
+/// Whether both have the same bytes.
+pub fn is_same(mut one: impl Read, mut other: impl Read) -> Result<bool> {
     let (mut a, mut b) = (Vec::new(), Vec::new());
     loop {
         interrupt::check()?;
