@@ -83,7 +83,7 @@ pub fn images(state: &ServerState, clients: &[Client]) -> Vec<ImageStats> {
             infohash: m.infohash,
             what: m.what(),
             size: m.size,
-            boot_files: m.kernel.size + m.initrd.size,
+            boot_files: state.phase_one(m, None),
             priority: m.priority.get(),
             default: default.as_ref() == Some(&m.name),
             added: m.added.clone(),
@@ -121,7 +121,7 @@ pub fn image_row(state: &ServerState, image: &ServedImage, clients: &[Client]) -
         })
         .collect();
     ImageRow {
-        phase_one: m.kernel.size + m.initrd.size + state.addons.size(m.family),
+        phase_one: state.phase_one(m, None),
         default: state.default_image().as_ref() == Some(&m.name),
         machines: runs(m.infohash),
         versions: if versions.len() > 1 { versions } else { Vec::new() },

@@ -4,9 +4,11 @@
 #![allow(missing_docs)]
 
 mod common;
+#[path = "common/tmux.rs"]
+mod tmux;
 
-use common::{KERNEL, World, initrd, tool};
-use serde_json::Value;
+use common::{KERNEL, Server, World, initrd, tool};
+use serde_json::{Value, json};
 use std::{
     fs::{self, File},
     io::Write,
@@ -14,6 +16,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
+use tmux::Tmux;
 
 const MODULES: [&str; 6] = [
     "net/packet/af_packet",
@@ -91,6 +94,53 @@ fn one_goes_over_and_back() {
     w.run(&["image", "set", "lab", "--initrd-from", "own", "--rename", "new"]).good();
     assert_eq!(archives(&w, "new"), made);
     w.run(&["image", "set", "new", "--initrd-from", "server"]);
+}
+
+/// Whose agent does not report with the drivers of its card is sent others; everywhere an admin looks, it is said.
+#[test]
+fn a_machine_without_its_driver_is_seen() {
+    const MAC: &str = "52:54:00:00:00:01";
+    let sentence = "sent the drivers of all cards because it did not report with fewer";
+    let w = World::new();
+    bare(&w, "lab");
+    add(&w, &["lab"]);
+    w.run(&["host", "set", "default", "--image", "lab"]).good();
+    let port = common::free_port();
+    let config = fs::read_to_string(w.path("server.toml")).unwrap();
+    fs::write(w.path("server.toml"), format!("{config}[serve]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
+    let agent = w.write("agent", b"\x7fELF agent");
+    let server = Server::spawned(w.command(&["serve", "--no-seed", "--agent", agent.to_str().unwrap()]));
+    // It is sent the initrd for its card, and is never heard of; asks again, and reports.
+    let first = server.get(&format!("/boot.ipxe?mac={MAC}&busid=018086100e")).text();
+    assert!(first.contains("/own?") && !first.contains("card=none"), "{first}");
+    let beat =
+        |phase: &str| server.beat(json!({"id": MAC, "image": "lab", "phase": phase, "uptime": 2.5})).status;
+    assert_eq!(beat("download"), 204);
+    let client: Value = serde_json::from_str(&server.get(&format!("/api/v1/clients/{MAC}")).text()).unwrap();
+    assert_eq!(client["initrd"], "general");
+    let status = w.run(&["status"]).good();
+    assert!(status.contains(sentence), "{status}");
+    let doctor = w.run(&["doctor", "--json", "--dnsmasq-dir", "none", "--ipxe-dir", "none"]).out;
+    let found: Vec<Value> = serde_json::from_str(&doctor).unwrap();
+    let of = |check: &str| found.iter().filter(|f| f["check"] == check).collect::<Vec<_>>();
+    let [finding] = of("initrd")[..] else { panic!("{doctor}") };
+    let what = format!("not sent the initrd for their card, because they did not report with it: {MAC}");
+    assert_eq!((&finding["state"], &finding["what"]), (&"warning".into(), &what.into()));
+    // Its agent is not in its place, where the initrd is made with it.
+    assert_eq!(of("agent")[0]["state"], "bad", "{doctor}");
+    let screen = Tmux::new(200, 24);
+    let (program, config, cat) = (env!("CARGO_BIN_EXE_boottorrent"), w.shown("server.toml"), w.shown("cat"));
+    screen.run(&format!("clear; {program} --config {config} --dir {cat}"));
+    screen.sees("1 machine: 1 under way");
+    screen.keys(&["2"]);
+    screen.until("the sentence in the details", |s| {
+        let joined = s.replace(['│', '\n'], " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        joined.contains(sentence)
+    });
+    // Still silent after the third try, it is sent the image's own: this one has none, so it stays.
+    assert_eq!(beat("seed"), 204);
+    let client: Value = serde_json::from_str(&server.get(&format!("/api/v1/clients/{MAC}")).text()).unwrap();
+    assert_eq!(client["initrd"], "general", "what has worked is kept");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use crate::files;
 use anyhow::{Context, Result};
-use bootspec::{Overlay, Params, Target, cmdline::split, modalias, params::KeyPlace};
+use bootspec::{
+    ImageManifest, Overlay, Params, Target, cmdline::split, manifest::InitrdFrom, modalias, params::KeyPlace,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
@@ -85,6 +87,14 @@ pub struct Card {
     pub archive: Slice,
     /// The devices that it is for, as modules.alias of the kernel has them.
     pub aliases: Vec<String>,
+}
+
+/// Bytes of the initrd that a machine is sent, without the agent where that comes beside it. `folder`: the image's.
+pub fn initrd_size(folder: &Path, image: &ImageManifest) -> u64 {
+    match image.initrd_from {
+        InitrdFrom::Image => image.initrd.size,
+        InitrdFrom::Own => Index::read(folder).map_or(0, |index| index.sizes().0),
+    }
 }
 
 impl Index {

@@ -9,7 +9,7 @@ use super::{
     versions::machines,
 };
 use crate::{
-    catalogue::{Catalogue, ImageChange, as_json, own::Index},
+    catalogue::{Catalogue, ImageChange, as_json, own::initrd_size},
     cli::run::print_json,
     clients::Client,
     command_line::{cmdline, short_host},
@@ -307,7 +307,7 @@ fn list(catalogue: &Catalogue, config: &Config, json: bool) -> Result<()> {
     let row = |m: &ImageManifest| {
         let phase_one = match m.kind {
             Kind::Ltsp => "-".into(),
-            _ => units::human_size(m.kernel.size + initrd_size(catalogue, m)),
+            _ => units::human_size(m.kernel.size + initrd_size(&catalogue.dir(&m.name), m)),
         };
         let yes = |is: bool| if is { "yes" } else { "-" }.to_owned();
         let running = |all: &Vec<Client>| all.iter().filter(|c| !c.gone && c.runs(m.infohash)).count();
@@ -335,14 +335,6 @@ fn list(catalogue: &Catalogue, config: &Config, json: bool) -> Result<()> {
         None => print!("{}", layout(&head, &rows)),
     }
     Ok(())
-}
-
-/// Bytes of the initrd that a machine is sent, without the agent where that comes beside it.
-fn initrd_size(catalogue: &Catalogue, manifest: &ImageManifest) -> u64 {
-    match manifest.initrd_from {
-        InitrdFrom::Image => manifest.initrd.size,
-        InitrdFrom::Own => Index::read(&catalogue.dir(&manifest.name)).map_or(0, |index| index.sizes().0),
-    }
 }
 
 impl Show {
@@ -394,7 +386,7 @@ impl Show {
                     InitrdFrom::Image => boot_file(&m.initrd),
                     InitrdFrom::Own => format!(
                         "{} for one card, made by this server (the agent comes with it)",
-                        units::human_size(initrd_size(catalogue, &m))
+                        units::human_size(initrd_size(&catalogue.dir(&m.name), &m))
                     ),
                 },
             ),

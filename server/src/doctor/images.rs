@@ -13,7 +13,11 @@ use crate::{
     operations::Disk,
     sources::Folders,
 };
-use bootspec::{ImageManifest, ImageRef, manifest::Kind, units::human_size};
+use bootspec::{
+    ImageManifest, ImageRef,
+    manifest::{InitrdFrom, Kind},
+    units::human_size,
+};
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -58,13 +62,17 @@ pub fn images(config: &Config) -> Vec<Finding> {
         ));
     }
     found.extend(initrds(&catalogue, &manifests));
-    let (addons, families) = (Addons::of(config), manifests.iter().filter_map(|m| m.family));
-    let wrong = families.into_iter().find_map(|f| addons.get(f).err());
-    if let Some(e) = wrong {
+    let addons = Addons::of(config);
+    let agent = |m: &&ImageManifest| match (m.initrd_from, m.family) {
+        (InitrdFrom::Own, _) => addons.init(m, false).err(),
+        (InitrdFrom::Image, Some(family)) => addons.get(family).err(),
+        (InitrdFrom::Image, None) => None,
+    };
+    if let Some(e) = manifests.iter().find_map(agent) {
         found.push(Finding::bad(
             "agent",
             format!("{e:#}"),
-            "live ISOs and disk images cannot boot: the agent goes with them",
+            "images whose initrd this server makes, live ISOs and disk images cannot boot: the agent goes with them",
             "apt install boottorrent-agent",
         ));
     }
@@ -79,7 +87,10 @@ pub fn images(config: &Config) -> Vec<Finding> {
 /// Initrds with which a machine would start its kernel, and stop there.
 fn initrds(catalogue: &Catalogue, manifests: &[&ImageManifest]) -> Vec<Finding> {
     let mut found = Vec::new();
-    for m in manifests.iter().filter(|m| m.kind == Kind::Filesystem && m.family.is_none()) {
+    let sent = |m: &&&ImageManifest| {
+        m.kind == Kind::Filesystem && m.family.is_none() && m.initrd_from == InitrdFrom::Image
+    };
+    for m in manifests.iter().filter(sent) {
         let path = catalogue.dir(&m.name).join(INITRD);
         if let Err(e) = initrd::check(&path, &m.initrd.from) {
             found.push(Finding::bad(

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::{Api, types::ImageRow},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, own::initrd_size},
     config::Config,
     doctor::{SystemPaths, examine, render},
     net::interfaces,
@@ -85,7 +85,7 @@ impl Worker {
         let names = catalogue.names().unwrap_or_default();
         let row = |name: &ImageName| {
             let manifest = catalogue.manifest(name).ok()?;
-            let phase_one = manifest.kernel.size + manifest.initrd.size;
+            let phase_one = manifest.kernel.size + initrd_size(&catalogue.dir(name), &manifest);
             let key = catalogue.signed_by_key(name).map(|k| k.to_string());
             Some(ImageRow {
                 manifest,

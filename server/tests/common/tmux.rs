@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A terminal, driven as a person does: keys in, screen out.
 
+#![allow(dead_code)]
+
 use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},

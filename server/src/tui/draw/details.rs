@@ -97,9 +97,11 @@ fn facts(c: &Client) -> Vec<Line<'static>> {
         }
     }
     lines.push(fact("agent", format!("{}, {} of memory beside the image", h.version, human_size(h.memory))));
-    if let Some(error) = &h.error {
+    let remark = c.remark();
+    if !remark.is_empty() {
+        let tone = if h.error.as_ref().is_some_and(|e| *e == remark) { Tone::Bad } else { Tone::Head };
         lines.push(Line::default());
-        lines.push(Line::styled(format!(" {error}"), Tone::Bad.style()));
+        lines.push(Line::styled(format!(" {remark}"), tone.style()));
     }
     let phases = h.phases.iter().map(|p| format!("{} {:.1}", p.phase.as_str(), p.at));
     let heard = std::iter::once(format!("heard {:.1}", h.uptime));
@@ -117,7 +119,7 @@ pub fn image(model: &Model, key: &str) -> Vec<Line<'static>> {
                 fact("name", m.name.to_string()),
                 fact("what", m.what()),
                 fact("size", format!("{} ({} bytes)", human_size(m.size), m.size)),
-                fact("phase one", format!("{} for each machine", human_size(m.kernel.size + m.initrd.size))),
+                fact("phase one", format!("{} for each machine", human_size(row.phase_one))),
                 fact("infohash", m.infohash.to_string()),
                 fact("priority", m.priority.to_string()),
                 fact("parameters", m.append.clone()),
