@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Heartbeats to the server, and what it answers. Never fatal, never in the way.
 
-use crate::report::Report;
+use crate::{reach::Reach, report::Report};
 use bootspec::{
     Heartbeat, Phase,
     order::{Answer, MAX_ANSWER},
 };
 use std::{
-    sync::{LazyLock, OnceLock},
+    sync::{LazyLock, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -21,13 +21,43 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A server that does not answer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-static TARGET: OnceLock<(reqwest::Client, Url)> = OnceLock::new();
+/// The server was away: it is asked again before the others after so long.
+const HOME: Duration = Duration::from_secs(30);
+
+static TARGET: OnceLock<(reqwest::Client, Mutex<Listeners>)> = OnceLock::new();
 static HEARD: LazyLock<watch::Sender<Option<Answer>>> = LazyLock::new(|| watch::Sender::new(None));
 
+/// Who may be told: the server, and others for when it does not answer.
+struct Listeners {
+    urls: Vec<Url>,
+    at: usize,
+    /// When the server was found away.
+    left: Instant,
+}
+
+impl Listeners {
+    fn next(&mut self) -> Url {
+        if self.at != 0 && self.left.elapsed() >= HOME {
+            self.at = 0;
+        }
+        self.urls[self.at].clone()
+    }
+
+    fn failed(&mut self, url: &Url) {
+        if self.urls[self.at] == *url {
+            self.at = (self.at + 1) % self.urls.len();
+            self.left = Instant::now();
+        }
+    }
+}
+
 /// Begin to tell the server, if there is one and it is wanted.
-pub fn start(report: &Report, client: &reqwest::Client, server: Option<&Url>, wanted: bool) {
-    let Some(url) = server.filter(|_| wanted).and_then(|s| s.join("api/v1/heartbeat").ok()) else { return };
-    if TARGET.set((client.clone(), url)).is_err() {
+pub fn start(report: &Report, client: &reqwest::Client, reach: &Reach, wanted: bool) {
+    let Some(server) = reach.server.as_ref().filter(|_| wanted) else { return };
+    let urls: Vec<Url> =
+        [server].into_iter().chain(&reach.relays).filter_map(|s| s.join("api/v1/heartbeat").ok()).collect();
+    let listeners = Listeners { urls, at: 0, left: Instant::now() };
+    if listeners.urls.is_empty() || TARGET.set((client.clone(), Mutex::new(listeners))).is_err() {
         return;
     }
     let report = report.clone();
@@ -61,7 +91,9 @@ pub async fn ask(report: &Report) -> Option<Answer> {
 }
 
 async fn send(beat: &Heartbeat) -> Option<Answer> {
-    let (client, url) = TARGET.get()?;
+    let (client, listeners) = TARGET.get()?;
+    let listeners = || listeners.lock().unwrap_or_else(PoisonError::into_inner);
+    let url = listeners().next();
     let body = serde_json::to_vec(beat).expect("a heartbeat is JSON");
     let request = client.post(url.clone()).header("content-type", "application/json").body(body);
     match request.timeout(PATIENCE).send().await {
@@ -72,6 +104,7 @@ async fn send(beat: &Heartbeat) -> Option<Answer> {
         }
         Err(e) => {
             tracing::debug!("heartbeat: {e}");
+            listeners().failed(&url);
             None
         }
     }

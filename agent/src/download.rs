@@ -3,7 +3,7 @@
 
 use crate::{
     fail::{Failure, Step},
-    locate::{MetainfoSource, payload_url},
+    locate::{self, MetainfoSource, payload_url},
     reach::{Reach, address},
     report::Report,
     store::Payload,
@@ -101,7 +101,10 @@ impl Join<'_> {
                 trackers,
                 peers,
                 servers: reach.servers,
-                http: payload.map(|url| HttpSource::new(client.clone(), url)),
+                http: payload.map(|url| {
+                    let others = locate::elsewhere(&url, &reach.relays);
+                    HttpSource::new(client.clone(), url).or(others)
+                }),
                 client,
                 down,
             })

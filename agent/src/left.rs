@@ -43,6 +43,7 @@ pub struct Left {
     trackers: Vec<String>,
     torrent: Option<String>,
     server: Option<String>,
+    relays: Vec<String>,
     servers: Vec<IpAddr>,
     names: Vec<(String, IpAddr)>,
     peers: Vec<SocketAddr>,
@@ -107,6 +108,7 @@ impl Left {
             trackers: trackers.to_vec(),
             torrent,
             server: reach.server.as_ref().map(ToString::to_string),
+            relays: reach.relays.iter().map(ToString::to_string).collect(),
             servers: reach.servers.clone(),
             names: reach.names.clone(),
             peers,
@@ -135,6 +137,7 @@ impl Left {
         let reach = Reach {
             torrent: url(&self.torrent).map_or(Reach::nowhere().torrent, MetainfoSource::Url),
             server: url(&self.server),
+            relays: self.relays.iter().filter_map(|r| r.parse().ok()).collect(),
             servers: self.servers.clone(),
             names: self.names.clone(),
         };

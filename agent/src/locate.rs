@@ -28,17 +28,18 @@ pub struct Located {
     pub torrent: MetainfoSource,
     /// `boottorrent serve`, where it is known.
     pub server: Option<Url>,
+    /// Servers that have the same, for when that one does not answer.
+    pub relays: Vec<Url>,
 }
 
 /// Make the addresses. `next_server`: what DHCP said.
 pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<Located> {
-    let server = match &params.server {
-        Some(host) => Some(server_url(host)?),
-        None => None,
-    };
+    let server = params.server.as_deref().map(|host| server_url("server", host)).transpose()?;
+    let relays =
+        params.relays.iter().map(|host| server_url("relays", host)).collect::<anyhow::Result<_>>()?;
     if let Some(torrent) = &params.torrent {
         if torrent.starts_with('/') {
-            return Ok(Located { torrent: MetainfoSource::File(torrent.into()), server });
+            return Ok(Located { torrent: MetainfoSource::File(torrent.into()), server, relays });
         }
         if torrent.starts_with(Magnet::SCHEME) {
             let mut magnet = Magnet::parse(torrent)
@@ -47,14 +48,14 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
             magnet.trackers.extend(server.iter().filter_map(tracker).map(String::from));
             magnet.trackers.extend(params.tracker.iter().cloned());
             magnet.peers.extend(&params.peers);
-            return Ok(Located { torrent: MetainfoSource::Magnet(magnet), server });
+            return Ok(Located { torrent: MetainfoSource::Magnet(magnet), server, relays });
         }
         let url: Url = torrent.parse().with_context(|| {
             format!("kernel parameter boottorrent.torrent: '{torrent}' is not a valid URL")
         })?;
         // A torrent that our server publishes tells where the server is.
         let server = server.or_else(|| payload_url(&url).and_then(|p| p.join("/").ok()));
-        return Ok(Located { torrent: MetainfoSource::Url(url), server });
+        return Ok(Located { torrent: MetainfoSource::Url(url), server, relays });
     }
     let Some(image) = &params.image else {
         bail!(
@@ -63,7 +64,7 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     };
     let server = match (server, next_server) {
         (Some(url), _) => url,
-        (None, Some(ip)) => server_url(&ip.to_string())?,
+        (None, Some(ip)) => server_url("server", &ip.to_string())?,
         (None, None) => bail!(
             "no server is known: DHCP named none; add boottorrent.server=HOST to the kernel command line"
         ),
@@ -72,7 +73,7 @@ pub fn locate(params: &Params, next_server: Option<Ipv4Addr>) -> anyhow::Result<
     // So that a version which was replaced while this machine loaded its kernel is still the one it gets.
     let pin = params.infohash.map(|h| format!("infohash={h}"));
     torrent.set_query(pin.as_deref());
-    Ok(Located { torrent: MetainfoSource::Url(torrent), server: Some(server) })
+    Ok(Located { torrent: MetainfoSource::Url(torrent), server: Some(server), relays })
 }
 
 /// A magnet link is a pin: no other torrent may boot. Errors: another one was asked for besides.
@@ -106,14 +107,14 @@ pub fn stem(torrent: &str) -> &str {
     file.strip_suffix(".torrent").unwrap_or(file)
 }
 
-/// `[https://]HOST[:PORT]` as the base URL of the server's HTTP.
-fn server_url(server: &str) -> anyhow::Result<Url> {
+/// `[https://]HOST[:PORT]` as the base URL of a server's HTTP; `key` is the parameter that says it.
+fn server_url(key: &str, server: &str) -> anyhow::Result<Url> {
     let (scheme, host, usual, ours) = match server.strip_prefix("https://") {
         Some(host) => ("https", host, ":443", HTTPS_PORT),
         None => ("http", server, ":80", HTTP_PORT),
     };
     let mut url: Url = format!("{scheme}://{host}/").parse().with_context(|| {
-        format!("kernel parameter boottorrent.server: '{host}' is not a valid HOST or HOST:PORT")
+        format!("kernel parameter boottorrent.{key}: '{host}' is not a valid HOST or HOST:PORT")
     })?;
     if url.port().is_none() && !host.ends_with(usual) {
         url.set_port(Some(ours)).expect("an http URL has a port");
@@ -130,6 +131,17 @@ pub fn tracker(server: &Url) -> Option<Url> {
         url.set_port(Some(HTTP_PORT)).ok()?;
     }
     Some(url)
+}
+
+/// The same file on other servers of ours.
+pub fn elsewhere(url: &Url, relays: &[Url]) -> Vec<Url> {
+    let on = |relay: &Url| {
+        let mut other = relay.clone();
+        other.set_path(url.path());
+        other.set_query(url.query());
+        other
+    };
+    relays.iter().map(on).collect()
 }
 
 /// The payload endpoint beside a .torrent of our server: `/images/NAME/payload`.

@@ -60,7 +60,9 @@ impl Asking<'_> {
             MetainfoSource::Url(url) => {
                 let mut shown = url.clone();
                 shown.set_query(None);
-                let get = Get { client, url, max: MAX_METAINFO, key: None };
+                // Only what was named by its infohash may come from anybody.
+                let relays = if self.params.infohash.is_some() { &reach.relays[..] } else { &[] };
+                let get = Get { client, url, relays, max: MAX_METAINFO, key: None };
                 let bytes = match get.wait(limit, report).await? {
                     Answer::Bytes(bytes) => bytes,
                     Answer::No(why) => return Err(Failure::new(Exit::Metainfo, why)),
@@ -172,6 +174,8 @@ pub struct Get<'a> {
     pub client: &'a reqwest::Client,
     /// Where it is.
     pub url: &'a Url,
+    /// Servers that have it too.
+    pub relays: &'a [Url],
     /// Its bytes at most.
     pub max: usize,
     /// The machine's key, for what only this machine may have.
@@ -179,7 +183,7 @@ pub struct Get<'a> {
 }
 
 impl Get<'_> {
-    /// Get it. The server is waited for.
+    /// Get it. The server is waited for, while the others are asked as well.
     pub async fn wait(&self, limit: Option<Duration>, report: &Report) -> Result<Answer, Failure> {
         let url = self.url;
         let started = Instant::now();
@@ -189,13 +193,24 @@ impl Get<'_> {
             return Ok(Answer::No(why));
         }
         loop {
-            let error = match self.once().await {
+            let error = match self.once(url).await {
                 Ok(answer) => return Ok(answer),
                 Err(e) => match web::distrusted(&e, url) {
                     Some(why) => return Ok(Answer::No(why)),
                     None => cause(&e),
                 },
             };
+            for other in locate::elsewhere(url, self.relays) {
+                match self.once(&other).await {
+                    Ok(Answer::Bytes(bytes)) => {
+                        let other = other.authority();
+                        report.warn(&format!("the server {host} does not answer ({error}): {other} did"));
+                        return Ok(Answer::Bytes(bytes));
+                    }
+                    Ok(Answer::No(why)) => report.debug(&why),
+                    Err(e) => report.debug(&format!("{}: {}", other.authority(), cause(&e))),
+                }
+            }
             let waited = started.elapsed();
             if limit.is_some_and(|l| waited >= l) {
                 return Err(Failure::new(
@@ -220,8 +235,8 @@ impl Get<'_> {
     }
 
     /// Ask once. Errors: what can heal.
-    async fn once(&self) -> anyhow::Result<Answer> {
-        let Get { client, url, max, key } = *self;
+    async fn once(&self, url: &Url) -> anyhow::Result<Answer> {
+        let Get { client, max, key, .. } = *self;
         let mut request = client.get(url.clone());
         if let Some(key) = key {
             request = request.bearer_auth(key);

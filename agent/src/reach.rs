@@ -17,6 +17,8 @@ pub struct Reach {
     pub torrent: MetainfoSource,
     /// `boottorrent serve`.
     pub server: Option<Url>,
+    /// Servers that have the same, for when that one does not answer.
+    pub relays: Vec<Url>,
     /// Where the server's own bytes come from.
     pub servers: Vec<IpAddr>,
     /// Names whose address is known: what a certificate is for is asked for by its name.
@@ -29,6 +31,7 @@ impl Reach {
         Self {
             torrent: MetainfoSource::File(Default::default()),
             server: None,
+            relays: Vec::new(),
             servers: Vec::new(),
             names: Vec::new(),
         }
@@ -36,12 +39,16 @@ impl Reach {
 
     /// Look names up. One that is not found stays as it is: the fetch then says what is wrong.
     pub async fn resolve(located: &Located, params: &Params) -> Self {
-        let mut reach =
-            Self { torrent: located.torrent.clone(), server: located.server.clone(), ..Self::nowhere() };
+        let Located { torrent, server, relays } = located.clone();
+        let mut reach = Self { torrent, server, relays, ..Self::nowhere() };
         let torrent = if let MetainfoSource::Url(url) = &mut reach.torrent { Some(url) } else { None };
-        for url in reach.server.iter_mut().chain(torrent) {
+        let first = reach.server.iter_mut().chain(torrent).map(|url| (url, true));
+        for (url, first) in first.chain(reach.relays.iter_mut().map(|url| (url, false))) {
             let Some(address) = address(url, params.timeout).await else { continue };
-            reach.servers.push(address);
+            // Relays are no peers while the server answers: what they send may cross a slow link.
+            if first {
+                reach.servers.push(address);
+            }
             match url.domain() {
                 Some(name) if url.scheme() == "https" => reach.names.push((name.to_owned(), address)),
                 _ => drop(url.set_ip_host(address)),

@@ -64,7 +64,7 @@ async fn again(
     report.set_level(params.log);
     let metainfo = metainfo::pick(metainfo, &params)?;
     let client = web::client(&run.join(AUTHORITIES), &reach.names, report).step(Exit::Network)?;
-    beat::start(report, &client, reach.server.as_ref(), params.report);
+    beat::start(report, &client, &reach, params.report);
     status::listen(run, report).step(Exit::Storage)?;
     let path = run.join("store/payload");
     let mut payload = store::file(&path, &metainfo).step(Exit::Storage)?;

@@ -203,8 +203,8 @@ impl Machine<'_> {
             return Ok(Vec::new());
         }
         let limit = if spare { Some(metainfo::SHORT) } else { params.timeout };
-        let asking =
-            layers::Asking { client, server: reach.server.as_ref(), keys, mac: &net.mac, limit, report };
+        let (server, relays, mac) = (reach.server.as_ref(), &reach.relays[..], &net.mac[..]);
+        let asking = layers::Asking { client, server, relays, keys, mac, limit, report };
         match self.fetch(&asking, caches).await {
             Err(Failure { exit: Exit::Metainfo, error }) if spare => {
                 report.warn(&format!("{error:#}: booting without the files for this machine"));
@@ -390,7 +390,7 @@ async fn online(
     let located = locate::locate(params, net.server).step(Exit::Params)?;
     let reach = Reach::resolve(&located, params).await;
     let client = web::client(&args.ca_dir, &reach.names, report).step(Exit::Network)?;
-    beat::start(report, &client, reach.server.as_ref(), params.report);
+    beat::start(report, &client, &reach, params.report);
     Ok((net, reach, client))
 }
 

@@ -122,7 +122,7 @@ impl Case<'_> {
     async fn get(&self, at: &MetainfoSource, max: usize) -> Result<Option<Vec<u8>>, Failure> {
         match at {
             MetainfoSource::Url(url) => {
-                let get = Get { client: self.client, url, max, key: None };
+                let get = Get { client: self.client, url, relays: &self.reach.relays, max, key: None };
                 match get.wait(self.params.timeout, self.report).await? {
                     Answer::Bytes(bytes) => Ok(Some(bytes.into())),
                     Answer::No(why) => {

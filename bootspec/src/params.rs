@@ -16,7 +16,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 pub use crate::seed::Seed;
 pub use secret::BootSecret;
-use values::{actions, assign, group, items, joined, layers, targets};
+use values::{actions, assign, group, host_port, items, joined, layers, targets};
 pub use values::{peer, tracker};
 use words::{KEY_PLACES, KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
 pub use words::{KeyPlace, KindParam, Log, OnFail, Then};
@@ -31,6 +31,8 @@ pub struct Params {
     pub torrent: Option<String>,
     /// The server: `HOST`, `HOST:PORT` or `http://HOST:PORT`.
     pub server: Option<String>,
+    /// Servers with the same images, as `server` is written: for when it does not answer.
+    pub relays: Vec<String>,
     /// The image's name on the server.
     pub image: Option<ImageName>,
     /// The only infohash that may boot.
@@ -97,6 +99,7 @@ impl Default for Params {
         Self {
             torrent: None,
             server: None,
+            relays: Vec::new(),
             image: None,
             infohash: None,
             allow_older: false,
@@ -167,15 +170,19 @@ pub static TABLE: &[Spec] = &[
         value: "[https://]HOST[:PORT]",
         default: "the DHCP next-server, port 6980",
         help: "The machine that runs `boottorrent serve`. The .torrent is then http://HOST:PORT/images/IMAGE/IMAGE.torrent. With https://, port 6982, and the certificate of its authority in the initrd.",
-        set: |p, v| {
-            let server = v.strip_prefix("http://").unwrap_or(v).trim_end_matches('/');
-            let host = server.strip_prefix("https://").unwrap_or(server);
-            let ok =
-                !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c));
-            p.server = Some(server.to_owned());
-            if ok { Ok(()) } else { Err(format!("'{v}' is not a valid HOST or HOST:PORT")) }
-        },
+        set: |p, v| host_port(v).map(|server| p.server = Some(server)),
         get: |p| p.server.clone(),
+    },
+    Spec {
+        name: "relays",
+        value: "[https://]HOST[:PORT][,…]",
+        default: "none",
+        help: "Other servers with the same images, such as the first server of a relay: asked in this order when boottorrent.server= does not answer, for the .torrent only if boottorrent.infohash= says which it is. Servers that have relays write this by themselves.",
+        set: |p, v| {
+            p.relays = items(v).map(host_port).collect::<Result<_, String>>()?;
+            Ok(())
+        },
+        get: |p| (!p.relays.is_empty()).then(|| joined(&p.relays)),
     },
     Spec {
         name: "image",

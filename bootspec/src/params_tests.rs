@@ -70,6 +70,7 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.torrent=ftp://x",
         "boottorrent.torrent",
         "boottorrent.server=a/b",
+        "boottorrent.relays=a,b/c",
         "boottorrent.image=../x",
         "boottorrent.target=disk",
         "boottorrent.target=ram,device:/dev/sda",
@@ -146,6 +147,10 @@ fn params() -> impl Strategy<Value = Params> {
         secret: None,
         torrent: t.0,
         server: t.1,
+        relays: [&[][..], &["10.0.0.1"], &["https://a.b:1", "[fd00::1]:2"]][s.4]
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         image: t.2.map(|i| i.parse().unwrap()),
         infohash: t.3.map(InfoHash),
         allow_older: s.2,

@@ -25,7 +25,7 @@ fn asked(folder: &Path, url: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limit = Some(Duration::from_secs(10));
     let parsed = url.parse().unwrap();
-    let get = Get { client: &client, url: &parsed, max: 1 << 20, key: None };
+    let get = Get { client: &client, url: &parsed, max: 1 << 20, relays: &[], key: None };
     match runtime.block_on(get.wait(limit, &report)) {
         Ok(Answer::Bytes(_)) => "fetched".into(),
         Ok(Answer::No(why)) => why,

@@ -55,6 +55,14 @@ fn a_relay_has_what_the_first_server_has() {
     until("the machine's entry", || script(&relay).contains("colour=green").then_some(()));
     let own = format!("http://{}/images/lab/vmlinuz", relay.http);
     assert!(script(&relay).contains(&own), "{}", script(&relay));
+    // Whose machines ask the first server when it is gone; and that one's ask the relay.
+    let others = |of: &Server, is: &Server| {
+        until("other servers", || {
+            script(of).contains(&format!(" boottorrent.relays={}", is.http)).then_some(())
+        })
+    };
+    others(&relay, &server);
+    others(&server, &relay);
     first.add("exam");
     has(&relay, "exam");
     first.run(&["host", "set", "group:r", "--image", "exam"]);

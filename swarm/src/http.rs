@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,9 @@ use url::Url;
 #[derive(Clone)]
 pub struct HttpSource {
     client: reqwest::Client,
-    url: Url,
+    urls: Vec<Url>,
+    /// Which of them is asked: the next one when it has failed.
+    at: Arc<AtomicUsize>,
     received: Arc<AtomicU64>,
 }
 
@@ -30,7 +32,13 @@ const IDLE: Duration = Duration::from_secs(10);
 impl HttpSource {
     /// `url`: an http:// URL that answers range requests with the payload (RFC 9110 §14).
     pub fn new(client: reqwest::Client, url: Url) -> Self {
-        Self { client, url, received: Arc::default() }
+        Self { client, urls: vec![url], at: Arc::default(), received: Arc::default() }
+    }
+
+    /// The same with others that have the payload too: asked in turn when one fails.
+    pub fn or(mut self, others: Vec<Url>) -> Self {
+        self.urls.extend(others);
+        self
     }
 
     /// Bytes received so far.
@@ -40,23 +48,39 @@ impl HttpSource {
 
     /// Fetch one piece and verify it. Errors: no answer, no range, wrong length, wrong hash.
     pub async fn piece(&self, metainfo: &Metainfo, piece: u32) -> anyhow::Result<Bytes> {
-        let data = self.range(metainfo.piece_range(piece)).await?;
+        let at = self.at.load(Ordering::Relaxed);
+        let data = self.range_of(at, metainfo.piece_range(piece)).await?;
         if !metainfo.verify(piece, &data) {
-            bail!("piece {piece} from {} is not that piece (SHA-1)", self.url);
+            self.failed(at);
+            bail!("piece {piece} from {} is not that piece (SHA-1)", self.urls[at]);
         }
         Ok(data)
     }
 
     /// Fetch some bytes of the payload, which nobody has verified. Errors: no answer, no range, wrong length.
     pub async fn range(&self, range: Range<u64>) -> anyhow::Result<Bytes> {
-        let (url, start, end) = (&self.url, range.start, range.end);
-        self.fetch(range).await.with_context(|| format!("fetching bytes {start} to {end} from {url}"))
+        self.range_of(self.at.load(Ordering::Relaxed), range).await
     }
 
-    async fn fetch(&self, range: Range<u64>) -> anyhow::Result<Bytes> {
+    async fn range_of(&self, at: usize, range: Range<u64>) -> anyhow::Result<Bytes> {
+        let (url, start, end) = (&self.urls[at], range.start, range.end);
+        let fetched = self.fetch(url, range).await;
+        if fetched.is_err() {
+            self.failed(at);
+        }
+        fetched.with_context(|| format!("fetching bytes {start} to {end} from {url}"))
+    }
+
+    /// Another one is asked from now on, unless it is already.
+    fn failed(&self, at: usize) {
+        let next = (at + 1) % self.urls.len();
+        let _ = self.at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    async fn fetch(&self, url: &Url, range: Range<u64>) -> anyhow::Result<Bytes> {
         let len = (range.end - range.start) as usize;
         let bytes = format!("bytes={}-{}", range.start, range.end - 1);
-        let request = self.client.get(self.url.clone()).header(RANGE, bytes).send();
+        let request = self.client.get(url.clone()).header(RANGE, bytes).send();
         let mut answer = timeout(IDLE, request).await.context("no answer")??;
         if answer.status() != StatusCode::PARTIAL_CONTENT {
             bail!("the server answered {}", answer.status());

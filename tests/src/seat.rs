@@ -56,7 +56,12 @@ impl Seat {
     pub fn boot(host: Host, server: &Server, keys: Option<&Path>) -> Result<Seat> {
         let mac = Seat::mac_of(&host)?;
         let script = server.get(&format!("/boot.ipxe?mac={mac}"))?;
-        let script = String::from_utf8_lossy(&script).into_owned();
+        Seat::told(host, &String::from_utf8_lossy(&script), keys)
+    }
+
+    /// The same, by a boot script that it has got from somebody.
+    pub fn told(host: Host, script: &str, keys: Option<&Path>) -> Result<Seat> {
+        let mac = Seat::mac_of(&host)?;
         let kernel =
             script.lines().find(|l| l.starts_with("kernel ")).context("no kernel in its boot script")?;
         let words = kernel.split(' ').filter(|w| w.starts_with("boottorrent."));

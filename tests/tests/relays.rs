@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{
-    BOOT, Background, Cmd, FETCH, Host, Lab, Peer, Relay, Server, Vm, agent_binary, all_complete,
-    assets::{IMAGE, Suite, TINY, image, random, tiny},
+    BOOT, Background, Cmd, FETCH, Host, Lab, Peer, Relay, Seat, Server, Vm, agent_binary, all_complete,
+    assets::{IMAGE, Suite, TINY, image, random, small_lessons, tiny},
     server_binary, tls,
 };
 use serde_json::Value;
@@ -161,6 +161,52 @@ fn a_relay_dies_while_a_machine_fetches_its_image() -> Result<()> {
     println!("received {} of {} bytes", done.received(), done.total);
     // What it had counts; what was under way is fetched again.
     ensure!(done.received() < done.total + (4 << 20), "{done:?}");
+    Ok(())
+}
+
+/// One that dies for good: the machine goes on with the first server, which hears it from then on. Nor does a machine that
+/// comes when it is gone wait for it.
+#[test]
+fn the_first_server_takes_the_place_of_a_relay() -> Result<()> {
+    let lab = Lab::new("relays-gone")?;
+    let dir = lab.dir().join("assets");
+    fs::create_dir_all(&dir)?;
+    small_lessons(&dir, 24, 0, None)?;
+    let server = first(&lab, &dir.join("catalogue"))?;
+    server.boottorrent(&["host", "set", "default", "--image", "lesson"])?;
+    let mut east = Follower::new(&lab, &server, "east", &[])?;
+    east.has("lesson")?;
+    // Slow enough to be met in the middle.
+    lab.limit(&east.host, 40)?;
+    let [one, other] = ["one", "other"].map(|name| lab.host(name));
+    let told = |host: &Host| {
+        let url = format!("http://{}/boot.ipxe?mac={}", east.at(), Seat::mac_of(host)?);
+        host.run(&Cmd::new("curl").args(["-sSf", &url]))
+    };
+    let (one, other) = (one?, other?);
+    let (to_one, to_other) = (told(&one)?, told(&other)?);
+    let relays = format!(" boottorrent.relays={} ", Lab::SERVER);
+    ensure!(
+        to_one.contains(&relays) && to_one.contains(&format!(" boottorrent.server={} ", east.host.address())),
+        "{to_one}"
+    );
+    let mut one = Seat::told(one, &to_one, None)?;
+    until("some of it", || {
+        let all: Vec<Value> = server.get_json("/api/v1/clients")?;
+        let have = |c: &Value| c["id"] == one.mac() && c["progress"]["have"].as_u64() > Some(4 << 20);
+        Ok(all.iter().any(have))
+    })?;
+    east.running = None;
+    ensure!(!one.file("run/booted")?.exists(), "it was too quick");
+    let mut other = Seat::told(other, &to_other, None)?;
+    let payload = fs::read(server.catalogue().join("images/lesson/payload"))?;
+    for seat in [&mut one, &mut other] {
+        seat.booted()?;
+        ensure!(fs::read(seat.agents("store/payload")?)? == payload, "{} has other bytes", seat.mac());
+        is_behind(&server, seat.mac(), None, "booted")?;
+    }
+    let said = format!("the server {} does not answer (", east.at());
+    ensure!(other.log().contains(&said) && !one.log().contains(&said), "{}", other.log());
     Ok(())
 }
 

@@ -51,6 +51,8 @@ pub struct Asking<'a> {
     pub client: &'a reqwest::Client,
     /// `boottorrent serve`.
     pub server: Option<&'a Url>,
+    /// Servers that have open files too.
+    pub relays: &'a [Url],
     /// Whose signature they need; none: nobody's.
     pub keys: Option<&'a Keys>,
     /// The address of this machine's card.
@@ -163,7 +165,9 @@ impl Asking<'_> {
         };
         let url = self.server.ok_or_else(none)?.join(&format!("{}{rest}", place.path));
         let url = url.context("making the address of the files").step(Exit::Params)?;
-        let get = Get { client: self.client, url: &url, max, key: place.key };
+        // Nobody but the server hears the machine's key.
+        let relays = if place.key.is_some() { &[] } else { self.relays };
+        let get = Get { client: self.client, url: &url, relays, max, key: place.key };
         get.wait(self.limit, self.report).await
     }
 }

@@ -187,7 +187,8 @@ impl Preparing<'_> {
     async fn files(&self, reach: &Reach) -> Result<Vec<Layer>, Failure> {
         let Obeys { params, client, keys, net, .. } = self.obeys;
         let (server, keys, mac) = (reach.server.as_ref(), keys.as_ref(), net.mac.as_str());
-        let asking = layers::Asking { client, server, keys, mac, limit: Some(PATIENCE), report: self.report };
+        let (limit, relays) = (Some(PATIENCE), &reach.relays[..]);
+        let asking = layers::Asking { client, server, relays, keys, mac, limit, report: self.report };
         asking.fetch(&params.files).await
     }
 

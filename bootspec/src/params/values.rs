@@ -26,6 +26,14 @@ pub(super) fn items(v: &str) -> impl Iterator<Item = &str> {
     v.split(',').filter(|s| !s.is_empty())
 }
 
+/// `[https://]HOST[:PORT]`.
+pub(super) fn host_port(v: &str) -> Result<String, String> {
+    let server = v.strip_prefix("http://").unwrap_or(v).trim_end_matches('/');
+    let host = server.strip_prefix("https://").unwrap_or(server);
+    let ok = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".:-_[]".contains(c));
+    if ok { Ok(server.to_owned()) } else { Err(format!("'{v}' is not a valid HOST or HOST:PORT")) }
+}
+
 /// What [`items`] takes apart.
 pub(super) fn joined<T: ToString>(all: &[T]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     attempts::Stage,
+    command_line::short_host,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
     hosts::{BootChoice, Hosts, choose, choose::private_of_entry},
@@ -183,9 +184,14 @@ fn rendered(
     let once =
         proven.zip(secret.as_ref()).filter(|_| choice.once).map(|(mac, s)| format!("mac={mac}&secret={s}"));
     let secret: Vec<String> = secret.iter().map(|s| format!("{PREFIX}secret={s}")).collect();
-    let append =
-        [&[boot.append.trim().to_owned()][..], &choice.params, &files(&choice, &state.hosts()), &secret]
-            .concat();
+    let append = [
+        &[boot.append.trim().to_owned()][..],
+        &choice.params,
+        &files(&choice, &state.hosts()),
+        &secret,
+        &others(state, &script.host),
+    ]
+    .concat();
     let wanted = asked.wanted().or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
     let one = match (wanted, &images[..]) {
         (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
@@ -229,6 +235,21 @@ fn rendered(
 /// A boot loader's script.
 fn plain(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/plain"), (header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+/// Servers besides this one that a machine may ask when this one does not answer.
+const OTHERS: usize = 3;
+
+/// For a relay's machines the first server, then other relays.
+fn others(state: &ServerState, own: &str) -> Vec<String> {
+    let (first, relays) = match &state.here {
+        Some(here) => (Some(here.first()), here.snapshot().map(|s| s.relays.clone()).unwrap_or_default()),
+        None => (None, state.relays.there(Instant::now())),
+    };
+    let all = first.into_iter().chain(relays).filter(|at| at != own);
+    let relays = all.map(|at| short_host(&at).to_owned()).take(OTHERS).collect();
+    let params = Params { relays, ..Params::default() };
+    Some(params.render()).filter(|words| !words.is_empty()).into_iter().collect()
 }
 
 /// The files that the machine's agent lays over its image, and what templates among them need to know.

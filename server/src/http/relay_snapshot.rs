@@ -106,6 +106,7 @@ fn told(state: &ServerState, (config, hosts, library, entries, users): &Parts) -
         version: env!("CARGO_PKG_VERSION").into(),
         http: state.http_port(),
         peers: state.peer_port,
+        relays: state.relays.there(Instant::now()),
         boot: BootWords {
             append: config.boot.append.clone(),
             default: config.boot.default.clone(),

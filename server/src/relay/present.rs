@@ -118,6 +118,12 @@ impl Present {
         known.iter().map(row).collect()
     }
 
+    /// Where those that report listen for HTTP.
+    pub fn there(&self, now: Instant) -> Vec<String> {
+        let up = |p: &&Presence| now.saturating_duration_since(p.at) < AWAY;
+        self.all().values().filter(up).map(|p| p.http.to_string()).collect()
+    }
+
     /// The relays that a machine should ask, the first first. Those of its group go before those of its subnet; where there
     /// are several, each gets its share of machines.
     pub fn for_machine(
@@ -204,6 +210,8 @@ mod tests {
             let found = present.for_machine(&relays, Seeker { ip: ip.parse().unwrap(), mac, groups }, now);
             found.into_iter().map(|(n, _)| n).collect::<Vec<_>>()
         };
+        assert_eq!(present.there(now), ["10.0.9.1:6980", "10.0.9.2:6980", "10.0.3.1:6980"]);
+        assert!(present.there(now + AWAY).is_empty());
         assert_eq!(ask("10.0.1.9", &[], 0, now), ["a"]);
         assert_eq!(ask("10.0.1.9", &[&lab], 0, now), ["b", "a"]);
         assert_eq!(ask("10.0.3.9", &[], 0, now), ["c"]);

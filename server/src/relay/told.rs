@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub http: u16,
     /// See `http`.
     pub peers: u16,
+    /// Where its relays listen for HTTP, those that report.
+    #[serde(default)]
+    pub relays: Vec<String>,
     /// `[boot]` of its settings, as far as machines are told of it.
     pub boot: BootWords,
     /// `[menu]`.
