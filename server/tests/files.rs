@@ -133,7 +133,15 @@ fn fetched(server: &Server, keys: Option<&Keys>, mac: &str, sum: &str) -> Result
     let client = web::client(Path::new("/nonexistent"), &[], &report).unwrap();
     let url = format!("http://{}/", server.http).parse().unwrap();
     let limit = Some(Duration::from_secs(10));
-    let asking = layers::Asking { client: &client, server: Some(&url), keys, mac, limit, report: &report };
+    let asking = layers::Asking {
+        client: &client,
+        server: Some(&url),
+        relays: &[],
+        keys,
+        mac,
+        limit,
+        report: &report,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sums: [Sha256Sum; 1] = [sum.parse().unwrap()];
     let got = runtime.block_on(asking.fetch(&sums));

@@ -259,7 +259,7 @@ fn the_other_release_boots() -> Result<()> {
     Ok(())
 }
 
-/// Disks and ext4 come along where the kernel command line asks for them.
+/// Disks, ext4 and what makes it come along where the kernel command line asks for them.
 #[test]
 #[ignore = "two boots: make test-full"]
 fn a_disk_keeps_the_image() -> Result<()> {
@@ -267,10 +267,12 @@ fn a_disk_keeps_the_image() -> Result<()> {
     let lab = Lab::new("init-disk")?;
     let catalogue = own_initrd_catalogue(&image(Suite::own()?)?)?;
     let mut server = Server::of(&lab, &catalogue, &["--up", "20MB/s"])?;
-    server.boottorrent(&["host", "set", MAC, "--param", "boottorrent.target=LABEL=images"])?;
+    let params = ["boottorrent.mkfs=/dev/vda", "boottorrent.target=LABEL=boottorrent"];
+    for param in params {
+        server.boottorrent(&["host", "set", MAC, "--param", param])?;
+    }
     let disk = lab.dir().join("disk");
     File::create(&disk)?.set_len(768 << 20)?;
-    Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-m", "0", "-L", "images"]).arg(&disk).run()?;
     for (boot, most) in [(1, u64::MAX), (2, 0)] {
         let mut vm = Vm::pxe("disk").disk(&disk, "CACHE1").mac_of(MAC).start(&lab)?;
         vm.expect(MULTI_USER, BOOT)?;

@@ -3,7 +3,7 @@
 //! of a network card, so that a machine is sent that of its own card alone. The agent, which is its init, is put in front of
 //! them when a machine asks (`crate::addon`).
 
-use super::{initrd::module_name, kmod::Kernel, shell, tree::Tree};
+use super::{initrd::module_name, kmod::Kernel, program, tree::Tree};
 use crate::{
     addon,
     catalogue::{
@@ -73,6 +73,9 @@ const TAGGED: [&str; 1] = ["8021q"];
 const STREAM: [&str; 1] = ["fuse"];
 /// A machine's own key in its firmware (`boottorrent.key=efi`).
 const FIRMWARE: [&str; 1] = ["efivarfs"];
+
+/// Programs that a kernel command line may ask for.
+const PROGRAMS: [(&str, program::Program); 2] = [("shell", program::BUSYBOX), ("mkfs", program::MKFS)];
 
 /// What must be known of kernel and initrd.
 #[derive(Clone, Copy, Debug)]
@@ -225,7 +228,9 @@ impl Own<'_> {
             archives.push(self.all(drivers)?);
         }
         let module = base.first().map(|path| self.module(path)).transpose()?;
-        archives.push(shell::find(self.tree, module.as_deref(), self.staging));
+        for (_, wanted) in &PROGRAMS {
+            archives.push(program::find(wanted, self.tree, module.as_deref(), self.staging));
+        }
         let cards = self.cards(drivers)?;
         let whole = archives.len();
         archives.extend(cards.iter().map(|(_, files)| files.clone()));
@@ -236,7 +241,7 @@ impl Own<'_> {
         let mut out = Archives { file: self.staging.create(ARCHIVES)?, at: 0 };
         let mut put = || out.put(packed.next().context("an archive of drivers")?);
         (index.base, index.general, index.rare) = (put()?, put()?, put()?);
-        for name in extra.iter().map(|(name, _)| *name).chain(["shell"]) {
+        for name in extra.iter().map(|(name, _)| *name).chain(PROGRAMS.map(|(name, _)| name)) {
             index.extra.insert(name.to_owned(), put()?);
         }
         for (card, _) in cards {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The shell of an initrd that the server makes, which machines are sent where `break=` asks for one: busybox, from the image
-//! or from this machine, with the libraries that it needs.
+//! Programs of initrds that the server makes, from the image or from this machine, with the libraries that they need: busybox,
+//! which machines are sent where `break=` asks for a shell, and mke2fs, for `boottorrent.mkfs=`.
 
 use super::{
     kmod::small,
@@ -15,11 +15,23 @@ use std::{
     sync::Arc,
 };
 
-/// Where busybox is, and where libraries are.
-const PROGRAMS: [&str; 2] = ["usr/bin/busybox", "bin/busybox"];
+/// A program.
+pub struct Program {
+    /// Where it is.
+    from: [&'static str; 2],
+    /// Where it is in the initrd.
+    to: &'static str,
+}
+
+/// The shell.
+pub const BUSYBOX: Program = Program { from: ["usr/bin/busybox", "bin/busybox"], to: "bin/busybox" };
+/// What makes filesystems, by the name that makes it ext4. Process 1 looks for programs in /bin.
+pub const MKFS: Program = Program { from: ["usr/sbin/mke2fs", "sbin/mke2fs"], to: "bin/mkfs.ext4" };
+
+/// Where libraries are.
 const LIBRARIES: [&str; 6] =
     ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib"];
-/// Busybox needs two; a program that needs more than these is not one.
+/// Busybox needs two files, mke2fs eight; what needs more than these is neither.
 const MOST: usize = 16;
 
 /// Path and content.
@@ -34,26 +46,27 @@ struct Needs {
     libraries: BTreeSet<String>,
 }
 
-/// The files of the shell, for the kernel that `module` is a module of: the image's, or else this machine's. None where
+/// The files of a program, for the kernel that `module` is a module of: the image's, or else this machine's. None where
 /// neither has all of it.
-pub fn find(tree: &dyn Tree, module: Option<&[u8]>, staging: &Staging) -> Files {
+pub fn find(wanted: &Program, tree: &dyn Tree, module: Option<&[u8]>, staging: &Staging) -> Files {
     let machine = module.and_then(machine);
     let of = |tree: &dyn Tree| {
         let read = |path: &str| small(tree, path, staging).ok().filter(|bytes| !bytes.is_empty());
-        let program = PROGRAMS.iter().find_map(|path| read(path))?;
-        with_libraries(program, machine?, &read).ok()
+        let program = wanted.from.iter().find_map(|path| read(path))?;
+        with_libraries(wanted.to, program, machine?, &read).ok()
     };
     of(tree).or_else(|| of(&Folder(PathBuf::from("/")))).unwrap_or_default()
 }
 
-/// A program as busybox, and what it needs. `read`: a file of the tree, if it is there.
+/// A program under this name, and what it needs. `read`: a file of the tree, if it is there.
 fn with_libraries(
+    name: &str,
     program: Vec<u8>,
     for_machine: u16,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,
 ) -> Result<Files> {
-    let mut files = BTreeMap::from([("bin/busybox".to_owned(), program)]);
-    let mut todo = vec!["bin/busybox".to_owned()];
+    let mut files = BTreeMap::from([(name.to_owned(), program)]);
+    let mut todo = vec![name.to_owned()];
     while let Some(path) = todo.pop() {
         let bytes = &files[&path];
         ensure!(machine(bytes) == Some(for_machine), "{path} is for other machines");
@@ -107,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = fs::read("/bin/sh").unwrap();
         let read = |path: &str| fs::read(PathBuf::from("/").join(path)).ok();
-        let files = with_libraries(program.clone(), machine(&program).unwrap(), &read).unwrap();
+        let files = with_libraries(BUSYBOX.to, program.clone(), machine(&program).unwrap(), &read).unwrap();
         let needs = needs(&program).unwrap();
         let loader = needs.loader.clone().expect("Debian's shell is linked dynamically");
         assert!(needs.libraries.contains("libc.so.6") && files.contains_key("lib/libc.so.6"), "{needs:?}");
@@ -128,7 +141,7 @@ mod tests {
         let maps = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(maps.contains(&format!("{}/lib/libc.so.6", root.display())), "{maps} {said:?}");
         // Another machine's.
-        let e = with_libraries(program, abi::EM_AARCH64, &read).unwrap_err();
+        let e = with_libraries(BUSYBOX.to, program, abi::EM_AARCH64, &read).unwrap_err();
         assert_eq!(e.to_string(), "bin/busybox is for other machines");
     }
 
