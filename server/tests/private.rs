@@ -74,8 +74,15 @@ impl Room {
         report.show(Show::None);
         let client = web::client(&self.ca, &[], &report).unwrap();
         let (url, limit) = (url.parse().unwrap(), Some(Duration::from_secs(seconds)));
-        let asking =
-            layers::Asking { client: &client, server: Some(&url), keys: None, mac, limit, report: &report };
+        let asking = layers::Asking {
+            client: &client,
+            server: Some(&url),
+            relays: &[],
+            keys: None,
+            mac,
+            limit,
+            report: &report,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let got = runtime.block_on(async {
             asking.can_be_private()?;

@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use bootspec::Phase;
 use boottorrent_tests::{
-    BOOT, Cmd, Lab, MULTI_USER, Server, Vm,
+    BOOT, Lab, MULTI_USER, Server, Vm,
     assets::{APPEND, IMAGE, Suite, bare_catalogue, image, own_initrd_catalogue},
     lives_on,
 };

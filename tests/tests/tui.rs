@@ -16,7 +16,6 @@ use std::{
 };
 
 #[path = "../../server/tests/common/tmux.rs"]
-#[allow(dead_code)]
 mod tmux;
 
 /// As long as fetching, importing and publishing may take.
