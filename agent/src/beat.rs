@@ -126,3 +126,21 @@ async fn read(mut response: reqwest::Response) -> Option<Answer> {
     }
     serde_json::from_slice(&json).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_answers_is_told_and_the_server_is_asked_again() {
+        let urls = ["http://a/", "http://b/"].map(|u| u.parse::<Url>().unwrap());
+        let mut listeners = Listeners { urls: urls.to_vec(), at: 0, left: Instant::now() };
+        assert_eq!(listeners.next(), urls[0]);
+        listeners.failed(&urls[0]);
+        // The same beat told twice that it had failed.
+        listeners.failed(&urls[0]);
+        assert_eq!(listeners.next(), urls[1]);
+        listeners.left -= HOME;
+        assert_eq!(listeners.next(), urls[0]);
+    }
+}

@@ -213,17 +213,30 @@ mod tests {
         let (params, remarks) = Params::parse(line);
         assert_eq!(remarks, []);
         match locate(&params, next) {
-            Ok(Located { torrent: MetainfoSource::Url(u), server }) => {
+            Ok(Located { torrent: MetainfoSource::Url(u), server, .. }) => {
                 Ok((u.to_string(), server.map(|s| s.to_string())))
             }
-            Ok(Located { torrent: MetainfoSource::File(f), server }) => {
+            Ok(Located { torrent: MetainfoSource::File(f), server, .. }) => {
                 Ok((f.display().to_string(), server.map(|s| s.to_string())))
             }
-            Ok(Located { torrent: MetainfoSource::Magnet(m), server }) => {
+            Ok(Located { torrent: MetainfoSource::Magnet(m), server, .. }) => {
                 Ok((m.trackers.join(" "), server.map(|s| s.to_string())))
             }
             Err(e) => Err(e.to_string()),
         }
+    }
+
+    #[test]
+    fn the_same_on_other_servers() {
+        let line = format!(
+            "boottorrent.image=lab boottorrent.server=a boottorrent.relays=b:1,https://c boottorrent.infohash={}",
+            "0".repeat(40)
+        );
+        let located = locate(&Params::parse(&line).0, None).unwrap();
+        let MetainfoSource::Url(torrent) = &located.torrent else { panic!("{located:?}") };
+        let found = elsewhere(torrent, &located.relays).iter().map(Url::to_string).collect::<Vec<_>>();
+        let path = format!("images/lab/lab.torrent?infohash={}", "0".repeat(40));
+        assert_eq!(found, [format!("http://b:1/{path}"), format!("https://c:6982/{path}")]);
     }
 
     #[test]
