@@ -46,7 +46,31 @@ struct Attempt {
     silent: bool,
 }
 
+/// A machine that boots an image with another initrd than the one for its card, for the next start of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherInitrd {
+    /// The machine.
+    pub mac: Mac,
+    /// The image.
+    pub image: InfoHash,
+    /// What it was sent last.
+    pub stage: Stage,
+}
+
 impl Attempts {
+    /// Who was sent another initrd.
+    pub fn others(&self) -> Vec<OtherInitrd> {
+        let all = self.0.iter().filter(|(_, a)| a.stage != Stage::Card);
+        all.map(|(mac, a)| OtherInitrd { mac: *mac, image: a.image, stage: a.stage }).collect()
+    }
+
+    /// They were, before this server has started. Whether they report is not known: they begin with what they were sent.
+    pub fn restore(&mut self, others: &[OtherInitrd]) {
+        for OtherInitrd { mac, image, stage } in others.iter().take(MOST) {
+            self.0.insert(*mac, Attempt { image: *image, stage: *stage, silent: false });
+        }
+    }
+
     /// A machine asks for its boot script, and will boot this image. `last`: the last initrd that it can be sent.
     pub fn asked(&mut self, mac: Mac, image: InfoHash, last: Stage) -> Stage {
         if self.0.len() >= MOST && !self.0.contains_key(&mac) {
@@ -95,6 +119,14 @@ mod tests {
         attempts.spoke(&mac);
         assert_eq!(attempts.asked(mac, other, Stage::General), Stage::General, "it has worked");
         assert_eq!(attempts.fallback(&mac), Some(Stage::General));
+        let mut after = Attempts::default();
+        after.restore(&attempts.others());
+        assert_eq!(after.fallback(&mac), Some(Stage::General));
+        assert_eq!(
+            after.asked(mac, other, Stage::General),
+            Stage::General,
+            "a restart makes nobody try again"
+        );
     }
 
     #[test]

@@ -154,9 +154,12 @@ impl ServerState {
         let tickets = Tickets::at(&config.catalogue.dir);
         let fetches = Arc::new(Jobs::new(FetchDirs::of(&config)));
         let kept = MachinesFile::at(&config.catalogue.dir);
-        let mut clients = Clients::default();
+        let (mut clients, mut attempts) = (Clients::default(), Attempts::default());
         match kept.load() {
-            Ok(saved) => clients.restore(saved, Instant::now()),
+            Ok(saved) => {
+                attempts.restore(&saved.initrds);
+                clients.restore(saved, Instant::now());
+            }
             Err(e) => tracing::warn!("what machines did before is forgotten: {e:#}"),
         }
         let kept_orders = OrdersFile::at(&config.catalogue.dir);
@@ -181,7 +184,7 @@ impl ServerState {
             relays: Default::default(),
             here: here.map(Arc::new),
             http_port: OnceLock::new(),
-            attempts: Default::default(),
+            attempts: Mutex::new(attempts),
             library: Default::default(),
             entries: Default::default(),
             menu_users: Default::default(),
@@ -377,8 +380,9 @@ impl ServerState {
 
     /// Write the machines down, if more than numbers has changed. Blocks.
     pub fn save_machines(&self) -> anyhow::Result<()> {
-        let saved = self.clients().to_save(Instant::now());
-        saved.map_or(Ok(()), |machines| self.kept.save(&machines))
+        let Some(mut saved) = self.clients().to_save(Instant::now()) else { return Ok(()) };
+        saved.initrds = self.attempts().others();
+        self.kept.save(&saved)
     }
 
     /// The machines. Hold them shortly.

@@ -141,6 +141,11 @@ fn a_machine_without_its_driver_is_seen() {
     assert_eq!(beat("seed"), 204);
     let client: Value = serde_json::from_str(&server.get(&format!("/api/v1/clients/{MAC}")).text()).unwrap();
     assert_eq!(client["initrd"], "general", "what has worked is kept");
+    drop(screen);
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::spawned(w.command(&["serve", "--no-seed", "--agent", agent.to_str().unwrap()]));
+    let script = server.get(&format!("/boot.ipxe?mac={MAC}&busid=018086100e")).text();
+    assert!(script.contains("drivers=all"), "it is sent all drivers at once: {script}");
 }
 
 #[test]

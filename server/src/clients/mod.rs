@@ -310,7 +310,8 @@ impl Clients {
             relay: e.relay.clone(),
         };
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
-        Some(SavedMachines { at, machines: self.machines.values().map(machine).collect() })
+        let machines = self.machines.values().map(machine).collect();
+        Some(SavedMachines { at, machines, ..SavedMachines::default() })
     }
 
     /// The machines that a server knew before this one. While nobody listened, no machine has become silent.

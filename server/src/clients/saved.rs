@@ -7,7 +7,7 @@ use super::{
     bounds::{GONE_AFTER, MAX_MACHINES, clean},
     client::{BootLoaderReport, Client, MachineProof},
 };
-use crate::files;
+use crate::{attempts::OtherInitrd, files};
 use anyhow::{Context, Result};
 use bootspec::{Heartbeat, Phase};
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub struct SavedMachines {
     pub at: u64,
     /// Each of them.
     pub machines: Vec<SavedMachine>,
+    /// Which of them boot with another initrd than the one for their card.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub initrds: Vec<OtherInitrd>,
 }
 
 /// One machine.

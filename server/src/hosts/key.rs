@@ -8,7 +8,8 @@ use std::{fmt, str::FromStr};
 const MAX_SERIAL: usize = 64;
 
 /// A MAC address. Read from every form that people and firmware write; written lower case with colons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Mac(pub [u8; 6]);
 
 impl FromStr for Mac {
@@ -171,6 +172,7 @@ macro_rules! text_in_serde {
         }
     };
 }
+text_in_serde!(Mac);
 text_in_serde!(Name);
 text_in_serde!(EntryKey);
 
