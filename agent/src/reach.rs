@@ -7,8 +7,9 @@ use std::{net::IpAddr, time::Duration};
 use swarm::Metainfo;
 use url::{Host, Url};
 
-/// How long a name may take.
+/// How long a name may take, and one that the boot does not need.
 const LOOKUP: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Where things are, with addresses instead of names: after switch_root there is no resolver.
 #[derive(Clone)]
@@ -44,7 +45,8 @@ impl Reach {
         let torrent = if let MetainfoSource::Url(url) = &mut reach.torrent { Some(url) } else { None };
         let first = reach.server.iter_mut().chain(torrent).map(|url| (url, true));
         for (url, first) in first.chain(reach.relays.iter_mut().map(|url| (url, false))) {
-            let Some(address) = address(url, params.timeout).await else { continue };
+            let limit = if first { params.timeout } else { Some(SHORT) };
+            let Some(address) = address(url, limit).await else { continue };
             // Relays are no peers while the server answers: what they send may cross a slow link.
             if first {
                 reach.servers.push(address);
