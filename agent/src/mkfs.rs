@@ -50,9 +50,9 @@ pub async fn run(dev: &Path, name: &DeviceName, report: &Report) -> anyhow::Resu
         .output();
     match made {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => bail!(
-            "boottorrent.mkfs={name}: there is no mkfs.ext4 in this initrd; if the server makes it, add the image again there \
-             (`boottorrent image add --replace`), otherwise put MKFS=yes into /etc/boottorrent/initramfs.conf of the image and run \
-             update-initramfs -u there"
+            "boottorrent.mkfs={name}: this initrd has no mkfs.ext4: if the server made the initrd, run `boottorrent image add \
+             --replace` there; otherwise set MKFS=yes in the image's /etc/boottorrent/initramfs.conf and run update-initramfs -u \
+             in the image"
         ),
         Err(e) => Err(e).context("running mkfs.ext4"),
         Ok(output) if output.status.success() => Ok(()),

@@ -47,7 +47,7 @@ impl Reach {
         for (url, first) in first.chain(reach.relays.iter_mut().map(|url| (url, false))) {
             let limit = if first { params.timeout } else { Some(SHORT) };
             let Some(address) = address(url, limit).await else { continue };
-            // Relays are no peers while the server answers: what they send may cross a slow link.
+            // Relays are not used as peers while the server answers, because they may be behind a slow link.
             if first {
                 reach.servers.push(address);
             }

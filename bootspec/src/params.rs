@@ -2,6 +2,7 @@
 //! The kernel parameters of the agent: one [`TABLE`] from which come the
 //! parser, the renderer that the server uses, and docs/kernel-parameters.md.
 
+mod remark;
 mod secret;
 mod values;
 mod words;
@@ -12,9 +13,10 @@ use crate::{
     partition::{PARTITION, PartitionName},
     seed, units,
 };
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 pub use crate::seed::Seed;
+pub use remark::Remark;
 pub use secret::BootSecret;
 use values::{actions, assign, group, host_port, items, joined, layers, targets};
 pub use values::{peer, tracker};
@@ -434,37 +436,6 @@ pub static TABLE: &[Spec] = &[
         get: |p| chosen(&p.log, LOGS),
     },
 ];
-
-/// Something about a command line that its author should hear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remark {
-    /// No such parameter: a machine goes on without it. The guess is the nearest name.
-    Unknown {
-        /// As it was written.
-        name: String,
-        /// What was meant, perhaps.
-        guess: Option<String>,
-    },
-    /// A value that cannot be understood: the boot stops.
-    Bad {
-        /// The parameter's name.
-        name: String,
-        /// What is wrong with the value, and what to write.
-        why: String,
-    },
-}
-
-impl fmt::Display for Remark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Remark::Unknown { name, guess: Some(guess) } => {
-                write!(f, "unknown kernel parameter {name}: did you mean {guess}?")
-            }
-            Remark::Unknown { name, guess: None } => write!(f, "unknown kernel parameter {name}"),
-            Remark::Bad { name, why } => write!(f, "kernel parameter {name}: {why}"),
-        }
-    }
-}
 
 impl Params {
     /// Read a kernel command line. The last one wins; words that are not ours

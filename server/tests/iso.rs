@@ -112,7 +112,7 @@ fn an_initrd_is_made_later() {
     w.write("initrd/scripts/live", "text");
     w.write("initrd/scripts/local", "text");
     w.write("initrd/init", "text");
-    // In two files, whose lengths are no multiples of four.
+    // In two files whose lengths are not multiples of four.
     w.write("tree/live/vmlinuz", kernel());
     let early = [&initrd(&["kernel/x86/microcode/GenuineIntel.bin"])[..], b"\0"].concat();
     w.write("tree/live/early.img", early);
