@@ -6,6 +6,7 @@ PREFIX = /usr
 # As in --locked, for every build.
 CARGO_FLAGS =
 MUSL = x86_64-unknown-linux-musl
+ARM64 = aarch64-unknown-linux-musl
 # Without Rust's musl (Debian's own rustc): AGENT_TARGET=x86_64-unknown-linux-gnu, linked statically all the same.
 AGENT_TARGET = $(MUSL)
 AGENT = target/$(AGENT_TARGET)/agent/boottorrent-agent
@@ -38,7 +39,7 @@ agent:
 
 # Needs gcc-aarch64-linux-gnu, and `rustup target add aarch64-unknown-linux-musl`.
 agent-arm64:
-	$(MAKE) --no-print-directory agent AGENT_TARGET=aarch64-unknown-linux-musl
+	$(MAKE) --no-print-directory agent AGENT_TARGET=$(ARM64)
 
 server:
 	$(if $(BOOTTORRENT_SERVER),,cargo build $(CARGO_FLAGS) --release -p boottorrent-server)
@@ -131,6 +132,13 @@ install-agent:
 	install -d $(DESTDIR)/etc/boottorrent/keys $(DESTDIR)/etc/boottorrent/ca $(SHARE)/man/man8
 	install -m 644 docs/man/*.8 $(SHARE)/man/man8
 
+# Beside the server's own agent, for images of arm64; `make agent-arm64` first.
+install-agent-arm64:
+	for end in '' -tls; do \
+		install -D -m 755 target/$(ARM64)/agent/boottorrent-agent$$end \
+			$(DESTDIR)$(PREFIX)/libexec/boottorrent/boottorrent-agent-arm64$$end || exit; \
+	done
+
 install-initramfs-tools:
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent $(INITRAMFS)/hooks/boottorrent
 	install -D -m 755 initramfs-hooks/initramfs-tools/hooks/boottorrent-netboot $(INITRAMFS)/hooks/boottorrent-netboot
@@ -189,4 +197,4 @@ deb-source:
 	scripts/deb-source target/source
 
 .PHONY: all build agent agent-arm64 server manual html check unit lint lint-docs msrv setup screen screens test test-full fuzz demo bench bench-quick reliability docs
-.PHONY: install install-agent install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source
+.PHONY: install install-agent install-agent-arm64 install-initramfs-tools install-dracut install-server install-units install-ltsp deb deb-source

@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use bootspec::{
     fstab::lines,
     manifest::{Format, MAGIC_BYTES},
-    partition::{Partition, PartitionName, ROOT_X86_64, Superblock, Table},
+    partition::{Partition, PartitionName, Superblock, Table},
     units::human_size,
 };
 use loopdev::LoopDevice;
@@ -163,7 +163,7 @@ fn candidates<'a>(
         };
     }
     let mut all: Vec<_> = seen.iter().filter_map(|(p, s)| Some((p, s.as_ref()?))).collect();
-    all.sort_by_key(|(p, _)| (p.kind != ROOT_X86_64, std::cmp::Reverse(p.size)));
+    all.sort_by_key(|(p, _)| (!p.is_marked_as_root(), std::cmp::Reverse(p.size)));
     if all.is_empty() {
         bail!(
             "no partition of the image can be the root: only squashfs, erofs and ext4 can, and it has {}",
@@ -203,6 +203,7 @@ fn appeared(node: PathBuf) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bootspec::partition::ROOTS;
 
     fn disk() -> Vec<Seen> {
         let partition = |number, size, kind: &str| Partition {
@@ -233,7 +234,7 @@ mod tests {
     fn a_name_decides_else_the_type_else_the_size() {
         let mut seen = disk();
         assert_eq!(order(&seen, None).unwrap(), [3, 2, 15]);
-        seen[1].0.kind = ROOT_X86_64.into();
+        seen[1].0.kind = ROOTS[1].into();
         assert_eq!(order(&seen, None).unwrap(), [2, 3, 15]);
         for (name, number) in [("15", 15), ("LABEL=home", 3), ("UUID=U-ROOT", 2), ("PARTUUID=P2", 2)] {
             assert_eq!(order(&seen, Some(name)).unwrap(), [number], "{name}");

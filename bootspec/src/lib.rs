@@ -5,6 +5,7 @@
 //! | module | what crosses between server and agent |
 //! |---|---|
 //! | [`params`] | the kernel command line (one table: parser, renderer, docs) |
+//! | [`architecture`] | which machines a kernel is for |
 //! | [`device`] | disks by name, and where an image is kept |
 //! | [`ltsp`] | what the command line of LTSP says |
 //! | [`manifest`] | what the server knows about an image |
@@ -20,6 +21,7 @@
 //! | [`trust`] | what is signed of an image, by which keys, and what is refused |
 //! | [`units`] | sizes, rates and times as people type and read them |
 
+pub mod architecture;
 pub mod base64;
 pub mod cmdline;
 pub mod device;
@@ -47,6 +49,7 @@ pub mod trust;
 pub mod units;
 pub mod vlan;
 
+pub use architecture::Architecture;
 pub use device::{DeviceName, Overlay, Target};
 pub use exit::Exit;
 pub use heartbeat::{Heartbeat, Phase, Progress};

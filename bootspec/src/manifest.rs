@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What the server knows about an image: `manifest.toml` beside its files.
 
-use crate::{ImageName, InfoHash, Priority, Sha256Sum};
+use crate::{Architecture, ImageName, InfoHash, Priority, Sha256Sum};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -197,6 +197,9 @@ pub struct ImageManifest {
     pub version: u32,
     /// What it is.
     pub kind: Kind,
+    /// Which machines its kernel is for. The usual one is not written, so that manifests stay as they were.
+    #[serde(default, skip_serializing_if = "Architecture::is_default")]
+    pub architecture: Architecture,
     /// The filesystem that it is; ISOs and disk images have none of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
@@ -263,7 +266,7 @@ impl ImageManifest {
         if self.family.is_none() && !self.unified { &self.append } else { &self.extra }
     }
 
-    /// What it is, in a word or two: `squashfs`, `iso live-boot`, `disk`.
+    /// What it is, in a few words: `squashfs`, `iso live-boot`, `disk arm64`.
     pub fn what(&self) -> String {
         let kind = match (self.kind, self.format) {
             (Kind::Filesystem, Some(format)) => format.as_str(),
@@ -273,10 +276,9 @@ impl ImageManifest {
             (Kind::Ltsp, Some(format)) => return format!("ltsp {}", format.as_str()),
             (Kind::Ltsp, None) => "ltsp",
         };
-        match self.family {
-            Some(family) => format!("{kind} {}", family.as_str()),
-            None => kind.into(),
-        }
+        let family = self.family.map(Family::as_str);
+        let architecture = Some(self.architecture).filter(|a| !a.is_default()).map(Architecture::as_str);
+        [Some(kind), family, architecture].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -313,6 +315,7 @@ mod tests {
             name: "lab".parse().unwrap(),
             version: 1,
             kind: Kind::Filesystem,
+            architecture: Default::default(),
             format: Some(Format::Squashfs),
             family: None,
             partition: None,

@@ -24,8 +24,15 @@ pub struct Partition {
     pub kind: String,
 }
 
-/// The type of a root filesystem for x86-64 (Discoverable Partitions Specification).
-pub const ROOT_X86_64: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+/// The types of a root filesystem for x86-64 and arm64 (Discoverable Partitions Specification).
+pub const ROOTS: [&str; 2] = ["4f68bce3-e8cd-4db1-96e7-fbcaf984b709", "b921b045-1df0-41c3-af44-4c6f280d3fae"];
+
+impl Partition {
+    /// Whether its type says that it is the root.
+    pub fn is_marked_as_root(&self) -> bool {
+        ROOTS.contains(&self.kind.as_str())
+    }
+}
 
 /// What is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +199,12 @@ pub struct Superblock {
     pub uuid: String,
 }
 
+/// A filesystem's UUID as text. `bytes`: 16, in their order.
+pub fn uuid(bytes: &[u8]) -> String {
+    let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]].map(hex).join("-")
+}
+
 impl Superblock {
     /// Read it. `head`: the first [`crate::manifest::MAGIC_BYTES`] bytes, or fewer if there are no more.
     pub fn read(head: &[u8]) -> Option<Superblock> {
@@ -201,11 +214,7 @@ impl Superblock {
             let text = bytes.split(|b| *b == 0).next().unwrap_or_default();
             String::from_utf8_lossy(text).into_owned()
         };
-        let uuid = |at: usize| {
-            let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
-            let b = head.get(at..at + 16).unwrap_or(&[0; 16]);
-            [&b[..4], &b[4..6], &b[6..8], &b[8..10], &b[10..]].map(hex).join("-")
-        };
+        let uuid = |at: usize| uuid(head.get(at..at + 16).unwrap_or(&[0; 16]));
         let (label, uuid) = match format {
             Format::Squashfs => (String::new(), String::new()),
             Format::Erofs => (text(1024 + 64), uuid(1024 + 48)),

@@ -55,10 +55,7 @@ fn gpt() {
     let root = &t.partitions[1];
     // Numbers are places in the table, gaps included.
     assert_eq!((root.number, root.start, root.size), (3, 51200, 1901 * 512));
-    assert_eq!(
-        (root.kind.as_str(), root.uuid.as_str()),
-        (ROOT_X86_64, "00000002-0000-0000-0000-000000000000")
-    );
+    assert_eq!((root.kind.as_str(), root.uuid.as_str()), (ROOTS[0], "00000002-0000-0000-0000-000000000000"));
     let mut damaged = gpt_disk();
     damaged[1024 + 33] ^= 1;
     assert_eq!(table(&damaged).unwrap(), None, "what Linux does not take, neither do we");

@@ -5,7 +5,7 @@
 
 use crate::{config::Config, family::spec, keys::Folder, tool::Tool};
 use anyhow::{Context, Result, anyhow, bail};
-use bootspec::{CA_DIR, ImageManifest, KEYS_DIR, live::HOOK_DIR, manifest::Family};
+use bootspec::{Architecture, CA_DIR, ImageManifest, KEYS_DIR, live::HOOK_DIR, manifest::Family};
 use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use initrd::Member;
@@ -44,8 +44,8 @@ impl Parts {
             hook.iter().map(|e| format!("{}/{}", HOOK_DIR.trim_start_matches('/'), e.path)).collect();
         let hook = hook.iter().zip(&paths).map(|(e, path)| (path.as_str(), e.mode, e.text.as_bytes()));
         let trust = self.trust.iter().map(|(path, text)| (path.as_str(), 0o644, text.as_slice()));
-        let own = [(INIT, 0o755, &*self.agent), MODPROBE];
-        let files = own.into_iter().chain(hook).chain(trust).collect::<Vec<_>>();
+        let own = [(INIT, 0o755, &*self.agent)].into_iter().chain(MODPROBE);
+        let files = own.chain(hook).chain(trust).collect::<Vec<_>>();
         let temporary = || tempfile::tempfile().context("creating a temporary file");
         let smaller = || pack_xz(&files, Xz::Small, temporary()?, temporary()?);
         let packed = xz.then(smaller).transpose().unwrap_or_else(|e| {
@@ -65,8 +65,10 @@ impl Parts {
 
 /// Where the kernel looks for the first program of an initrd.
 const INIT: &str = "init";
-/// What the kernel starts when it wants a module (/proc/sys/kernel/modprobe): the agent again, by a link.
-const MODPROBE: (&str, u32, &[u8]) = ("sbin/modprobe", LINK | 0o777, b"/init");
+/// What the kernel starts when it wants a module (/proc/sys/kernel/modprobe), and what the agent starts, which looks in /bin:
+/// the agent again, by links.
+const MODPROBE: [(&str, u32, &[u8]); 2] =
+    [("sbin/modprobe", LINK | 0o777, b"/init"), ("bin/modprobe", LINK | 0o777, b"/init")];
 /// The kind of file in a mode (inode(7)).
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
@@ -147,9 +149,9 @@ type Stamp = (SystemTime, u64, Vec<(String, Vec<u8>)>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Addition {
     /// The add-on beside an initrd of this family.
-    Beside(Family),
+    Beside(Architecture, Family),
     /// The agent as the init of an initrd that the server makes; of a live system of this family, if of any; whether xz packs it.
-    Init(Option<Family>, bool),
+    Init(Architecture, Option<Family>, bool),
 }
 
 /// The add-ons of the installed agent, made when they are first asked for.
@@ -172,45 +174,54 @@ impl Addons {
     }
 
     /// The add-on for a family; made again when the agent has changed.
-    pub fn get(&self, family: Family) -> Result<Bytes> {
-        self.made(Addition::Beside(family))
+    pub fn get(&self, architecture: Architecture, family: Family) -> Result<Bytes> {
+        self.made(Addition::Beside(architecture, family))
     }
 
     /// The agent as the init of an initrd that the server makes for an image.
     /// `xz`: the image's kernel unpacks that.
     pub fn init(&self, image: &ImageManifest, xz: bool) -> Result<Bytes> {
-        self.made(Addition::Init(image.family.filter(|f| spec(*f).live), xz))
+        self.made(Addition::Init(image.architecture, image.family.filter(|f| spec(*f).live), xz))
     }
 
     fn made(&self, what: Addition) -> Result<Bytes> {
-        let (file, stamp) = self.open()?;
+        let (Addition::Beside(architecture, _) | Addition::Init(architecture, ..)) = what;
+        let (file, stamp) = self.open(architecture)?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, bytes)) = made.get(&what).filter(|(s, _)| *s == stamp) {
             return Ok(bytes.clone());
         }
         let parts = Parts { agent: self.read(file)?, trust: stamp.2.clone() };
         let bytes = match what {
-            Addition::Beside(family) => parts.build(family),
-            Addition::Init(live, xz) => parts.init(live, xz),
+            Addition::Beside(_, family) => parts.build(family),
+            Addition::Init(_, live, xz) => parts.init(live, xz),
         };
         made.insert(what, (stamp, bytes.clone()));
         Ok(bytes)
     }
 
-    /// The agent itself, and whom it believes.
+    /// The agent of the usual machines itself, and whom it believes.
     pub fn parts(&self) -> Result<Parts> {
-        let (file, (.., trust)) = self.open()?;
+        let (file, (.., trust)) = self.open(Architecture::default())?;
         Ok(Parts { agent: self.read(file)?, trust })
     }
 
-    fn open(&self) -> Result<(File, Stamp)> {
+    fn open(&self, architecture: Architecture) -> Result<(File, Stamp)> {
         let authorities = self.keys.authorities()?;
         let mut agent = self.agent.clone();
+        if !architecture.is_default() {
+            agent.as_mut_os_string().push(format!("-{}", architecture.as_str()));
+        }
         if !authorities.is_empty() {
             agent.as_mut_os_string().push("-tls");
         }
         let path = agent.display();
         let file = File::open(&agent).map_err(|e| match e.kind() {
+            ErrorKind::NotFound if !architecture.is_default() => anyhow!(
+                "there is no agent for {0} at {path}: `make agent-{0} install-agent-{0}` in BootTorrent's source puts it \
+                 there",
+                architecture.as_str()
+            ),
             ErrorKind::NotFound => anyhow!(
                 "there is no agent at {path}: install the package boottorrent-agent, or say where it is with agent = in \
                  [boot] of server.toml"
@@ -238,9 +249,9 @@ impl Addons {
         Ok(agent)
     }
 
-    /// How many bytes of phase one the add-on for a family is; 0 where it cannot be made.
-    pub fn size(&self, family: Option<Family>) -> u64 {
-        family.and_then(|f| self.get(f).ok()).map_or(0, |b| b.len() as u64)
+    /// How many bytes of phase one an image's add-on is; 0 where it has none, or none can be made.
+    pub fn size(&self, image: &ImageManifest) -> u64 {
+        image.family.and_then(|f| self.get(image.architecture, f).ok()).map_or(0, |b| b.len() as u64)
     }
 }
 
@@ -250,6 +261,8 @@ mod tests {
     use crate::family::FAMILIES;
     use std::fs;
     use std::process::{Command, Stdio};
+
+    const AMD64: Architecture = Architecture::Amd64;
 
     /// cpio(1) lists and unpacks it.
     #[test]
@@ -286,7 +299,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent");
         let addons = Addons::new(&path, Folder { dir: dir.path().join("keys"), secret: None });
-        let e = addons.get(Family::Dracut).unwrap_err().to_string();
+        let e = addons.get(AMD64, Family::Dracut).unwrap_err().to_string();
         assert_eq!(
             e,
             format!(
@@ -294,13 +307,14 @@ mod tests {
                 path.display()
             )
         );
-        assert_eq!(addons.size(Some(Family::Dracut)), 0);
+        let image = crate::ipxe::tests::image("live", "2026", "");
+        assert_eq!(addons.size(&ImageManifest { family: Some(Family::Dracut), ..image }), 0);
         fs::write(&path, "#!/bin/sh\n").unwrap();
-        assert!(addons.get(Family::Dracut).unwrap_err().to_string().contains("is not a program"));
+        assert!(addons.get(AMD64, Family::Dracut).unwrap_err().to_string().contains("is not a program"));
         fs::write(&path, "\x7fELF1").unwrap();
-        let one = addons.get(Family::Dracut).unwrap();
+        let one = addons.get(AMD64, Family::Dracut).unwrap();
         fs::write(&path, "\x7fELF23").unwrap();
-        let two = addons.get(Family::Dracut).unwrap();
+        let two = addons.get(AMD64, Family::Dracut).unwrap();
         assert_ne!(two, one, "a new agent is noticed");
         fs::create_dir(dir.path().join("keys")).unwrap();
         fs::write(
@@ -308,10 +322,10 @@ mod tests {
             "x\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n",
         )
         .unwrap();
-        assert_ne!(addons.get(Family::Dracut).unwrap(), two, "a new key is noticed");
+        assert_ne!(addons.get(AMD64, Family::Dracut).unwrap(), two, "a new key is noticed");
         fs::create_dir(dir.path().join("ca")).unwrap();
         fs::write(dir.path().join("ca/lab.crt"), "a certificate").unwrap();
-        let e = addons.get(Family::Dracut).unwrap_err().to_string();
+        let e = addons.get(AMD64, Family::Dracut).unwrap_err().to_string();
         assert!(e.contains(&format!("there is no agent at {}-tls: install", path.display())), "{e}");
         fs::write(dir.path().join("agent-tls"), "\x7fELFtls").unwrap();
         let parts = addons.parts().unwrap();
@@ -320,7 +334,7 @@ mod tests {
         fs::write(dir.path().join("keys/b.pub"), "").unwrap();
         assert!(
             addons
-                .get(Family::Dracut)
+                .get(AMD64, Family::Dracut)
                 .unwrap_err()
                 .to_string()
                 .contains("b.pub: it is not a public key of minisign")

@@ -40,6 +40,15 @@ const GRUB: Loader = Loader {
     package: "grub-efi-amd64-signed",
 };
 
+/// The same for 64-bit ARM. Debian has no iPXE for it, so GRUB is what such machines get, with Secure Boot or without.
+const ARM64_SHIM: Loader =
+    Loader { from: "shim/shimaa64.efi.signed", to: "shimaa64.efi", package: "shim-signed:arm64" };
+const ARM64_GRUB: Loader = Loader {
+    from: "grub/arm64-efi-signed/grubnetaa64.efi.signed",
+    to: "grubaa64.efi",
+    package: "grub-efi-arm64-signed:arm64",
+};
+
 /// The loaders, as paths below the TFTP root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaders {
@@ -47,6 +56,8 @@ pub struct Loaders {
     pub bios: Option<&'static str>,
     /// iPXE for 64-bit UEFI, or shim.
     pub efi: Option<&'static str>,
+    /// GRUB for 64-bit ARM, or shim, which starts it.
+    pub arm64: Option<&'static str>,
     /// A URL for UEFI that boots over HTTP.
     pub http: Option<String>,
 }
@@ -55,6 +66,15 @@ impl Loaders {
     /// Whether UEFI machines are sent shim, which starts GRUB.
     pub fn start_shim(&self) -> bool {
         self.efi == Some(SHIM.to)
+    }
+
+    /// Which machines are sent GRUB, for people; none: nobody is.
+    pub fn of_grub(&self) -> Option<&'static str> {
+        match (self.start_shim(), self.arm64) {
+            (true, _) => Some("UEFI"),
+            (false, Some(_)) => Some("arm64"),
+            (false, None) => None,
+        }
     }
 
     /// Whether BIOS machines are sent PXELINUX, which starts iPXE.
@@ -140,8 +160,27 @@ pub fn find(lib: &Path, secure_boot: bool, shell: bool) -> Result<Firmware> {
     if secure_boot {
         copies.push(&GRUB);
     }
+    // Its packages are of another architecture: who has installed them wants it.
+    let arm64: Vec<&Loader> = match (ARM64_GRUB.there(lib), secure_boot && ARM64_SHIM.there(lib)) {
+        (true, true) => vec![&ARM64_SHIM, &ARM64_GRUB],
+        (true, false) => vec![&ARM64_GRUB],
+        (false, _) => vec![],
+    };
+    if let (true, [grub]) = (secure_boot, &arm64[..]) {
+        notes.push(format!(
+            "{}; arm64 machines with Secure Boot switched on will not boot {}",
+            ARM64_SHIM.missing(lib),
+            grub.to
+        ));
+    }
+    copies.extend(&arm64);
     Ok(Firmware {
-        loaders: Loaders { bios: bios.first().map(|l| l.to), efi: efi.map(|l| l.to), http: None },
+        loaders: Loaders {
+            bios: bios.first().map(|l| l.to),
+            efi: efi.map(|l| l.to),
+            arm64: arm64.first().map(|l| l.to),
+            http: None,
+        },
         copies: copies.into_iter().map(|l| (lib.join(l.from), l.to)).collect(),
         notes,
     })
@@ -225,6 +264,28 @@ mod tests {
         ] {
             let e = find(lib(there).path(), secure, true).unwrap_err().to_string();
             assert!(e.ends_with(said), "{e}");
+        }
+    }
+
+    /// What is there besides, whether Secure Boot is asked for; what arm64 machines get, and whether it is said what lacks.
+    #[test]
+    fn arm64_where_its_grub_is() {
+        let usual = [BIOS.from, EFI[0].from, SHIM.from, GRUB.from];
+        let (grub, shim) = (ARM64_GRUB.from, ARM64_SHIM.from);
+        for (more, secure, loader, said) in [
+            (&[][..], false, None, false),
+            (&[shim], true, None, false),
+            (&[grub], false, Some("grubaa64.efi"), false),
+            (&[grub], true, Some("grubaa64.efi"), true),
+            (&[grub, shim], true, Some("shimaa64.efi"), false),
+            (&[grub, shim], false, Some("grubaa64.efi"), false),
+        ] {
+            let lib = lib(&[&usual[..], more].concat());
+            let found = find(lib.path(), secure, true).unwrap();
+            assert_eq!(found.loaders.arm64, loader, "{more:?}");
+            assert_eq!(found.copies.iter().any(|(_, to)| *to == ARM64_GRUB.to), loader.is_some());
+            let install = "run `apt install shim-signed:arm64`; arm64 machines with Secure Boot";
+            assert_eq!(found.notes.join("\n").contains(install), said, "{:?}", found.notes);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     menu::{self, Chosen, Item, Menu, Offer, Row},
 };
 use bootspec::{
-    ImageManifest, ImageName,
+    Architecture, ImageManifest, ImageName,
     cmdline::{harmless, split},
     manifest::{Family, InitrdFrom},
     units::human_size,
@@ -73,26 +73,31 @@ pub fn config(menu: &Menu, way: Way) -> String {
     s.text
 }
 
+/// What a machine is, as it says itself.
+type From = (Option<Mac>, Architecture);
+
 /// The file of a machine that is sent to relays: to the next when one does not answer, at last to `host`, the first
 /// server, itself.
-pub fn to_relays(host: &str, relays: &[(String, SocketAddr)], mac: Option<Mac>) -> String {
+pub fn to_relays(host: &str, relays: &[(String, SocketAddr)], from: From) -> String {
     let mut text = String::from("set pager=0\n");
     for (name, address) in relays {
-        text += &format!("configfile {}\n", at(&address.to_string(), mac, ""));
+        text += &format!("configfile {}\n", at(&address.to_string(), from, ""));
         text += &format!("echo {}\n", quoted(&format!("BootTorrent: relay {name} does not answer")));
     }
-    text + &format!("configfile {}\n", at(host, mac, "&relay=none"))
+    text + &format!("configfile {}\n", at(host, from, "&relay=none"))
 }
 
 /// The file of a machine that should boot `what`, which the first server has and the relay `host` has not.
-pub fn to_first(host: &str, first: &str, what: &str, mac: Option<Mac>) -> String {
+pub fn to_first(host: &str, first: &str, what: &str, from: From) -> String {
     let why = quoted(&format!("BootTorrent: {what} is at {first}, and not on the relay {host}"));
-    format!("set pager=0\necho {why}\nconfigfile {}\n", at(first, mac, "&relay=none"))
+    format!("set pager=0\necho {why}\nconfigfile {}\n", at(first, from, "&relay=none"))
 }
 
-fn at(host: &str, mac: Option<Mac>, more: &str) -> String {
+fn at(host: &str, (mac, architecture): From, more: &str) -> String {
     let mac = mac.map(|mac| mac.to_string()).unwrap_or_default();
-    quoted(&format!("(http,{host})/grub.cfg?mac={mac}{more}"))
+    // In quotation marks GRUB's own variable would be text.
+    let arch = if architecture.is_default() { "x86_64" } else { architecture.as_str() };
+    quoted(&format!("(http,{host})/grub.cfg?mac={mac}&arch={arch}{more}"))
 }
 
 fn sets() -> String {

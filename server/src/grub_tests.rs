@@ -12,6 +12,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>, append: &str, way: Wa
     let default: ImageName = "old".parse().unwrap();
     let menu = Menu {
         host: "10.0.0.1:6980",
+        machine: Default::default(),
         first: None,
         images,
         entries: &[],
@@ -37,6 +38,7 @@ fn initrds_that_the_server_makes() {
     let text = |stage: Stage, way| {
         let menu = Menu {
             host: "10.0.0.1:6980",
+            machine: Default::default(),
             first: None,
             images: &[&own],
             entries: &[],
@@ -204,6 +206,7 @@ proptest! {
             let images: Vec<_> = images.iter().collect();
             ipxe::script(&Menu {
                 host: "10.0.0.1:6980",
+                machine: Default::default(),
                 first: None,
                 images: &images,
                 entries: &[],
@@ -237,6 +240,7 @@ fn entries_that_are_no_images() {
     let image = image("new", "2026-11-22T18:00:00Z", "quiet");
     let menu = Menu {
         host: "10.0.0.1:6980",
+        machine: Default::default(),
         first: None,
         images: &[&image],
         entries: &crate::ipxe::tests::entries(),

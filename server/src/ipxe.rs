@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 pub const VERSION: &str = "infohash";
 
 /// What a machine tells of itself when it asks for its script. A serial number may have any character in it.
-pub const ASKED: &str = "mac=${mac}&platform=${platform}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
+pub const ASKED: &str = "mac=${mac}&platform=${platform}&arch=${buildarch}&uuid=${uuid}&serial=${serial:uristring}&ip=${ip}&\
                          hostname=${hostname:uristring}&card=${netX/busid}";
 
 /// How long a machine waits for a relay.

@@ -25,6 +25,7 @@ pub fn image(name: &str, added: &str, append: &str) -> ImageManifest {
         private: false,
         kernel: BootFile { size: 8 << 20, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 30 << 20, from: "/boot/initrd.img-6".into() },
+        architecture: Default::default(),
         initrd_from: Default::default(),
         append: append.into(),
         extra: String::new(),
@@ -39,6 +40,7 @@ fn render(images: &[&ImageManifest], wanted: Option<&str>) -> String {
     let default = "old".parse().unwrap();
     script(&Menu {
         host: "10.0.0.1:6980",
+        machine: Default::default(),
         first: None,
         images,
         entries: &[],
@@ -79,6 +81,7 @@ fn with_entries(wanted: Option<&str>, once: Option<&str>) -> String {
     let image = image("new", "2026-11-22T18:00:00Z", "quiet");
     script(&Menu {
         host: "10.0.0.1:6980",
+        machine: Default::default(),
         first: None,
         images: &[&image],
         entries: &entries(),

@@ -7,7 +7,7 @@ use crate::{
     menu_settings::{MenuSettings, Submenu},
     menu_users::MenuUsers,
 };
-use bootspec::{ImageManifest, ImageName, units::human_size};
+use bootspec::{Architecture, ImageManifest, ImageName, units::human_size};
 
 /// What a boot loader asks for as if it were an image when somebody wants its command line: no image's name.
 pub const SHELL: &str = ":shell";
@@ -18,6 +18,8 @@ pub struct Menu<'a> {
     pub host: &'a str,
     /// Where a relay's machines go if it is gone: the first server, in the same way.
     pub first: Option<String>,
+    /// What the machine is: what is for others, it can only ask for by name, and is told so.
+    pub machine: Architecture,
     /// The images, in the order of the menu.
     pub images: &'a [&'a ImageManifest],
     /// What else there is, behind the images.
@@ -94,6 +96,15 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// Which machines can start it; none: all. Entries but the local disk are for x86.
+    fn architecture(self) -> Option<Architecture> {
+        match self {
+            Item::Image(image) => Some(image.architecture),
+            Item::Entry((_, BootEntry { local: true, .. })) => None,
+            Item::Entry(_) => Some(Architecture::Amd64),
+        }
+    }
+
     fn is_hidden(self) -> bool {
         matches!(self, Item::Entry((_, BootEntry { hidden: true, .. })))
     }
@@ -160,11 +171,17 @@ pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
     if let Some(name) = menu.wanted {
         return wanted(menu, &items, name);
     }
+    let fits = |item: &Item| item.architecture().is_none_or(|a| a == menu.machine);
     // What is hidden is in the menus of machines to which it was assigned.
     let hidden = |item: &Item| item.is_hidden() || menu.settings.hidden.contains(item.name());
     let shown = |item: &Item| !hidden(item) || Some(item.name()) == menu.default;
-    let items: Vec<Item> = items.into_iter().filter(shown).collect();
+    let items: Vec<Item> = items.into_iter().filter(|item| fits(item) && shown(item)).collect();
     match items.as_slice() {
+        [] if !menu.machine.is_default() => Chosen::Told(format!(
+            "BootTorrent: there is no image for {} on {} yet: run `boottorrent image add` there",
+            menu.machine.as_str(),
+            menu.host
+        )),
         [] => Chosen::Told(format!(
             "BootTorrent: there is no image on {} yet: run `boottorrent image add` there",
             menu.host
@@ -187,7 +204,16 @@ fn wanted<'a>(menu: &Menu<'a>, items: &[Item<'a>], name: &str) -> Chosen<'a> {
         Some(item) if menu.is_locked(item.name()) => {
             return Chosen::Told(format!("BootTorrent: {} needs the password of the menu", item.name()));
         }
-        Some(item) => return Chosen::One(*item),
+        Some(item) => {
+            return match item.architecture().filter(|a| *a != menu.machine) {
+                Some(other) => Chosen::Told(format!(
+                    "BootTorrent: {name} is for {}, and this machine is {}",
+                    other.as_str(),
+                    menu.machine.as_str()
+                )),
+                None => Chosen::One(*item),
+            };
+        }
         None => {}
     }
     let names: Vec<&str> = items.iter().map(|i| i.name().as_str()).collect();

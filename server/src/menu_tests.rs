@@ -54,6 +54,7 @@ fn with<T>(settings: &MenuSettings, users: &MenuUsers, test: impl FnOnce(Menu) -
     let images: Vec<&ImageManifest> = images.iter().collect();
     test(Menu {
         host: "10.0.0.1:6980",
+        machine: Default::default(),
         first: None,
         images: &images,
         entries: &entries(),
@@ -114,6 +115,53 @@ fn what_is_asked_for_by_name() {
     assert_eq!(asked(SHELL, true, &settings), "a shell");
     let none = MenuSettings { shell: false, ..settings };
     assert!(asked(SHELL, true, &none).contains("no image shell on"));
+}
+
+/// Of images and entries, what is for other machines.
+#[test]
+fn a_machine_is_offered_what_it_can_start() {
+    let arm = ImageManifest { architecture: Architecture::Arm64, ..image("arm", "2026", "") };
+    let settings = MenuSettings::default();
+    with(&settings, &MenuUsers::default(), |menu| {
+        let said = |machine, wanted, images: &[&ImageManifest]| match choose(&Menu {
+            machine,
+            wanted,
+            images,
+            first: None,
+            ..menu
+        }) {
+            Chosen::Menu { rows, .. } => rows
+                .iter()
+                .flat_map(Row::offers)
+                .map(|o| o.item.name().as_str())
+                .collect::<Vec<_>>()
+                .join(" "),
+            Chosen::One(item) => format!("only {}", item.name()),
+            Chosen::Told(sentence) => sentence,
+            Chosen::Shell => "shell".into(),
+        };
+        let new = menu.images[0];
+        assert_eq!(said(Architecture::Arm64, None, &[new, &arm]), "arm disk");
+        assert_eq!(
+            said(Architecture::Amd64, None, &[new, &arm]),
+            "new disk installer memtest iso iso-bios iso-uefi other shell"
+        );
+        assert_eq!(said(Architecture::Arm64, None, &[new]), "only disk");
+        let asked = |machine, name| said(machine, Some(name), &[new, &arm]);
+        assert_eq!(asked(Architecture::Arm64, "arm"), "only arm");
+        assert_eq!(asked(Architecture::Arm64, "disk"), "only disk");
+        let refused = |name: &str, its, machine| {
+            format!("BootTorrent: {name} is for {its}, and this machine is {machine}")
+        };
+        assert_eq!(asked(Architecture::Arm64, "new"), refused("new", "amd64", "arm64"));
+        assert_eq!(asked(Architecture::Arm64, "memtest"), refused("memtest", "amd64", "arm64"));
+        assert_eq!(asked(Architecture::Amd64, "arm"), refused("arm", "arm64", "amd64"));
+        let none = Menu { machine: Architecture::Arm64, entries: &[], first: None, ..menu };
+        match choose(&none) {
+            Chosen::Told(sentence) => assert!(sentence.contains("no image for arm64 on"), "{sentence}"),
+            _ => panic!("images of x86 alone"),
+        }
+    });
 }
 
 /// The same for each boot loader, and no way around the password in any.

@@ -118,7 +118,7 @@ impl ServerState {
                         .map(|s| s.size)
                         .sum::<u64>()
             }
-            None => image.initrd.size + self.addons.size(image.family),
+            None => image.initrd.size + self.addons.size(image),
         };
         image.kernel.size + initrd
     }

@@ -10,6 +10,7 @@ use crate::{
     state::ServerState,
 };
 use anyhow::Result;
+use bootspec::Architecture;
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Write what has changed, if the folder is there.
@@ -23,12 +24,13 @@ pub fn refresh(state: &ServerState) -> Result<()> {
     let images = library.bootable(None);
     let families: BTreeMap<_, _> = images.iter().filter_map(|i| i.family.map(|f| (f.as_str(), f))).collect();
     for (name, family) in families {
-        let addon = state.addons.get(family)?;
+        let addon = state.addons.get(Architecture::default(), family)?;
         put(&folder, &format!("addon-{name}"), &addon)?;
     }
     let boot = &config.boot;
     let text = grub::config(
         &Menu {
+            machine: Architecture::default(),
             first: None,
             host: "this server",
             images: &images,
@@ -44,7 +46,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
             timeout: boot.timeout.as_millis(),
             append: &boot.append,
             stage: &|_| Stage::Image,
-            phase_one: &|m| m.kernel.size + m.initrd.size + state.addons.size(m.family),
+            phase_one: &|m| m.kernel.size + m.initrd.size + state.addons.size(m),
         },
         Way::Tftp { port: config.serve.listen.port() },
     );

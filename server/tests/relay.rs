@@ -147,8 +147,11 @@ fn machines_behind_a_relay_are_seen_and_boot_without_the_first_server() {
     });
     assert!(script(&server).contains("images/lab/vmlinuz"), "{}", script(&server));
     let grub = server.get(&format!("/grub.cfg?mac={MAC}")).text();
-    let chain = format!("configfile '(http,{})/grub.cfg?mac={MAC}'\n", relay.http);
-    assert!(grub.contains(&chain) && grub.ends_with(&format!("/grub.cfg?mac={MAC}&relay=none'\n")), "{grub}");
+    let chain = format!("configfile '(http,{})/grub.cfg?mac={MAC}&arch=x86_64'\n", relay.http);
+    assert!(
+        grub.contains(&chain) && grub.ends_with(&format!("/grub.cfg?mac={MAC}&arch=x86_64&relay=none'\n")),
+        "{grub}"
+    );
     assert!(server.get(&format!("/grub.cfg?mac={MAC}&relay=none")).text().contains("linux "));
     first.run(&["host", "set", MAC, "--once", "exam"]);
     until("once more", || script(&relay).contains("images/exam/vmlinuz").then_some(()));

@@ -22,6 +22,8 @@ const ROMS: [&str; 2] = ["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/p
 
 /// UEFI firmware (package ovmf).
 const OVMF: &str = "/usr/share/OVMF/OVMF";
+/// That for arm64 (package qemu-efi-aarch64).
+const AAVMF: &str = "/usr/share/AAVMF/AAVMF";
 
 /// What is done to a machine before it starts.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ enum Firmware {
     Uefi,
     /// UEFI with Microsoft's keys, and Secure Boot switched on.
     SecureBoot,
+    /// UEFI of a machine with 64-bit ARM.
+    Arm64,
 }
 
 /// What a machine is started from.
@@ -110,6 +114,12 @@ impl VmConfig {
     /// With UEFI that starts only what Microsoft's keys have signed.
     pub fn secure_boot(mut self) -> Self {
         self.firmware = Firmware::SecureBoot;
+        self
+    }
+
+    /// A machine with 64-bit ARM, and UEFI.
+    pub fn arm64(mut self) -> Self {
+        self.firmware = Firmware::Arm64;
         self
     }
 
@@ -205,9 +215,9 @@ impl VmConfig {
             log.display()
         );
         let accel = std::env::var("BT_TEST_ACCEL").unwrap_or_else(|_| "tcg".into());
-        let mut cmd = Cmd::new("qemu-system-x86_64")
-            // With erms and fsrm kernels copy and clear byte by byte, which is slow to emulate.
-            .args(["-name", &self.name, "-accel", &accel, "-cpu", "max,-erms,-fsrm"])
+        let (program, cpu) = self.firmware.emulator();
+        let mut cmd = Cmd::new(program)
+            .args(["-name", &self.name, "-accel", &accel, "-cpu", cpu])
             .args(["-m", &self.memory.to_string()])
             .args(["-machine", self.firmware.machine(), "-nodefaults", "-no-user-config", "-display", "none"])
             .args(["-no-reboot", "-chardev", &console, "-serial", "chardev:console"])
@@ -262,19 +272,17 @@ impl VmConfig {
             From::Disk => {}
         }
         if self.firmware != Firmware::Bios {
-            let mut keys = "";
             if self.firmware == Firmware::SecureBoot {
-                keys = ".ms";
                 cmd = cmd.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
             }
+            let (code, new) = self.firmware.files();
             // The firmware writes to its variables.
             let vars = file("vars.fd");
             if self.new_firmware || !vars.exists() {
-                std::fs::copy(format!("{OVMF}_VARS_4M{keys}.fd"), &vars)
-                    .context("copying OVMF's variables")?;
+                std::fs::copy(&new, &vars).with_context(|| format!("copying {new}"))?;
             }
             cmd = cmd
-                .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF}_CODE_4M{keys}.fd")])
+                .args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={code}")])
                 .args(["-drive", &format!("if=pflash,format=raw,file={}", vars.display())]);
         }
         if let Some(disk) = self.disks.iter().find(|d| d.kind == DiskKind::Namespace) {
@@ -309,6 +317,28 @@ impl Firmware {
             // Secure Boot's variables are safe only from code that is not in system management mode.
             Firmware::SecureBoot => "q35,smm=on,graphics=off",
             Firmware::Bios | Firmware::Uefi => "pc,graphics=off",
+            Firmware::Arm64 => "virt",
+        }
+    }
+
+    /// QEMU's program, and the processor.
+    fn emulator(self) -> (&'static str, &'static str) {
+        match self {
+            // With erms and fsrm kernels copy and clear byte by byte, which is slow to emulate.
+            Firmware::Bios | Firmware::Uefi | Firmware::SecureBoot => {
+                ("qemu-system-x86_64", "max,-erms,-fsrm")
+            }
+            // A later one signs pointers, which is slow to emulate.
+            Firmware::Arm64 => ("qemu-system-aarch64", "cortex-a72"),
+        }
+    }
+
+    /// UEFI's code, and its variables as they are in a new machine.
+    fn files(self) -> (String, String) {
+        match self {
+            Firmware::Arm64 => (format!("{AAVMF}_CODE.fd"), format!("{AAVMF}_VARS.fd")),
+            Firmware::SecureBoot => (format!("{OVMF}_CODE_4M.ms.fd"), format!("{OVMF}_VARS_4M.ms.fd")),
+            Firmware::Bios | Firmware::Uefi => (format!("{OVMF}_CODE_4M.fd"), format!("{OVMF}_VARS_4M.fd")),
         }
     }
 }

@@ -24,6 +24,7 @@ fn manifest(name: &str, size: u64) -> ImageManifest {
         private: false,
         kernel: BootFile { size: 1, from: "/boot/vmlinuz-6".into() },
         initrd: BootFile { size: 1, from: "/boot/initrd.img-6".into() },
+        architecture: Default::default(),
         initrd_from: Default::default(),
         append: String::new(),
         extra: String::new(),

@@ -26,7 +26,7 @@ pub fn told(added: &Added, config: &Config) -> String {
         },
     );
     text += &versions(added);
-    let addon = addons.size(m.family);
+    let addon = addons.size(m);
     if m.family.is_some() && !m.append.is_empty() {
         text += &format!("kernel parameters: {}\n", m.append);
     }
@@ -61,7 +61,7 @@ pub fn told(added: &Added, config: &Config) -> String {
         text += &format!("note: {note}\n");
     }
     let agent = added.own.as_ref().map(|own| addons.init(m, own.xz));
-    if let Some(Err(e)) = m.family.map(|f| addons.get(f)).or(agent) {
+    if let Some(Err(e)) = m.family.map(|f| addons.get(m.architecture, f)).or(agent) {
         text += &format!("note: machines cannot boot it from this server yet: {e:#}\n");
     }
     text += "next: `boottorrent serve` offers it at once; a running server offers it within 2 seconds\n";

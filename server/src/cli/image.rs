@@ -379,7 +379,7 @@ impl Show {
             ("signed", catalogue.signed_by_key(&m.name).map_or("no".into(), |k| format!("by key {k}"))),
             ("private", if m.private { "yes" } else { "no" }.into()),
             ("priority", m.priority.to_string()),
-            ("kernel", boot_file(&m.kernel)),
+            ("kernel", format!("{} for {}", boot_file(&m.kernel), m.architecture.as_str())),
             (
                 "initrd",
                 match m.initrd_from {

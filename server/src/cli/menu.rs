@@ -11,7 +11,7 @@ use crate::{
     trail,
 };
 use anyhow::{Context, Result, bail};
-use bootspec::{ImageManifest, manifest::Kind};
+use bootspec::{Architecture, ImageManifest, manifest::Kind};
 use clap::Subcommand;
 use std::io::{IsTerminal, stdin};
 
@@ -98,28 +98,37 @@ fn show(config: &Config) -> Result<()> {
     let assigned = hosts.default_image().map(|image| &image.name);
     // Who may not read them still sees what is locked.
     let users = menu_users::load(dir).unwrap_or_default();
-    let menu = Menu {
-        first: None,
-        host: "this server",
-        images: &images,
-        entries: &entries,
-        settings: &config.menu,
-        users: &users,
-        unlocked: false,
-        once: None,
-        wanted: None,
-        assigned,
-        default: assigned.or(config.boot.default.as_ref()),
-        timeout: config.boot.timeout.as_millis(),
-        append: "",
-        stage: &|_| Stage::Card,
-        phase_one: &|_| 0,
-    };
-    match choose(&menu) {
-        Chosen::One(item) => println!("no menu: machines boot '{}'", item.name()),
-        Chosen::Told(sentence) => println!("{sentence}"),
-        Chosen::Shell => {}
-        Chosen::Menu { rows, default } => print(config, &menu, &rows, default),
+    for machine in [Architecture::Amd64, Architecture::Arm64] {
+        if !machine.is_default() {
+            if !images.iter().any(|image| image.architecture == machine) {
+                continue;
+            }
+            println!("\n{} machines:", machine.as_str());
+        }
+        let menu = Menu {
+            machine,
+            first: None,
+            host: "this server",
+            images: &images,
+            entries: &entries,
+            settings: &config.menu,
+            users: &users,
+            unlocked: false,
+            once: None,
+            wanted: None,
+            assigned,
+            default: assigned.or(config.boot.default.as_ref()),
+            timeout: config.boot.timeout.as_millis(),
+            append: "",
+            stage: &|_| Stage::Card,
+            phase_one: &|_| 0,
+        };
+        match choose(&menu) {
+            Chosen::One(item) => println!("no menu: machines boot '{}'", item.name()),
+            Chosen::Told(sentence) => println!("{sentence}"),
+            Chosen::Shell => {}
+            Chosen::Menu { rows, default } => print(config, &menu, &rows, default),
+        }
     }
     if !users.is_empty() {
         println!("users: {}", users.names().collect::<Vec<_>>().join(", "));

@@ -65,7 +65,7 @@ pub fn images(config: &Config) -> Vec<Finding> {
     let addons = Addons::of(config);
     let agent = |m: &&ImageManifest| match (m.initrd_from, m.family) {
         (InitrdFrom::Own, _) => addons.init(m, false).err(),
-        (InitrdFrom::Image, Some(family)) => addons.get(family).err(),
+        (InitrdFrom::Image, Some(family)) => addons.get(m.architecture, family).err(),
         (InitrdFrom::Image, None) => None,
     };
     if let Some(e) = manifests.iter().find_map(agent) {

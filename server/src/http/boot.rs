@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `GET /boot.ipxe?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, `GET /grub.cfg?mac=&image=`, and the
+//! `GET /boot.ipxe?mac=&platform=&arch=&uuid=&serial=&ip=&hostname=&image=`, `GET /grub.cfg?mac=&arch=&image=`, and the
 //! loader for UEFI HTTP boot.
 
 use super::{
@@ -56,10 +56,10 @@ pub async fn grub(
     let mac = asked.mac.as_deref().and_then(grub::bootif);
     let render = |menu: &Menu| grub::config(menu, Way::Http(mac.as_deref()));
     let own = host_of_grub(&headers, ends);
-    let card = asked.asker(ends).mac;
+    let from = (asked.asker(ends).mac, asked.architecture());
     match elsewhere(&state, &asked, ends).await {
-        Some(Elsewhere::Relays(relays)) => return plain(grub::to_relays(&own, &relays, card)),
-        Some(Elsewhere::First { first, what }) => return plain(grub::to_first(&own, &first, &what, card)),
+        Some(Elsewhere::Relays(relays)) => return plain(grub::to_relays(&own, &relays, from)),
+        Some(Elsewhere::First { first, what }) => return plain(grub::to_first(&own, &first, &what, from)),
         None => {}
     }
     let script = Script { file: "grub.cfg", host: own, render: &render };
@@ -193,8 +193,10 @@ fn rendered(
     ]
     .concat();
     let wanted = asked.wanted().or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
-    let one = match (wanted, &images[..]) {
-        (Some(name), images) => images.iter().find(|m| m.name.as_str() == name),
+    let machine = asked.architecture();
+    let fitting: Vec<_> = images.iter().filter(|m| m.architecture == machine).copied().collect();
+    let one = match (wanted, &fitting[..]) {
+        (Some(name), fitting) => fitting.iter().find(|m| m.name.as_str() == name),
         (None, [only]) if entries.iter().all(|(_, e)| e.hidden) => Some(only),
         (None, _) => None,
     };
@@ -206,6 +208,7 @@ fn rendered(
     let text = (script.render)(&Menu {
         host: &script.host,
         first: state.here.as_ref().map(|here| here.first()),
+        machine,
         images: &images,
         entries: &entries,
         settings: &config.menu,

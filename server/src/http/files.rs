@@ -204,8 +204,8 @@ async fn addon(state: &ServerState, image: &ServedImage) -> Response {
         let text = format!("image '{name}' needs no add-on: the agent is in its initrd");
         return sentence(StatusCode::NOT_FOUND, text);
     };
-    let addons = state.addons.clone();
-    made(state, &format!("the add-on of image '{name}'"), move || addons.get(family)).await
+    let (addons, architecture) = (state.addons.clone(), image.manifest.architecture);
+    made(state, &format!("the add-on of image '{name}'"), move || addons.get(architecture, family)).await
 }
 
 /// A part of phase one that is made when it is asked for. `what` it is, for errors.

@@ -12,7 +12,7 @@ use crate::{
     wake,
 };
 use anyhow::{Context, anyhow};
-use bootspec::{ImageRef, params::BootSecret, smbios, text::printable};
+use bootspec::{Architecture, ImageRef, params::BootSecret, smbios, text::printable};
 use serde::Deserialize;
 use std::{
     net::IpAddr,
@@ -40,6 +40,8 @@ pub struct BootQuery {
     pub hostname: Option<String>,
     /// The card that it boots from: iPXE's `busid`.
     pub card: Option<String>,
+    /// What it is: iPXE's `buildarch`, GRUB's `grub_cpu`.
+    pub arch: Option<String>,
     /// `none`: it has asked the relays, or comes from one.
     pub relay: Option<String>,
 }
@@ -48,6 +50,11 @@ impl BootQuery {
     /// The image or entry that it asks for by name.
     pub fn wanted(&self) -> Option<&str> {
         self.image.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// What it is.
+    pub fn architecture(&self) -> Architecture {
+        Architecture::of_boot_loader(self.arch.as_deref())
     }
 
     /// Who asks.

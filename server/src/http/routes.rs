@@ -69,9 +69,9 @@ macro_rules! route {
 pub const ROUTES: &[Route] = &[
     route!(get "/", Everybody, "" => "the page for a browser", page::page),
     route!(get "/metrics", Everybody, "" => "the figures for Prometheus", api::metrics),
-    route!(get "/boot.ipxe", Everybody, "`?mac=&platform=&uuid=&serial=&ip=&hostname=&image=`, all optional"
+    route!(get "/boot.ipxe", Everybody, "`?mac=&platform=&arch=&uuid=&serial=&ip=&hostname=&image=`, all optional"
         => "the iPXE script for this machine; 401 (HTTP Digest) when `image` is locked, or `:shell`", boot::script),
-    route!(get "/grub.cfg", Everybody, "`?mac=&image=`" => "the same for GRUB", boot::grub),
+    route!(get "/grub.cfg", Everybody, "`?mac=&arch=&image=`" => "the same for GRUB", boot::grub),
     route!(get "/boot/{file}", Everybody, "" => "`ipxe.efi`, for UEFI HTTP boot", boot::loader),
     route!(get "/images/{name}/{file}", Everybody, "`?infohash=`: this version"
         => "`vmlinuz`, `initrd`, `own` (an initrd that the server makes; `?card=`: iPXE's `busid`, `?drivers=all`, `?with=disk,vlan,stream,efi`), `addon` (made from the installed agent, for initrds without it), `NAME.torrent`, \

@@ -16,7 +16,7 @@ use crate::catalogue::Staging;
 use anyhow::{Context, Result, anyhow, bail};
 use bootspec::{
     manifest::{Format, MAGIC_BYTES},
-    partition::{Partition, ROOT_X86_64, Superblock, Table},
+    partition::{Partition, Superblock, Table},
     units::human_size,
 };
 use std::{cmp::Reverse, fs::File, os::unix::fs::FileExt, path::Path};
@@ -86,7 +86,7 @@ pub fn open(image: &Path, shown: &str, staging: &Staging) -> Result<Opened> {
         .with_context(|| format!("reading {shown}"))?
         .context("it has lost its partition table")?;
     let mut seen: Vec<RootCandidate> = table.partitions.iter().filter_map(|p| look(&file, p)).collect();
-    seen.sort_by_key(|s| (s.partition.kind != ROOT_X86_64, Reverse(s.partition.size)));
+    seen.sort_by_key(|s| (!s.partition.is_marked_as_root(), Reverse(s.partition.size)));
     seen.truncate(MAX_TRIES);
     let (root, mut tree) =
         find_root(image, shown, &seen, staging)?.with_context(|| no_root(shown, &table, &seen))?;

@@ -4,6 +4,8 @@
 
 use super::tree::{Tree, resolve};
 use anyhow::{Result, bail};
+use bootspec::architecture::{Architecture, KERNEL_BYTES};
+use flate2::read::GzDecoder;
 use std::{
     cmp::Ordering,
     fs::File,
@@ -166,6 +168,20 @@ pub fn version(kernel: &Path) -> Option<String> {
     let text = text.split(|b| *b == 0 || *b == b' ').next()?;
     let version = String::from_utf8(text.to_vec()).ok()?;
     version.chars().all(|c| c.is_ascii_graphic()).then_some(version).filter(|v| !v.is_empty())
+}
+
+/// Which machines a kernel is for; `None`: it does not tell. Arm's may be packed with gzip, which its boot loaders unpack.
+pub fn architecture(kernel: &Path) -> Option<Architecture> {
+    let head = |from: &mut dyn Read| -> Option<Vec<u8>> {
+        let mut head = Vec::new();
+        from.take(KERNEL_BYTES as u64).read_to_end(&mut head).ok()?;
+        Some(head)
+    };
+    let mut bytes = head(&mut File::open(kernel).ok()?)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        bytes = head(&mut GzDecoder::new(File::open(kernel).ok()?))?;
+    }
+    Architecture::of_kernel(&bytes)
 }
 
 /// A kernel's version, from where it lies: `/boot/vmlinuz-VERSION`, `/usr/lib/modules/VERSION/vmlinuz`.

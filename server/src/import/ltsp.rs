@@ -68,6 +68,7 @@ fn make(
         name: name.clone(),
         version: 1,
         kind: manifest::Kind::Ltsp,
+        architecture: Default::default(),
         format,
         family: None,
         partition: None,

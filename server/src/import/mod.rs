@@ -35,7 +35,7 @@ mod whole;
 pub use request::Request;
 
 use crate::{
-    catalogue::{Catalogue, PAYLOAD, Place, Sealed, Staging, free_space::FreeSpace, own::Index},
+    catalogue::{Catalogue, KERNEL, PAYLOAD, Place, Sealed, Staging, free_space::FreeSpace, own::Index},
     command_line::check_length,
     interrupt,
 };
@@ -173,6 +173,7 @@ fn make(catalogue: &Catalogue, request: &Request, source: &ImportSource, name: &
         name: name.clone(),
         version: 1,
         kind,
+        architecture: kernel::architecture(&staging.path(KERNEL)).unwrap_or_default(),
         format,
         family,
         partition,

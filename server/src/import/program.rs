@@ -29,8 +29,16 @@ pub const BUSYBOX: Program = Program { from: ["usr/bin/busybox", "bin/busybox"],
 pub const MKFS: Program = Program { from: ["usr/sbin/mke2fs", "sbin/mke2fs"], to: "bin/mkfs.ext4" };
 
 /// Where libraries are.
-const LIBRARIES: [&str; 6] =
-    ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib"];
+const LIBRARIES: [&str; 8] = [
+    "usr/lib/x86_64-linux-gnu",
+    "lib/x86_64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu",
+    "lib/aarch64-linux-gnu",
+    "usr/lib64",
+    "lib64",
+    "usr/lib",
+    "lib",
+];
 /// Busybox needs two files, mke2fs eight; what needs more than these is neither.
 const MOST: usize = 16;
 

@@ -126,12 +126,19 @@ impl Lines<'_> {
         for (tag, arch) in [("bt-bios", 0), ("bt-efi", 7), ("bt-efi", 9)] {
             self.line(&format!("dhcp-match=set:{tag},option:client-arch,{arch}"));
         }
+        let arm64 = self.given.loaders.arm64.is_some();
+        if arm64 {
+            self.line("# UEFI of 64-bit ARM.");
+            self.line("dhcp-match=set:bt-arm64,option:client-arch,11");
+        }
         if *self.given.mode == Mode::Proxy && self.given.alone {
-            self.line(
-                "\n# Other firmware (ARM, 32-bit UEFI) is another server's: an answer without a file would be in its way.",
-            );
+            let other = if arm64 { "32-bit UEFI" } else { "ARM, 32-bit UEFI" };
+            self.line(&format!(
+                "\n# Other firmware ({other}) is another server's: an answer without a file would be in its way."
+            ));
             self.line("dhcp-vendorclass=set:bt-pxe,PXEClient");
-            self.line("dhcp-ignore=tag:bt-pxe,tag:!bt-bios,tag:!bt-efi");
+            let more = if arm64 { ",tag:!bt-arm64" } else { "" };
+            self.line(&format!("dhcp-ignore=tag:bt-pxe,tag:!bt-bios,tag:!bt-efi{more}"));
         }
     }
 
@@ -165,10 +172,10 @@ impl Lines<'_> {
             false => "\n# First iPXE, then the script.",
         };
         self.line(first);
-        let both = [
-            ("bt-bios", &["X86PC"][..], self.given.loaders.bios),
-            ("bt-efi", &["X86-64_EFI", "BC_EFI"], self.given.loaders.efi),
-        ];
+        let Loaders { bios, efi, arm64, .. } = *self.given.loaders;
+        let x86 = [("bt-bios", &["X86PC"][..], bios), ("bt-efi", &["X86-64_EFI", "BC_EFI"], efi)];
+        let arm64 = arm64.map(|loader| ("bt-arm64", &["ARM64_EFI"][..], Some(loader)));
+        let all: Vec<_> = x86.into_iter().chain(arm64).collect();
         if *self.given.mode == Mode::Proxy {
             // Only here: some UEFI firmware fails when a full DHCP server sends PXE services. Not by a tag of the range,
             // which dnsmasq 2.91 (trixie) links to itself at its second request, and hangs; each interface is a tag too.
@@ -176,7 +183,7 @@ impl Lines<'_> {
                 // A name with a star is not a tag: dnsmasq's tag is the real name.
                 let here = interface.as_ref().filter(|i| !i.contains('*')).map(|i| format!("tag:{i},"));
                 let here = here.unwrap_or_default();
-                for (_, types, loader) in &both {
+                for (_, types, loader) in &all {
                     for kind in *types {
                         if let Some(loader) = loader {
                             self.line(&format!(
@@ -188,7 +195,7 @@ impl Lines<'_> {
                 }
             }
         } else {
-            for (tag, _, loader) in &both {
+            for (tag, _, loader) in &all {
                 if let Some(loader) = loader {
                     self.line(&format!("dhcp-boot=tag:!bt-ipxe,tag:{tag},{loader}"));
                 }

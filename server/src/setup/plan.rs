@@ -7,7 +7,7 @@ use super::{
     survey::Survey,
 };
 use crate::{
-    firmware::{self, OVER_HTTP, PXELINUX_CONFIG},
+    firmware::{self, Loaders, OVER_HTTP, PXELINUX_CONFIG},
     grub,
     net::{Interface, Subnet},
     setup::survey::{BASE, MAIN},
@@ -209,11 +209,11 @@ pub fn plan(
     if loaders.start_pxelinux() {
         items.push(text(tftp_root.join(PXELINUX_CONFIG), dnsmasq::pxelinux()));
     }
-    if options.secure_boot {
+    if loaders.of_grub().is_some() {
         items.push(text(tftp_root.join(GRUB), dnsmasq::grub(here.port)));
         items.extend(for_grub(&tftp_root, here.state));
     }
-    notes.extend(warnings(options, survey, &mode));
+    notes.extend(warnings(&loaders, survey, &mode));
     Ok(SetupPlan { items, notes })
 }
 
@@ -237,14 +237,13 @@ fn for_grub(tftp_root: &Path, state: &Path) -> Vec<PlannedFile> {
 }
 
 /// What the admin should know of what is there already.
-fn warnings(options: &SetupOptions, survey: &Survey, mode: &Mode) -> Vec<String> {
+fn warnings(loaders: &Loaders, survey: &Survey, mode: &Mode) -> Vec<String> {
     let mut notes = Vec::new();
-    if options.secure_boot && *mode == Mode::Proxy {
-        notes.push(
+    if let (Some(machines), Mode::Proxy) = (loaders.of_grub(), mode) {
+        notes.push(format!(
             "GRUB takes its server's address from the DHCP server's own answer: let that one name this \
-             machine as next-server, or machines with UEFI will not boot"
-                .into(),
-        );
+             machine as next-server, or machines with {machines} will not boot"
+        ));
     }
     for keyword in ["dhcp-boot", "pxe-service"] {
         if let Some((file, _)) = survey.find(keyword) {

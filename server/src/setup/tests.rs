@@ -138,7 +138,12 @@ fn what_dnsmasq_is_told_and_that_it_understands() {
     let ltsp = World::new(&[]);
     fs::write(ltsp.path("dnsmasq.d/ltsp.conf"), LTSP.replace('@', &ltsp.dir.path().display().to_string()))
         .unwrap();
+    let arm64 = World::new(&[]);
+    fs::create_dir_all(arm64.path("lib/grub/arm64-efi-signed")).unwrap();
+    fs::write(arm64.path("lib/grub/arm64-efi-signed/grubnetaa64.efi.signed"), "grub").unwrap();
     for (name, world, wishes) in [
+        ("dnsmasq-arm64", &arm64, authoritative("10.0.1.0", "10.0.2.255")),
+        ("dnsmasq-arm64-proxy", &arm64, proxy()),
         ("dnsmasq-proxy", &fresh, proxy()),
         ("dnsmasq-authoritative", &fresh, authoritative("10.0.1.0", "10.0.2.255")),
         (

@@ -3,6 +3,7 @@
 //! benchmarks: see [`image()`] and [`catalogue()`].
 
 mod apt;
+mod arm64;
 mod built;
 mod cache;
 mod catalogue;
@@ -26,6 +27,7 @@ mod switch;
 mod tiny;
 
 pub use apt::mirror_host;
+pub use arm64::{ARM64, arm64_agent, arm64_catalogue, arm64_loaders};
 pub use built::{BUILT_PASSWORD, Builder};
 pub use cache::{cached, key_of};
 pub use catalogue::{

@@ -47,12 +47,22 @@ pub fn base(suite: Suite) -> Result<PathBuf> {
 
 /// A root with these packages, as they come.
 pub fn bootstrap(name: &str, suite: Suite, packages: &str) -> Result<PathBuf> {
+    bootstrap_with(name, suite, packages, &["--variant=minbase"])
+}
+
+/// A root of arm64, whose packages are unpacked and no more: nothing of it can run here.
+pub fn bootstrap_arm64(suite: Suite, packages: &str) -> Result<PathBuf> {
+    bootstrap_with("arm64", suite, packages, &["--variant=extract", "--architectures=arm64"])
+}
+
+fn bootstrap_with(name: &str, suite: Suite, packages: &str, how: &[&str]) -> Result<PathBuf> {
     let key = key_of::<&str>(&[], &[packages, &LEAVE_OUT.concat()])?;
     let dir = cached(&format!("{name}-{}", suite.as_str()), &key, |dir| {
         let mirrors = apt::write(&apt::sources(suite)?, dir)?;
         let root = dir.join("root");
         Cmd::new("mmdebstrap")
-            .args(["--mode=root", "--variant=minbase"])
+            .arg("--mode=root")
+            .args(how)
             .arg("--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr")
             .args(LEAVE_OUT.map(|path| format!("--dpkgopt=path-exclude={path}")))
             // The initramfs is made once, when our hook is there.

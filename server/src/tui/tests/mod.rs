@@ -48,6 +48,7 @@ fn manifest(name: &str) -> ImageManifest {
         private: false,
         kernel: BootFile { size: 10 << 20, from: "vmlinuz".into() },
         initrd: BootFile { size: 30 << 20, from: "initrd".into() },
+        architecture: Default::default(),
         initrd_from: Default::default(),
         append: "quiet".into(),
         extra: String::new(),
