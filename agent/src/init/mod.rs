@@ -53,7 +53,7 @@ pub enum Role {
 /// Who we are, by the process number and the name that we were called by.
 pub fn role() -> Option<Role> {
     let mut words = std::env::args();
-    let modprobe = words.next().is_some_and(|w| w.ends_with("/modprobe"));
+    let modprobe = words.next().is_some_and(|w| w.rsplit('/').next() == Some("modprobe"));
     match std::process::id() {
         1 => Some(Role::Init),
         _ if modprobe => words.next_back().map(Role::Modprobe),

@@ -29,8 +29,9 @@ pub fn wanted(cmdline: &str) -> String {
     let stream = Some("stream").filter(|_| params.target.contains(&Target::Stream));
     let efi = Some("efi").filter(|_| params.private && params.key == KeyPlace::Efi);
     let shell = Some("shell").filter(|_| split(cmdline).iter().any(|(name, _)| name == "break"));
-    let mkfs = Some("mkfs").filter(|_| params.mkfs.is_some());
-    let words: Vec<&str> = [disk, vlan, stream, efi, shell, mkfs].into_iter().flatten().collect();
+    let zram = Some("zram").filter(|_| matches!(params.overlay, Overlay::Zram(_)));
+    let mkfs = Some("mkfs").filter(|_| params.mkfs.is_some() || zram.is_some());
+    let words: Vec<&str> = [disk, vlan, stream, efi, shell, zram, mkfs].into_iter().flatten().collect();
     format!("with={}", words.join(","))
 }
 

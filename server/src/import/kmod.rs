@@ -74,22 +74,46 @@ impl Kernel {
         self.aliases.iter().filter(|(_, name)| name == module).map(|(alias, _)| alias.clone()).collect()
     }
 
-    /// The files to load for a module, in their order, with those that it wishes for (modprobe.d(5), softdep).
+    /// The files to load for a module, in their order, with those that it and what it needs wish for (modprobe.d(5), softdep).
     pub fn files_soft(&self, module: &str) -> Option<Vec<String>> {
+        let (mut files, mut seen) = (Vec::new(), HashSet::new());
+        self.collect(module, &mut seen, &mut files)?;
+        Some(files)
+    }
+
+    fn collect(&self, module: &str, seen: &mut HashSet<String>, files: &mut Vec<String>) -> Option<()> {
+        if !seen.insert(module.to_owned()) {
+            return Some(());
+        }
         let own = self.files(module)?;
-        let wished = self.soft.get(module).into_iter().flatten();
-        let by_alias = |word: &String| {
-            let name = word.replace('-', "_");
-            let alias = self.aliases.iter().find(|(alias, _)| alias == word).map(|(_, name)| name.clone());
-            Some(name).filter(|n| self.modules.contains_key(n)).or(alias)
-        };
-        let mut files = Vec::new();
-        for file in wished.filter_map(by_alias).filter_map(|m| self.files(&m)).flatten().chain(own) {
+        let wished: Vec<String> = own
+            .iter()
+            .filter_map(|file| self.soft.get(&module_name(file)))
+            .flatten()
+            .flat_map(|word| self.meant(word))
+            .collect();
+        for module in wished {
+            self.collect(&module, seen, files);
+        }
+        for file in own {
             if !files.contains(&file) {
                 files.push(file);
             }
         }
-        Some(files)
+        Some(())
+    }
+
+    /// The modules that a name or an alias means: of those that do the same, a machine may not be able to use each.
+    fn meant(&self, word: &str) -> Vec<String> {
+        let name = word.replace('-', "_");
+        if self.modules.contains_key(&name) {
+            return vec![name];
+        }
+        let mut all: Vec<String> =
+            self.aliases.iter().filter(|(alias, _)| alias == word).map(|(_, name)| name.clone()).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// A module's bytes, as the kernel loads them. `path` as in [`Kernel::files`].
@@ -237,6 +261,18 @@ mod tests {
         let files =
             ["kernel/net/realtek.ko", "kernel/crc32c_generic.ko", "kernel/mii.ko", "kernel/net/r8169.ko"];
         assert_eq!(kernel.files_soft("r8169").unwrap(), files);
+        // What it needs wishes too, and each that does it comes: this machine may be able to use another only.
+        let xfs = Kernel {
+            modules: parse(
+                "kernel/xfs.ko: kernel/libcrc32c.ko\nkernel/libcrc32c.ko:\nkernel/crc32c_intel.ko:\nkernel/crc32c_generic.ko:\n",
+            ),
+            aliases: parse_aliases("alias crc32c crc32c_intel\nalias crc32c crc32c_generic\n"),
+            soft: parse_soft("softdep libcrc32c pre: crc32c\nsoftdep crc32c_intel pre: xfs\n"),
+            ..Kernel::default()
+        };
+        let files =
+            ["kernel/crc32c_generic.ko", "kernel/crc32c_intel.ko", "kernel/libcrc32c.ko", "kernel/xfs.ko"];
+        assert_eq!(xfs.files_soft("xfs").unwrap(), files);
         assert_eq!(kernel.named(|_, path| path.contains("/net/")), ["r8169", "realtek"]);
     }
 }

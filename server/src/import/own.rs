@@ -55,8 +55,9 @@ const VIRTIO: [&str; 1] = ["pci:v00001AF4d*sv*sd*bc*sc*i*"];
 /// Host controllers that a card on USB is behind.
 const USB: [&str; 4] = ["xhci_pci", "ehci_pci", "ohci_pci", "uhci_hcd"];
 /// For disks that keep images (`boottorrent.target=LABEL=…`) or overlays.
-const DISKS: [&str; 10] = [
+const DISKS: [&str; 11] = [
     "ext4",
+    "xfs",
     "nvme",
     "ahci",
     "ata_piix",
@@ -67,6 +68,8 @@ const DISKS: [&str; 10] = [
     "megaraid_sas",
     "usb_storage",
 ];
+/// What is written, in a compressed disk in RAM (`boottorrent.overlay=zram`). Older kernels compress by a module.
+const ZRAM: [&str; 3] = ["zram", "lzo_rle", "ext4"];
 /// Tagged networks (`vlan=`).
 const TAGGED: [&str; 1] = ["8021q"];
 /// A root that is in use before the image is complete (`boottorrent.target=stream`).
@@ -208,7 +211,13 @@ impl Own<'_> {
         (base, more): (&[String], &Files),
         drivers: &[Driver],
     ) -> Result<Index> {
-        let extra = [("disk", &DISKS[..]), ("vlan", &TAGGED), ("stream", &STREAM), ("efi", &FIRMWARE)];
+        let extra = [
+            ("disk", &DISKS[..]),
+            ("vlan", &TAGGED),
+            ("stream", &STREAM),
+            ("efi", &FIRMWARE),
+            ("zram", &ZRAM),
+        ];
         let extra = extra.map(|(name, modules)| {
             (name, modules.iter().filter_map(|m| Driver::of(self.kernel, m)).collect::<Vec<_>>())
         });
