@@ -30,6 +30,7 @@ pub fn image(name: &str) -> ImageManifest {
         name: name.parse().expect("a name"),
         version: 1,
         kind: Kind::Filesystem,
+        architecture: Default::default(),
         format: None,
         family: None,
         partition: None,
@@ -68,6 +69,7 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
     let render = |images: &[ImageManifest], ask: Ask, script: &dyn Fn(&Menu) -> String| {
         let images: Vec<&ImageManifest> = images.iter().collect();
         let menu = Menu {
+            machine: Default::default(),
             first: None,
             host: "10.0.0.1:6980",
             images: &images,
