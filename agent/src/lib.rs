@@ -5,6 +5,7 @@
 //! what that process does, top to bottom; the other modules are its steps.
 
 pub mod args;
+pub mod ask;
 pub mod beat;
 pub mod booted;
 pub mod cli;

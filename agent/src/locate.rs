@@ -6,7 +6,10 @@ use bootspec::{
     HTTP_PORT, HTTPS_PORT, InfoHash, Params,
     trust::{SIGNATURE, STATEMENT},
 };
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 use swarm::Magnet;
 use url::Url;
 
@@ -192,17 +195,16 @@ pub fn statement(
     }
 }
 
-/// The signature of a statement is beside it.
-pub fn signature(statement: &MetainfoSource) -> MetainfoSource {
-    match statement {
-        MetainfoSource::Url(url) => {
-            let mut at = url.clone();
-            at.set_path(&format!("{}.{SIGNATURE}", url.path()));
-            MetainfoSource::Url(at)
-        }
-        MetainfoSource::File(path) => MetainfoSource::File(format!("{}.{SIGNATURE}", path.display()).into()),
-        magnet => magnet.clone(),
-    }
+/// Where the signature of a statement is.
+pub fn signature(statement: &Url) -> Url {
+    let mut at = statement.clone();
+    at.set_path(&format!("{}.{SIGNATURE}", statement.path()));
+    at
+}
+
+/// The same of one in a file.
+pub fn signature_file(statement: &Path) -> PathBuf {
+    format!("{}.{SIGNATURE}", statement.display()).into()
 }
 
 #[cfg(test)]
@@ -322,12 +324,13 @@ mod tests {
             let (params, _) = Params::parse(line);
             let located = locate(&params, None).unwrap();
             let statement = statement(&located.torrent, located.server.as_ref(), &params, hash)?;
-            let shown = |p: &MetainfoSource| match p {
-                MetainfoSource::Url(url) => url.to_string(),
-                MetainfoSource::File(path) => path.display().to_string(),
-                MetainfoSource::Magnet(_) => "?".into(),
-            };
-            Some((shown(&statement), shown(&signature(&statement))))
+            Some(match &statement {
+                MetainfoSource::Url(url) => (url.to_string(), signature(url).to_string()),
+                MetainfoSource::File(path) => {
+                    (path.display().to_string(), signature_file(path).display().to_string())
+                }
+                MetainfoSource::Magnet(_) => ("?".into(), "?".into()),
+            })
         };
         let q = format!("?infohash={hash}");
         for (line, at, query) in [

@@ -1,30 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Getting the .torrent: bounded, waited for while the server is not there,
-//! pinned to the infohash that the kernel command line names.
+//! Getting the .torrent, pinned to the infohash that the kernel command line names.
 
 use crate::{
-    fail::{Failure, Step, cause},
+    ask::{Answer, Get, Patience, SAY},
+    fail::{Failure, Step},
     locate::{self, MetainfoSource},
     reach::Reach,
     report::Report,
     store::Spare,
-    web,
 };
-use anyhow::{Context, anyhow, bail};
-use bootspec::{Exit, Params, units::human_time};
+use anyhow::Context;
+use bootspec::{Exit, InfoHash, Params, units::human_time};
 use bytes::Bytes;
-use reqwest::StatusCode;
 use std::time::{Duration, Instant};
 use swarm::{MAX_METAINFO, Metainfo, magnet::Wanted};
 use tokio::time::timeout;
 use url::Url;
-
-/// Between two tries to reach a server that is not there yet.
-const RETRY: Duration = Duration::from_secs(2);
-/// No byte for this long: the try has failed.
-const IDLE: Duration = Duration::from_secs(10);
-/// How often a line says that it is still waited.
-const SAY: Duration = Duration::from_secs(10);
 
 /// What asking for the metainfo takes.
 pub struct Asking<'a> {
@@ -62,27 +53,20 @@ impl Asking<'_> {
                 shown.set_query(None);
                 // Only what was named by its infohash may come from anybody.
                 let relays = if self.params.infohash.is_some() { &reach.relays[..] } else { &[] };
-                let get = Get { client, url, relays, max: MAX_METAINFO, key: None };
-                let bytes = match get.wait(limit, report).await? {
-                    Answer::Bytes(bytes) => bytes,
+                let get = Get { client, max: MAX_METAINFO, key: None };
+                let patience = Patience { url, relays, limit, report };
+                let right = |bytes: &Bytes| match meant(bytes.clone(), self.params.infohash) {
+                    Ok(_) => Ok(()),
+                    Err((_, why)) => Err(format!("it {why}")),
+                };
+                let bytes = match patience.ask(async |url| get.once(url).await, right).await? {
+                    Answer::Got(bytes) => bytes,
                     Answer::No(why) => return Err(Failure::new(Exit::Metainfo, why)),
                 };
                 (bytes, shown.to_string())
             }
         };
-        let metainfo = Metainfo::parse(bytes)
-            .map_err(|e| Failure::new(Exit::Metainfo, format!("{from} cannot be used: {e}")))?;
-        match self.params.infohash {
-            Some(pin) if pin != metainfo.infohash() => Err(Failure::new(
-                Exit::Trust,
-                format!(
-                    "{from} is not the image that this machine may boot: its infohash is {}, \
-                     but boottorrent.infohash={pin} was asked for",
-                    metainfo.infohash()
-                ),
-            )),
-            _ => Ok(metainfo),
-        }
+        meant(bytes, self.params.infohash).map_err(|(exit, why)| Failure::new(exit, format!("{from} {why}")))
     }
 
     /// Obtain the metainfo; when nobody answers, or the server has none, `None`: `spare` is here.
@@ -114,6 +98,22 @@ impl Asking<'_> {
                 Ok(None)
             }
         }
+    }
+}
+
+/// A torrent that may boot, or why not.
+fn meant(bytes: Bytes, pin: Option<InfoHash>) -> Result<Metainfo, (Exit, String)> {
+    let metainfo = Metainfo::parse(bytes).map_err(|e| (Exit::Metainfo, format!("cannot be used: {e}")))?;
+    match pin {
+        Some(pin) if pin != metainfo.infohash() => Err((
+            Exit::Trust,
+            format!(
+                "is not the image that this machine may boot: its infohash is {}, but boottorrent.infohash={pin} \
+                 was asked for",
+                metainfo.infohash()
+            ),
+        )),
+        _ => Ok(metainfo),
     }
 }
 
@@ -157,132 +157,4 @@ pub fn announced(metainfo: Metainfo, server: Option<&Url>) -> Metainfo {
         Some(url) => metainfo.with_announce(url.as_str()),
         None => metainfo,
     }
-}
-
-/// What a server answered.
-pub enum Answer {
-    /// All of it.
-    Bytes(Bytes),
-    /// The server is there and says no: waiting does not help.
-    No(String),
-}
-
-/// Something small that is wanted of a server.
-#[derive(Clone, Copy)]
-pub struct Get<'a> {
-    /// Asks.
-    pub client: &'a reqwest::Client,
-    /// Where it is.
-    pub url: &'a Url,
-    /// Servers that have it too.
-    pub relays: &'a [Url],
-    /// Its bytes at most.
-    pub max: usize,
-    /// The machine's key, for what only this machine may have.
-    pub key: Option<&'a str>,
-}
-
-impl Get<'_> {
-    /// Get it. The server is waited for, while the others are asked as well.
-    pub async fn wait(&self, limit: Option<Duration>, report: &Report) -> Result<Answer, Failure> {
-        let url = self.url;
-        let started = Instant::now();
-        let mut said: Option<Instant> = None;
-        let host = url.authority();
-        if let Some(why) = web::unspoken(url) {
-            return Ok(Answer::No(why));
-        }
-        loop {
-            let error = match self.once(url).await {
-                Ok(answer) => return Ok(answer),
-                Err(e) => match web::distrusted(&e, url) {
-                    Some(why) => return Ok(Answer::No(why)),
-                    None => cause(&e),
-                },
-            };
-            for other in locate::elsewhere(url, self.relays) {
-                match self.once(&other).await {
-                    Ok(Answer::Bytes(bytes)) => {
-                        let other = other.authority();
-                        report.warn(&format!("the server {host} does not answer ({error}): {other} did"));
-                        return Ok(Answer::Bytes(bytes));
-                    }
-                    Ok(Answer::No(why)) => report.debug(&why),
-                    Err(e) => report.debug(&format!("{}: {}", other.authority(), cause(&e))),
-                }
-            }
-            let waited = started.elapsed();
-            if limit.is_some_and(|l| waited >= l) {
-                return Err(Failure::new(
-                    Exit::Metainfo,
-                    format!(
-                        "the server {host} did not answer within {} ({error}): check that `boottorrent serve` \
-                         runs there and that no firewall is between",
-                        human_time(limit.unwrap_or(waited))
-                    ),
-                ));
-            }
-            if said.is_none_or(|t| t.elapsed() >= SAY) {
-                said = Some(Instant::now());
-                let until = limit.map(|l| format!("; giving up after {}", human_time(l))).unwrap_or_default();
-                report.warn(&format!(
-                    "waiting for the server {host} ({error}), {} so far{until}",
-                    human_time(waited)
-                ));
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    /// Ask once. Errors: what can heal.
-    async fn once(&self, url: &Url) -> anyhow::Result<Answer> {
-        let Get { client, max, key, .. } = *self;
-        let mut request = client.get(url.clone());
-        if let Some(key) = key {
-            request = request.bearer_auth(key);
-        }
-        let mut response = timeout(IDLE, request.send()).await.map_err(|_| anyhow!("no answer"))??;
-        let status = response.status();
-        if status.is_client_error()
-            && status != StatusCode::REQUEST_TIMEOUT
-            && status != StatusCode::TOO_MANY_REQUESTS
-        {
-            return Ok(Answer::No(refused(url, status)));
-        }
-        if !status.is_success() {
-            bail!("status {status}");
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) =
-            timeout(IDLE, response.chunk()).await.map_err(|_| anyhow!("it stopped sending"))??
-        {
-            if bytes.len() + chunk.len() > max {
-                return Ok(Answer::No(format!("{url} is larger than the {max} bytes that it may have")));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Answer::Bytes(bytes.into()))
-    }
-}
-
-/// Why the server gives nothing.
-fn refused(url: &Url, status: StatusCode) -> String {
-    let host = url.authority();
-    match (status, image_of(url)) {
-        (StatusCode::NOT_FOUND, Some(image)) => {
-            format!(
-                "the server {host} has no image '{image}': see `boottorrent image list` there, and boottorrent.image="
-            )
-        }
-        (StatusCode::NOT_FOUND, None) if url.path().ends_with(".torrent") => {
-            format!("there is nothing at {url}: check boottorrent.torrent=")
-        }
-        (StatusCode::NOT_FOUND, None) => format!("there is nothing at {url}"),
-        _ => format!("the server {host} refuses {url} with {status}"),
-    }
-}
-
-fn image_of(url: &Url) -> Option<&str> {
-    crate::locate::payload_url(url)?;
-    url.path_segments()?.nth(1)
 }

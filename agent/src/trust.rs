@@ -3,10 +3,10 @@
 //! signature are found, judged ([`bootspec::trust`]), and at the end the whole payload is summed up.
 
 use crate::{
+    ask::{Answer, Get, Patience},
     fail::{Failure, Step},
     files::{files, small},
     locate::{self, MetainfoSource},
-    metainfo::{Answer, Get},
     reach::Reach,
     report::Report,
     store::Payload,
@@ -21,6 +21,7 @@ use bootspec::{
 };
 use std::{io, path::Path};
 use swarm::Metainfo;
+use url::Url;
 
 /// The keys in a folder: every `*.pub`. `None`: there is not one such file, and nothing is checked. A file that is not a key
 /// turns nothing off, nor does a folder that cannot be read: then nothing is trusted.
@@ -91,7 +92,7 @@ impl Case<'_> {
             vouched = self.keys.judge(kept, &wanted).map_err(|e| why = e).ok().zip(self.kept.clone());
         }
         if vouched.is_none() {
-            match self.evidence().await {
+            match self.evidence(&wanted).await {
                 Ok(Some(evidence)) => match self.keys.judge(&evidence, &wanted) {
                     Ok(signed) => vouched = Some((signed, evidence)),
                     Err(e) => why = e,
@@ -109,33 +110,51 @@ impl Case<'_> {
         Ok(Vouched { signed, evidence })
     }
 
-    /// The statement and its signature from where the .torrent came from.
-    async fn evidence(&self) -> Result<Option<Evidence>, Failure> {
-        let Reach { torrent, server, .. } = self.reach;
+    /// The statement and its signature from where the .torrent came from. Both are of one server: what another says counts
+    /// only if it is signed.
+    async fn evidence(&self, wanted: &Wanted<'_>) -> Result<Option<Evidence>, Failure> {
+        let Reach { torrent, server, relays, .. } = self.reach;
         let at = locate::statement(torrent, server.as_ref(), self.params, self.metainfo.infohash());
-        let Some(at) = at.filter(|_| !self.kept_only) else { return Ok(None) };
-        let Some(statement) = self.get(&at, MAX_STATEMENT).await? else { return Ok(None) };
-        let signature = self.get(&locate::signature(&at), MAX_SIGNATURE).await?;
-        Ok(signature.map(|signature| Evidence { statement, signature }))
-    }
-
-    async fn get(&self, at: &MetainfoSource, max: usize) -> Result<Option<Vec<u8>>, Failure> {
-        match at {
-            MetainfoSource::Url(url) => {
-                let get = Get { client: self.client, url, relays: &self.reach.relays, max, key: None };
-                match get.wait(self.params.timeout, self.report).await? {
-                    Answer::Bytes(bytes) => Ok(Some(bytes.into())),
+        match at.filter(|_| !self.kept_only) {
+            Some(MetainfoSource::Url(url)) => {
+                let patience =
+                    Patience { url: &url, relays, limit: self.params.timeout, report: self.report };
+                let right = |evidence: &Evidence| {
+                    let refusal = |why: Distrust| why.sentence(self.image, self.keys);
+                    self.keys.judge(evidence, wanted).map(drop).map_err(refusal)
+                };
+                match patience.ask(async |url| self.ask(url).await, right).await? {
+                    Answer::Got(evidence) => Ok(Some(evidence)),
                     Answer::No(why) => {
                         self.report.debug(&why);
                         Ok(None)
                     }
                 }
             }
-            MetainfoSource::File(path) => {
-                small(path, max).with_context(|| format!("reading {}", path.display())).step(Exit::Metainfo)
+            Some(MetainfoSource::File(path)) => {
+                let read = |path: &Path, max| {
+                    small(path, max)
+                        .with_context(|| format!("reading {}", path.display()))
+                        .step(Exit::Metainfo)
+                };
+                let Some(statement) = read(&path, MAX_STATEMENT)? else { return Ok(None) };
+                let signature = read(&locate::signature_file(&path), MAX_SIGNATURE)?;
+                Ok(signature.map(|signature| Evidence { statement, signature }))
             }
-            MetainfoSource::Magnet(_) => Ok(None),
+            Some(MetainfoSource::Magnet(_)) | None => Ok(None),
         }
+    }
+
+    /// Ask one server for both. `statement`: where it is there.
+    async fn ask(&self, statement: &Url) -> anyhow::Result<Answer<Evidence>> {
+        let get = |max| Get { client: self.client, max, key: None };
+        let signature = locate::signature(statement);
+        let (statement, signature) =
+            match (get(MAX_STATEMENT).once(statement).await?, get(MAX_SIGNATURE).once(&signature).await?) {
+                (Answer::Got(statement), Answer::Got(signature)) => (statement.into(), signature.into()),
+                (Answer::No(why), _) | (_, Answer::No(why)) => return Ok(Answer::No(why)),
+            };
+        Ok(Answer::Got(Evidence { statement, signature }))
     }
 }
 

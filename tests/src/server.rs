@@ -326,9 +326,13 @@ pub fn dhcp_server(host: &Host, more: &[&str]) -> Result<Background> {
     run(host, "dhcp", &cmd)
 }
 
-/// Stock dnsmasq: DHCP and TFTP, configured by `boottorrent setup` alone.
 fn dnsmasq(lab: &Lab, catalogue: &Path, setup: &[&str]) -> Result<Background> {
-    let (tftp, conf) = (lab.dir().join("tftp"), lab.dir().join("dnsmasq.d"));
+    dhcp_and_tftp(lab.server(), lab.dir(), catalogue, setup)
+}
+
+/// Stock dnsmasq on a host: DHCP and TFTP, configured by `boottorrent setup` alone, with its files in `dir`.
+pub fn dhcp_and_tftp(host: &Host, dir: &Path, catalogue: &Path, setup: &[&str]) -> Result<Background> {
+    let (tftp, conf) = (dir.join("tftp"), dir.join("dnsmasq.d"));
     std::fs::create_dir_all(&conf)?;
     let setup = Cmd::new(server_binary()?)
         .args(["setup", "--write", "--interface", "eth0"])
@@ -341,8 +345,8 @@ fn dnsmasq(lab: &Lab, catalogue: &Path, setup: &[&str]) -> Result<Background> {
         // Its record of what it wrote: one for all labs would make each take back what the last one wrote.
         .arg("--dir")
         .arg(catalogue);
-    lab.server().run(&setup)?;
-    run(lab.server(), "dnsmasq", &configured(&conf))
+    host.run(&setup)?;
+    run(host, "dnsmasq", &configured(&conf))
 }
 
 fn configured(dir: &Path) -> Cmd {

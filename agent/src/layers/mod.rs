@@ -9,8 +9,8 @@ mod unpack;
 pub use unpack::{Unpacked, unpack};
 
 use crate::{
+    ask::{Answer, Get, Patience},
     fail::{Failure, Step},
-    metainfo::{Answer, Get},
     report::Report,
 };
 use anyhow::Context;
@@ -21,6 +21,7 @@ use bootspec::{
     trust::{Distrust, Keys, MAX_SIGNATURE, SIGNATURE},
     units::human_size,
 };
+use bytes::Bytes;
 use std::{fs, io, path::Path, time::Duration};
 use swarm::Summing;
 use url::Url;
@@ -103,8 +104,12 @@ impl Asking<'_> {
     }
 
     async fn one(&self, place: &Place<'_>, sum: Sha256Sum) -> Result<Layer, Failure> {
-        let bytes = match self.get(place, &format!("/{sum}"), MAX_LAYER).await? {
-            Answer::Bytes(bytes) => Vec::from(bytes),
+        let right = |bytes: &Bytes| match summed(bytes) {
+            is if is == sum => Ok(()),
+            is => Err(format!("it has SHA-256 {is}, and {sum} was asked for")),
+        };
+        let bytes = match self.get(place, &format!("/{sum}"), MAX_LAYER, right).await? {
+            Answer::Got(bytes) => Vec::from(bytes),
             Answer::No(why) => {
                 let what = format!("the files {sum} for this machine cannot be fetched: {why}");
                 return Err(Failure::new(
@@ -137,16 +142,17 @@ impl Asking<'_> {
         place: &Place<'_>,
         sum: Sha256Sum,
     ) -> Result<(), Failure> {
-        let signature = match self.get(place, &format!("/{sum}.{SIGNATURE}"), MAX_SIGNATURE).await? {
-            Answer::Bytes(signature) => signature,
+        let refusal = |why: Distrust| layer::refusal(&why, who, keys);
+        let right = |signature: &Bytes| keys.signed_by(bytes, signature).map(drop).map_err(refusal);
+        let signature = match self.get(place, &format!("/{sum}.{SIGNATURE}"), MAX_SIGNATURE, right).await? {
+            Answer::Got(signature) => signature,
             Answer::No(why) => {
                 self.report.debug(&why);
                 Default::default()
             }
         };
         let judged = keys.signed_by(bytes, &signature);
-        let key =
-            judged.map_err(|why: Distrust| Failure::new(Exit::Trust, layer::refusal(&why, who, keys)))?;
+        let key = judged.map_err(|why| Failure::new(Exit::Trust, refusal(why)))?;
         if is_card(who) && !who.eq_ignore_ascii_case(self.mac) {
             let what =
                 format!("the files signed by key {key} are for {who}, but this machine is {}", self.mac);
@@ -156,7 +162,14 @@ impl Asking<'_> {
         Ok(())
     }
 
-    async fn get(&self, place: &Place<'_>, rest: &str, max: usize) -> Result<Answer, Failure> {
+    /// `right`: whether what another server sent is what was meant.
+    async fn get(
+        &self,
+        place: &Place<'_>,
+        rest: &str,
+        max: usize,
+        right: impl Fn(&Bytes) -> Result<(), String>,
+    ) -> Result<Answer, Failure> {
         let none = || {
             Failure::new(
                 Exit::Metainfo,
@@ -167,8 +180,9 @@ impl Asking<'_> {
         let url = url.context("making the address of the files").step(Exit::Params)?;
         // Nobody but the server hears the machine's key.
         let relays = if place.key.is_some() { &[] } else { self.relays };
-        let get = Get { client: self.client, url: &url, relays, max, key: place.key };
-        get.wait(self.limit, self.report).await
+        let get = Get { client: self.client, max, key: place.key };
+        let patience = Patience { url: &url, relays, limit: self.limit, report: self.report };
+        patience.ask(async |url| get.once(url).await, right).await
     }
 }
 

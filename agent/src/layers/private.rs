@@ -2,7 +2,7 @@
 //! Private files: the server sends them over HTTPS to a machine whose key the admin has accepted (`boottorrent host accept`).
 
 use super::{Asking, Layer, Place};
-use crate::{fail::Failure, machine_key::MachineKey, metainfo::Answer};
+use crate::{ask::Answer, fail::Failure, machine_key::MachineKey};
 use bootspec::{
     Exit,
     machine_key::{ASK_AGAIN, PATH, Verdict, shown},
@@ -27,8 +27,8 @@ impl Asking<'_> {
         let (mac, fingerprint) = (self.mac, shown(&key.fingerprint));
         let mut said: Option<Instant> = None;
         loop {
-            let text = match self.get(&place, &format!("?mac={mac}"), MAX_ANSWER).await? {
-                Answer::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            let text = match self.get(&place, &format!("?mac={mac}"), MAX_ANSWER, |_| Ok(())).await? {
+                Answer::Got(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
                 Answer::No(why) => {
                     let what = format!("the private files for this machine cannot be fetched: {why}");
                     return Err(Failure::new(Exit::Metainfo, what));
