@@ -126,6 +126,9 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         add(&what("sent by the server / (N × phase one + size)"), AtMost(1.05), all_sent(results, setup, n));
         add(&what("time / those bytes over its link"), AtMost(1.15), ratio(ours(setup, n), bound(setup, n)));
     }
+    for (setup, most) in [("E-relays-100", 2.5), ("E-relays-1G", 1.5)] {
+        add(&format!("{setup}: T(64) / T(1)"), AtMost(most), ratio(ours(setup, 64), ours(setup, 1)));
+    }
     add("E-own-100: T(23) / T(1)", AtMost(3.8), ratio(ours("E-own-100", 23), ours("E-own-100", 1)));
     add("D: MiB/s / libtorrent's", AtLeast(0.8), ratio(time("D", "libtorrent", 1), ours("D", 1)));
     add("D: CPU seconds for a GiB, agent", AtMost(2.9), figure("D", 1, "machine CPU"));

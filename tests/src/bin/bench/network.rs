@@ -32,6 +32,8 @@ pub struct Network {
     pub lab: Lab,
     /// The machines.
     pub hosts: Vec<Host>,
+    /// The relays.
+    pub relays: Vec<Host>,
     trunk: bool,
 }
 
@@ -40,6 +42,8 @@ impl Network {
     pub fn new(setup: &Setup, n: usize) -> Result<Self> {
         let lab = Lab::new("bench")?;
         let hosts = (0..n).map(|i| lab.host(&port(i))).collect::<Result<Vec<_>>>()?;
+        let relay = |i| lab.host(&format!("r{i}"));
+        let relays = (0..setup.relays).map(relay).collect::<Result<Vec<_>>>()?;
         for host in hosts.iter().chain([lab.server()]) {
             // udpcast and local peer discovery speak to groups.
             host.netns().ip("route add 224.0.0.0/4 dev eth0")?;
@@ -49,6 +53,10 @@ impl Network {
             shape(lab.server().netns(), "eth0", mbit)?;
             if !setup.up_only {
                 shape(switch, "server", mbit)?;
+            }
+            for relay in &relays {
+                shape(relay.netns(), "eth0", mbit)?;
+                shape(switch, relay.name(), mbit)?;
             }
         }
         if let Some(mbit) = setup.machine {
@@ -69,10 +77,10 @@ impl Network {
                 switch.ip(&format!("link set dev {} master br1", port(i)))?;
             }
         }
-        for host in &hosts {
+        for host in hosts.iter().chain(&relays) {
             until_reached(host)?;
         }
-        Ok(Self { lab, hosts, trunk: setup.trunk.is_some() })
+        Ok(Self { lab, hosts, relays, trunk: setup.trunk.is_some() })
     }
 
     /// Bytes that the server has sent on its link, heads of packets included.

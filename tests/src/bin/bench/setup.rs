@@ -31,6 +31,8 @@ pub struct Setup {
     pub spread: Option<u64>,
     /// What each machine loads over HTTP before it joins the swarm.
     pub phase_one: Option<PhaseOne>,
+    /// Relays on links like the server's, which have the payload; each machine goes to one of them.
+    pub relays: usize,
 }
 
 /// Kernel and initrd of a Debian 12, in bytes (docs/images.md).
@@ -67,6 +69,7 @@ const PLAIN: Setup = Setup {
     late: false,
     spread: None,
     phase_one: None,
+    relays: 0,
 };
 
 /// Not measured: programs and files come into memory, and who is not installed is found out.
@@ -115,7 +118,7 @@ const E: Setup = Setup {
 };
 
 /// All that are measured, in this order.
-pub const ALL: [Setup; 14] = [
+pub const ALL: [Setup; 16] = [
     A,
     B,
     Setup {
@@ -181,6 +184,22 @@ pub const ALL: [Setup; 14] = [
         ..E
     },
     Setup {
+        name: "E-relays-100",
+        what: "as E-own-100, through four relays that have the image, on links like the server's",
+        machines: &[1, 16, 64],
+        relays: 4,
+        ..E
+    },
+    Setup {
+        name: "E-relays-1G",
+        what: "as E-relays-100; every link has 1 Gbit/s, both ways",
+        server: Some(1000),
+        machine: Some(1000),
+        machines: &[1, 16, 64],
+        relays: 4,
+        ..E
+    },
+    Setup {
         name: "E-own-1G",
         what: "as E-own-100; every link has 1 Gbit/s, both ways",
         server: Some(1000),
@@ -239,20 +258,24 @@ impl Setup {
 
     /// Seconds that no way of sending the payload to `n` machines can beat, if any link is limited:
     /// every byte leaves the server once, enters each machine once, and is sent `n` times by somebody. Kernel and initrd
-    /// leave the server once for each machine.
+    /// leave the server, or one of the relays, once for each machine.
     pub fn bound(&self, n: usize) -> Option<f64> {
         let first = self.phase_one() as f64;
         let seconds = |copies: f64, mbit: u64| copies * self.size as f64 * 8.0 / (mbit as f64 * 1e6);
         let with = |machines: f64, mbit: u64| seconds(1.0 + machines * first / self.size as f64, mbit);
+        let senders = self.relays.max(1);
         let all = match (self.server, self.machine) {
             (Some(server), Some(machine)) => {
                 // A machine that gets the last byte can send it to nobody, but all others can.
-                Some(seconds(n as f64, server + n as u64 * machine))
+                Some(seconds(n as f64, senders as u64 * server + n as u64 * machine))
             }
             _ => None,
         };
         [
-            self.server.map(|mbit| with(n as f64, mbit)),
+            self.server.map(|mbit| match self.relays {
+                0 => with(n as f64, mbit),
+                relays => seconds(n.div_ceil(relays) as f64 * first / self.size as f64, mbit),
+            }),
             self.machine.map(|mbit| with(1.0, mbit)),
             self.trunk.map(|mbit| seconds(1.0, mbit)),
             all,
@@ -280,6 +303,8 @@ mod tests {
         near("D-1G", 1, 8.59);
         near("E-own-100", 1, 8.94);
         near("E-own-100", 23, 26.62);
+        near("E-relays-100", 1, 8.94);
+        near("E-relays-100", 64, 12.86);
         assert_eq!(Setup::named("D").unwrap().bound(1), None);
     }
 

@@ -50,7 +50,7 @@ impl Contestant for Http {
             .args(["--pid", "--fork", "--kill-child", "nginx", "-e", "stderr", "-c"])
             .arg(&conf);
         let sender = stage.server().spawn("nginx", &cmd)?;
-        let mut serving = Serving { tracker: None, sender: Some(sender) };
+        let mut serving = Serving { tracker: None, sender: Some(sender), relays: Vec::new() };
         let start = Instant::now();
         let head = Cmd::new("curl").args(["-sfI", &url()]);
         while stage.server().run(&head).is_err() {

@@ -4,7 +4,10 @@
 use super::stage::{Contestant, Done, Machine, Serving, Stage, until_seeded};
 use crate::{payload::NAME, setup::Setup};
 use anyhow::Result;
-use boottorrent_tests::{Cmd, Lab, Server, agent_binary};
+use boottorrent_tests::{
+    Cmd, Lab, Server, agent_binary,
+    follower::{self, Follower},
+};
 
 /// `boottorrent serve`, and `boottorrent-agent fetch` on each machine.
 pub struct Ours {
@@ -57,16 +60,30 @@ impl Contestant for Ours {
         if let Some(first) = stage.setup.phase_one {
             stage.payload.set_phase_one(first)?;
         }
-        let server = Server::serve(&stage.network.lab, &stage.payload.catalogue, self.flags)?;
-        let mut serving = Serving { tracker: Some(server), sender: None };
+        let (lab, relays) = (&stage.network.lab, &stage.network.relays);
+        let leading = if relays.is_empty() { None } else { Some(follower::leading(lab)?) };
+        let flags: Vec<&str> =
+            self.flags.iter().copied().chain(leading.iter().flatten().map(String::as_str)).collect();
+        let server = Server::serve(lab, &stage.payload.catalogue, &flags)?;
+        let mut followers = Vec::new();
+        for host in relays {
+            // The catalogue remembers those of the race before.
+            let _ = server.boottorrent(&["relay", "remove", host.name()]);
+            let mut follower = Follower::on(host, &server, &[])?;
+            follower.has(NAME)?;
+            followers.push(follower);
+        }
+        let mut serving = Serving { tracker: Some(server), sender: None, relays: followers };
         until_seeded(&mut serving)?;
         Ok(serving)
     }
 
     fn machine(&self, stage: &Stage, i: usize) -> Result<Machine> {
-        let url = format!("http://{}:6980/images/{NAME}/{NAME}.torrent", Lab::SERVER);
+        let relays = &stage.network.relays;
+        let server = if relays.is_empty() { Lab::SERVER } else { relays[i % relays.len()].address() };
+        let base = format!("http://{server}:6980/images/{NAME}");
+        let url = format!("{base}/{NAME}.torrent");
         let file = stage.folder("machines")?.join(i.to_string());
-        let base = format!("http://{}:6980/images/{NAME}", Lab::SERVER);
         let cmd = match stage.setup.phase_one {
             Some(_) => Cmd::new("sh").args(["-ec", PHASE_ONE, "sh", &base]).arg(agent_binary()?),
             None => Cmd::new(agent_binary()?),

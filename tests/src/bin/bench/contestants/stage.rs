@@ -3,7 +3,7 @@
 
 use crate::{network::Network, payload::Payload, setup::Setup};
 use anyhow::{Context, Result, ensure};
-use boottorrent_tests::{Background, Cmd, Host, Lab, Server};
+use boottorrent_tests::{Background, Cmd, Host, Lab, Server, follower::Follower};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -63,6 +63,8 @@ pub struct Serving<'a> {
     pub(super) tracker: Option<Server<'a>>,
     /// What sends the payload, where that is not the same.
     pub(super) sender: Option<Background>,
+    /// The relays.
+    pub(super) relays: Vec<Follower<&'a Host>>,
 }
 
 impl Serving<'_> {
@@ -74,7 +76,8 @@ impl Serving<'_> {
     /// An error when something of it has ended.
     pub fn check(&mut self) -> Result<()> {
         self.tracker.as_mut().map_or(Ok(()), Server::check)?;
-        self.sender.as_mut().map_or(Ok(()), Background::check)
+        self.sender.as_mut().map_or(Ok(()), Background::check)?;
+        self.relays.iter_mut().try_for_each(Follower::check)
     }
 }
 
@@ -117,7 +120,7 @@ pub(super) fn foreign<'a>(
     std::fs::hard_link(stage.payload.file(), dir.join(crate::payload::NAME))?;
     std::fs::write(torrent(stage), tracker.get(&format!("/images/{0}/{0}.torrent", crate::payload::NAME))?)?;
     let sender = Some(lab.server().spawn("seeder", &seeder(&dir, &torrent(stage))?)?);
-    let mut serving = Serving { tracker: Some(tracker), sender };
+    let mut serving = Serving { tracker: Some(tracker), sender, relays: Vec::new() };
     until_seeded(&mut serving)?;
     Ok(serving)
 }

@@ -44,7 +44,7 @@ impl Contestant for Udpcast {
         }
         let sender = Some(stage.server().spawn("udp-sender", &cmd)?);
         std::thread::sleep(std::time::Duration::from_millis(500));
-        let mut serving = Serving { tracker: None, sender };
+        let mut serving = Serving { tracker: None, sender, relays: Vec::new() };
         serving.check()?;
         Ok(serving)
     }
