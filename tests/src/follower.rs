@@ -72,10 +72,11 @@ impl<H: Borrow<Host>> Follower<H> {
         self.running.as_mut().context("it does not run")?.check()
     }
 
-    /// Wait until the image is here.
+    /// Wait until it serves the image.
     pub fn has(&mut self, image: &str) -> Result<()> {
-        let manifest = self.dir.join("catalogue/images").join(image).join("manifest.toml");
-        until(image, || self.check().map(|()| manifest.exists()))
+        let url = format!("http://{}/images/{image}/{image}.torrent", self.at());
+        let ask = Cmd::new("curl").args(["-sSf", "-o", "/dev/null", &url]);
+        until(image, || self.check().map(|()| self.host.borrow().run(&ask).is_ok()))
     }
 
     /// Where machines find it.
