@@ -41,8 +41,8 @@ impl Architecture {
         }
     }
 
-    /// By the first [`KERNEL_BYTES`] bytes of a kernel or EFI program, or fewer if there are no more. `None`: it is for neither,
-    /// or is none. What gzip has packed must be unpacked before.
+    /// What a kernel or EFI program is for. `head`: its first [`KERNEL_BYTES`] bytes, or fewer if it has no more; unpacked, if
+    /// gzip has packed it. `None`: it is for other machines, or is no kernel.
     pub fn of_kernel(head: &[u8]) -> Option<Architecture> {
         let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|b| b.starts_with(magic));
         // Documentation/arch/x86/boot.rst; Documentation/arch/arm64/booting.rst.

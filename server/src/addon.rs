@@ -218,8 +218,7 @@ impl Addons {
         let path = agent.display();
         let file = File::open(&agent).map_err(|e| match e.kind() {
             ErrorKind::NotFound if !architecture.is_default() => anyhow!(
-                "there is no agent for {0} at {path}: `make agent-{0} install-agent-{0}` in BootTorrent's source puts it \
-                 there",
+                "the agent for {0} is missing: {path} does not exist; run `make agent-{0} install-agent-{0}` in BootTorrent's source",
                 architecture.as_str()
             ),
             ErrorKind::NotFound => anyhow!(

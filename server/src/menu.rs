@@ -178,9 +178,9 @@ pub fn choose<'a>(menu: &Menu<'a>) -> Chosen<'a> {
     let items: Vec<Item> = items.into_iter().filter(|item| fits(item) && shown(item)).collect();
     match items.as_slice() {
         [] if !menu.machine.is_default() => Chosen::Told(format!(
-            "BootTorrent: there is no image for {} on {} yet: run `boottorrent image add` there",
-            menu.machine.as_str(),
-            menu.host
+            "BootTorrent: {} has no image for {} yet: run `boottorrent image add` there",
+            menu.host,
+            menu.machine.as_str()
         )),
         [] => Chosen::Told(format!(
             "BootTorrent: there is no image on {} yet: run `boottorrent image add` there",

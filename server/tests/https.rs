@@ -8,7 +8,7 @@ mod common;
 use bootspec::Exit;
 use boottorrent_agent::{
     args::{Cli, Command},
-    metainfo::{Answer, Get},
+    ask::{Answer, Get, Patience},
     report::{Report, Show},
     web,
 };
@@ -25,9 +25,10 @@ fn asked(folder: &Path, url: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let limit = Some(Duration::from_secs(10));
     let parsed = url.parse().unwrap();
-    let get = Get { client: &client, url: &parsed, max: 1 << 20, relays: &[], key: None };
-    match runtime.block_on(get.wait(limit, &report)) {
-        Ok(Answer::Bytes(_)) => "fetched".into(),
+    let get = Get { client: &client, max: 1 << 20, key: None };
+    let patience = Patience { url: &parsed, relays: &[], limit, report: &report };
+    match runtime.block_on(patience.ask(async |url| get.once(url).await, |_| Ok(()))) {
+        Ok(Answer::Got(_)) => "fetched".into(),
         Ok(Answer::No(why)) => why,
         Err(failure) => panic!("{url}: {:#}: it was waited for", failure.error),
     }

@@ -24,6 +24,7 @@ mod console;
 mod container;
 pub mod doc;
 mod english;
+mod firmware;
 pub mod follower;
 pub mod hostile;
 mod lab;
