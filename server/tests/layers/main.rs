@@ -40,7 +40,7 @@ const SWARM: Storeys = &[
 const AGENT: Storeys = &[
     ("ground", "dhcp engine_log fail files link modules oom report"),
     ("what is given", "args lease locate net second vlan"),
-    ("where things are", "beat reach web"),
+    ("where things are", "ask beat reach web"),
     ("disks", "destination device disks mkfs mounts superblock target zram"),
     ("store", "store"),
     ("what is wanted", "layers machine_key metainfo trust"),
