@@ -98,6 +98,18 @@ fn a_relay_has_what_the_first_server_has() {
     w.run(&["relay", "list"]).refused(&elsewhere);
     w.run(&["host", "switch"]).refused(&elsewhere);
     assert_eq!(relay.stop(), Some(0));
+
+    // What its disk has lost comes again.
+    let payload = fs::read(first.w.path("cat/images/lab/payload")).unwrap();
+    fs::remove_file(w.path("cat/images/lab/payload")).unwrap();
+    let kernel = fs::read(first.w.path("cat/images/lab/vmlinuz")).unwrap();
+    w.write("cat/images/lab/vmlinuz", "");
+    let relay = Server::start(&w, &[]);
+    until("all of it", || {
+        let is = |file: &str, bytes: &[u8]| relay.get(&format!("/images/lab/{file}")).body == bytes;
+        (is("payload", &payload) && is("vmlinuz", &kernel)).then_some(())
+    });
+    assert_eq!(relay.stop(), Some(0));
     assert_eq!(server.stop(), Some(0));
 }
 

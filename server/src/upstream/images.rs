@@ -172,6 +172,8 @@ impl Images {
                 return Err(e);
             }
         }
+        // What a disk has lost is fetched again.
+        let here: Vec<CopiedVersion> = here.into_iter().filter(is_whole).collect();
         if let Some(same) = here.iter().find(|h| h.manifest.name == m.name && h.note == note) {
             if copy.current && !same.current {
                 catalogue.show_copy(&m.name, m.version)?;
@@ -295,6 +297,14 @@ impl Images {
             self.wanted.insert(m.infohash, Instant::now());
         }
     }
+}
+
+/// Whether all files of a copy are there, as long as they have to be.
+fn is_whole(copy: &CopiedVersion) -> bool {
+    let has =
+        |file: &str, size| fs::metadata(copy.dir.join(file)).is_ok_and(|m| m.is_file() && m.len() == size);
+    let files = serde_json::from_slice::<ImageCopy>(&copy.note).map(|of| of.files).unwrap_or_default();
+    has(PAYLOAD, copy.manifest.size) && files.iter().all(|(file, tag)| has(file, tag.size))
 }
 
 /// What makes room: the copy that was booted least recently. A current version goes last of its image, for the others would go

@@ -8,6 +8,7 @@ use boottorrent_tests::{
     Cmd, Lab, Server, agent_binary,
     follower::{self, Follower},
 };
+use std::fs;
 
 /// `boottorrent serve`, and `boottorrent-agent fetch` on each machine.
 pub struct Ours {
@@ -67,8 +68,9 @@ impl Contestant for Ours {
         let server = Server::serve(lab, &stage.payload.catalogue, &flags)?;
         let mut followers = Vec::new();
         for host in relays {
-            // The catalogue remembers those of the race before.
+            // The catalogue remembers those of the race before, and they remember the image.
             let _ = server.boottorrent(&["relay", "remove", host.name()]);
+            let _ = fs::remove_dir_all(host.dir().join(host.name()));
             let mut follower = Follower::on(host, &server, &[])?;
             follower.has(NAME)?;
             followers.push(follower);
