@@ -43,6 +43,7 @@ pub mod net;
 pub mod oom;
 pub mod orders;
 pub mod reach;
+pub mod relay;
 pub mod report;
 pub mod resume;
 pub mod root;

@@ -30,10 +30,10 @@ pub async fn on(mut booted: Booted, memory: Option<Memory>, report: &Report) {
         streaming.finish().await;
         report.phase(Phase::Seed);
     }
-    let obeys = !booted.params.remote.is_empty();
+    let stays = !booted.params.remote.is_empty() || booted.params.relay.is_some();
     seed(booted, memory, report).await;
-    if obeys {
-        // Orders may come long after nobody wants the image any more.
+    if stays {
+        // Orders, and machines that boot, may come long after nobody wants the image any more.
         std::future::pending::<()>().await;
     }
     // The machine needs its address longer than its peers need the image.

@@ -21,6 +21,7 @@ use crate::{
     oom::Oom,
     orders::Follower,
     reach::{Reach, image_name},
+    relay,
     report::Report,
     status, stay,
     store::{self, Caches, Order, Ready, Spare, SumsSource},
@@ -61,10 +62,12 @@ pub fn boot_child(args: &BootArgs) -> Exit {
                 let memory = stay::Memory::open();
                 launch::hand_over(Exit::Ok);
                 let obeys = booted.obeys.take();
+                let giving = obeys.as_ref().and_then(|obeys| giving(obeys, &report));
                 let follower = obeys.map(|obeys| Follower::new(obeys, booted.seeded.clone(), &report));
                 tokio::select! {
                     () = stay::on(booted, memory, &report) => {}
                     () = obey(follower) => {}
+                    () = give(giving) => {}
                 }
                 Exit::Ok
             }
@@ -84,6 +87,21 @@ async fn obey(follower: Option<Follower>) {
         Some(follower) => follower.obey().await,
         None => std::future::pending().await,
     }
+}
+
+/// What other machines boot is given to them as long as this one runs.
+async fn give(giving: Option<impl Future<Output = ()>>) {
+    if let Some(giving) = giving {
+        giving.await;
+    }
+    std::future::pending().await
+}
+
+/// None: it was not asked for.
+fn giving(obeys: &Obeys, report: &Report) -> Option<impl Future<Output = ()> + use<>> {
+    let (limit, server) = (obeys.params.relay?, obeys.reach.server.clone()?);
+    let (client, report) = (obeys.client.clone(), report.clone());
+    Some(async move { relay::give(server, client, limit, &report).await })
 }
 
 /// With `boottorrent.target=stream`, who mounts waits for pieces: they come on another thread.

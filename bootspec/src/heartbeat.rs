@@ -138,6 +138,9 @@ pub struct Heartbeat {
     /// Which orders it obeys, and what became of the last one. None: its agent knows of none, or nothing has booted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orders: Option<Remote>,
+    /// The TCP port on which it gives kernels and initrds to other machines (`boottorrent.relay=`). None: it gives none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<u16>,
     /// The last lines of its log: seconds since the agent's start, and the text. At most [`LOG_LINES`] of
     /// [`LOG_LINE`] bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -18,7 +18,7 @@ use std::{net::SocketAddr, time::Duration};
 pub use crate::seed::Seed;
 pub use remark::Remark;
 pub use secret::BootSecret;
-use values::{actions, assign, group, host_port, items, joined, layers, targets};
+use values::{actions, assign, group, host_port, items, joined, layers, relay_memory, targets};
 pub use values::{peer, tracker};
 use words::{KEY_PLACES, KINDS, LOGS, ONFAIL, SECTOR, SECTORS, SWITCH, THEN, choose, chosen};
 pub use words::{KeyPlace, KindParam, Log, OnFail, Then};
@@ -35,6 +35,8 @@ pub struct Params {
     pub server: Option<String>,
     /// Servers with the same images, as `server` is written: for when it does not answer.
     pub relays: Vec<String>,
+    /// Bytes of RAM from which kernels and initrds are given to other machines, once booted.
+    pub relay: Option<u64>,
     /// The image's name on the server.
     pub image: Option<ImageName>,
     /// The only infohash that may boot.
@@ -102,6 +104,7 @@ impl Default for Params {
             torrent: None,
             server: None,
             relays: Vec::new(),
+            relay: None,
             image: None,
             infohash: None,
             allow_older: false,
@@ -185,6 +188,14 @@ pub static TABLE: &[Spec] = &[
             Ok(())
         },
         get: |p| (!p.relays.is_empty()).then(|| joined(&p.relays)),
+    },
+    Spec {
+        name: "relay",
+        value: "SIZE|none",
+        default: "none",
+        help: "Once booted, give kernels and initrds to other machines over HTTP, from at most so much RAM: the server sends each of them here once and not to each machine. `boottorrent host set NODE --relay` sets it, and sends the machines of its group there.",
+        set: |p, v| relay_memory(v).map(|size| p.relay = size),
+        get: |p| p.relay.map(|size| size.to_string()),
     },
     Spec {
         name: "image",

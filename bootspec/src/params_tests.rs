@@ -71,6 +71,9 @@ fn a_bad_value_is_one_sentence() {
         "boottorrent.torrent",
         "boottorrent.server=a/b",
         "boottorrent.relays=a,b/c",
+        "boottorrent.relay",
+        "boottorrent.relay=1M",
+        "boottorrent.relay=yes",
         "boottorrent.image=../x",
         "boottorrent.target=disk",
         "boottorrent.target=ram,device:/dev/sda",
@@ -151,6 +154,7 @@ fn params() -> impl Strategy<Value = Params> {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        relay: n.1.map(|bytes| bytes.saturating_add(32 << 20)),
         image: t.2.map(|i| i.parse().unwrap()),
         infohash: t.3.map(InfoHash),
         allow_older: s.2,

@@ -5,8 +5,10 @@ use bootspec::InfoHash;
 use boottorrent_agent::{
     init::dhcp,
     net,
+    relay::request,
     store::state::{Kept, State, victims},
 };
+use url::Url;
 
 /// A file of ipconfig's, or a lease of systemd-networkd's. What is in it goes into files of the booted system.
 pub fn lease(data: &[u8]) {
@@ -20,6 +22,16 @@ pub fn lease(data: &[u8]) {
         }
     }
     let _ = net::bootif(&text);
+}
+
+/// What boot loaders, and others, ask a machine for that gives kernels: the server is asked for nothing else than these.
+pub fn relay(data: &[u8]) {
+    let Ok(request) = request::parse(data) else { return };
+    let server: Url = "http://10.0.0.1:6980/".parse().expect("a URL");
+    let url = server.join(&request.target).expect("a URL");
+    let path: Vec<&str> = url.path().split('/').collect();
+    assert!(url.origin() == server.origin() && path.len() == 4 && path[1] == "images", "{url}");
+    assert!(["vmlinuz", "initrd", "own", "addon"].contains(&path[3]), "{url}");
 }
 
 /// Frames on the network while the agent, as init, waits for an address. What a server says goes into files that a shell reads.

@@ -50,6 +50,7 @@ pub static TARGETS: &[Target] = &[
     },
     Target { name: "peer", reads: "what peers do, one after the other", max_len: 4096, run: peer::sequence },
     Target { name: "range", reads: "Range headers", max_len: 256, run: server::range },
+    Target { name: "relay", reads: "requests for kernels and initrds", max_len: 4096, run: agent::relay },
     Target { name: "source", reads: "sources, settings, checksums", max_len: 4096, run: server::source },
     Target { name: "state", reads: "what a cache remembers", max_len: 4096, run: agent::state },
     Target { name: "statement", reads: "statements, signatures, keys", max_len: 9000, run: spec::statement },

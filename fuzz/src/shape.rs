@@ -71,6 +71,7 @@ pub fn scripts(images: &[ImageManifest], ask: Ask) {
         let menu = Menu {
             machine: Default::default(),
             first: None,
+            node: None,
             host: "10.0.0.1:6980",
             images: &images,
             entries: &[],

@@ -184,11 +184,12 @@ fn boot_image(s: &mut String, menu: &Menu, image: &ImageManifest) {
         line(s, &format!("echo BootTorrent: {name} cannot be booted: {why}"));
         return line(s, "goto failed");
     }
-    line(
+    load(
         s,
-        &format!(
-            "kernel http://{host}/images/{name}/vmlinuz?{VERSION}={hash} {words} {cmdline} || goto failed"
-        ),
+        menu,
+        "kernel",
+        &format!("images/{name}/vmlinuz?{VERSION}={hash}"),
+        &format!("{words} {cmdline}"),
     );
     for archive in archives {
         // The drivers of the card that iPXE itself has loaded this over.
@@ -197,14 +198,18 @@ fn boot_image(s: &mut String, menu: &Menu, image: &ImageManifest) {
             OWN => format!("&{}&{ALL_DRIVERS}", own::wanted(&cmdline)),
             _ => String::new(),
         };
-        line(
-            s,
-            &format!(
-                "initrd --name {archive}.img http://{host}/images/{name}/{archive}?{VERSION}={hash}{more} || goto failed"
-            ),
-        );
+        let target = format!("images/{name}/{archive}?{VERSION}={hash}{more}");
+        load(s, menu, &format!("initrd --name {archive}.img"), &target, "");
     }
     line(s, "boot || goto failed");
+}
+
+/// Load a file from a machine of its group, and when that does not give it, from here.
+fn load(s: &mut String, menu: &Menu, command: &str, target: &str, words: &str) {
+    let from = |at: &str| format!("http://{at}/{target} {words}").trim_end().to_owned();
+    let near =
+        menu.node.map(|at| format!("{command} {WAIT} {} || ", from(&at.to_string()))).unwrap_or_default();
+    line(s, &format!("{near}{command} {} || goto failed", from(menu.host)));
 }
 
 /// The menu, those in it, and behind them what their items do.

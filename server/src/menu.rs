@@ -8,6 +8,7 @@ use crate::{
     menu_users::MenuUsers,
 };
 use bootspec::{Architecture, ImageManifest, ImageName, units::human_size};
+use std::net::SocketAddr;
 
 /// What a boot loader asks for as if it were an image when somebody wants its command line: no image's name.
 pub const SHELL: &str = ":shell";
@@ -18,6 +19,8 @@ pub struct Menu<'a> {
     pub host: &'a str,
     /// Where a relay's machines go if it is gone: the first server, in the same way.
     pub first: Option<String>,
+    /// A machine of its group that gives it kernel and initrd, if its boot loader can ask twice.
+    pub node: Option<SocketAddr>,
     /// What the machine is: what is for others, it can only ask for by name, and is told so.
     pub machine: Architecture,
     /// The images, in the order of the menu.

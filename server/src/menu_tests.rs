@@ -56,6 +56,7 @@ fn with<T>(settings: &MenuSettings, users: &MenuUsers, test: impl FnOnce(Menu) -
         host: "10.0.0.1:6980",
         machine: Default::default(),
         first: None,
+        node: None,
         images: &images,
         entries: &entries(),
         settings,
@@ -128,6 +129,7 @@ fn a_machine_is_offered_what_it_can_start() {
             wanted,
             images,
             first: None,
+            node: None,
             ..menu
         }) {
             Chosen::Menu { rows, .. } => rows

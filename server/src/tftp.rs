@@ -32,6 +32,7 @@ pub fn refresh(state: &ServerState) -> Result<()> {
         &Menu {
             machine: Architecture::default(),
             first: None,
+            node: None,
             host: "this server",
             images: &images,
             // By TFTP there are files of images only.

@@ -18,8 +18,8 @@ fn the_agent_is_small() -> Result<()> {
     // which saves each machine 30 MB of another initrd, and 230 kB (100 packed) what unpacks the initrds of live ISOs, which
     // saves each of their machines 30 to 60 MB, and 70 kB (18 packed) the files for machines, 125 kB (39 packed)
     // a root that is not complete, and that an agent which was killed goes on with, and 150 kB (57 packed) orders to machines
-    // that run. HTTPS only for who wants it, and the key for private files with it.
-    for (agent, most, most_packed) in [(agent, 4_024_000, 1_576_000), (tls, 5_008_000, 2_040_000)] {
+    // that run, and 40 kB (12 packed) what gives kernels and initrds to other machines. HTTPS only for who wants it, and the key for private files with it.
+    for (agent, most, most_packed) in [(agent, 4_066_000, 1_588_000), (tls, 5_050_000, 2_053_000)] {
         let stripped = std::fs::metadata(&agent)?.len();
         let packed = Cmd::new("zstd").args(["-19", "-q", "-c"]).arg(&agent).output()?.stdout.len();
         println!("{}: {stripped} bytes, {packed} with zstd -19", agent.display());

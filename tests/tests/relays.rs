@@ -177,6 +177,104 @@ fn a_room_boots_without_the_first_server() -> Result<()> {
     is_behind(&server, vm.mac(), Some("east"), "booted")
 }
 
+/// Bytes of kernels and initrds that the server has sent.
+fn sent(server: &Server) -> Result<u64> {
+    let text = String::from_utf8(server.get("/metrics")?)?;
+    let line = text.lines().find(|l| l.starts_with("boottorrent_boot_files_sent_bytes_total "));
+    let value = line.and_then(|l| l.rsplit(' ').next()).context("no such metric")?;
+    Ok(value.parse::<f64>()? as u64)
+}
+
+/// A rack: its group boots the image, and the first is its head. Where that gives kernels and initrds, once it does.
+fn rack(server: &Server, head: &str, others: &[&str]) -> Result<()> {
+    server.boottorrent(&["host", "set", "group:rack1", "--image", IMAGE])?;
+    server.boottorrent(&["host", "set", head, "--name", "rack1-head", "--group", "rack1", "--relay"])?;
+    others.iter().try_for_each(|mac| server.boottorrent(&["host", "set", mac, "--group", "rack1"]).map(drop))
+}
+
+/// Wait until this machine is told to load from the head of its rack. From where.
+fn is_sent(server: &Server, mac: &str, head: &Host) -> Result<String> {
+    let near = format!("http://{}:6980/images/{IMAGE}/", head.address());
+    until("the node gives", || {
+        let script = server.get(&format!("/boot.ipxe?mac={mac}"))?;
+        Ok(String::from_utf8_lossy(&script).contains(&format!("kernel --timeout 2000 {near}")))
+    })?;
+    Ok(near)
+}
+
+/// An agent that has booted gives what the server gives, and the server sends it once. When it is gone the boot script says
+/// so after a moment.
+#[test]
+fn an_agent_gives_its_rack_kernel_and_initrd() -> Result<()> {
+    let lab = Lab::new("relays-agent")?;
+    let catalogue = lab.dir().join("catalogue");
+    copy_catalogue(&tiny(&image(Suite::own()?)?)?, &catalogue)?;
+    let server = Server::serve(&lab, &catalogue, &[])?;
+    server.seeding()?;
+    let (host, other) = (lab.host("head")?, lab.host("n1")?);
+    let macs = [Seat::mac_of(&host)?, Seat::mac_of(&other)?];
+    rack(&server, &macs[0], &[&macs[1]])?;
+    let address = host.address().to_owned();
+    let mut head = Seat::boot(host, &server, None)?;
+    head.booted()?;
+    head.says("kernels and initrds are given to others, from 256 MiB of RAM")?;
+    let near = is_sent(&server, &macs[1], head.host())?;
+
+    let script = server.get(&format!("/boot.ipxe?mac={}", macs[1]))?;
+    let script = String::from_utf8(script)?;
+    let near_files: Vec<&str> = script.split_whitespace().filter(|w| w.starts_with(near.as_str())).collect();
+    ensure!(near_files.len() == 2, "{script}");
+    for near in near_files {
+        let own = near.replace(&address, Lab::SERVER).replace(&format!("http://{}:6980", Lab::SERVER), "");
+        let from_server = server.get(&own)?;
+        let before = sent(&server)?;
+        for _ in 0..5 {
+            let file = lab.dir().join("given");
+            other.run(&Cmd::new("curl").args(["-sSf", "-o"]).arg(&file).arg(near))?;
+            let given = fs::read(&file)?;
+            ensure!(given == from_server, "{near}: {} bytes of {}", given.len(), from_server.len());
+        }
+        ensure!(sent(&server)? - before == from_server.len() as u64, "it was sent more than once");
+    }
+    drop(head);
+    until("the node is gone", || {
+        let script = server.get(&format!("/boot.ipxe?mac={}", macs[1]))?;
+        Ok(!String::from_utf8_lossy(&script).contains(&near))
+    })
+}
+
+/// The same with iPXE: from the node, and from the server when the node is off and nobody knows yet.
+#[test]
+#[ignore = "three boots, one after the other: make test-full"]
+fn a_node_gives_its_rack_what_it_boots() -> Result<()> {
+    let lab = Lab::new("relays-node")?;
+    let server = Server::of(&lab, &tiny(&image(Suite::own()?)?)?, &[])?;
+    let (head, other) = ("52:54:00:78:01:01", "52:54:00:78:01:02");
+    rack(&server, head, &[other])?;
+    let mut node = Vm::pxe("head").mac_of(head).start(&lab)?;
+    node.expect(TINY, BOOT)?;
+    let address = server.client(head)?.address.context("it has no address")?;
+    let near = format!("http://{address}:6980/images/{IMAGE}/vmlinuz");
+
+    let mut vm = Vm::pxe("n1").mac_of(other).start(&lab)?;
+    vm.expect(&near, BOOT)?;
+    vm.expect(TINY, BOOT)?;
+    let first = sent(&server)?;
+    drop(vm);
+    let mut vm = Vm::pxe("n1-again").mac_of(other).start(&lab)?;
+    vm.expect(&near, BOOT)?;
+    vm.expect(TINY, BOOT)?;
+    ensure!(sent(&server)? == first, "the server has sent {} bytes more", sent(&server)? - first);
+    drop(vm);
+
+    let mut vm = Vm::pxe("n1-alone").mac_of(other).start(&lab)?;
+    node.cable(false)?;
+    vm.expect(&near, BOOT)?;
+    vm.expect(TINY, BOOT)?;
+    ensure!(sent(&server)? > first, "where did it come from?");
+    Ok(())
+}
+
 /// A key of a site, in a folder, and that folder with its public half alone.
 fn key(lab: &Lab) -> Result<(PathBuf, PathBuf)> {
     let (keys, public) = (lab.dir().join("signing"), lab.dir().join("initrd-keys"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Values of more than one word, and those that other types read.
 
-use crate::{Sha256Sum, Target, device, layer::MAX_LAYERS, order::Action};
+use crate::{Sha256Sum, Target, device, layer::MAX_LAYERS, order::Action, units};
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 pub(super) fn assign<T: FromStr<Err: fmt::Display>>(slot: &mut Option<T>, v: &str) -> Result<(), String> {
@@ -76,4 +76,21 @@ pub fn tracker(url: &str) -> Result<String, String> {
 /// Read the address of a peer.
 pub fn peer(address: &str) -> Result<SocketAddr, String> {
     address.parse().map_err(|_| format!("'{address}' is not a valid ADDRESS:PORT, as in 192.168.1.5:6981"))
+}
+
+/// Less than this does not even hold the kernel and the initrd of one image.
+const MIN_RELAY: u64 = 32 << 20;
+
+pub(super) fn relay_memory(v: &str) -> Result<Option<u64>, String> {
+    if v == "none" {
+        return Ok(None);
+    }
+    let size = units::parse_size(v)?;
+    match size >= MIN_RELAY {
+        true => Ok(Some(size)),
+        false => Err(format!(
+            "'{v}' has no space for a kernel and an initrd: write {} or more",
+            units::human_size(MIN_RELAY)
+        )),
+    }
 }

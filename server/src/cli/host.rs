@@ -10,11 +10,14 @@ use crate::{
     api::types::HostRow,
     cli::run::print_json,
     config::Config,
-    hosts::{EntryKey, Field, HostChange, HostChanges, HostEntry, Name, select, select::is_pattern},
+    hosts::{
+        Asker, EntryKey, Field, HostChange, HostChanges, HostEntry, Hosts, Name, choose, select,
+        select::is_pattern,
+    },
     net::Subnet,
 };
 use anyhow::{Result, anyhow, bail};
-use bootspec::{ImageRef, machine_key::shown, text::clean};
+use bootspec::{ImageRef, machine_key::shown, params::PREFIX, text::clean};
 use clap::{Args, Subcommand};
 use std::{
     collections::BTreeSet,
@@ -88,6 +91,7 @@ Examples:
   boottorrent host set group:room1 --files room1/    files over the image
   boottorrent host set pc1 --private pc1-keys/       files for this one alone
   boottorrent host set pc1 --once exam          the next boot, and only that one
+  boottorrent host set rack1-head --relay       its rack's kernels come from it
   boottorrent host set pc1 --clear image,params what its group says counts again")]
 pub struct Set {
     /// The machines or groups
@@ -126,6 +130,12 @@ pub struct Set {
     /// Put machines of this subnet in the group
     #[arg(long, value_name = "ADDR/PREFIX")]
     subnet: Vec<Subnet>,
+    /// Have the machine give kernels and initrds to its group, from this much RAM (256M)
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "256M")]
+    relay: Option<String>,
+    /// Have it give none
+    #[arg(long, conflicts_with = "relay")]
+    no_relay: bool,
     /// The settings to remove
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT,…")]
     clear: Vec<Field>,
@@ -192,8 +202,11 @@ fn wake(backend: &Backend, who: &[String]) -> Result<()> {
 }
 
 impl Set {
-    fn run(self, backend: &Backend, config: &Config) -> Result<()> {
+    fn run(mut self, backend: &Backend, config: &Config) -> Result<()> {
         let keys = selected(backend, &self.who)?;
+        let relays = self.relay.is_some();
+        let relay = self.relay.take().or(self.no_relay.then(|| "none".to_owned()));
+        self.params.extend(relay.map(|size| format!("{PREFIX}relay={size}")));
         let menu = match (self.menu, self.no_menu) {
             (false, false) => None,
             (menu, _) => Some(menu),
@@ -240,9 +253,21 @@ impl Set {
             (true, rows) => print_json(&rows),
             (false, rows) => {
                 rows.iter().for_each(|row| println!("{}", clean(&sentence(row), &[])));
+                if relays {
+                    note_groupless(&backend.hosts()?, &keys);
+                }
                 Ok(())
             }
         }
+    }
+}
+
+/// A machine gives to those of its group: one that is in none gives to nobody. Its address may put it into one later.
+fn note_groupless(hosts: &Hosts, keys: &[EntryKey]) {
+    let by_address = hosts.entries.values().any(|e| !e.subnet.is_empty());
+    let in_none = |key: &&EntryKey| key.is_machine() && choose(hosts, &Asker::of(key)).group.is_none();
+    for key in keys.iter().filter(in_none).filter(|_| !by_address) {
+        eprintln!("{key} is in no group, and no machine is sent to it: give it one with --group");
     }
 }
 

@@ -108,6 +108,7 @@ fn show(config: &Config) -> Result<()> {
         let menu = Menu {
             machine,
             first: None,
+            node: None,
             host: "this server",
             images: &images,
             entries: &entries,

@@ -336,6 +336,17 @@ impl Clients {
         self.changed = true;
     }
 
+    /// Those that have booted and give to others (`boottorrent.relay=`), if their word is proven and they were not silent for
+    /// so long: who they are, their port, and from where they spoke.
+    pub fn giving(&self, now: Instant, silence: Duration) -> impl Iterator<Item = (String, u16, IpAddr)> {
+        let gives = move |(id, e): (&String, &Heard)| {
+            let booted = matches!(e.heartbeat.phase, Phase::Seed | Phase::Streaming);
+            let here = booted && e.word.is_proven() && now.saturating_duration_since(e.last) < silence;
+            Some((id.clone(), e.heartbeat.relay.filter(|port| here && *port != 0)?, e.remote))
+        };
+        self.machines.iter().filter_map(gives)
+    }
+
     /// How many are not gone.
     pub fn present(&self, now: Instant) -> usize {
         let here = |e: &&Heard| now.saturating_duration_since(e.last) <= GONE_AFTER;

@@ -15,10 +15,10 @@ use crate::{
     command_line::short_host,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
-    hosts::{BootChoice, Hosts, choose, choose::private_of_entry},
+    hosts::{BootChoice, Hosts, Mac, choose, choose::private_of_entry},
     ipxe,
     menu::{self, Menu},
-    relay::present::Seeker,
+    relay::{node, present::Seeker},
     state::ServerState,
 };
 use axum::{
@@ -208,6 +208,7 @@ fn rendered(
     let text = (script.render)(&Menu {
         host: &script.host,
         first: state.here.as_ref().map(|here| here.first()),
+        node: node(state, &choice, asked.asker(ends).mac),
         machine,
         images: &images,
         entries: &entries,
@@ -233,6 +234,18 @@ fn rendered(
         tokio::task::spawn_blocking(move || catalogue.used(infohash));
     }
     plain(text)
+}
+
+/// The machine of its group that gives it kernel and initrd.
+fn node(state: &ServerState, choice: &BootChoice, mac: Option<Mac>) -> Option<SocketAddr> {
+    let there = node::there(&state.clients(), Instant::now());
+    if there.is_empty() {
+        return None;
+    }
+    let hosts = state.hosts();
+    let groups = choice.group.as_ref().map(|g| hosts.lineage(g)).unwrap_or_default();
+    let groups: Vec<_> = groups.into_iter().map(|(name, _)| name).collect();
+    node::for_machine(&hosts, &groups, mac, there)
 }
 
 /// A boot loader's script.

@@ -46,7 +46,7 @@ const AGENT: Storeys = &[
     ("what is wanted", "layers machine_key metainfo trust"),
     ("swarm", "booted download leave left status stay stream"),
     ("root", "disk identity iso ltsp root"),
-    ("orders", "orders"),
+    ("orders", "orders relay"),
     ("story", "early handed launch resume story"),
     ("programs", "cli fetch identify init lib main main_tls"),
 ];
