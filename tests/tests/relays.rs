@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use boottorrent_tests::{
     AUTHORITATIVE, BOOT, Cmd, FETCH, Host, Lab, Peer, Relay, Seat, Server, Vm, agent_binary, all_complete,
-    assets::{IMAGE, Suite, TINY, copy_catalogue, image, random, small_lessons, tiny},
+    assets::{IMAGE, Suite, TINY, bootstrap, copy_catalogue, image, random, small_lessons, tiny},
     dhcp_and_tftp,
     follower::{Follower, LIMIT, leading, until},
     server_binary,
@@ -273,6 +273,39 @@ fn a_node_gives_its_rack_what_it_boots() -> Result<()> {
     vm.expect(TINY, BOOT)?;
     ensure!(sent(&server)? > first, "where did it come from?");
     Ok(())
+}
+
+/// UEFI goes through a relay with iPXE, and under Secure Boot with trixie's GRUB, which asks over HTTP.
+// Tried: a relay's boot scripts on UEFI, with Secure Boot and without | iPXE of Debian 12, Debian 13's grub-efi-amd64-signed
+#[test]
+#[ignore = "three boots, and trixie's packages: make test-full"]
+fn uefi_boots_through_a_relay() -> Result<()> {
+    let grub = bootstrap("grub", Suite::Trixie, "grub-efi-amd64-signed")?
+        .join("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed");
+    let lab = Lab::new("relays-uefi")?;
+    let flags = leading(&lab)?;
+    let setup = [&AUTHORITATIVE[..], &["--secure-boot"]].concat();
+    let catalogue = tiny(&image(Suite::own()?)?)?;
+    let server = Server::set_up(&lab, &catalogue, &setup, &flags.each_ref().map(String::as_str))?;
+    fs::copy(grub, lab.dir().join("tftp/grubx64.efi")).context("putting trixie's GRUB into its place")?;
+    let mut east = Follower::new(&lab, &server, "east", &["--subnet", "10.77.0.0/24"])?;
+    east.has(IMAGE)?;
+    let told = format!("boottorrent.server={} ", east.host.address());
+    let boots = |vm: &mut Vm, through: Option<&str>| -> Result<()> {
+        vm.expect(TINY, BOOT)?;
+        is_behind(&server, vm.mac(), through, "booted")?;
+        vm.login()?;
+        let line = vm.sh("cat /proc/cmdline")?;
+        ensure!(line.contains(&told) == through.is_some(), "{line}");
+        Ok(())
+    };
+    boots(&mut Vm::pxe("ipxe").uefi().start(&lab)?, Some("east"))?;
+    boots(&mut Vm::pxe("grub").secure_boot().start(&lab)?, Some("east"))?;
+    // GRUB takes its own time to find that it is gone, and goes on with the first server.
+    east.host.filter("tcp dport 6980 drop")?;
+    let mut vm = Vm::pxe("grub-alone").secure_boot().start(&lab)?;
+    vm.expect("BootTorrent: relay east does not answer", BOOT)?;
+    boots(&mut vm, None)
 }
 
 /// A key of a site, in a folder, and that folder with its public half alone.
