@@ -140,7 +140,7 @@ pub struct Heartbeat {
     pub orders: Option<Remote>,
     /// The TCP port on which it gives kernels and initrds to other machines (`boottorrent.relay=`). None: it gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub relay: Option<u16>,
+    pub relay_port: Option<u16>,
     /// The last lines of its log: seconds since the agent's start, and the text. At most [`LOG_LINES`] of
     /// [`LOG_LINE`] bytes.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -18,6 +18,7 @@ use boottorrent_server::{
     watch::stats::Stats,
 };
 use ratatui::{Terminal, backend::TestBackend};
+use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
     process::Stdio,
@@ -77,7 +78,75 @@ async fn run(machines: u64, seconds: u64) -> Result<()> {
     );
     println!("page: {messages} messages in {} s, {gap:.1} s between two at most", seconds.saturating_sub(6));
     ensure!(lost == 0, "{lost} heartbeats were lost");
-    flood(&api, http, pid, &clients).await
+    flood(&api, http, pid, &clients).await?;
+    drop(child);
+    behind_relays(seconds).await
+}
+
+/// Machines behind relays, and how many relays those are; words in one report at most.
+const BEHIND: u64 = 1000;
+const RELAYS: u64 = 4;
+const WORDS: u64 = 125;
+
+/// What relays cost the first server, each of which passes on what a share of the machines says each second.
+async fn behind_relays(seconds: u64) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (child, http) = serve(dir.path()).await?;
+    let pid = child.id().context("the server has ended")?;
+    let mut all = JoinSet::new();
+    for n in 0..RELAYS {
+        let add = program()?
+            .args(["--config".as_ref(), dir.path().join("server.toml").as_os_str()])
+            .args(["--dir".as_ref(), dir.path().join("cat").as_os_str()])
+            .args(["relay", "add", &format!("r{n}")])
+            .output()
+            .await?;
+        ensure!(add.status.success(), "{}", String::from_utf8_lossy(&add.stderr));
+        let token = String::from_utf8(add.stdout)?.trim().to_owned();
+        all.spawn(relay(n, token, http, seconds));
+    }
+    sleep(Duration::from_secs(3)).await;
+    let (began, before) = (Instant::now(), ticks(pid)?);
+    sleep(Duration::from_secs(seconds.saturating_sub(6))).await;
+    let cpu = (ticks(pid)? - before) as f64 / began.elapsed().as_secs_f64();
+    while let Some(relay) = all.join_next().await {
+        relay??;
+    }
+    // Lists are put together once a second.
+    sleep(Duration::from_secs(2)).await;
+    let clients = Api::remote(&format!("http://{http}"))?.clients().await?;
+    let heard = clients.iter().filter(|c| c.relay.is_some() && c.heartbeat.progress.have == seconds).count();
+    println!(
+        "{BEHIND} machines by {RELAYS} relays, each once a second: {cpu:.1} % of one core, {:.1} MiB at most; the last \
+         word of {heard} is known",
+        memory(pid)? as f64 / 1024.0
+    );
+    ensure!(heard as u64 == BEHIND, "words were lost");
+    ensure!(cpu <= 20.0, "more than a fifth of a core");
+    Ok(())
+}
+
+/// One relay: what its machines have said, each second.
+async fn relay(n: u64, token: String, http: SocketAddr, seconds: u64) -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut tick = interval(Duration::from_secs(1));
+    for second in 1..=seconds {
+        tick.tick().await;
+        for part in 0..BEHIND / RELAYS / WORDS {
+            let first = (n * BEHIND / RELAYS) + part * WORDS;
+            let word =
+                |m| json!({"remote": "10.0.0.9", "proof": "link", "beat": heartbeat(m, second, seconds)});
+            let words: Vec<Value> = (first..first + WORDS).map(word).collect();
+            let report = json!({
+                "version": env!("CARGO_PKG_VERSION"), "http": 6980, "subnets": [], "images": 1, "missing": 0,
+                "words": words, "done": [],
+            });
+            let url = format!("http://{http}/api/v1/relay/report");
+            let answer = client.post(url).bearer_auth(&token).json(&report).send().await?;
+            ensure!(answer.status() == 200, "{}", answer.text().await?);
+        }
+    }
+    Ok(())
 }
 
 /// So many machines that nobody has are made up by one host, as fast as it can.
@@ -127,13 +196,17 @@ async fn post(socket: &mut BufReader<TcpStream>, http: SocketAddr, body: &[u8]) 
     Ok(answer)
 }
 
+/// The program that was built beside this one.
+fn program() -> Result<Command> {
+    let exe = std::env::current_exe()?;
+    Ok(Command::new(exe.ancestors().nth(2).context("looking for boottorrent")?.join("boottorrent")))
+}
+
 /// The server beside this program.
 async fn serve(dir: &std::path::Path) -> Result<(Child, SocketAddr)> {
-    let exe = std::env::current_exe()?;
-    let program = exe.ancestors().nth(2).context("looking for boottorrent")?.join("boottorrent");
     let config = dir.join("server.toml");
     std::fs::write(&config, "")?;
-    let mut child = Command::new(&program)
+    let mut child = program()?
         .arg("--config")
         .arg(config)
         .arg("--dir")
@@ -142,7 +215,7 @@ async fn serve(dir: &std::path::Path) -> Result<(Child, SocketAddr)> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("starting {}", program.display()))?;
+        .context("starting boottorrent")?;
     let mut lines = BufReader::new(child.stderr.take().context("no stderr")?).lines();
     while let Some(line) = lines.next_line().await? {
         if let Some((_, rest)) = line.split_once("listening on http://") {

@@ -139,7 +139,7 @@ fn machines_of_its_group_are_sent_there_first() {
     assert!(!script(NODE).contains("--timeout 2000 http://"), "it is not there yet");
 
     // Its own word, and nobody else's.
-    let beat = json!({"id": HEAD, "phase": "seed", "relay": 6980, "uptime": 1.0});
+    let beat = json!({"id": HEAD, "phase": "seed", "relay_port": 6980, "uptime": 1.0});
     assert_eq!(server.heartbeat(&beat.to_string()).status, 204);
     assert!(!script(NODE).contains("127.0.0.1:6980"), "anybody can say that");
     server.beat(beat);
@@ -149,6 +149,11 @@ fn machines_of_its_group_are_sent_there_first() {
         script.contains(near).then_some(script)
     });
     let kernel = lines.lines().find(|l| l.starts_with(near)).unwrap();
+    // It is no machine behind a relay: lists of machines are as they were.
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&server.get("/api/v1/clients").body).unwrap();
+    let head = all.iter().find(|c| c["id"] == HEAD).unwrap();
+    assert!(head["relay"].is_null() && head["relay_port"] == 6980, "{head}");
+    assert!(w.run(&["status"]).good().contains("head"));
     let back = format!(" || kernel http://{}/images/lab/vmlinuz?infohash=", server.http);
     assert!(kernel.contains(&back) && kernel.ends_with(" || goto failed"), "{kernel}");
     let initrd = lines.lines().find(|l| l.starts_with("initrd --name ")).unwrap();

@@ -38,7 +38,7 @@ pub async fn give(server: Url, client: reqwest::Client, limit: u64, report: &Rep
         Err(e) => return report.warn(&format!("no other machine gets kernels and initrds from here: {e:#}")),
     };
     report.info(&format!("kernels and initrds are given to others, from {} of RAM", human_size(limit)));
-    report.note(|b| b.relay = Some(HTTP_PORT));
+    report.note(|b| b.relay_port = Some(HTTP_PORT));
     serve(listener, Cache::new(server, client, limit)).await;
 }
 

@@ -342,7 +342,7 @@ impl Clients {
         let gives = move |(id, e): (&String, &Heard)| {
             let booted = matches!(e.heartbeat.phase, Phase::Seed | Phase::Streaming);
             let here = booted && e.word.is_proven() && now.saturating_duration_since(e.last) < silence;
-            Some((id.clone(), e.heartbeat.relay.filter(|port| here && *port != 0)?, e.remote))
+            Some((id.clone(), e.heartbeat.relay_port.filter(|port| here && *port != 0)?, e.remote))
         };
         self.machines.iter().filter_map(gives)
     }
