@@ -57,6 +57,7 @@ async fn run(machines: u64, seconds: u64) -> Result<()> {
     while let Some(machine) = all.join_next().await {
         sent += machine??;
     }
+    sleep(LISTS).await;
     let api = Api::remote(&format!("http://{http}"))?;
     let stats: Stats = api.get("/api/v1/stats").await?;
     let clients = api.clients().await?;
@@ -112,8 +113,7 @@ async fn behind_relays(seconds: u64) -> Result<()> {
     while let Some(relay) = all.join_next().await {
         relay??;
     }
-    // Lists are put together once a second.
-    sleep(Duration::from_secs(2)).await;
+    sleep(LISTS).await;
     let clients = Api::remote(&format!("http://{http}"))?.clients().await?;
     let heard = clients.iter().filter(|c| c.relay.is_some() && c.heartbeat.progress.have == seconds).count();
     println!(
@@ -149,6 +149,8 @@ async fn relay(n: u64, token: String, http: SocketAddr, seconds: u64) -> Result<
     Ok(())
 }
 
+/// Lists are put together once a second.
+const LISTS: Duration = Duration::from_secs(2);
 /// So many machines that nobody has are made up by one host, as fast as it can.
 const MADE_UP: u32 = 100_000;
 
@@ -231,7 +233,10 @@ async fn serve(dir: &std::path::Path) -> Result<(Child, SocketAddr)> {
 async fn machine(n: u64, http: SocketAddr, seconds: u64, of: u64) -> Result<u64> {
     // Not all in the same moment of a second, as it is with real ones.
     sleep(Duration::from_millis(1000 * n / of)).await;
-    let mut socket = BufReader::new(TcpStream::connect(http).await?);
+    // Each from an address of its own: what one host may open is bounded.
+    let own = TcpSocket::new_v4()?;
+    own.bind(([127, 1, (n >> 8) as u8, n as u8], 0).into())?;
+    let mut socket = BufReader::new(own.connect(http).await?);
     let mut tick = interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for second in 1..=seconds {

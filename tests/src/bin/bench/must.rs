@@ -121,12 +121,12 @@ pub fn figures(results: &Results) -> Vec<Figure> {
     }
     let own = own(results, "S-1G", "ours", 11, 1.0);
     add("S over 1 Gbit/s: slowest machine's own time / size over its link, N = 11", AtMost(1.15), own);
-    for (setup, n) in [("E-own-100", 23), ("E-own-100", 64), ("E-own-1G", 64)] {
+    for (setup, n) in [("E-own-100", 23), ("E-own-20", 64), ("E-own-100", 64), ("E-own-1G", 64)] {
         let what = |figure: &str| format!("{setup}: {figure}, N = {n}");
         add(&what("sent by the server / (N × phase one + size)"), AtMost(1.05), all_sent(results, setup, n));
         add(&what("time / those bytes over its link"), AtMost(1.15), ratio(ours(setup, n), bound(setup, n)));
     }
-    for (setup, most) in [("E-relays-100", 2.5), ("E-relays-1G", 1.5)] {
+    for (setup, most) in [("E-relays-20", 2.5), ("E-relays-100", 2.5), ("E-relays-1G", 1.5)] {
         add(&format!("{setup}: T(64) / T(1)"), AtMost(most), ratio(ours(setup, 64), ours(setup, 1)));
     }
     add("E-own-100: T(23) / T(1)", AtMost(3.8), ratio(ours("E-own-100", 23), ours("E-own-100", 1)));

@@ -54,6 +54,8 @@ impl PhaseOne {
 const KERNEL: u64 = 8_247_232;
 /// Made by the server for an e1000; by initramfs-tools with NETBOOT=yes; by initramfs-tools as it comes.
 const OWN: PhaseOne = PhaseOne { kernel: KERNEL, initrd: 1_800_000 };
+/// A fifth of it.
+const SMALL: PhaseOne = PhaseOne { kernel: KERNEL / 5, initrd: 360_000 };
 const NETBOOT: PhaseOne = PhaseOne { kernel: KERNEL, initrd: 10_427_056 };
 const STOCK: PhaseOne = PhaseOne { kernel: KERNEL, initrd: 32_169_240 };
 
@@ -71,6 +73,9 @@ const PLAIN: Setup = Setup {
     phase_one: None,
     relays: 0,
 };
+
+const E20: Setup =
+    Setup { size: 20 * MIB, server: Some(20), machine: Some(20), phase_one: Some(SMALL), ..PLAIN };
 
 /// Not measured: programs and files come into memory, and who is not installed is found out.
 pub const WARM_UP: Setup = PLAIN;
@@ -118,7 +123,7 @@ const E: Setup = Setup {
 };
 
 /// All that are measured, in this order.
-pub const ALL: [Setup; 16] = [
+pub const ALL: [Setup; 18] = [
     A,
     B,
     Setup {
@@ -189,6 +194,20 @@ pub const ALL: [Setup; 16] = [
         machines: &[1, 16, 64],
         relays: 4,
         ..E
+    },
+    Setup {
+        name: "E-own-20",
+        what: "a fifth of E-own-100, which two processors can do for 64 machines: 20 MiB, kernel and initrd of 2 MB, links of \
+               20 Mbit/s",
+        machines: &[1, 32, 64],
+        ..E20
+    },
+    Setup {
+        name: "E-relays-20",
+        what: "as E-own-20, through four relays that have the image, on links like the server's",
+        machines: &[1, 16, 64],
+        relays: 4,
+        ..E20
     },
     Setup {
         name: "E-relays-1G",
@@ -305,6 +324,8 @@ mod tests {
         near("E-own-100", 23, 26.62);
         near("E-relays-100", 1, 8.94);
         near("E-relays-100", 64, 12.86);
+        near("E-own-20", 64, 59.83);
+        near("E-relays-20", 64, 12.86);
         assert_eq!(Setup::named("D").unwrap().bound(1), None);
     }
 
