@@ -12,6 +12,13 @@ const MAX_SERIAL: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// A number by which machines are shared out among several servers that each could have all.
+    pub fn share(self) -> usize {
+        self.0.iter().map(|b| usize::from(*b)).sum()
+    }
+}
+
 impl FromStr for Mac {
     type Err = String;
 

@@ -189,7 +189,7 @@ fn rendered(
         &choice.params,
         &files(&choice, &state.hosts()),
         &secret,
-        &others(state, &script.host),
+        &others(state, &script.host, asked.asker(ends).mac),
     ]
     .concat();
     let wanted = asked.wanted().or(chosen.filter(|_| !choice.menu).map(|i| i.as_str()));
@@ -256,13 +256,16 @@ fn plain(text: String) -> Response {
 /// Servers besides this one that a machine may ask when this one does not answer.
 const OTHERS: usize = 3;
 
-/// For a relay's machines the first server, then other relays.
-fn others(state: &ServerState, own: &str) -> Vec<String> {
+/// For a relay's machines the first server, then other relays: not the same one for all machines.
+fn others(state: &ServerState, own: &str, mac: Option<Mac>) -> Vec<String> {
     let (first, relays) = match &state.here {
         Some(here) => (Some(here.first()), here.snapshot().map(|s| s.relays.clone()).unwrap_or_default()),
         None => (None, state.relays.there(Instant::now())),
     };
-    let all = first.into_iter().chain(relays).filter(|at| at != own);
+    let mut relays: Vec<String> = relays.into_iter().filter(|at| at != own).collect();
+    let by = mac.map_or(0, Mac::share) % relays.len().max(1);
+    relays.rotate_left(by);
+    let all = first.into_iter().filter(|at| at != own).chain(relays);
     let relays = all.map(|at| short_host(&at).to_owned()).take(OTHERS).collect();
     let params = Params { relays, ..Params::default() };
     Some(params.render()).filter(|words| !words.is_empty()).into_iter().collect()

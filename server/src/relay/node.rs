@@ -47,7 +47,7 @@ pub fn for_machine(
         Params::parse(&choice.params.join(" ")).0.relay.and(choice.group)
     };
     let given: Vec<(Name, SocketAddr)> = there.iter().filter_map(|n| Some((of(n)?, n.at))).collect();
-    let share = mac.map_or(0, |mac| mac.0.iter().map(|b| usize::from(*b)).sum::<usize>());
+    let share = mac.map_or(0, Mac::share);
     groups.iter().find_map(|group| {
         let near: Vec<SocketAddr> = given.iter().filter(|(g, _)| g == *group).map(|(_, at)| *at).collect();
         (!near.is_empty()).then(|| near[share % near.len()])

@@ -144,7 +144,7 @@ impl Present {
             true => in_subnet(&near(p)),
             false => in_subnet(&r.subnet),
         });
-        let share = seeker.mac.map_or(0, |mac| mac.0.iter().map(|b| usize::from(*b)).sum::<usize>());
+        let share = seeker.mac.map_or(0, Mac::share);
         let mut found: Vec<(String, SocketAddr)> = Vec::new();
         let (of_group, of_subnet): (Vec<_>, Vec<_>) = (of_group.collect(), of_subnet.collect());
         for mut these in [of_group, of_subnet] {
