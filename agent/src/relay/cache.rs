@@ -37,7 +37,7 @@ struct Came {
 }
 
 impl Coming {
-    /// The part with this number, when it is here. None: there is no more.
+    /// Wait for the part with this number. None: the file is complete and has fewer parts.
     pub async fn part(&self, number: usize) -> Result<Option<Bytes>> {
         let mut seen = self.came.subscribe();
         let came = seen.wait_for(|c| c.over.is_some() || c.parts.len() > number).await?;
@@ -166,7 +166,10 @@ impl Cache {
                 return Ok(space);
             }
             if !forget_oldest(&mut files) {
-                bail!("it has {}, and there is no space for it", human_size(size));
+                bail!(
+                    "the file has {}, which do not fit into the RAM of boottorrent.relay=",
+                    human_size(size)
+                );
             }
         }
     }

@@ -28,7 +28,7 @@ use url::Url;
 /// Boot loaders at once, and connections of one: it opens one after the other.
 const MANY: usize = 256;
 const EACH: usize = 8;
-/// Who is silent for so long is gone: less than a boot loader's own patience would be no help to it.
+/// A boot loader that neither asks nor reads for so long has lost its connection.
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// Give files of this server, from at most `limit` bytes of RAM. Returns only if nobody can be answered.

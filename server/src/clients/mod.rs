@@ -342,7 +342,8 @@ impl Clients {
         let gives = move |(id, e): (&String, &Heard)| {
             let booted = matches!(e.heartbeat.phase, Phase::Seed | Phase::Streaming);
             let here = booted && e.word.is_proven() && now.saturating_duration_since(e.last) < silence;
-            Some((id.clone(), e.heartbeat.relay_port.filter(|port| here && *port != 0)?, e.remote))
+            let port = e.heartbeat.relay_port.filter(|port| here && *port != 0)?;
+            Some((id.clone(), port, e.remote))
         };
         self.machines.iter().filter_map(gives)
     }

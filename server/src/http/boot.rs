@@ -15,7 +15,7 @@ use crate::{
     command_line::short_host,
     firmware::{self, OVER_HTTP},
     grub::{self, Way},
-    hosts::{BootChoice, Hosts, Mac, choose, choose::private_of_entry},
+    hosts::{BootChoice, Hosts, Mac, Name, choose, choose::private_of_entry},
     ipxe,
     menu::{self, Menu},
     relay::{node, present::Seeker},
@@ -105,14 +105,19 @@ async fn to_relays(
     if relay::has_private(state, choice.key.as_ref()) {
         return None;
     }
-    let groups = choice.group.as_ref().map(|g| hosts.lineage(g)).unwrap_or_default();
-    let groups: Vec<_> = groups.into_iter().map(|(name, _)| name).collect();
+    let groups = groups(&hosts, &choice);
     let ip = asker.ip.unwrap_or(ends.remote.ip());
     let seeker = Seeker { ip, mac: asker.mac, groups: &groups };
     let relays = state.relays.for_machine(&known, seeker, Instant::now());
     let (name, address) = relays.first()?;
     tracing::info!("{ip} is sent to relay {name} at {address}");
     Some(relays)
+}
+
+/// The groups that a machine is in, the nearest first.
+fn groups<'a>(hosts: &'a Hosts, choice: &BootChoice) -> Vec<&'a Name> {
+    let lineage = choice.group.as_ref().map(|group| hosts.lineage(group)).unwrap_or_default();
+    lineage.into_iter().map(|(name, _)| name).collect()
 }
 
 /// What a machine should boot that is not here, and the first server has.
@@ -243,8 +248,7 @@ fn node(state: &ServerState, choice: &BootChoice, mac: Option<Mac>) -> Option<So
         return None;
     }
     let hosts = state.hosts();
-    let groups = choice.group.as_ref().map(|g| hosts.lineage(g)).unwrap_or_default();
-    let groups: Vec<_> = groups.into_iter().map(|(name, _)| name).collect();
+    let groups = groups(&hosts, choice);
     node::for_machine(&hosts, &groups, mac, there)
 }
 

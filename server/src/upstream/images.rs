@@ -172,9 +172,8 @@ impl Images {
                 return Err(e);
             }
         }
-        // What a disk has lost is fetched again.
-        let here: Vec<CopiedVersion> = here.into_iter().filter(is_whole).collect();
-        if let Some(same) = here.iter().find(|h| h.manifest.name == m.name && h.note == note) {
+        let same = here.iter().find(|h| h.manifest.name == m.name && h.note == note);
+        if let Some(same) = same.filter(|same| is_whole(same)) {
             if copy.current && !same.current {
                 catalogue.show_copy(&m.name, m.version)?;
                 refresh(&self.state);
@@ -182,6 +181,8 @@ impl Images {
             self.here.has(m.infohash);
             return Ok(true);
         }
+        // Files that the disk has lost are fetched again.
+        let here: Vec<CopiedVersion> = here.into_iter().filter(is_whole).collect();
         let torrent = self.first.small(&path(copy, "torrent"), MAX_METAINFO).await?;
         let metainfo = Metainfo::parse(torrent.clone()).context("its torrent")?;
         ensure!(
@@ -299,7 +300,7 @@ impl Images {
     }
 }
 
-/// Whether all files of a copy are there, as long as they have to be.
+/// Whether all files of a copy are there, with their full lengths.
 fn is_whole(copy: &CopiedVersion) -> bool {
     let has =
         |file: &str, size| fs::metadata(copy.dir.join(file)).is_ok_and(|m| m.is_file() && m.len() == size);
